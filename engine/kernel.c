@@ -1,0 +1,151 @@
+#include "kernel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "args.h"
+
+#include "argmax.spv.h"
+#include "attention.spv.h"
+#include "embed.spv.h"
+#include "gate.spv.h"
+#include "head.spv.h"
+#include "norm.spv.h"
+#include "proj.spv.h"
+#include "qkv.spv.h"
+#include "sample.spv.h"
+
+#define ENTRY(name_, n_bindings_, args_) \
+    {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
+
+static const struct kernel_info table[KERNEL_COUNT] = {
+    [KERNEL_EMBED] = ENTRY(embed, 6, embed_args),
+    [KERNEL_QKV] = ENTRY(qkv, 11, matmul_args),
+    [KERNEL_ATTENTION] = ENTRY(attention, 7, attention_args),
+    [KERNEL_PROJ] = ENTRY(proj, 11, matmul_args),
+    [KERNEL_GATE] = ENTRY(gate, 6, matmul_args),
+    [KERNEL_HEAD] = ENTRY(head, 7, matmul_args),
+    [KERNEL_NORM] = ENTRY(norm, 7, norm_args),
+    [KERNEL_ARGMAX] = ENTRY(argmax, 3, argmax_args),
+    [KERNEL_SAMPLE] = ENTRY(sample, 3, sample_args),
+};
+
+const struct kernel_info *kernel_info(enum kernel_id id)
+{
+    return &table[id];
+}
+
+static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
+{
+    struct device *device = kernels->device;
+    VkShaderModuleCreateInfo module = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = table[id].spirv_bytes, .pCode = table[id].spirv};
+    VkResult result = device->vk.CreateShaderModule(device->handle, &module, NULL, &kernels->modules[id]);
+    if (result != VK_SUCCESS) {
+        kernels->modules[id] = VK_NULL_HANDLE;
+        return device_fail(device, result, "vkCreateShaderModule");
+    }
+    VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
+    for (uint32_t i = 0; i < table[id].n_bindings; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){
+            .binding = i, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = table[id].n_bindings, .pBindings = bindings};
+    result = device->vk.CreateDescriptorSetLayout(device->handle, &set, NULL, &kernels->set_layouts[id]);
+    if (result != VK_SUCCESS) {
+        kernels->set_layouts[id] = VK_NULL_HANDLE;
+        return device_fail(device, result, "vkCreateDescriptorSetLayout");
+    }
+    VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = table[id].push_bytes};
+    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                         .setLayoutCount = 1,
+                                         .pSetLayouts = &kernels->set_layouts[id],
+                                         .pushConstantRangeCount = 1,
+                                         .pPushConstantRanges = &push};
+    result = device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &kernels->layouts[id]);
+    if (result != VK_SUCCESS) {
+        kernels->layouts[id] = VK_NULL_HANDLE;
+        return device_fail(device, result, "vkCreatePipelineLayout");
+    }
+    return MN_OK;
+}
+
+enum mn_status kernels_init(struct kernels *kernels, struct device *device)
+{
+    *kernels = (struct kernels){.device = device};
+    for (int id = 0; id < KERNEL_COUNT; id++) {
+        enum mn_status status = init_one(kernels, (enum kernel_id)id);
+        if (status) {
+            kernels_finish(kernels);
+            return status;
+        }
+    }
+    return MN_OK;
+}
+
+void kernels_finish(struct kernels *kernels)
+{
+    struct device *device = kernels->device;
+    if (!device)
+        return;
+    for (struct pipeline *p = kernels->pipelines, *next; p; p = next) {
+        next = p->next;
+        device->vk.DestroyPipeline(device->handle, p->handle, NULL);
+        free(p);
+    }
+    for (int id = 0; id < KERNEL_COUNT; id++) {
+        if (kernels->layouts[id])
+            device->vk.DestroyPipelineLayout(device->handle, kernels->layouts[id], NULL);
+        if (kernels->set_layouts[id])
+            device->vk.DestroyDescriptorSetLayout(device->handle, kernels->set_layouts[id], NULL);
+        if (kernels->modules[id])
+            device->vk.DestroyShaderModule(device->handle, kernels->modules[id], NULL);
+    }
+    *kernels = (struct kernels){0};
+}
+
+enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const uint32_t *spec, uint32_t n_spec,
+                           const struct pipeline **out)
+{
+    struct device *device = kernels->device;
+    for (struct pipeline *p = kernels->pipelines; p; p = p->next)
+        if (p->id == id && p->n_spec == n_spec && !memcmp(p->spec, spec, n_spec * sizeof *spec)) {
+            *out = p;
+            return MN_OK;
+        }
+    struct pipeline *pipeline = calloc(1, sizeof *pipeline);
+    if (!pipeline)
+        return log_fail(device->log, MN_ERR_MEMORY, "out of host memory for pipeline %s", table[id].name);
+    pipeline->id = id;
+    pipeline->n_spec = n_spec;
+    memcpy(pipeline->spec, spec, n_spec * sizeof *spec);
+
+    VkSpecializationMapEntry entries[KERNEL_MAX_SPEC];
+    for (uint32_t i = 0; i < n_spec; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = i * 4, .size = 4};
+    VkSpecializationInfo specialization = {.mapEntryCount = n_spec, .pMapEntries = entries, .dataSize = n_spec * 4u, .pData = spec};
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = device->caps.subgroup_size};
+    /* Full subgroups may only be asked for when the workgroup is a whole number of them. */
+    bool pin = device->caps.subgroup_size_control && spec[0] % device->caps.subgroup_size == 0;
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = pin ? &subgroup : NULL,
+                  .flags = pin ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = kernels->modules[id],
+                  .pName = "main",
+                  .pSpecializationInfo = &specialization},
+        .layout = kernels->layouts[id]};
+    VkResult result = device->vk.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL, &pipeline->handle);
+    if (result != VK_SUCCESS) {
+        free(pipeline);
+        return device_fail(device, result, table[id].name);
+    }
+    pipeline->next = kernels->pipelines;
+    kernels->pipelines = pipeline;
+    *out = pipeline;
+    return MN_OK;
+}

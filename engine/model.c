@@ -1,0 +1,67 @@
+#include "model.h"
+
+#include <stdlib.h>
+
+static struct tuning choose_tuning(const struct caps *caps)
+{
+    if (caps->is_cpu)
+        /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. */
+        return (struct tuning){.decode = {caps->subgroup_size, 1, 2, 8},
+                               .prefill = {caps->subgroup_size, 1, 2, 8},
+                               .attention_threads = caps->subgroup_size,
+                               .attention_split = 128,
+                               .row_threads = caps->subgroup_size};
+    return (struct tuning){.decode = {128, 32, 4, 8},
+                           .prefill = {64, 1, 2, 16},
+                           .attention_threads = 128,
+                           .attention_split = 128,
+                           .row_threads = 256};
+}
+
+uint32_t tile_groups(const struct tile *tile, uint32_t n_out)
+{
+    uint32_t rows = tile->threads / tile->k_lanes * tile->rows;
+    return (n_out + rows - 1) / rows;
+}
+
+enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log)
+{
+    *out = NULL;
+    struct stream stream = {0};
+    struct model *model = calloc(1, sizeof *model);
+    if (!model)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a model");
+    /* The file is checked before the device is touched: a typo in a path should not cost a device start. */
+    enum mn_status status = config_load(&model->config, params->dir, log);
+    if (!status)
+        status = device_create(&model->device, &params->device, log);
+    if (!status)
+        status = kernels_init(&model->kernels, model->device);
+    if (!status)
+        status = stream_init(&stream, model->device, &model->kernels);
+    if (!status) {
+        model->tuning = choose_tuning(&model->device->caps);
+        model->head_pad = (model->config.head_dim + 7) / 8 * 8;
+        model->stride = (model->config.n_embd + 7) / 8 * 8;
+        model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
+        status = weights_load(&model->weights, params->dir, &model->config, params->weight_type, model->device, &stream);
+    }
+    if (stream.device)
+        stream_finish(&stream);
+    if (status) {
+        model_free(model);
+        return status;
+    }
+    *out = model;
+    return MN_OK;
+}
+
+void model_free(struct model *model)
+{
+    if (!model)
+        return;
+    weights_finish(&model->weights);
+    kernels_finish(&model->kernels);
+    device_destroy(model->device);
+    free(model);
+}

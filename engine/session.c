@@ -1,0 +1,391 @@
+#include "session.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "forward.h"
+
+/* Longest time one submit may take: drivers reset a GPU that does not answer for about two seconds. */
+#define SUBMIT_NS 150e6
+
+static const uint32_t stamp_rows[SESSION_N_STAMPS] = {1, 2, 4, 8, 16, 32, 64, 64};
+
+uint32_t session_stamp(uint32_t n_rows, bool prefill)
+{
+    uint32_t stamp = 0;
+    if (prefill)
+        return SESSION_N_STAMPS - 1;
+    while (stamp_rows[stamp] < n_rows)
+        stamp++;
+    return stamp;
+}
+
+uint32_t session_stamp_rows(uint32_t stamp)
+{
+    return stamp_rows[stamp];
+}
+
+static double now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static enum mn_status reserve_buffers(struct session *s)
+{
+    const struct model *model = s->model;
+    const struct model_config *config = &model->config;
+    const struct tuning *tuning = &model->tuning;
+    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)s->n_ctx * s->n_sequences, d = model->stride, f32 = sizeof(float);
+    const uint64_t heads = (uint64_t)config->n_heads * model->head_pad;
+    const uint64_t groups = max_u32(tile_groups(&tuning->decode, config->vocab_size), tile_groups(&tuning->prefill, config->vocab_size));
+    s->parts_stride = max_u32(tile_groups(&tuning->decode, config->n_embd), tile_groups(&tuning->prefill, config->n_embd));
+    s->n_splits = (s->n_ctx + tuning->attention_split - 1) / tuning->attention_split;
+    const uint64_t parts = (uint64_t)s->parts_stride * 2 * f32;
+    struct {
+        struct span *span;
+        uint64_t bytes;
+    } const plan[] = {
+        {&s->x, rows * d * f32},
+        {&s->y, rows * d * f32},
+        {&s->query, rows * heads * f32},
+        {&s->hidden, rows * model->ff_stride * f32},
+        {&s->partial_o, rows * s->n_splits * heads * f32},
+        {&s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32},
+        {&s->states, slots * d * f32},
+        {&s->injected, slots * d * f32},
+        {&s->x_parts, rows * parts},
+        {&s->y_parts, rows * parts},
+        {&s->state_parts, slots * parts},
+        {&s->logits, rows * config->vocab_size * f32},
+        {&s->best, rows * groups * 2 * f32},
+        {&s->rotary, (uint64_t)s->n_ctx * config->head_dim * f32},
+    };
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
+        status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
+    if (!status)
+        status = arena_reserve(&s->shared, (STATE_HEAD_WORDS + 5 * STATE_MAX_ROWS) * sizeof(uint32_t), &s->state);
+    if (!status)
+        status = arena_commit(&s->scratch);
+    return status ? status : arena_commit(&s->shared);
+}
+
+/* Everything a kernel reads beyond what was written (padding, unused depth slots) must be finite: it starts as zero. */
+static enum mn_status clear_buffers(struct session *s)
+{
+    enum mn_status status = MN_OK;
+    const struct arena *const arenas[] = {&s->scratch, &s->cache.arena, &s->shared};
+    for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++)
+        for (struct arena_block *block = arenas[i]->first; block && !status; block = block->next)
+            status = stream_fill(&s->stream, (struct span){.block = block, .bytes = block->bytes}, 0);
+    return status;
+}
+
+/* angle = position * rope_base^(-2i/h), in double on the host: a device's pow and sin are not good enough. */
+static enum mn_status upload_rotary(struct session *s)
+{
+    const uint32_t half = s->model->config.head_dim / 2;
+    float *table = malloc((size_t)s->n_ctx * half * 2 * sizeof *table);
+    if (!table)
+        return log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for the rotary table");
+    for (uint32_t p = 0; p < s->n_ctx; p++)
+        for (uint32_t i = 0; i < half; i++) {
+            /* The reference computes the frequency in float32; the angle is exact enough there for every context used. */
+            float frequency = 1.0f / powf(s->model->config.rope_base, (float)(2 * i) / (float)s->model->config.head_dim);
+            double angle = (double)((float)p * frequency);
+            table[(p * (size_t)half + i) * 2] = (float)cos(angle);
+            table[(p * (size_t)half + i) * 2 + 1] = (float)sin(angle);
+        }
+    enum mn_status status = stream_upload(&s->stream, s->rotary, 0, table, (uint64_t)s->n_ctx * half * 2 * sizeof *table);
+    free(table);
+    return status;
+}
+
+static enum mn_status record_all(struct session *s)
+{
+    enum mn_status status = MN_OK;
+    for (int pass = 0; pass < PASS_COUNT; pass++)
+        for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++)
+            status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
+    for (int pass = 0; pass < PASS_COUNT; pass++)
+        s->n_dispatches[pass] = s->recordings[pass][0].n_dispatches;
+    return status;
+}
+
+enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)
+{
+    const struct mn_log *log = model->device->log;
+    *out = NULL;
+    uint32_t n_ctx = params->n_ctx ? params->n_ctx : model->config.block_size;
+    uint32_t n_sequences = params->n_sequences ? params->n_sequences : 1;
+    if (n_ctx < 2 || n_ctx > CONFIG_BLOCK_MAX)
+        return log_fail(log, MN_ERR_USAGE, "--ctx %u: must be from 2 to %d", n_ctx, CONFIG_BLOCK_MAX);
+    if (n_sequences > SESSION_MAX_ROWS)
+        return log_fail(log, MN_ERR_USAGE, "%u sequences: at most %d", n_sequences, SESSION_MAX_ROWS);
+    if (params->num_steps < 1 || params->num_steps > CONFIG_RECURRENCE_MAX)
+        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: must be from 1 to %d", params->num_steps, CONFIG_RECURRENCE_MAX);
+    enum mn_status status = sampler_check(&params->sampler, log);
+    if (status)
+        return status;
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a session");
+    s->model = model;
+    s->n_ctx = n_ctx;
+    s->n_sequences = n_sequences;
+    s->num_steps = params->num_steps;
+    arena_init(&s->scratch, model->device, "scratch", ARENA_DEVICE);
+    arena_init(&s->shared, model->device, "state", ARENA_SHARED);
+    struct kv_cache_params cache = {params->policy, params->kv_type, n_ctx, n_sequences, params->num_steps};
+    status = stream_init(&s->stream, model->device, &model->kernels);
+    if (!status)
+        status = kv_cache_init(&s->cache, model->device, &model->config, &cache);
+    if (!status)
+        status = reserve_buffers(s);
+    if (!status)
+        status = clear_buffers(s);
+    if (!status)
+        status = upload_rotary(s);
+    if (!status)
+        status = record_all(s);
+    if (status) {
+        session_destroy(s);
+        return status;
+    }
+    session_set_sampler(s, &params->sampler, params->init_scale);
+    *out = s;
+    return MN_OK;
+}
+
+void session_destroy(struct session *s)
+{
+    if (!s)
+        return;
+    if (s->stream.device)
+        stream_finish(&s->stream);
+    kv_cache_finish(&s->cache);
+    arena_finish(&s->scratch);
+    arena_finish(&s->shared);
+    free(s);
+}
+
+void session_set_sampler(struct session *s, const struct sampler_params *sampler, float init_scale)
+{
+    s->sampler = *sampler;
+    s->init_scale = init_scale;
+}
+
+static uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static void write_table(struct session *s, uint32_t *head, uint32_t table, const struct row *rows, uint32_t first, uint32_t count)
+{
+    uint32_t last = 0;
+    for (uint32_t i = first; i < first + count; i++)
+        last = max_u32(last, rows[i].position);
+    head[2 * table] = first;
+    head[2 * table + 1] = count;
+    if (table == TABLE_HEAD)
+        return;
+    head[STATE_GROUPS + 3 * table] = s->model->config.n_heads;
+    head[STATE_GROUPS + 3 * table + 1] = last / s->model->tuning.attention_split + 1;
+    head[STATE_GROUPS + 3 * table + 2] = count;
+}
+
+static void write_state(struct session *s, const struct session_run_params *p)
+{
+    const double d = (double)s->model->config.n_embd;
+    uint32_t *head = span_host(s->state);
+    write_table(s, head, TABLE_PRELUDE, p->rows, p->n_rows - p->n_new, p->n_new);
+    write_table(s, head, TABLE_CORE, p->rows, 0, p->n_rows);
+    write_table(s, head, TABLE_CODA, p->rows, 0, p->n_rows);
+    write_table(s, head, TABLE_HEAD, p->rows, p->n_rows - p->n_head, p->n_head);
+    head[STATE_SEED_LO] = (uint32_t)s->sampler.seed;
+    head[STATE_SEED_HI] = (uint32_t)(s->sampler.seed >> 32);
+    head[STATE_TEMPERATURE] = bits_of(s->sampler.temperature);
+    head[STATE_TOP_K] = s->sampler.top_k;
+    head[STATE_TOP_P] = bits_of(s->sampler.top_p);
+    head[STATE_MIN_P] = bits_of(s->sampler.min_p);
+    head[STATE_INIT_MODE] = p->given_states ? INIT_GIVEN : s->init_scale != 0.0f ? INIT_NORMAL : INIT_ZERO;
+    head[STATE_INIT_STD] = bits_of((float)(sqrt(2.0 / (5.0 * d)) * sqrt(d)) * s->init_scale);
+    memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
+}
+
+/* The device trusts what it is given: every index a kernel will use is checked here. */
+static enum mn_status check_run(struct session *s, const struct session_run_params *p)
+{
+    const struct mn_log *log = s->model->device->log;
+    if (p->n_rows < 1 || p->n_rows > SESSION_MAX_ROWS || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
+        return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows, p->n_new, p->n_head);
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        const struct row *row = &p->rows[i];
+        if (row->token >= s->model->config.vocab_size)
+            return log_fail(log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", row->token, s->model->config.vocab_size);
+        if (row->position >= s->n_ctx)
+            return log_fail(log, MN_ERR_USAGE, "position %u: the context has %u (--ctx)", row->position, s->n_ctx);
+        if (row->sequence >= s->n_sequences || row->depth + p->n_core > s->num_steps)
+            return log_fail(log, MN_ERR_USAGE, "row of sequence %u at depth %u + %u steps: the session has %u sequences and %u steps", row->sequence,
+                            row->depth, p->n_core, s->n_sequences, s->num_steps);
+    }
+    return MN_OK;
+}
+
+static void count_pass(struct session *s, enum pass pass, uint32_t stamp, uint32_t n_rows, uint64_t bytes)
+{
+    uint32_t n_max = forward_tile(s, stamp)->n_max;
+    s->counts.passes[pass]++;
+    s->counts.rows[pass] += n_rows;
+    s->counts.weight_bytes += bytes * ((n_rows + n_max - 1) / n_max);
+}
+
+static void count_attention(struct session *s, const struct session_run_params *p)
+{
+    const struct model_config *config = &s->model->config;
+    uint64_t positions = 0, new_positions = 0;
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        positions += p->rows[i].position + 1;
+        if (i >= p->n_rows - p->n_new)
+            new_positions += p->rows[i].position + 1;
+    }
+    uint64_t entry = 2ull * config->n_heads * s->model->head_pad * (s->cache.type == KV_F16 ? 2 : 4);
+    s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) + new_positions * config->n_prelude);
+}
+
+enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
+{
+    enum mn_status status = check_run(s, p);
+    if (status)
+        return status;
+    const struct weights *w = &s->model->weights;
+    const enum pass head = s->sampler.temperature > 0.0f ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
+    const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill), stamp_head = session_stamp(p->n_head, p->prefill);
+    const struct recording *list[256];
+    uint32_t n = 0, n_core = 0;
+    write_state(s, p);
+    count_attention(s, p);
+    if (p->n_new) {
+        list[n++] = &s->recordings[PASS_PRELUDE][stamp_new];
+        count_pass(s, PASS_PRELUDE, stamp_new, p->n_new, w->prelude_bytes);
+    }
+    while (n_core < p->n_core && !status) {
+        double row_groups = (double)((p->n_rows + 7) / 8);
+        uint32_t at_once = s->core_ns > 0.0 ? (uint32_t)(SUBMIT_NS / (s->core_ns * row_groups)) : 1;
+        at_once = at_once < 1 ? 1 : at_once > 200 ? 200 : at_once;
+        uint32_t begin = n_core;
+        for (; n_core < p->n_core && n_core - begin < at_once; n_core++) {
+            list[n++] = &s->recordings[PASS_CORE][stamp];
+            count_pass(s, PASS_CORE, stamp, p->n_rows, w->core_bytes);
+        }
+        if (n_core == p->n_core)
+            break; /* the last piece goes out together with coda and head */
+        double start = now_ns();
+        status = stream_run(&s->stream, list, n);
+        double ns = (now_ns() - start) / (n * row_groups);
+        s->core_ns = s->core_ns > 0.0 ? 0.5 * (s->core_ns + ns) : ns;
+        n = 0;
+    }
+    if (p->coda) {
+        list[n++] = &s->recordings[PASS_CODA][stamp];
+        count_pass(s, PASS_CODA, stamp, p->n_rows, w->coda_bytes - w->head.row_bytes * w->head.n_out);
+    }
+    if (p->n_head) {
+        list[n++] = &s->recordings[head][stamp_head];
+        count_pass(s, head, stamp_head, p->n_head, w->head.row_bytes * w->head.n_out);
+    }
+    if (!status && n)
+        status = stream_run(&s->stream, list, n);
+    if (status)
+        return status;
+    const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + (p->n_rows - p->n_head);
+    for (uint32_t i = 0; tokens && i < p->n_head; i++)
+        tokens[i] = picked[i];
+    return MN_OK;
+}
+
+enum mn_status session_read_logits(struct session *s, uint32_t row, float *logits)
+{
+    const uint64_t bytes = s->model->config.vocab_size * sizeof *logits;
+    const uint32_t first = ((const uint32_t *)span_host(s->state))[2 * TABLE_HEAD];
+    return stream_download(&s->stream, s->logits, (first + row) * bytes, logits, bytes);
+}
+
+static enum mn_status prefill_states(struct session *s, const struct session_prefill_params *p)
+{
+    const uint64_t row_bytes = s->model->stride * sizeof(float), slot0 = (uint64_t)p->sequence * s->n_ctx + p->first;
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < p->n && !status; i++)
+        status = stream_upload(&s->stream, s->states, (slot0 + i) * row_bytes, p->state0 + (size_t)i * s->model->config.n_embd,
+                               s->model->config.n_embd * sizeof(float));
+    return status;
+}
+
+/* One chunk of the prompt, `n_core` steps from `depth`. */
+static enum mn_status prefill_chunk(struct session *s, const struct session_prefill_params *p, uint32_t begin, uint32_t depth, uint32_t n_core,
+                                    bool coda, uint32_t *token)
+{
+    struct row rows[SESSION_MAX_ROWS];
+    uint32_t n = p->n - begin < SESSION_MAX_ROWS ? p->n - begin : SESSION_MAX_ROWS;
+    for (uint32_t i = 0; i < n; i++)
+        rows[i] = (struct row){p->ids[begin + i], p->first + begin + i, p->sequence, depth};
+    bool last = begin + n == p->n;
+    uint32_t picked[SESSION_MAX_ROWS];
+    struct session_run_params run = {.rows = rows,
+                                     .n_rows = n,
+                                     .n_new = depth == 0 ? n : 0,
+                                     .n_core = n_core,
+                                     .coda = coda,
+                                     .n_head = !coda ? 0 : p->each_logits ? n : last && token ? 1 : 0,
+                                     .prefill = true,
+                                     .given_states = p->state0 != NULL};
+    enum mn_status status = session_run(s, &run, picked);
+    if (!status && coda && last && token)
+        *token = picked[run.n_head - 1];
+    if (!status && coda && p->each_logits) {
+        float *logits = malloc(s->model->config.vocab_size * sizeof *logits);
+        if (!logits)
+            return log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
+        for (uint32_t i = 0; i < n && !status; i++) {
+            status = session_read_logits(s, i, logits);
+            if (!status)
+                status = p->each_logits(p->user, p->first + begin + i, logits, s->model->config.vocab_size);
+        }
+        free(logits);
+    }
+    return status;
+}
+
+enum mn_status session_prefill(struct session *s, const struct session_prefill_params *p, uint32_t *token)
+{
+    if (p->n < 1 || p->n > s->n_ctx || p->first > s->n_ctx - p->n)
+        return log_fail(s->model->device->log, MN_ERR_USAGE, "a prompt of %u tokens at position %u does not fit into the context of %u (--ctx)", p->n,
+                        p->first, s->n_ctx);
+    enum mn_status status = p->state0 ? prefill_states(s, p) : MN_OK;
+    const uint32_t step = SESSION_MAX_ROWS;
+    if (s->cache.policy.share == 0 || p->n <= step) {
+        for (uint32_t at = 0; at < p->n && !status; at += step)
+            status = prefill_chunk(s, p, at, 0, p->num_steps, true, token);
+        return status;
+    }
+    /* Under sharing, the positions of a prompt read each other at the SAME step: all chunks take a step before any takes the
+     * next. With `full` slots both orders give the same bits, and the loop above needs fewer submits. */
+    for (uint32_t t = 0; t < p->num_steps && !status; t++)
+        for (uint32_t at = 0; at < p->n && !status; at += step)
+            status = prefill_chunk(s, p, at, t, 1, false, NULL);
+    for (uint32_t at = 0; at < p->n && !status; at += step)
+        status = prefill_chunk(s, p, at, p->num_steps, 0, true, token);
+    return status;
+}

@@ -1,0 +1,109 @@
+/* A session: the cache, activations and recorded command buffers of one or more token sequences on a model.
+ *
+ * The unit of work is the ROW: (sequence, position, depth). Everything - prefill, plain decoding, drafts, verification, rows
+ * at different depths - is a set of rows sent through passes: prelude, n core steps, coda, head. `session_run` is the only
+ * way to compute. Rows of one run are ordered by position; a row may only be less deep than the rows before it.
+ *
+ * Owns: stream, cache, scratch and state buffers, recordings. All memory is reserved and all pipelines are built when the
+ * session is created. Never: knows strategies, text or stop tokens. Thread-safety: none.
+ */
+#ifndef MUNINN_SESSION_H
+#define MUNINN_SESSION_H
+
+#include "args.h"
+#include "cache.h"
+#include "model.h"
+#include "sampler.h"
+
+enum { SESSION_MAX_ROWS = STATE_MAX_ROWS, SESSION_N_STAMPS = 8 };
+
+enum pass { PASS_PRELUDE, PASS_CORE, PASS_CODA, PASS_HEAD_GREEDY, PASS_HEAD_SAMPLED, PASS_COUNT };
+
+struct row {
+    uint32_t token, position, sequence, depth;
+};
+
+struct session_params {
+    uint32_t n_ctx;       /* positions per sequence; 0: config.block_size */
+    uint32_t n_sequences; /* 0: 1 */
+    uint32_t num_steps;   /* most core steps a row will ever take */
+    struct kv_policy policy;
+    enum kv_type kv_type;
+    struct sampler_params sampler;
+    float init_scale;     /* 0: zero initial states */
+};
+
+/* What one run does. Rows go to depth `depth + n_core`. */
+struct session_run_params {
+    const struct row *rows; /* [n_rows] by position; for n_new > 0 the last n_new start at depth 0 */
+    uint32_t n_rows;
+    uint32_t n_new;         /* trailing rows that go through the prelude first */
+    uint32_t n_core;        /* core steps for all rows */
+    bool coda;              /* all rows through the coda */
+    uint32_t n_head;        /* trailing rows that get logits and a token; needs coda */
+    bool prefill;           /* the prefill matmul: another order of additions, the same for every chunk of a prompt */
+    bool given_states;      /* new rows keep the states that session_write_state put there */
+};
+
+/* What was computed since the session began, counted on the host. */
+struct session_counts {
+    uint64_t passes[PASS_COUNT];
+    uint64_t rows[PASS_COUNT];
+    uint64_t weight_bytes; /* matrix bytes read: a pass reads its weights once per group of rows that share them */
+    uint64_t kv_bytes;     /* cache bytes read by attention */
+};
+
+struct session {
+    struct model *model;
+    struct stream stream;
+    struct kv_cache cache;
+    struct arena scratch, shared;
+    uint32_t n_ctx, n_sequences, num_steps;
+    struct sampler_params sampler;
+    float init_scale;
+    struct span state;        /* the state buffer, host-visible */
+    struct span x, y;         /* [rows, d] a block's input, and the sum after its attention */
+    struct span query;        /* [rows, heads, head_pad] */
+    struct span hidden;       /* [rows, F] */
+    struct span partial_o, partial_ml; /* [rows, splits, heads(, head_pad)] */
+    struct span states;       /* [slots, d] latent states, last norm pending */
+    struct span injected;     /* [slots, d] the adapter's embedding half: constant over a row's steps */
+    struct span x_parts, y_parts, state_parts; /* norm statistics, [rows or slots, parts] */
+    struct span logits, best; /* [rows, V], [rows, groups] */
+    struct span rotary;       /* [n_ctx, head_dim / 2] (cos, sin) */
+    uint32_t parts_stride, n_splits;
+    struct recording recordings[PASS_COUNT][SESSION_N_STAMPS];
+    uint32_t n_dispatches[PASS_COUNT]; /* per pass at one row */
+    struct session_counts counts;
+    double core_ns;           /* measured time of one core pass: bounds the length of submits */
+};
+
+/* MN_ERR_USAGE for sizes out of range, MN_ERR_MEMORY when it does not fit. */
+enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params);
+void session_destroy(struct session *session);
+
+/* Computes and waits. tokens[i] (may be NULL) receives the token of the i-th head row. */
+enum mn_status session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
+
+/* Runs a prompt of n >= 1 tokens from position `first` to depth `num_steps` through the prefill path, whatever its length; *token (may be
+ * NULL) receives the token after it. `each_logits` (may be NULL) gets the logits of every position in order. `state0` (may be NULL): [n, d]
+ * initial states. */
+struct session_prefill_params {
+    const uint32_t *ids;
+    uint32_t n, first, sequence, num_steps;
+    const float *state0;
+    enum mn_status (*each_logits)(void *user, uint32_t position, const float *logits, uint32_t n_vocab);
+    void *user;
+};
+enum mn_status session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
+
+/* Logits of the i-th head row of the last run, [vocab_size]. */
+enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);
+/* Replaces the sampler (and the seed). */
+void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
+
+/* Index of the smallest recorded stamp that holds n decode rows; the last index is the prefill stamp. */
+uint32_t session_stamp(uint32_t n_rows, bool prefill);
+uint32_t session_stamp_rows(uint32_t stamp);
+
+#endif

@@ -1,0 +1,325 @@
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SETS_PER_POOL = 256, MAX_RECORDINGS_PER_SUBMIT = 256 };
+
+struct stream_descriptors {
+    VkDescriptorPool pool;
+    uint32_t n_used;
+    struct stream_descriptors *next;
+};
+
+static enum mn_status stream_check(struct stream *stream, VkResult result, const char *what)
+{
+    return result == VK_SUCCESS ? MN_OK : device_fail(stream->device, result, what);
+}
+
+static enum mn_status lost(struct stream *stream)
+{
+    return log_fail(stream->device->log, MN_ERR_DEVICE_LOST, "device '%s' was lost earlier", stream->device->caps.name);
+}
+
+enum mn_status stream_init(struct stream *stream, struct device *device, struct kernels *kernels)
+{
+    *stream = (struct stream){.device = device, .kernels = kernels, .timeout_ns = 120ull * 1000000000ull};
+    arena_init(&stream->staging_arena, device, "staging", ARENA_READBACK);
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                    .queueFamilyIndex = device->queue_family};
+    enum mn_status status = stream_check(stream, device->vk.CreateCommandPool(device->handle, &pool, NULL, &stream->pool), "vkCreateCommandPool");
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    if (!status)
+        status = stream_check(stream, device->vk.CreateFence(device->handle, &fence, NULL, &stream->fence), "vkCreateFence");
+    if (!status && device->caps.timestamp_ns > 0.0) {
+        VkQueryPoolCreateInfo timers = {
+            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = STREAM_MAX_TIMERS};
+        status = stream_check(stream, device->vk.CreateQueryPool(device->handle, &timers, NULL, &stream->timers), "vkCreateQueryPool");
+    }
+    if (!status)
+        status = arena_reserve(&stream->staging_arena, STREAM_STAGING_BYTES, &stream->staging);
+    if (!status)
+        status = arena_commit(&stream->staging_arena);
+    struct recording transfer;
+    if (!status && !(status = stream_record(stream, &transfer))) {
+        stream->transfer = transfer.handle;
+        status = stream_end(stream, &transfer);
+    }
+    if (status)
+        stream_finish(stream);
+    return status;
+}
+
+void stream_finish(struct stream *stream)
+{
+    struct device *device = stream->device;
+    if (!device)
+        return;
+    if (stream->pending && !device->lost)
+        device->vk.DeviceWaitIdle(device->handle);
+    for (struct stream_descriptors *d = stream->descriptors, *next; d; d = next) {
+        next = d->next;
+        device->vk.DestroyDescriptorPool(device->handle, d->pool, NULL);
+        free(d);
+    }
+    if (stream->pool)
+        device->vk.DestroyCommandPool(device->handle, stream->pool, NULL);
+    if (stream->fence)
+        device->vk.DestroyFence(device->handle, stream->fence, NULL);
+    if (stream->timers)
+        device->vk.DestroyQueryPool(device->handle, stream->timers, NULL);
+    arena_finish(&stream->staging_arena);
+    *stream = (struct stream){0};
+}
+
+static enum mn_status begin(struct stream *stream, VkCommandBuffer handle)
+{
+    /* One recording may sit in a submit many times: r core passes are one command buffer submitted r times. */
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    return stream_check(stream, stream->device->vk.BeginCommandBuffer(handle, &info), "vkBeginCommandBuffer");
+}
+
+enum mn_status stream_record(struct stream *stream, struct recording *recording)
+{
+    *recording = (struct recording){0};
+    VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                        .commandPool = stream->pool,
+                                        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                        .commandBufferCount = 1};
+    enum mn_status status = stream_check(
+        stream, stream->device->vk.AllocateCommandBuffers(stream->device->handle, &info, &recording->handle), "vkAllocateCommandBuffers");
+    return status ? status : begin(stream, recording->handle);
+}
+
+static enum mn_status add_descriptor_pool(struct stream *stream)
+{
+    struct stream_descriptors *d = calloc(1, sizeof *d);
+    if (!d)
+        return log_fail(stream->device->log, MN_ERR_MEMORY, "out of host memory for descriptors");
+    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = SETS_PER_POOL * KERNEL_MAX_BINDINGS};
+    VkDescriptorPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = SETS_PER_POOL, .poolSizeCount = 1, .pPoolSizes = &size};
+    VkResult result = stream->device->vk.CreateDescriptorPool(stream->device->handle, &info, NULL, &d->pool);
+    if (result != VK_SUCCESS) {
+        free(d);
+        return device_fail(stream->device, result, "vkCreateDescriptorPool");
+    }
+    d->next = stream->descriptors;
+    stream->descriptors = d;
+    return MN_OK;
+}
+
+static enum mn_status bind(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
+                           const struct span *bindings, const void *push)
+{
+    struct device *device = stream->device;
+    const struct kernel_info *info = kernel_info(pipeline->id);
+    if (!stream->descriptors || stream->descriptors->n_used == SETS_PER_POOL) {
+        enum mn_status status = add_descriptor_pool(stream);
+        if (status)
+            return status;
+    }
+    VkDescriptorSet set;
+    VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                            .descriptorPool = stream->descriptors->pool,
+                                            .descriptorSetCount = 1,
+                                            .pSetLayouts = &stream->kernels->set_layouts[pipeline->id]};
+    VkResult result = device->vk.AllocateDescriptorSets(device->handle, &allocate, &set);
+    if (result != VK_SUCCESS)
+        return device_fail(device, result, "vkAllocateDescriptorSets");
+    stream->descriptors->n_used++;
+    VkDescriptorBufferInfo buffers[KERNEL_MAX_BINDINGS];
+    VkWriteDescriptorSet writes[KERNEL_MAX_BINDINGS];
+    for (uint32_t i = 0; i < info->n_bindings; i++) {
+        if (bindings[i].bytes > device->caps.max_storage_range)
+            return log_fail(device->log, MN_ERR_MEMORY, "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller --ctx or --kv-policy share:k needs less",
+                            info->name, i, (double)bindings[i].bytes / 1048576.0, device->caps.name, (double)device->caps.max_storage_range / 1048576.0);
+        buffers[i] = (VkDescriptorBufferInfo){.buffer = bindings[i].block->buffer, .offset = bindings[i].offset, .range = bindings[i].bytes};
+        writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                           .dstSet = set,
+                                           .dstBinding = i,
+                                           .descriptorCount = 1,
+                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                           .pBufferInfo = &buffers[i]};
+    }
+    device->vk.UpdateDescriptorSets(device->handle, info->n_bindings, writes, 0, NULL);
+    device->vk.CmdBindPipeline(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
+    device->vk.CmdBindDescriptorSets(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, stream->kernels->layouts[pipeline->id], 0, 1, &set, 0, NULL);
+    device->vk.CmdPushConstants(recording->handle, stream->kernels->layouts[pipeline->id], VK_SHADER_STAGE_COMPUTE_BIT, 0, info->push_bytes, push);
+    return MN_OK;
+}
+
+static void barrier(struct stream *stream, VkCommandBuffer handle)
+{
+    VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
+                         VK_ACCESS_INDIRECT_COMMAND_READ_BIT};
+    VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    stream->device->vk.CmdPipelineBarrier(handle, stages, stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+enum mn_status stream_dispatch(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
+                               const struct span *bindings, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z)
+{
+    enum mn_status status = bind(stream, recording, pipeline, bindings, push);
+    if (status)
+        return status;
+    stream->device->vk.CmdDispatch(recording->handle, groups_x, groups_y, groups_z);
+    barrier(stream, recording->handle);
+    recording->n_dispatches++;
+    return MN_OK;
+}
+
+enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
+                                        const struct span *bindings, const void *push, struct span groups)
+{
+    enum mn_status status = bind(stream, recording, pipeline, bindings, push);
+    if (status)
+        return status;
+    stream->device->vk.CmdDispatchIndirect(recording->handle, groups.block->buffer, groups.offset);
+    barrier(stream, recording->handle);
+    recording->n_dispatches++;
+    return MN_OK;
+}
+
+void stream_copy(struct stream *stream, struct recording *recording, struct span from, struct span to, uint64_t bytes)
+{
+    VkBufferCopy region = {.srcOffset = from.offset, .dstOffset = to.offset, .size = bytes};
+    stream->device->vk.CmdCopyBuffer(recording->handle, from.block->buffer, to.block->buffer, 1, &region);
+    barrier(stream, recording->handle);
+}
+
+void stream_reset_timers(struct stream *stream, struct recording *recording, uint32_t n)
+{
+    if (stream->timers)
+        stream->device->vk.CmdResetQueryPool(recording->handle, stream->timers, 0, n);
+}
+
+void stream_timestamp(struct stream *stream, struct recording *recording, uint32_t index)
+{
+    if (stream->timers)
+        stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers, index);
+}
+
+enum mn_status stream_end(struct stream *stream, struct recording *recording)
+{
+    /* What the device wrote becomes readable by the host; the wait on the fence alone does not promise that. */
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+    stream->device->vk.CmdPipelineBarrier(recording->handle, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+                                          VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+    return stream_check(stream, stream->device->vk.EndCommandBuffer(recording->handle), "vkEndCommandBuffer");
+}
+
+static enum mn_status submit_and_wait(struct stream *stream, const VkCommandBuffer *handles, uint32_t n)
+{
+    struct device *device = stream->device;
+    VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = n, .pCommandBuffers = handles};
+    VkResult result = device->vk.QueueSubmit(device->queue, 1, &submit, stream->fence);
+    if (result != VK_SUCCESS)
+        return device_fail(device, result, "vkQueueSubmit");
+    stream->pending = true;
+    stream->n_submits++;
+    result = device->vk.WaitForFences(device->handle, 1, &stream->fence, VK_TRUE, stream->timeout_ns);
+    if (result != VK_SUCCESS)
+        return device_fail(device, result, "vkWaitForFences");
+    stream->pending = false;
+    return stream_check(stream, device->vk.ResetFences(device->handle, 1, &stream->fence), "vkResetFences");
+}
+
+enum mn_status stream_run(struct stream *stream, const struct recording *const *recordings, uint32_t n)
+{
+    if (stream->device->lost)
+        return lost(stream);
+    enum mn_status status = MN_OK;
+    for (uint32_t at = 0; at < n && !status;) {
+        VkCommandBuffer handles[MAX_RECORDINGS_PER_SUBMIT];
+        uint32_t count = 0;
+        for (; at < n && count < MAX_RECORDINGS_PER_SUBMIT; at++) {
+            handles[count++] = recordings[at]->handle;
+            stream->n_dispatches += recordings[at]->n_dispatches;
+        }
+        status = submit_and_wait(stream, handles, count);
+    }
+    return status;
+}
+
+static enum mn_status transfer(struct stream *stream, struct span from, uint64_t from_offset, struct span to, uint64_t to_offset, uint64_t bytes)
+{
+    struct recording recording = {.handle = stream->transfer};
+    enum mn_status status = begin(stream, stream->transfer);
+    if (status)
+        return status;
+    from.offset += from_offset;
+    to.offset += to_offset;
+    stream_copy(stream, &recording, from, to, bytes);
+    status = stream_end(stream, &recording);
+    return status ? status : submit_and_wait(stream, &stream->transfer, 1);
+}
+
+enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t offset, const void *from, uint64_t bytes)
+{
+    if (stream->device->lost)
+        return lost(stream);
+    if (span_host(to)) {
+        memcpy((uint8_t *)span_host(to) + offset, from, bytes);
+        return MN_OK;
+    }
+    enum mn_status status = MN_OK;
+    for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
+        uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
+        memcpy(span_host(stream->staging), (const uint8_t *)from + at, n);
+        status = transfer(stream, stream->staging, 0, to, offset + at, n);
+    }
+    return status;
+}
+
+enum mn_status stream_download(struct stream *stream, struct span from, uint64_t offset, void *to, uint64_t bytes)
+{
+    if (stream->device->lost)
+        return lost(stream);
+    if (stream->device->caps.uma && span_host(from)) {
+        memcpy(to, (const uint8_t *)span_host(from) + offset, bytes);
+        return MN_OK;
+    }
+    enum mn_status status = MN_OK;
+    for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
+        uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
+        status = transfer(stream, from, offset + at, stream->staging, 0, n);
+        if (!status)
+            memcpy((uint8_t *)to + at, span_host(stream->staging), n);
+    }
+    return status;
+}
+
+enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word)
+{
+    if (stream->device->lost)
+        return lost(stream);
+    struct recording recording = {.handle = stream->transfer};
+    enum mn_status status = begin(stream, stream->transfer);
+    if (status)
+        return status;
+    stream->device->vk.CmdFillBuffer(stream->transfer, to.block->buffer, to.offset, to.bytes, word);
+    status = stream_end(stream, &recording);
+    return status ? status : submit_and_wait(stream, &stream->transfer, 1);
+}
+
+enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns)
+{
+    uint64_t ticks[STREAM_MAX_TIMERS];
+    memset(ns, 0, n * sizeof *ns);
+    if (!stream->timers)
+        return MN_OK;
+    VkResult result = stream->device->vk.GetQueryPoolResults(stream->device->handle, stream->timers, 0, n, sizeof ticks, ticks, sizeof *ticks,
+                                                             VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    if (result != VK_SUCCESS)
+        return device_fail(stream->device, result, "vkGetQueryPoolResults");
+    for (uint32_t i = 0; i < n; i++)
+        ns[i] = (double)(ticks[i] - ticks[0]) * stream->device->caps.timestamp_ns;
+    return MN_OK;
+}

@@ -1,0 +1,65 @@
+/* The stream: recording, submitting, waiting, uploading, downloading and timing on the one compute queue.
+ *
+ * Owns: the command pool, descriptor pools, the fence, the staging ring, the query pool.
+ * Never: allocates after recording is done; submits twice before a wait.
+ * Thread-safety: none.
+ */
+#ifndef MUNINN_STREAM_H
+#define MUNINN_STREAM_H
+
+#include "buffer.h"
+#include "kernel.h"
+
+enum { STREAM_STAGING_BYTES = 8 << 20, STREAM_MAX_TIMERS = 4096 };
+
+struct stream_descriptors; /* one descriptor pool in a list */
+
+struct stream {
+    struct device *device;
+    struct kernels *kernels;
+    VkCommandPool pool;
+    VkCommandBuffer transfer;
+    VkFence fence;
+    VkQueryPool timers;            /* null when the device has no timestamps */
+    struct arena staging_arena;
+    struct span staging;
+    struct stream_descriptors *descriptors;
+    uint64_t timeout_ns;           /* longest wait for one submit before the device counts as lost */
+    bool pending;
+    uint64_t n_submits, n_dispatches; /* submitted so far: what tests assert on instead of time */
+};
+
+/* A command buffer under construction or ready for replay. */
+struct recording {
+    VkCommandBuffer handle;
+    uint32_t n_dispatches;
+};
+
+enum mn_status stream_init(struct stream *stream, struct device *device, struct kernels *kernels);
+void stream_finish(struct stream *stream);
+
+enum mn_status stream_record(struct stream *stream, struct recording *recording);
+/* Adds one dispatch. `bindings` are spans in binding order; `push` is the kernel's push-constant struct. A memory barrier
+ * follows each dispatch, since in this model every dispatch reads what the one before it wrote. */
+enum mn_status stream_dispatch(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
+                               const struct span *bindings, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z);
+/* The same with the three group counts read by the device from `groups` (3 x uint32). */
+enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
+                                        const struct span *bindings, const void *push, struct span groups);
+void stream_copy(struct stream *stream, struct recording *recording, struct span from, struct span to, uint64_t bytes);
+void stream_timestamp(struct stream *stream, struct recording *recording, uint32_t index);
+void stream_reset_timers(struct stream *stream, struct recording *recording, uint32_t n);
+enum mn_status stream_end(struct stream *stream, struct recording *recording);
+
+/* Submits recordings in order (one may appear many times), then waits for all of them. Each recording's effects are visible
+ * to the next. MN_ERR_DEVICE_LOST when the wait exceeds `timeout_ns`. */
+enum mn_status stream_run(struct stream *stream, const struct recording *const *recordings, uint32_t n);
+
+/* Copies host bytes into a span (directly when the host sees it) and back; both wait until the copy is done. */
+enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t offset, const void *from, uint64_t bytes);
+enum mn_status stream_download(struct stream *stream, struct span from, uint64_t offset, void *to, uint64_t bytes);
+enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word);
+/* Timer values in nanoseconds since timer 0; all zero on a device without timestamps. */
+enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns);
+
+#endif

@@ -1,0 +1,66 @@
+/* The model's weights on the device: every matrix in planar 16-byte chunks of 8 inputs, norms and biases as f32.
+ *
+ * Owns: the weights arena. Layouts are the kernels': gate and up rows interleaved, attention-projection columns padded per
+ * head, the adapter split into its state half and its embedding half, rows padded with zeros to whole chunks.
+ * Never: keeps a host copy; trusts a shape, a dtype or a value of the file.
+ * Thread-safety: read-only once loaded.
+ */
+#ifndef MUNINN_WEIGHTS_H
+#define MUNINN_WEIGHTS_H
+
+#include "buffer.h"
+#include "config.h"
+#include "stream.h"
+
+enum weight_type { WEIGHT_TYPE_F32 = 0, WEIGHT_TYPE_F16, WEIGHT_TYPE_BF16, WEIGHT_TYPE_AS_STORED };
+
+struct matrix {
+    struct span span;
+    enum weight_type type;
+    uint32_t n_out;       /* rows */
+    uint32_t n_chunks;    /* input length / 8, padded */
+    uint64_t row_bytes;
+    uint32_t window_rows; /* rows one binding may span: n_out, unless the device's range is smaller than the matrix */
+};
+
+struct block_weights {
+    struct matrix qkv;    /* [3d, d]: q, k, v rows */
+    struct matrix proj;   /* [d, heads * head_pad] */
+    struct matrix gate;   /* [2F, d]: gate i in row 2i, up i in row 2i + 1 */
+    struct matrix down;   /* [d, F] */
+    struct span input_norm;    /* [d] norm_1, times norm_4 of the block before where that is still pending */
+    bool input_pending;        /* whether it is */
+    struct span pending_in;    /* [d] norm_4 of the block before */
+    struct span norm_2;        /* [d] */
+    struct span gate_norm;     /* [d] norm_2 * norm_3 */
+    struct span norm_4;        /* [d] */
+    struct span bias;          /* [2, d] on q and k; zeros when the model has none */
+};
+
+struct weights {
+    struct arena arena;
+    struct matrix embedding;     /* [V, d] */
+    struct matrix head;          /* [V, d]: the embedding when tied */
+    struct matrix adapter_state; /* [d, d]: columns of the state */
+    struct matrix adapter_embed; /* [d, d]: columns of the embedding */
+    struct block_weights *blocks; /* prelude, core, coda in order */
+    struct span norm_f;          /* [d] ln_f */
+    struct span head_norm;       /* [d] ln_f, times norm_4 of the last coda block */
+    uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
+};
+
+/* Bytes of device memory the weights of this shape take at `type` (for AS_STORED: at f32, the upper bound). */
+enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config, enum weight_type type,
+                            struct device *device, struct stream *stream);
+void weights_finish(struct weights *weights);
+
+const char *weight_type_name(enum weight_type type); /* "bf16" */
+enum mn_status weight_type_parse(const char *text, enum weight_type *out, const struct mn_log *log);
+
+/* Host conversions, round to nearest even. */
+uint16_t f32_to_f16(float x);
+float f16_to_f32(uint16_t h);
+uint16_t f32_to_bf16(float x);
+float bf16_to_f32(uint16_t b);
+
+#endif

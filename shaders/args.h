@@ -1,0 +1,107 @@
+/* What C and GLSL must agree on: the state buffer's layout, specialization values, push-constant structs.
+ * Included by both; every member is one 32-bit word, so std430 and C lay the structs out alike. */
+#ifndef MUNINN_ARGS_H
+#define MUNINN_ARGS_H
+
+#ifdef VULKAN
+#define U32 uint
+#define F32 float
+#else
+#include <stdint.h>
+#define U32 uint32_t
+#define F32 float
+#endif
+
+/* The state buffer: STATE_HEAD_WORDS words, then rows (uvec4 token, position, sequence, depth), then one output token a row. */
+#define STATE_MAX_ROWS 64
+#define STATE_HEAD_WORDS 32
+/* Four row tables (prelude, core, coda, head), each a range of the rows: words (first, count). */
+#define TABLE_PRELUDE 0
+#define TABLE_CORE 1
+#define TABLE_CODA 2
+#define TABLE_HEAD 3
+/* Attention's group counts (heads, splits, rows) per table, read by indirect dispatches. */
+#define STATE_GROUPS 8
+#define STATE_SEED_LO 20
+#define STATE_SEED_HI 21
+#define STATE_TEMPERATURE 22
+#define STATE_TOP_K 23
+#define STATE_TOP_P 24
+#define STATE_MIN_P 25
+#define STATE_INIT_MODE 26
+#define STATE_INIT_STD 27
+
+#define INIT_ZERO 0
+#define INIT_NORMAL 1
+#define INIT_GIVEN 2
+
+/* Weight storage. */
+#define WEIGHT_F32 0
+#define WEIGHT_F16 1
+#define WEIGHT_BF16 2
+
+/* Where a matmul's activations come from. */
+#define INPUT_PLAIN 0 /* x */
+#define INPUT_NORM 1  /* x * norm weights; the scale multiplies the finished sum */
+#define INPUT_STATE 2 /* the same for latent states, which are raw at depth 0 */
+#define INPUT_MERGE 3 /* attention partials of all splits, merged */
+
+/* How a row's scale follows from its statistics (sum x^2, sum (x w)^2). */
+#define SCALE_NONE 0
+#define SCALE_ONE 1 /* one pending RMSNorm */
+#define SCALE_TWO 2 /* RMSNorm of an RMSNorm */
+
+/* What PROJ adds to its product. */
+#define RESIDUAL_NONE 0
+#define RESIDUAL_PLAIN 1
+#define RESIDUAL_NORM 2 /* the residual has a pending norm */
+
+struct matmul_args {
+    U32 table;
+    U32 n_chunks;         /* input length / 8 (padded with zeros) */
+    U32 n_out;            /* output rows in this window of the matrix */
+    U32 row0;             /* first output row of the window */
+    U32 in_stride;        /* floats from one activation row to the next */
+    U32 in_by_slot;       /* 1: activation rows are indexed by slot (sequence, position), not by row */
+    U32 n_parts_in, parts_in_stride;
+    U32 out_stride, out_by_slot;
+    U32 residual_stride, residual_by_slot;
+    U32 n_parts_residual, parts_residual_stride;
+    U32 parts_out_stride, parts_out0;
+    U32 n_norm;           /* length of the normalised vector (unpadded) */
+    F32 eps;
+    U32 n_ctx;
+    U32 n_heads, head_dim, head_pad;
+    U32 n_slots;          /* depth slots per position in this block's cache */
+    U32 split, n_splits;  /* positions per attention split; most splits a row can have */
+    F32 query_scale;      /* 1/sqrt(head_dim) */
+};
+
+struct attention_args {
+    U32 table;
+    U32 n_heads, head_pad, n_slots, n_ctx, n_splits;
+};
+
+struct embed_args {
+    U32 table;
+    U32 n_embd, stride, n_ctx, parts_stride, n_chunks;
+    F32 scale;            /* sqrt(n_embd) */
+};
+
+struct norm_args {
+    U32 table;
+    U32 n_embd, in_stride, out_stride, n_ctx, n_parts_in, parts_in_stride, parts_out_stride;
+    F32 eps;
+};
+
+struct argmax_args {
+    U32 table;
+    U32 n_groups;
+};
+
+struct sample_args {
+    U32 table;
+    U32 n_vocab, stride;
+};
+
+#endif

@@ -1,0 +1,114 @@
+#version 460
+// x[n] = wte[token] * sqrt(d), its sum of squares, and the initial latent state of the row.
+// Shapes: wte [V, d] in planar chunks of 8, x [rows, d], parts [rows, 1], states [slots, d].
+// One workgroup per row of the table; lanes stride over chunks of 8.
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "random.glsl"
+
+layout(constant_id = 1) const uint WEIGHT_TYPE = WEIGHT_BF16;
+
+layout(std430, binding = 1) readonly buffer Weights { uvec4 w[]; } weights;
+layout(std430, binding = 2) writeonly buffer Output { vec4 x[]; } outputs;
+layout(std430, binding = 3) writeonly buffer Parts { vec2 p[]; } parts;
+layout(std430, binding = 4) buffer States { vec4 s[]; } states;
+layout(std430, binding = 5) buffer Unused { uint u[]; } unused;
+
+layout(push_constant) uniform Args { embed_args args; };
+
+shared float lane_sum[LOCAL];
+
+// Inverse of the error function, single precision (Giles 2010); |x| stays below erf(3/sqrt 2).
+float inverse_erf(float x)
+{
+    float w = -log((1.0 - x) * (1.0 + x)), p;
+    if (w < 5.0) {
+        w -= 2.5;
+        p = 2.81022636e-08;
+        p = fma(p, w, 3.43273939e-07);
+        p = fma(p, w, -3.5233877e-06);
+        p = fma(p, w, -4.39150654e-06);
+        p = fma(p, w, 0.00021858087);
+        p = fma(p, w, -0.00125372503);
+        p = fma(p, w, -0.00417768164);
+        p = fma(p, w, 0.246640727);
+        p = fma(p, w, 1.50140941);
+    } else {
+        w = sqrt(w) - 3.0;
+        p = -0.000200214257;
+        p = fma(p, w, 0.000100950558);
+        p = fma(p, w, 0.00134934322);
+        p = fma(p, w, -0.00367342844);
+        p = fma(p, w, 0.00573950773);
+        p = fma(p, w, -0.0076224613);
+        p = fma(p, w, 0.00943887047);
+        p = fma(p, w, 1.00167406);
+        p = fma(p, w, 2.83297682);
+    }
+    return p * x;
+}
+
+// Standard normal cut at three standard deviations, by inversion.
+vec4 truncated_normal(uvec4 bits)
+{
+    const float edge = 0.9973002039; // erf(3 / sqrt(2))
+    vec4 x;
+    for (int i = 0; i < 4; i++)
+        x[i] = 1.41421356 * inverse_erf(edge * (2.0 * unit(bits[i]) - 1.0));
+    return x;
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationIndex;
+    if (gl_WorkGroupID.x >= table_count(args.table))
+        return;
+    uint row_index = table_first(args.table) + gl_WorkGroupID.x;
+    uvec4 row = state.rows[row_index];
+    uint state_base = slot_of(row, args.n_ctx) * (args.stride / 4);
+    uint init = state.head[STATE_INIT_MODE];
+    float std = uintBitsToFloat(state.head[STATE_INIT_STD]);
+    uvec2 seed = uvec2(state.head[STATE_SEED_LO], state.head[STATE_SEED_HI]);
+    float sum = 0.0;
+    for (uint c = lane; c < args.n_chunks; c += LOCAL) {
+        vec4 lo, hi;
+        if (WEIGHT_TYPE == WEIGHT_F32) {
+            lo = uintBitsToFloat(weights.w[2 * (row.x * args.n_chunks + c)]);
+            hi = uintBitsToFloat(weights.w[2 * (row.x * args.n_chunks + c) + 1]);
+        } else {
+            uvec4 v = weights.w[row.x * args.n_chunks + c];
+            if (WEIGHT_TYPE == WEIGHT_F16) {
+                lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+                hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+            } else {
+                lo = uintBitsToFloat(uvec4(v.x << 16, v.x & 0xffff0000u, v.y << 16, v.y & 0xffff0000u));
+                hi = uintBitsToFloat(uvec4(v.z << 16, v.z & 0xffff0000u, v.w << 16, v.w & 0xffff0000u));
+            }
+        }
+        lo *= args.scale;
+        hi *= args.scale;
+        outputs.x[row_index * (args.stride / 4) + 2 * c] = lo;
+        outputs.x[row_index * (args.stride / 4) + 2 * c + 1] = hi;
+        for (int i = 0; i < 4; i++) {
+            sum = fma(lo[i], lo[i], sum);
+            sum = fma(hi[i], hi[i], sum);
+        }
+        if (init != INIT_GIVEN)
+            for (uint half_chunk = 0; half_chunk < 2; half_chunk++) {
+                vec4 s = vec4(0.0);
+                uint k = 8 * c + 4 * half_chunk;
+                if (init == INIT_NORMAL) {
+                    s = std * truncated_normal(philox(uvec4(k / 4, row.y, 0, NOISE_STATE), seed));
+                    s = mix(vec4(0.0), s, lessThan(uvec4(k, k + 1, k + 2, k + 3), uvec4(args.n_embd)));
+                }
+                states.s[state_base + 2 * c + half_chunk] = s;
+            }
+    }
+    lane_sum[lane] = sum;
+    barrier();
+    if (lane == 0) {
+        for (uint i = 1; i < LOCAL; i++)
+            sum += lane_sum[i];
+        parts.p[row_index * args.parts_stride] = vec2(sum, 0.0);
+    }
+}

@@ -1,0 +1,43 @@
+#version 460
+// logits[n] = W norm(x[n]) and, for each workgroup, the largest of its logits with the lowest id that has it.
+// Shapes: W [V, d], x [rows, d] with a pending norm of a norm, logits [rows, V]; best [rows, groups] of (value, id bits).
+// Skeleton and lanes: matmul.glsl; second stage: argmax.comp.
+#extension GL_GOOGLE_include_directive : require
+#include "matmul.glsl"
+
+layout(std430, binding = 5) writeonly buffer Logits { float l[]; } logits;
+layout(std430, binding = 6) writeonly buffer Best { vec2 b[]; } best;
+
+shared vec2 candidates[N_ITEMS];
+
+void epilogue(uint item, uint row, uint o, float y0, float y1)
+{
+    uint global_o = args.row0 + o;
+    candidates[item] = vec2(uintBitsToFloat(0xff800000u), uintBitsToFloat(global_o)); // -infinity
+    if (o >= args.n_out)
+        return;
+    logits.l[row * args.out_stride + global_o] = y0;
+    candidates[item].x = y0;
+    if (o + 1 < args.n_out) {
+        logits.l[row * args.out_stride + global_o + 1] = y1;
+        if (y1 > y0 || isnan(y0))
+            candidates[item] = vec2(y1, uintBitsToFloat(global_o + 1));
+    }
+}
+
+void main()
+{
+    uint n_live = matmul();
+    barrier();
+    for (uint n = gl_LocalInvocationIndex; n < n_live; n += LOCAL) {
+        // Items of a row are in order of o, so "greater than" alone keeps the lowest id among equals.
+        vec2 top = candidates[n * (N_ITEMS / N)];
+        for (uint i = 1; i < N_ITEMS / N; i++) {
+            vec2 other = candidates[n * (N_ITEMS / N) + i];
+            if (other.x > top.x || isnan(top.x))
+                top = other;
+        }
+        uint row = table_first(args.table) + gl_WorkGroupID.y * N + n;
+        best.b[row * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = top;
+    }
+}
