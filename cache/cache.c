@@ -76,10 +76,10 @@ uint64_t kv_cache_bytes_per_token(const struct model_config *config, const struc
     return 2 * slots * entry_bytes(config, params->type);
 }
 
-/* One dispatch reads all depth slots of a block, so a block's keys must fit into one binding. */
+/* One dispatch reads all depth slots of a block, so a block's cache must fit into one binding. */
 static enum mn_status check_range(struct device *device, const struct model_config *config, const struct kv_cache_params *params, uint32_t n_slots)
 {
-    uint64_t per_token = n_slots * entry_bytes(config, params->type);
+    uint64_t per_token = 2ull * n_slots * entry_bytes(config, params->type);
     uint64_t limit = device->caps.max_storage_range;
     if (limit > (uint64_t)1 << 33) /* shaders count elements in 32 bits */
         limit = (uint64_t)1 << 33;
@@ -87,7 +87,7 @@ static enum mn_status check_range(struct device *device, const struct model_conf
     if (needed <= limit)
         return MN_OK;
     return log_fail(device->log, MN_ERR_MEMORY,
-                    "cache: one block's keys need %.1f MiB, device '%s' binds at most %.1f MiB; --ctx %" PRIu64
+                    "cache: one block needs %.1f MiB, device '%s' binds at most %.1f MiB; --ctx %" PRIu64
                     " would fit, or --kv-policy share:k, or --kv-type f16",
                     (double)needed / 1048576.0, device->caps.name, (double)limit / 1048576.0, limit / per_token / params->n_sequences);
 }
@@ -110,12 +110,10 @@ enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, cons
         bool core = i >= config->n_prelude && i < config->n_prelude + config->n_core;
         struct kv_block *block = &cache->blocks[i];
         block->n_slots = core ? kv_policy_slots(params->policy, params->num_steps) : 1;
-        uint64_t bytes = positions * block->n_slots * entry_bytes(config, params->type);
+        uint64_t bytes = 2 * positions * block->n_slots * entry_bytes(config, params->type);
         status = check_range(device, config, params, block->n_slots);
         if (!status)
-            status = arena_reserve(&cache->arena, bytes, &block->keys);
-        if (!status)
-            status = arena_reserve(&cache->arena, bytes, &block->values);
+            status = arena_reserve(&cache->arena, bytes, &block->kv);
     }
     if (!status)
         status = arena_reserve(&cache->arena, positions * sizeof(uint32_t), &cache->depths);

@@ -211,7 +211,8 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->subgroup_size_control = control && control_features.subgroupSizeControl && control_features.computeFullSubgroups &&
                                   (size_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->subgroup_shuffle = caps->subgroup_size_control && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT);
+                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) &&
+                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT);
     caps->fp16 = fp16.shaderFloat16;
     caps->int8_dot = has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     caps->matrix_cores = has_extension(device, physical, "VK_KHR_cooperative_matrix") || has_extension(device, physical, "VK_NV_cooperative_matrix");

@@ -48,7 +48,7 @@ struct caps {
     VkPhysicalDeviceType type;
     bool is_cpu;                   /* a software device: lanes are SIMD lanes of a CPU core */
     bool uma;                      /* the largest device-local heap is host-visible too */
-    bool subgroup_shuffle;         /* shuffles exist and the subgroup size can be pinned to `subgroup_size` */
+    bool subgroup_shuffle;         /* shuffles and broadcasts exist and the subgroup size can be pinned to `subgroup_size` */
     bool subgroup_size_control;
     bool fp16, int8_dot, matrix_cores;
     uint32_t subgroup_size;

@@ -62,7 +62,7 @@ static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *m
     for (uint32_t row0 = 0; row0 < matrix->n_out && !r->status; row0 += matrix->window_rows) {
         uint32_t n = matrix->n_out - row0 < matrix->window_rows ? matrix->n_out - row0 : matrix->window_rows;
         uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, r->n, (uint32_t)matrix->type, flavour->input, flavour->scale,
-                           r->session->n_splits > 1, flavour->extra[0], flavour->extra[1], flavour->extra[2]};
+                           r->session->n_splits > 1, tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2]};
         if (advance_index && row0 + n < matrix->n_out)
             spec[advance_index] = 0; /* depths advance once, in the last window */
         const struct pipeline *pipeline;
@@ -92,7 +92,7 @@ static void qkv(struct recorder *r, const struct block_weights *w, const struct 
     input_args(&args, x);
     args.n_slots = kv->n_slots;
     struct flavour flavour = {INPUT_NORM, scale_of(x), {s->cache.type == KV_F16, core, 0}};
-    struct span bindings[] = {s->state, {0}, x->data, w->input_norm, x->parts, s->query, w->bias, s->rotary, kv->keys, kv->values, s->cache.depths};
+    struct span bindings[] = {s->state, {0}, x->data, w->input_norm, x->parts, s->query, w->bias, s->rotary, kv->kv, s->cache.depths};
     matmul(r, KERNEL_QKV, &w->qkv, &flavour, bindings, &args, 0);
 }
 
@@ -102,9 +102,9 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
     const struct tuning *tuning = &r->model->tuning;
     if (r->status)
         return;
-    uint32_t spec[] = {tuning->attention_threads, tuning->attention_split, s->cache.type == KV_F16, core};
+    uint32_t spec[] = {tuning->attention_threads, tuning->attention_split, s->cache.type == KV_F16, core, r->model->head_pad / 8};
     const struct pipeline *pipeline;
-    r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, 4, &pipeline);
+    r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, 5, &pipeline);
     if (r->status)
         return;
     struct attention_args args = {.table = r->table,
@@ -113,7 +113,7 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
                                   .n_slots = kv->n_slots,
                                   .n_ctx = s->n_ctx,
                                   .n_splits = s->n_splits};
-    struct span bindings[] = {s->state, s->query, kv->keys, kv->values, s->cache.depths, s->partial_o, s->partial_ml};
+    struct span bindings[] = {s->state, s->query, kv->kv, s->cache.depths, s->partial_o, s->partial_ml};
     struct span groups = s->state;
     groups.offset += (STATE_GROUPS + 3 * r->table) * sizeof(uint32_t);
     r->status = stream_dispatch_indirect(&s->stream, r->out, pipeline, bindings, &args, groups);
@@ -145,7 +145,7 @@ static void project(struct recorder *r, const struct matrix *w, uint32_t input, 
                               residual ? residual->parts : s->state,
                               out->pending ? *out->pending : r->model->weights.norm_f,
                               out->parts};
-    matmul(r, KERNEL_PROJ, w, &flavour, bindings, &args, 9);
+    matmul(r, KERNEL_PROJ, w, &flavour, bindings, &args, 10);
 }
 
 static void gate(struct recorder *r, const struct block_weights *w, const struct activation *y)

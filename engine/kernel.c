@@ -6,22 +6,32 @@
 #include "args.h"
 
 #include "argmax.spv.h"
+#include "argmax_plain.spv.h"
 #include "attention.spv.h"
+#include "attention_plain.spv.h"
 #include "embed.spv.h"
+#include "embed_plain.spv.h"
 #include "gate.spv.h"
+#include "gate_plain.spv.h"
 #include "head.spv.h"
+#include "head_plain.spv.h"
 #include "norm.spv.h"
+#include "norm_plain.spv.h"
 #include "proj.spv.h"
+#include "proj_plain.spv.h"
 #include "qkv.spv.h"
+#include "qkv_plain.spv.h"
 #include "sample.spv.h"
+#include "sample_plain.spv.h"
 
 #define ENTRY(name_, n_bindings_, args_) \
-    {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
+    {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
+     .plain_bytes = sizeof name_##_plain_spv, .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
 
 static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_EMBED] = ENTRY(embed, 6, embed_args),
-    [KERNEL_QKV] = ENTRY(qkv, 11, matmul_args),
-    [KERNEL_ATTENTION] = ENTRY(attention, 7, attention_args),
+    [KERNEL_QKV] = ENTRY(qkv, 10, matmul_args),
+    [KERNEL_ATTENTION] = ENTRY(attention, 6, attention_args),
     [KERNEL_PROJ] = ENTRY(proj, 11, matmul_args),
     [KERNEL_GATE] = ENTRY(gate, 6, matmul_args),
     [KERNEL_HEAD] = ENTRY(head, 7, matmul_args),
@@ -38,8 +48,10 @@ const struct kernel_info *kernel_info(enum kernel_id id)
 static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
 {
     struct device *device = kernels->device;
-    VkShaderModuleCreateInfo module = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = table[id].spirv_bytes, .pCode = table[id].spirv};
+    bool plain = !device->caps.subgroup_shuffle;
+    VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                       .codeSize = plain ? table[id].plain_bytes : table[id].spirv_bytes,
+                                       .pCode = plain ? table[id].plain : table[id].spirv};
     VkResult result = device->vk.CreateShaderModule(device->handle, &module, NULL, &kernels->modules[id]);
     if (result != VK_SUCCESS) {
         kernels->modules[id] = VK_NULL_HANDLE;

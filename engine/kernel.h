@@ -29,6 +29,8 @@ struct kernel_info {
     const char *name;
     const uint32_t *spirv;
     size_t spirv_bytes;
+    const uint32_t *plain; /* the twin without subgroup operations */
+    size_t plain_bytes;
     uint32_t n_bindings;
     uint32_t push_bytes;
 };

@@ -4,16 +4,17 @@
 
 static struct tuning choose_tuning(const struct caps *caps)
 {
+    const uint32_t bcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
     if (caps->is_cpu)
         /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. */
-        return (struct tuning){.decode = {caps->subgroup_size, 1, 2, 8},
-                               .prefill = {caps->subgroup_size, 1, 2, 8},
+        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, bcast},
+                               .prefill = {caps->subgroup_size, 1, 4, 8, bcast},
                                .attention_threads = caps->subgroup_size,
                                .attention_split = 128,
                                .row_threads = caps->subgroup_size};
     return (struct tuning){.decode = {128, 32, 4, 8},
                            .prefill = {64, 1, 2, 16},
-                           .attention_threads = 128,
+                           .attention_threads = caps->subgroup_size,
                            .attention_split = 128,
                            .row_threads = 256};
 }

@@ -13,6 +13,7 @@ struct tile {
     uint32_t k_lanes; /* lanes that share an output row */
     uint32_t rows;    /* output rows per lane */
     uint32_t n_max;   /* most activation rows that share one read of the weights */
+    uint32_t broadcast; /* 1: lanes of a CPU device hand inputs round (k_lanes = 1 only) */
 };
 
 /* Sizes that follow from what the device is, chosen once. */

@@ -89,7 +89,14 @@ enum mn_status stream_record(struct stream *stream, struct recording *recording)
                                         .commandBufferCount = 1};
     enum mn_status status = stream_check(
         stream, stream->device->vk.AllocateCommandBuffers(stream->device->handle, &info, &recording->handle), "vkAllocateCommandBuffers");
-    return status ? status : begin(stream, recording->handle);
+    if (!status)
+        status = begin(stream, recording->handle);
+    if (!status && stream->profile && stream->timers) {
+        stream->n_profiled = 0;
+        stream->device->vk.CmdResetQueryPool(recording->handle, stream->timers, 0, STREAM_MAX_TIMERS);
+        stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers, 0);
+    }
+    return status;
 }
 
 static enum mn_status add_descriptor_pool(struct stream *stream)
@@ -150,6 +157,14 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
     return MN_OK;
 }
 
+static void profile(struct stream *stream, struct recording *recording, enum kernel_id id)
+{
+    if (!stream->profile || !stream->timers || stream->n_profiled + 2 > STREAM_MAX_TIMERS)
+        return;
+    stream->profiled[stream->n_profiled] = id;
+    stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers, ++stream->n_profiled);
+}
+
 static void barrier(struct stream *stream, VkCommandBuffer handle)
 {
     VkMemoryBarrier memory = {
@@ -169,6 +184,7 @@ enum mn_status stream_dispatch(struct stream *stream, struct recording *recordin
         return status;
     stream->device->vk.CmdDispatch(recording->handle, groups_x, groups_y, groups_z);
     barrier(stream, recording->handle);
+    profile(stream, recording, pipeline->id);
     recording->n_dispatches++;
     return MN_OK;
 }
@@ -181,6 +197,7 @@ enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording 
         return status;
     stream->device->vk.CmdDispatchIndirect(recording->handle, groups.block->buffer, groups.offset);
     barrier(stream, recording->handle);
+    profile(stream, recording, pipeline->id);
     recording->n_dispatches++;
     return MN_OK;
 }
@@ -190,18 +207,6 @@ void stream_copy(struct stream *stream, struct recording *recording, struct span
     VkBufferCopy region = {.srcOffset = from.offset, .dstOffset = to.offset, .size = bytes};
     stream->device->vk.CmdCopyBuffer(recording->handle, from.block->buffer, to.block->buffer, 1, &region);
     barrier(stream, recording->handle);
-}
-
-void stream_reset_timers(struct stream *stream, struct recording *recording, uint32_t n)
-{
-    if (stream->timers)
-        stream->device->vk.CmdResetQueryPool(recording->handle, stream->timers, 0, n);
-}
-
-void stream_timestamp(struct stream *stream, struct recording *recording, uint32_t index)
-{
-    if (stream->timers)
-        stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers, index);
 }
 
 enum mn_status stream_end(struct stream *stream, struct recording *recording)

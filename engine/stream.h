@@ -10,7 +10,7 @@
 #include "buffer.h"
 #include "kernel.h"
 
-enum { STREAM_STAGING_BYTES = 8 << 20, STREAM_MAX_TIMERS = 4096 };
+enum { STREAM_STAGING_BYTES = 8 << 20, STREAM_MAX_TIMERS = 512 };
 
 struct stream_descriptors; /* one descriptor pool in a list */
 
@@ -27,6 +27,10 @@ struct stream {
     uint64_t timeout_ns;           /* longest wait for one submit before the device counts as lost */
     bool pending;
     uint64_t n_submits, n_dispatches; /* submitted so far: what tests assert on instead of time */
+    /* While `profile` is set, recordings get a timestamp before the first and after each dispatch, for stream_read_timers. */
+    bool profile;
+    uint32_t n_profiled;           /* timestamps in the recording made last; [i + 1] - [i] is dispatch i of kernel profiled[i] */
+    enum kernel_id profiled[STREAM_MAX_TIMERS];
 };
 
 /* A command buffer under construction or ready for replay. */
@@ -47,8 +51,6 @@ enum mn_status stream_dispatch(struct stream *stream, struct recording *recordin
 enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
                                         const struct span *bindings, const void *push, struct span groups);
 void stream_copy(struct stream *stream, struct recording *recording, struct span from, struct span to, uint64_t bytes);
-void stream_timestamp(struct stream *stream, struct recording *recording, uint32_t index);
-void stream_reset_timers(struct stream *stream, struct recording *recording, uint32_t n);
 enum mn_status stream_end(struct stream *stream, struct recording *recording);
 
 /* Submits recordings in order (one may appear many times), then waits for all of them. Each recording's effects are visible

@@ -1,40 +1,57 @@
 #version 460
 // Split-KV attention of one (head, split, row): partial o = sum_j e^(s_j - m) v_j, and (m, sum_j e^(s_j - m)).
 //
-//   q [rows, heads, head_pad], scaled        keys, values [sequence, position, depth slot, heads, head_pad]
+//   q [rows, heads, head_pad], scaled        cache [sequence, position, depth slot, key or value, heads, head_pad]
 //   o [rows, splits, heads, head_pad]        ml [rows, splits, heads] of (maximum, sum)
 //
 // A row at step t reads of position j the depth slot min(t, depths_j - 1) mod n_slots: its own step where position j got that
 // far, else the deepest that position j has (drafts, early exits). The splits of a row follow from its position alone.
-// Lanes: first one lane per position for the scores, then lanes over (position group, four dimensions) for the values.
+//
+// One workgroup walks its positions in blocks of LOCAL, keeping a running maximum: a lane scores one position of the block;
+// then lanes turn into (position group, eight dimensions) to add up the values. With subgroups (LOCAL = subgroup size) lanes
+// hand scores round in registers; the twin without (NO_SUBGROUP) goes through shared memory in the same order.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#ifndef NO_SUBGROUP
+#extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 
 layout(constant_id = 1) const uint SPLIT = 128; // positions per workgroup
 layout(constant_id = 2) const uint KV_F16 = 1;
 layout(constant_id = 3) const uint CORE = 0;
+layout(constant_id = 4) const uint OCTETS = 4; // head_pad / 8
 
 layout(std430, binding = 1) readonly buffer Query { vec4 q[]; } query;
-layout(std430, binding = 2) readonly buffer Keys { uvec4 k[]; } keys;
-layout(std430, binding = 3) readonly buffer Values { uvec2 v[]; } values;
-layout(std430, binding = 4) readonly buffer Depths { uint d[]; } depths;
-layout(std430, binding = 5) writeonly buffer PartialOutput { vec4 o[]; } partial_output;
-layout(std430, binding = 6) writeonly buffer PartialSums { vec2 ml[]; } partial_sums;
+layout(std430, binding = 2) readonly buffer Cache { uvec4 kv[]; } cache;
+layout(std430, binding = 3) readonly buffer Depths { uint d[]; } depths;
+layout(std430, binding = 4) writeonly buffer PartialOutput { vec4 o[]; } partial_output;
+layout(std430, binding = 5) writeonly buffer PartialSums { vec2 ml[]; } partial_sums;
 
 layout(push_constant) uniform Args { attention_args args; };
 
-shared float weight[SPLIT];   // scores, then e^(s - m)
-shared uint slots[SPLIT];     // row of the cache (position and depth slot) each position is read from
-shared float lane_value[LOCAL];
-shared vec4 group_sum[LOCAL];
+const uint WIDTH = OCTETS < LOCAL ? OCTETS : LOCAL;        // lanes that cover a head's dimensions
+const uint N_GROUPS = LOCAL / WIDTH;           // positions handled at the same time by such lanes
+const uint PASSES = (OCTETS + WIDTH - 1) / WIDTH;
 
-vec4 load_value(uint at) // `at` counts groups of four values
+shared vec4 group_lo[LOCAL], group_hi[LOCAL];
+shared vec4 query_row[2 * OCTETS];
+#ifdef NO_SUBGROUP
+shared float lane_float[LOCAL];
+shared uint lane_uint[LOCAL];
+#endif
+
+// Eight values of the cache; `at` counts octets.
+void load_octet(uint at, out vec4 lo, out vec4 hi)
 {
     if (KV_F16 != 0) {
-        uvec2 v = values.v[at];
-        return vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+        uvec4 v = cache.kv[at];
+        lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+        hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+    } else {
+        lo = uintBitsToFloat(cache.kv[2 * at]);
+        hi = uintBitsToFloat(cache.kv[2 * at + 1]);
     }
-    return uintBitsToFloat(uvec4(values.v[2 * at], values.v[2 * at + 1]));
 }
 
 float dot4(vec4 a, vec4 b, float sum)
@@ -44,27 +61,6 @@ float dot4(vec4 a, vec4 b, float sum)
     s = fma(a.z, b.z, s);
     s = fma(a.w, b.w, s);
     return s;
-}
-
-float score(uint q_base, uint cache_row, uint head)
-{
-    float s = 0.0, s2 = 0.0;
-    uint n = args.head_pad / 8;
-    uint base = (cache_row * args.n_heads + head) * n;
-    for (uint c = 0; c < n; c++) {
-        vec4 lo, hi;
-        if (KV_F16 != 0) {
-            uvec4 k = keys.k[base + c];
-            lo = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y));
-            hi = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
-        } else {
-            lo = uintBitsToFloat(keys.k[2 * (base + c)]);
-            hi = uintBitsToFloat(keys.k[2 * (base + c) + 1]);
-        }
-        s = dot4(query.q[q_base + 2 * c], lo, s);
-        s2 = dot4(query.q[q_base + 2 * c + 1], hi, s2);
-    }
-    return s + s2;
 }
 
 void main()
@@ -78,59 +74,109 @@ void main()
     const uint start = split * SPLIT;
     if (start > row.y)
         return;
-    const uint n = min(SPLIT, row.y + 1 - start);
-    const uint q_base = (row_index * args.n_heads + head) * (args.head_pad / 4);
+    const uint end = min(start + SPLIT, row.y + 1);
+    const uint q_base = (row_index * args.n_heads + head) * (2 * OCTETS);
+    for (uint i = lane; i < 2 * OCTETS; i += LOCAL)
+        query_row[i] = query.q[q_base + i];
+    barrier();
+    vec4 q[2 * OCTETS];
+    [[unroll]] for (uint i = 0; i < 2 * OCTETS; i++)
+        q[i] = query_row[i];
 
-    float largest = uintBitsToFloat(0xff800000u);
-    for (uint i = lane; i < n; i += LOCAL) {
-        uint position_slot = row.z * args.n_ctx + start + i;
+    const uint octet = lane % WIDTH, group = lane / WIDTH;
+    float largest = uintBitsToFloat(0xff800000u), sum = 0.0;
+    vec4 o_lo[PASSES], o_hi[PASSES];
+    [[unroll]] for (uint p = 0; p < PASSES; p++)
+        o_lo[p] = o_hi[p] = vec4(0.0);
+
+    for (uint block = start; block < end; block += LOCAL) {
+        // A lane past the end scores the last position again and then counts for nothing.
+        uint position = min(block + lane, end - 1);
+        uint position_slot = row.z * args.n_ctx + position;
         uint cache_row = position_slot * args.n_slots;
         if (CORE != 0)
             cache_row += min(row.w, depths.d[position_slot] - 1) % args.n_slots;
-        slots[i] = cache_row;
-        float s = score(q_base, cache_row, head);
-        weight[i] = s;
-        largest = max(largest, s);
-    }
-    lane_value[lane] = largest;
-    barrier();
-    for (uint i = 0; i < LOCAL; i++)
-        largest = max(largest, lane_value[i]);
-    barrier();
-    float sum = 0.0;
-    for (uint i = lane; i < n; i += LOCAL) {
-        float e = exp(weight[i] - largest);
-        weight[i] = e;
-        sum += e;
-    }
-    lane_value[lane] = sum;
-    barrier();
-
-    const uint quads = args.head_pad / 4;
-    const uint width = min(quads, LOCAL), n_groups = LOCAL / width;
-    const uint group = lane / width;
-    const uint out_row = (row_index * args.n_splits + split) * args.n_heads + head;
-    for (uint quad0 = 0; quad0 < quads; quad0 += width) {
-        uint quad = quad0 + lane % width;
-        vec4 o = vec4(0.0);
-        if (group < n_groups && quad < quads)
-            for (uint i = group; i < n; i += n_groups)
-                o = fma(vec4(weight[i]), load_value((slots[i] * args.n_heads + head) * quads + quad), o);
-        if (n_groups > 1) {
-            group_sum[lane] = o;
-            barrier();
-            if (group == 0)
-                for (uint g = 1; g < n_groups; g++)
-                    o += group_sum[g * width + lane];
-            barrier();
+        uint key = (cache_row * 2 * args.n_heads + head) * OCTETS;
+        float s_lo = 0.0, s_hi = 0.0;
+        [[unroll]] for (uint c = 0; c < OCTETS; c++) {
+            vec4 lo, hi;
+            load_octet(key + c, lo, hi);
+            s_lo = dot4(q[2 * c], lo, s_lo);
+            s_hi = dot4(q[2 * c + 1], hi, s_hi);
         }
-        if (group == 0 && quad < quads)
-            partial_output.o[out_row * quads + quad] = o;
+        float score = s_lo + s_hi;
+        if (block + lane >= end)
+            score = uintBitsToFloat(0xff800000u);
+
+        float before = largest;
+#ifdef NO_SUBGROUP
+        barrier();
+        lane_float[lane] = score;
+        lane_uint[lane] = key;
+        barrier();
+        for (uint i = 0; i < LOCAL; i++)
+            largest = max(largest, lane_float[i]);
+        barrier();
+        float e = exp(score - largest);
+        lane_float[lane] = e;
+        barrier();
+#else
+        float top = score;
+        [[unroll]] for (uint step = LOCAL / 2; step > 0; step /= 2)
+            top = max(top, subgroupShuffleXor(top, step));
+        largest = max(largest, top);
+        float e = exp(score - largest);
+#endif
+        float fade = exp(before - largest);
+        sum = fma(sum, fade, e);
+        [[unroll]] for (uint p = 0; p < PASSES; p++) {
+            o_lo[p] *= fade;
+            o_hi[p] *= fade;
+        }
+        [[unroll]] for (uint j = 0; j < LOCAL; j += N_GROUPS) {
+            uint from = min(j + group, LOCAL - 1);
+#ifdef NO_SUBGROUP
+            float weight = lane_float[from];
+            uint value = lane_uint[from] + args.n_heads * OCTETS;
+#else
+            float weight = subgroupShuffle(e, from);
+            uint value = subgroupShuffle(key, from) + args.n_heads * OCTETS;
+#endif
+            if (j + group >= LOCAL)
+                weight = 0.0;
+            [[unroll]] for (uint p = 0; p < PASSES; p++) {
+                vec4 lo, hi;
+                load_octet(value + min(p * WIDTH + octet, OCTETS - 1), lo, hi);
+                o_lo[p] = fma(vec4(weight), lo, o_lo[p]);
+                o_hi[p] = fma(vec4(weight), hi, o_hi[p]);
+            }
+        }
     }
+
+    const uint out_row = (row_index * args.n_splits + split) * args.n_heads + head;
+    [[unroll]] for (uint p = 0; p < PASSES; p++) {
+        barrier();
+        group_lo[lane] = o_lo[p];
+        group_hi[lane] = o_hi[p];
+        barrier();
+        if (group == 0 && p * WIDTH + octet < OCTETS) {
+            vec4 lo = group_lo[octet], hi = group_hi[octet];
+            for (uint g = 1; g < N_GROUPS; g++) {
+                lo += group_lo[g * WIDTH + octet];
+                hi += group_hi[g * WIDTH + octet];
+            }
+            uint at = (out_row * OCTETS + p * WIDTH + octet) * 2;
+            partial_output.o[at] = lo;
+            partial_output.o[at + 1] = hi;
+        }
+    }
+    barrier();
+    group_lo[lane].x = sum;
+    barrier();
     if (lane == 0) {
         float total = 0.0;
         for (uint i = 0; i < LOCAL; i++)
-            total += lane_value[i];
+            total += group_lo[i].x;
         partial_sums.ml[out_row] = vec2(largest, total);
     }
 }

@@ -10,16 +10,16 @@ layout(std430, binding = 6) writeonly buffer Best { vec2 b[]; } best;
 
 shared vec2 candidates[N_ITEMS];
 
-void epilogue(uint item, uint row, uint o, float y0, float y1)
+void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
 {
     uint global_o = args.row0 + o;
     candidates[item] = vec2(uintBitsToFloat(0xff800000u), uintBitsToFloat(global_o)); // -infinity
     if (o >= args.n_out)
         return;
-    logits.l[row * args.out_stride + global_o] = y0;
+    logits.l[row_index * args.out_stride + global_o] = y0;
     candidates[item].x = y0;
     if (o + 1 < args.n_out) {
-        logits.l[row * args.out_stride + global_o + 1] = y1;
+        logits.l[row_index * args.out_stride + global_o + 1] = y1;
         if (y1 > y0 || isnan(y0))
             candidates[item] = vec2(y1, uintBitsToFloat(global_o + 1));
     }

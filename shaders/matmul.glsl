@@ -8,6 +8,9 @@
 // The order of additions in one output depends on LK alone, never on N or on how many rows run: chunk by chunk, two chains
 // of four fma in a chunk, then the LK lanes in order. That makes the k-row and the 1-row pass equal bit for bit.
 #include "common.glsl"
+#ifndef NO_SUBGROUP
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 
 layout(constant_id = 1) const uint LK = 1;
 layout(constant_id = 2) const uint R = 2; // even: rotary pairs and gate/up pairs are neighbours
@@ -16,6 +19,8 @@ layout(constant_id = 4) const uint WEIGHT_TYPE = WEIGHT_BF16;
 layout(constant_id = 5) const uint INPUT = INPUT_PLAIN;
 layout(constant_id = 6) const uint SCALE = SCALE_NONE;
 layout(constant_id = 7) const uint SPLIT_MERGE = 1; // 0: a row never has more than one attention split
+
+layout(constant_id = 8) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, subgroups of at least 8
 
 const uint LO = LOCAL / LK;
 const uint N_ITEMS = N * R / 2 * LO;    // (activation row, output pair) results of a workgroup
@@ -48,31 +53,55 @@ void load_weights(uint chunk, out vec4 lo, out vec4 hi)
     }
 }
 
-// Merges the attention partials of one row for one chunk of 8: sum_s e^(m_s - M) o_s / sum_s e^(m_s - M) l_s, splits in order.
-void load_merged(uint row, uint position, uint chunk, out vec4 lo, out vec4 hi)
+// Four inputs of a row from attention partials: sum_s e^(m_s - M) o_s / sum_s e^(m_s - M) l_s, splits in order.
+vec4 load_merged(uint row, uint position, uint at)
 {
-    uint chunks_per_head = args.head_pad / 8;
-    uint head = chunk / chunks_per_head;
-    uint within = chunk % chunks_per_head;
+    uint head = at / args.head_pad, within = at % args.head_pad;
     uint n = SPLIT_MERGE == 0 ? 1 : position / args.split + 1;
     uint base = row * args.n_splits * args.n_heads + head;
     float largest = input_parts.p[base].x;
     for (uint s = 1; s < n; s++)
         largest = max(largest, input_parts.p[base + s * args.n_heads].x);
     float total = 0.0;
-    lo = vec4(0.0);
-    hi = vec4(0.0);
+    vec4 sum = vec4(0.0);
     for (uint s = 0; s < n; s++) {
         vec2 ml = input_parts.p[base + s * args.n_heads];
         float factor = exp(ml.x - largest);
-        uint at = ((base + s * args.n_heads) * chunks_per_head + within) * 2;
         total = fma(factor, ml.y, total);
-        lo = fma(vec4(factor), inputs.x[at], lo);
-        hi = fma(vec4(factor), inputs.x[at + 1], hi);
+        sum = fma(vec4(factor), inputs.x[((base + s * args.n_heads) * args.head_pad + within) / 4], sum);
     }
-    float inverse = 1.0 / total;
-    lo *= inverse;
-    hi *= inverse;
+    return sum * (1.0 / total);
+}
+
+// Inputs at .. at + 3 of a row, times the norm's weights where there is a norm. x_base counts values.
+vec4 load_four(uint x_base, uint position, bool raw, uint at, vec4 norm)
+{
+    if (INPUT == INPUT_MERGE)
+        return load_merged(x_base, position, at);
+    vec4 x = inputs.x[(x_base + at) / 4];
+    if (INPUT == INPUT_NORM || (INPUT == INPUT_STATE && !raw))
+        x *= norm;
+    return x;
+}
+
+vec4 load_norm(uint at)
+{
+    return INPUT == INPUT_NORM || INPUT == INPUT_STATE ? norm_weights.w[at / 4] : vec4(1.0);
+}
+
+// One chunk of 8: two chains of four fma, then their sum onto the accumulator. The order every path keeps.
+float add_chunk(float acc, vec4 w_lo, vec4 w_hi, vec4 lo, vec4 hi)
+{
+    precise float p = w_lo.x * lo.x;
+    p = fma(w_lo.y, lo.y, p);
+    p = fma(w_lo.z, lo.z, p);
+    p = fma(w_lo.w, lo.w, p);
+    precise float q = w_hi.x * hi.x;
+    q = fma(w_hi.y, hi.y, q);
+    q = fma(w_hi.z, hi.z, q);
+    q = fma(w_hi.w, hi.w, q);
+    precise float sum = acc + (p + q);
+    return sum;
 }
 
 float row_scale(float sum, float sum_weighted)
@@ -85,9 +114,9 @@ float row_scale(float sum, float sum_weighted)
     return r * (1.0 / sqrt(fma(r * r, sum_weighted * (1.0 / float(args.n_norm)), args.eps)));
 }
 
-// Each shader defines what becomes of the pair of outputs (o, o + 1) of activation row `row` (an index into the row table).
+// Each shader defines what becomes of the pair of outputs (o, o + 1) of activation row `row`, number `row_index` of the table.
 // `item` numbers the pairs of this workgroup row by row: item / (N_ITEMS / N) is the activation row within the group.
-void epilogue(uint item, uint row, uint o, float y0, float y1);
+void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1);
 
 // Runs the skeleton. Returns the number of activation rows in this group (0: nothing to do, uniform over the workgroup).
 uint matmul()
@@ -103,16 +132,17 @@ uint matmul()
     uint w_base[R];
     [[unroll]] for (uint r = 0; r < R; r++)
         w_base[r] = min(o_base + r, args.n_out - 1) * args.n_chunks;
-    uint x_base[N], part_base[N], position[N];
+    uint x_base[N], part_base[N];
+    uvec4 rows[N];
     bool raw[N];
     [[unroll]] for (uint n = 0; n < N; n++) {
         // Rows beyond the table repeat its last one: the stamp's arithmetic stays, the result is dropped.
         uint index = first + min(n0 + n, count - 1);
         uvec4 row = state.rows[index];
         uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
-        x_base[n] = where * (args.in_stride / 4);
+        x_base[n] = where * args.in_stride;
         part_base[n] = where * args.parts_in_stride;
-        position[n] = row.y;
+        rows[n] = row;
         raw[n] = INPUT == INPUT_STATE && row.w == 0;
         if (INPUT == INPUT_MERGE)
             x_base[n] = index;
@@ -121,45 +151,55 @@ uint matmul()
     float acc[N * R];
     [[unroll]] for (uint i = 0; i < N * R; i++)
         acc[i] = 0.0;
+#ifndef NO_SUBGROUP
+    if (BROADCAST != 0) {
+        // Every lane needs the same inputs, but a CPU device loads lane by lane and pays per load instruction. So 8 lanes
+        // fetch four inputs each, 32 at once, and hand them round.
+        for (uint c0 = 0; c0 < args.n_chunks; c0 += 4) {
+            uint at = min(8 * c0 + 4 * (gl_SubgroupInvocationID & 7), 8 * args.n_chunks - 4);
+            vec4 norm = load_norm(at), mine[N];
+            [[unroll]] for (uint n = 0; n < N; n++)
+                mine[n] = load_four(x_base[n], rows[n].y, raw[n], at, norm);
+            [[unroll]] for (uint j = 0; j < 4; j++)
+                if (c0 + j < args.n_chunks) {
+                    vec4 w_lo[R], w_hi[R];
+                    [[unroll]] for (uint r = 0; r < R; r++)
+                        load_weights(w_base[r] + c0 + j, w_lo[r], w_hi[r]);
+                    [[unroll]] for (uint n = 0; n < N; n++) {
+                        vec4 lo = subgroupShuffle(mine[n], 2 * j), hi = subgroupShuffle(mine[n], 2 * j + 1);
+                        [[unroll]] for (uint r = 0; r < R; r++)
+                            acc[n * R + r] = add_chunk(acc[n * R + r], w_lo[r], w_hi[r], lo, hi);
+                    }
+                }
+        }
+    } else
+#endif
     for (uint c = k_lane; c < args.n_chunks; c += LK) {
         vec4 w_lo[R], w_hi[R];
         [[unroll]] for (uint r = 0; r < R; r++)
             load_weights(w_base[r] + c, w_lo[r], w_hi[r]);
-        vec4 norm_lo = vec4(1.0), norm_hi = vec4(1.0);
-        if (INPUT == INPUT_NORM || INPUT == INPUT_STATE) {
-            norm_lo = norm_weights.w[2 * c];
-            norm_hi = norm_weights.w[2 * c + 1];
-        }
+        vec4 norm_lo = load_norm(8 * c), norm_hi = load_norm(8 * c + 4);
         [[unroll]] for (uint n = 0; n < N; n++) {
-            vec4 lo, hi;
-            if (INPUT == INPUT_MERGE) {
-                load_merged(x_base[n], position[n], c, lo, hi);
-            } else {
-                lo = inputs.x[x_base[n] + 2 * c];
-                hi = inputs.x[x_base[n] + 2 * c + 1];
-                if (INPUT == INPUT_NORM || (INPUT == INPUT_STATE && !raw[n])) {
-                    lo *= norm_lo;
-                    hi *= norm_hi;
-                }
-            }
-            [[unroll]] for (uint r = 0; r < R; r++) {
-                precise float p = w_lo[r].x * lo.x;
-                p = fma(w_lo[r].y, lo.y, p);
-                p = fma(w_lo[r].z, lo.z, p);
-                p = fma(w_lo[r].w, lo.w, p);
-                precise float q = w_hi[r].x * hi.x;
-                q = fma(w_hi[r].y, hi.y, q);
-                q = fma(w_hi[r].z, hi.z, q);
-                q = fma(w_hi[r].w, hi.w, q);
-                precise float sum = acc[n * R + r] + (p + q);
-                acc[n * R + r] = sum;
-            }
+            vec4 lo = load_four(x_base[n], rows[n].y, raw[n], 8 * c, norm_lo);
+            vec4 hi = load_four(x_base[n], rows[n].y, raw[n], 8 * c + 4, norm_hi);
+            [[unroll]] for (uint r = 0; r < R; r++)
+                acc[n * R + r] = add_chunk(acc[n * R + r], w_lo[r], w_hi[r], lo, hi);
         }
     }
 
     vec2 stats[N];
     [[unroll]] for (uint n = 0; n < N; n++) {
         stats[n] = vec2(0.0);
+#ifndef NO_SUBGROUP
+        if (SCALE != SCALE_NONE && BROADCAST != 0) {
+            for (uint i0 = 0; i0 < args.n_parts_in; i0 += 8) {
+                uint i = i0 + (gl_SubgroupInvocationID & 7);
+                vec2 mine = i < args.n_parts_in ? input_parts.p[part_base[n] + i] : vec2(0.0);
+                [[unroll]] for (uint j = 0; j < 8; j++)
+                    stats[n] += subgroupShuffle(mine, j);
+            }
+        } else
+#endif
         if (SCALE != SCALE_NONE)
             for (uint i = k_lane; i < args.n_parts_in; i += LK)
                 stats[n] += input_parts.p[part_base[n] + i];
@@ -170,7 +210,7 @@ uint matmul()
             float scale = raw[n] ? 1.0 : row_scale(stats[n].x, stats[n].y);
             [[unroll]] for (uint p = 0; p < R / 2; p++)
                 if (n < n_live)
-                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 2) + p, first + n0 + n, o_base + 2 * p, acc[n * R + 2 * p] * scale,
+                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 2) + p, first + n0 + n, rows[n], o_base + 2 * p, acc[n * R + 2 * p] * scale,
                              acc[n * R + 2 * p + 1] * scale);
         }
         return n_live;
@@ -199,7 +239,7 @@ uint matmul()
         if (n < n_live) {
             bool raw_row = INPUT == INPUT_STATE && state.rows[first + n0 + n].w == 0;
             float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
-            epilogue(item, first + n0 + n, (gl_WorkGroupID.x * LO + o) * R + 2 * p, y0 * scale, y1 * scale);
+            epilogue(item, first + n0 + n, state.rows[first + n0 + n], (gl_WorkGroupID.x * LO + o) * R + 2 * p, y0 * scale, y1 * scale);
         }
     }
     return n_live;

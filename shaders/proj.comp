@@ -7,9 +7,9 @@
 #extension GL_GOOGLE_include_directive : require
 #include "matmul.glsl"
 
-layout(constant_id = 8) const uint RESIDUAL = RESIDUAL_PLAIN;
-layout(constant_id = 9) const uint ADVANCE = 0;
-layout(constant_id = 10) const uint STATS = 1;
+layout(constant_id = 9) const uint RESIDUAL = RESIDUAL_PLAIN;
+layout(constant_id = 10) const uint ADVANCE = 0;
+layout(constant_id = 11) const uint STATS = 1;
 
 layout(std430, binding = 5) writeonly buffer Output { float y[]; } outputs;
 layout(std430, binding = 6) readonly buffer Residual { float x[]; } residual;
@@ -22,14 +22,14 @@ shared vec2 squares[N_ITEMS];
 shared float residual_sums[RESIDUAL == RESIDUAL_NORM ? N * LOCAL : 1];
 shared float residual_scale[N];
 
-void epilogue(uint item, uint row, uint o, float y0, float y1)
+void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
 {
     uint global_o = args.row0 + o;
     vec2 y = vec2(y0, y1);
     bvec2 live = bvec2(o < args.n_out, o + 1 < args.n_out);
-    uint slot = slot_of(state.rows[row], args.n_ctx);
+    uint slot = slot_of(row, args.n_ctx);
     if (RESIDUAL != RESIDUAL_NONE) {
-        uint at = (args.residual_by_slot != 0 ? slot : row) * args.residual_stride + global_o;
+        uint at = (args.residual_by_slot != 0 ? slot : row_index) * args.residual_stride + global_o;
         vec2 x = vec2(live.x ? residual.x[at] : 0.0, live.y ? residual.x[at + 1] : 0.0);
         if (RESIDUAL == RESIDUAL_NORM) {
             float scale = residual_scale[item / (N_ITEMS / N)];
@@ -37,7 +37,7 @@ void epilogue(uint item, uint row, uint o, float y0, float y1)
         }
         y += x;
     }
-    uint at = (args.out_by_slot != 0 ? slot : row) * args.out_stride + global_o;
+    uint at = (args.out_by_slot != 0 ? slot : row_index) * args.out_stride + global_o;
     if (live.x)
         outputs.y[at] = y.x;
     if (live.y)
