@@ -116,7 +116,8 @@ static enum mn_status record_all(struct session *s)
     enum mn_status status = MN_OK;
     for (int pass = 0; pass < PASS_COUNT; pass++)
         for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++)
-            status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
+            if (stamp <= session_stamp(s->max_rows, false) || stamp == SESSION_N_STAMPS - 1)
+                status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
     for (int pass = 0; pass < PASS_COUNT; pass++)
         s->n_dispatches[pass] = s->recordings[pass][0].n_dispatches;
     return status;
@@ -134,6 +135,8 @@ enum mn_status session_create(struct session **out, struct model *model, const s
         return log_fail(log, MN_ERR_USAGE, "%u sequences: at most %d", n_sequences, SESSION_MAX_ROWS);
     if (params->num_steps < 1 || params->num_steps > CONFIG_RECURRENCE_MAX)
         return log_fail(log, MN_ERR_USAGE, "--num-steps %u: must be from 1 to %d", params->num_steps, CONFIG_RECURRENCE_MAX);
+    if (params->max_rows > SESSION_MAX_ROWS)
+        return log_fail(log, MN_ERR_USAGE, "%u rows per pass: at most %d", params->max_rows, SESSION_MAX_ROWS);
     enum mn_status status = sampler_check(&params->sampler, log);
     if (status)
         return status;
@@ -144,6 +147,7 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     s->n_ctx = n_ctx;
     s->n_sequences = n_sequences;
     s->num_steps = params->num_steps;
+    s->max_rows = params->max_rows ? params->max_rows : 16;
     arena_init(&s->scratch, model->device, "scratch", ARENA_DEVICE);
     arena_init(&s->shared, model->device, "state", ARENA_SHARED);
     struct kv_cache_params cache = {params->policy, params->kv_type, n_ctx, n_sequences, params->num_steps};
@@ -229,7 +233,7 @@ static void write_state(struct session *s, const struct session_run_params *p)
 static enum mn_status check_run(struct session *s, const struct session_run_params *p)
 {
     const struct mn_log *log = s->model->device->log;
-    if (p->n_rows < 1 || p->n_rows > SESSION_MAX_ROWS || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
+    if (p->n_rows < 1 || p->n_rows > (p->prefill ? SESSION_MAX_ROWS : s->max_rows) || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
         return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows, p->n_new, p->n_head);
     for (uint32_t i = 0; i < p->n_rows; i++) {
         const struct row *row = &p->rows[i];

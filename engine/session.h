@@ -27,6 +27,7 @@ struct session_params {
     uint32_t n_ctx;       /* positions per sequence; 0: config.block_size */
     uint32_t n_sequences; /* 0: 1 */
     uint32_t num_steps;   /* most core steps a row will ever take */
+    uint32_t max_rows;    /* most rows per decode pass; 0: 16 */
     struct kv_policy policy;
     enum kv_type kv_type;
     struct sampler_params sampler;
@@ -58,7 +59,7 @@ struct session {
     struct stream stream;
     struct kv_cache cache;
     struct arena scratch, shared;
-    uint32_t n_ctx, n_sequences, num_steps;
+    uint32_t n_ctx, n_sequences, num_steps, max_rows;
     struct sampler_params sampler;
     float init_scale;
     struct span state;        /* the state buffer, host-visible */

@@ -1,0 +1,184 @@
+/* Muninn: a Vulkan compute engine for recurrent-depth language models (model_type huginn_raven).
+ *
+ * An engine is a loaded model on a device. A session is its cache and its recorded work for one timeline of tokens. Generation
+ * runs a strategy on a session. Lifetimes: engine > session. Strings and structs passed in are read during the call only,
+ * except `log`, which must outlive the engine.
+ *
+ * THE CONTRACT of speculation: with cache policy `full`, every strategy that declares itself lossless emits exactly the
+ * tokens that `ar` emits with the same num_steps, sampler and seed on the same device - for every draft depth and lookahead,
+ * greedy and sampled. `mn_stats.lossless` says whether a run was under that contract.
+ *
+ * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are independent.
+ */
+#ifndef MUNINN_H
+#define MUNINN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MN_VERSION "0.1.0"
+
+/* Everything fallible returns one of these. The reason is logged once, where it happens. */
+enum mn_status {
+    MN_OK = 0,
+    MN_ERR_RUN,         /* anything without a better name: a failed write, an impossible state of the world */
+    MN_ERR_USAGE,       /* the caller's mistake: a bad argument, K >= R, a prompt longer than the context */
+    MN_ERR_NO_DEVICE,   /* no Vulkan loader, no driver, no device that meets the requirements */
+    MN_ERR_FILE,        /* a file that is missing, unreadable or changes while it is read */
+    MN_ERR_FORMAT,      /* a file whose content is malformed */
+    MN_ERR_UNSUPPORTED, /* a well-formed file that asks for something this build cannot do */
+    MN_ERR_DEVICE_LOST, /* the device was lost or did not answer in time; sticky */
+    MN_ERR_MEMORY,      /* host or device memory ran out, or a limit was reached */
+    MN_ERR_CHECK,       /* a self-test or an equality check failed */
+    MN_ERR_INTERRUPTED, /* the caller's callback asked to stop */
+};
+
+enum mn_log_level { MN_LOG_INFO = 0, MN_LOG_WARN, MN_LOG_ERROR };
+
+/* Where messages go. `write` gets one line without newline. A NULL log or NULL write drops messages. */
+struct mn_log {
+    void (*write)(void *user, enum mn_log_level level, const char *line);
+    void *user;
+};
+
+/* Short stable name of a status ("out of memory"), never NULL. */
+const char *mn_status_name(enum mn_status status);
+
+/* The process exit code that belongs to a status: 0 ok, 1 run error, 2 usage, 3 no device,
+ * 4 bad model or input file, 5 device lost or timeout, 6 out of memory, 7 check failed, 130 interrupted. */
+int mn_status_exit_code(enum mn_status status);
+
+
+/* ---- devices ---- */
+
+struct mn_device_info {
+    uint32_t index;
+    const char *name, *driver, *type; /* type: "discrete", "integrated", "virtual", "cpu" or "other" */
+    const char *banner;               /* one line to paste into reports */
+    const char *refusal;              /* NULL, or why the device cannot be used */
+    uint32_t subgroup_size, vendor_id, device_id, api_version;
+    uint64_t memory_bytes;            /* largest device-local heap */
+    bool uma, fp16, int8_dot, matrix_cores;
+};
+
+/* Visits every Vulkan device. MN_ERR_NO_DEVICE when there is no loader, driver or device. */
+enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info *info), void *user, const struct mn_log *log);
+
+/* ---- engine ---- */
+
+struct mn_engine;
+
+struct mn_engine_params {
+    const char *model_dir;   /* Hugging Face folder: config.json, model.safetensors (or index + shards), tokenizer.json */
+    const char *device;      /* NULL: the best one; an index; or part of a name */
+    const char *weight_type; /* NULL: as stored; "bf16", "f16", "f32" */
+    bool validate;           /* run under the Vulkan validation layer; its messages go to the log and are counted */
+    const struct mn_log *log;
+};
+
+enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params);
+void mn_engine_destroy(struct mn_engine *engine); /* NULL is fine */
+
+struct mn_model_info {
+    const char *device_banner, *device_name, *driver;
+    uint32_t n_embd, n_heads, head_dim, intermediate_size, vocab_size, n_prelude, n_core, n_coda, mean_recurrence, block_size;
+    uint32_t bos_token_id; /* UINT32_MAX: none */
+    uint32_t n_eos;
+    const uint32_t *eos_token_ids;
+    bool tied, qk_bias;
+    const char *weight_type; /* of the core's first matrix, as it lies on the device */
+    uint64_t n_parameters, weight_bytes; /* weight_bytes: device memory */
+    uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
+    uint32_t validation_messages;
+};
+void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);
+
+/* Text to ids. `specials`: special tokens in the text are recognised. *ids is malloc'ed, free() it. MN_ERR_USAGE for text that
+ * is not UTF-8, MN_ERR_FILE when the model has no tokenizer. */
+enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids, size_t *n_ids);
+/* Ids to text (malloc'ed, also zero-terminated). `skip_specials` leaves special tokens out. */
+enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials, char **text, size_t *n_bytes);
+/* Ids of one user message in the model's chat template, ending where the reply begins. */
+enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids, size_t *n_ids);
+
+/* ---- session ---- */
+
+struct mn_session;
+
+struct mn_session_params {
+    uint32_t n_ctx;        /* positions; 0: the model's block_size */
+    uint32_t num_steps;    /* most recurrence steps per token; 0: config.mean_recurrence */
+    uint32_t max_rows;     /* most rows per pass outside prefill, 1..64; 0: 16. Fewer rows, fewer pipelines to build */
+    const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
+    const char *kv_type;   /* NULL: "f16"; "f32" */
+};
+
+enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine, const struct mn_session_params *params);
+void mn_session_destroy(struct mn_session *session);
+
+/* ---- generation ---- */
+
+enum { MN_MAX_LOOKAHEAD = 63 };
+
+struct mn_generate_params {
+    const uint32_t *prompt; /* [n_prompt], at least 1 */
+    uint32_t n_prompt;
+    uint32_t n_new;         /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
+    uint32_t num_steps;     /* depth of the answer, 1..session.num_steps; 0: the session's */
+    const char *strategy;   /* "ar", "draft-verify" */
+    uint32_t draft_steps;   /* K: recurrence steps of a draft, 1..num_steps - 1 */
+    uint32_t lookahead;     /* L: tokens drafted per round, 1..63 and below the session's max_rows */
+    float temperature;      /* 0: greedy */
+    uint32_t top_k;         /* 0: off */
+    float top_p;            /* 0 or 1: off */
+    float min_p;            /* 0: off */
+    uint64_t seed;
+    float init_scale;       /* 0: zero initial state; else the keyed truncated normal, scaled */
+    bool ignore_eos;
+    const float *state0;    /* NULL, or [n_prompt, n_embd] initial states of the prompt */
+    /* Called for every committed token in order; a non-zero return stops after it. May be NULL. */
+    int (*on_token)(void *user, uint32_t token);
+    void *user;
+};
+
+struct mn_stats {
+    const char *strategy;
+    bool lossless;
+    uint32_t num_steps, draft_steps, lookahead;
+    uint32_t n_prompt, n_new;
+    uint64_t rounds, drafted, accepted;
+    uint64_t drafted_at[MN_MAX_LOOKAHEAD], accepted_at[MN_MAX_LOOKAHEAD]; /* per position in the round, from 0 */
+    uint64_t accepted_lengths[MN_MAX_LOOKAHEAD + 1]; /* rounds by number of accepted tokens */
+    /* Decoding only, without the prefill: */
+    uint64_t prelude_passes, core_passes, coda_passes, core_rows;
+    uint64_t weight_bytes, kv_bytes; /* read from device memory, counted by the host from the passes */
+    uint64_t submits, dispatches;
+    uint64_t kv_bytes_per_token;     /* cache storage of one position */
+    double prefill_ns, draft_ns, verify_ns, decode_ns; /* decode_ns: from the first new token to the last */
+};
+
+/* Derived figures, 0 where there is nothing to divide by. */
+double mn_stats_acceptance_rate(const struct mn_stats *stats);         /* accepted / drafted */
+double mn_stats_mean_acceptance_length(const struct mn_stats *stats);  /* 1 + accepted / rounds */
+double mn_stats_prefill_tok_s(const struct mn_stats *stats);           /* prompt tokens per second */
+double mn_stats_decode_tok_s(const struct mn_stats *stats);            /* new tokens after the first, which the prefill gave */
+double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
+double mn_stats_gb_s(const struct mn_stats *stats);                    /* weight and cache bytes per decoding time */
+
+/* Generates. On failure the tokens handed to on_token so far are valid and *stats describes them. */
+enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats);
+
+/* Logits of every position of `ids` at depth num_steps, in order. */
+enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,
+                         enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab), void *user);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,73 @@
+/* Pre-tokenizer: cuts text into the pieces that BPE may not merge across.
+ *
+ * Owns: the `pre_tokenizer` object of a tokenizer.json: any number of Split{Regex, Isolated} steps, then one ByteLevel;
+ *       the translation of their patterns from Oniguruma to PCRE2, and the limits on matching them.
+ * Never: merges, knows ids or added tokens, matches a pattern that it cannot translate exactly.
+ * Thread-safety: `struct pretokenizer` is immutable after reading; every thread splits with its own
+ *       `struct pretokenizer_run`.
+ *
+ * The Hugging Face library matches with Oniguruma. PCRE2 means other character sets by \s, \w, \b and \h, other things
+ * by \v, (?m), [[...]] and a few more. So patterns are parsed, and every construct is either written out in terms both
+ * libraries agree on or refused with its offset.
+ *
+ * Patterns come from model files and are hostile: their length is capped, and matching uses PCRE2's interpreter, whose
+ * match, depth and heap limits are exact (the JIT ignores two of them and counts the third differently). A pattern that
+ * reaches a limit is an error, never a different cut. What the limits bound is the number of backtracking steps: one
+ * step may still scan a whole line, so a built pattern can cost steps times the length of the text.
+ */
+#ifndef MUNINN_PRETOKENIZER_H
+#define MUNINN_PRETOKENIZER_H
+
+#include "json.h"
+#include "status.h"
+
+enum {
+    PRETOKENIZER_STEPS_MAX = 8,
+    PRETOKENIZER_PATTERN_BYTES_MAX = 8192, /* Huginn's has 800 */
+    PRETOKENIZER_TIERS = 3,                /* match limits tried in turn, see pretokenizer.c */
+};
+
+/* One Split step or the pattern of ByteLevel. Zeroed is a valid empty one. */
+struct pretokenizer {
+    struct pcre2_real_code_8 *patterns[PRETOKENIZER_STEPS_MAX];
+    uint32_t n_patterns;
+    uint32_t n_split_patterns; /* the first of them run before ByteLevel's prefix space, the rest after it */
+    struct pcre2_real_match_context_8 *tiers[PRETOKENIZER_TIERS];
+    bool add_prefix_space;
+};
+
+/* One thread's state for one text. Zeroed is empty. */
+struct pretokenizer_run {
+    const struct pretokenizer *pretokenizer;
+    struct pcre2_real_match_data_8 *match;
+    uint64_t budget;       /* backtracking steps left for this text */
+    uint64_t n_operations; /* match attempts so far; tests bound it */
+};
+
+/* Receives the pieces in order; none is empty. Returning an error ends the split with it. */
+typedef enum mn_status pretokenizer_sink(void *user, const char *piece, size_t n_bytes);
+
+/* Reads the `pre_tokenizer` value. MN_ERR_UNSUPPORTED: another type, behaviour or construct, named in the message.
+ * MN_ERR_FORMAT: malformed, or a pattern over the cap. */
+enum mn_status pretokenizer_read(struct pretokenizer *pretokenizer, const struct json_doc *doc,
+                                 const struct cJSON *node, const struct mn_log *log);
+
+/* A single Split step without a file. `file` is only the name for messages. */
+enum mn_status pretokenizer_from_pattern(struct pretokenizer *pretokenizer, const char *file, const char *pattern,
+                                         size_t n_bytes, const struct mn_log *log);
+void pretokenizer_destroy(struct pretokenizer *pretokenizer);
+
+/* Starts a text of n_bytes in all; it may be split in several calls. */
+enum mn_status pretokenizer_run_init(struct pretokenizer_run *run, const struct pretokenizer *pretokenizer,
+                                     size_t n_bytes, const struct mn_log *log);
+void pretokenizer_run_finish(struct pretokenizer_run *run);
+
+/* Cuts valid UTF-8. MN_ERR_MEMORY: out of memory, or the pattern reached a limit. */
+enum mn_status pretokenizer_split(struct pretokenizer_run *run, const char *text, size_t n_bytes,
+                                  pretokenizer_sink *sink, void *user, const struct mn_log *log);
+
+/* Writes the PCRE2 spelling of an Oniguruma pattern to a new zero-terminated string that the caller frees. NULL when
+ * it cannot be translated: then *why says so and *at is the offset; *why is NULL when out of memory. For tests, too. */
+char *pattern_translate(const char *pattern, size_t n_bytes, const char **why, size_t *at);
+
+#endif

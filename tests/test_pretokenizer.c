@@ -1,0 +1,433 @@
+/* Goal: the pre-tokenizer cuts text exactly where the Hugging Face library does, for the patterns of the shipped
+ * tokenizers and for every construct it translates, and refuses the rest; hostile patterns end with an error.
+ *
+ * Method: Oniguruma, the library that Hugging Face uses, is the oracle, driven by the same iteration (an empty match
+ * right after a match is skipped). Seeded random strings over an alphabet chosen for trouble (U+180E, U+0085, marks,
+ * digits of all three kinds, ZWJ, emoji, controls, line breaks, words of the patterns) are cut by both: 0 differences.
+ * Each character set is also compared for every code point of Unicode. Limits are tested by built patterns.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <oniguruma.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pretokenizer.h"
+
+enum { N_STRINGS = 20000, N_CUTS_MAX = 4096, TEXT_MAX = 2048 };
+
+struct cuts {
+    size_t ends[N_CUTS_MAX];
+    size_t n, at;
+};
+
+struct messages {
+    unsigned n_errors;
+    char last[512];
+};
+
+static void message_write(void *user, enum mn_log_level level, const char *line)
+{
+    struct messages *messages = user;
+    if (level == MN_LOG_ERROR)
+        messages->n_errors++;
+    snprintf(messages->last, sizeof messages->last, "%s", line);
+}
+
+static uint64_t random_next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    return *state ^= *state << 17;
+}
+
+static size_t utf8_write(uint32_t c, char *out)
+{
+    if (c < 0x80)
+        return out[0] = (char)c, 1;
+    if (c < 0x800)
+        return out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
+    if (c < 0x10000)
+        return out[0] = (char)(0xe0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)),
+               out[2] = (char)(0x80 | (c & 63)), 3;
+    return out[0] = (char)(0xf0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)),
+           out[2] = (char)(0x80 | (c >> 6 & 63)), out[3] = (char)(0x80 | (c & 63)), 4;
+}
+
+/* --- the oracle ------------------------------------------------------------------------------------------------- */
+
+static regex_t *oracle_create(const char *pattern)
+{
+    regex_t *regex = NULL;
+    OnigErrorInfo info;
+    int result = onig_new(&regex, (const OnigUChar *)pattern, (const OnigUChar *)pattern + strlen(pattern),
+                          ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, OnigDefaultSyntax, &info);
+    if (result != ONIG_NORMAL) {
+        char text[ONIG_MAX_ERROR_MESSAGE_LEN];
+        onig_error_code_to_str((OnigUChar *)text, result, &info);
+        fail_msg("oracle refuses '%s': %s", pattern, text);
+    }
+    return regex;
+}
+
+static void cut_add(struct cuts *cuts, size_t start, size_t end)
+{
+    assert_true(cuts->n < N_CUTS_MAX);
+    if (end > start)
+        cuts->ends[cuts->n++] = end;
+}
+
+static void oracle_split(regex_t *regex, OnigRegion *region, const char *text, size_t n, struct cuts *cuts)
+{
+    const OnigUChar *s = (const OnigUChar *)text;
+    size_t piece = 0, at = 0, last_end = SIZE_MAX;
+    cuts->n = 0;
+    while (at <= n) {
+        onig_region_clear(region);
+        int result = onig_search(regex, s, s + n, s + at, s + n, region, ONIG_OPTION_NONE);
+        if (result == ONIG_MISMATCH)
+            break;
+        assert_true(result >= 0);
+        size_t start = (size_t)region->beg[0], end = (size_t)region->end[0];
+        if (end == start && last_end == end) {
+            do
+                at++;
+            while (at < n && (s[at] & 0xc0) == 0x80);
+            continue;
+        }
+        cut_add(cuts, piece, start);
+        cut_add(cuts, start, end);
+        piece = at = last_end = end;
+    }
+    cut_add(cuts, piece, n);
+}
+
+/* --- ours ------------------------------------------------------------------------------------------------------- */
+
+static enum mn_status cut_collect(void *user, const char *piece, size_t n_bytes)
+{
+    struct cuts *cuts = user;
+    (void)piece;
+    assert_true(n_bytes > 0 && cuts->n < N_CUTS_MAX);
+    cuts->at += n_bytes;
+    cuts->ends[cuts->n++] = cuts->at;
+    return MN_OK;
+}
+
+static void ours_split(const struct pretokenizer *p, const char *text, size_t n, struct cuts *cuts)
+{
+    struct pretokenizer_run run;
+    cuts->n = cuts->at = 0;
+    assert_int_equal(pretokenizer_run_init(&run, p, n, NULL), MN_OK);
+    assert_int_equal(pretokenizer_split(&run, text, n, cut_collect, cuts, NULL), MN_OK);
+    pretokenizer_run_finish(&run);
+    assert_int_equal(cuts->at, n);
+}
+
+/* --- random text ------------------------------------------------------------------------------------------------ */
+
+static const char *const fragments[] = {
+    " ", "  ", "\t", "\n", "\r\n", "\n\n", "\r", "\v", "\f", "\xc2\x85", "\xe1\xa0\x8e", "\xc2\xa0", "\xe3\x80\x80",
+    "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\x8b", "\xe2\x80\x8d", "\xe2\x80\x8c", "a", "b", "Z", "the", "word",
+    "don't", "it's", "l'\xc3\xa9t\xc3\xa9", "o\xca\xbcone", "'s", "'S", "'ll", "'VE", "'\xc5\xbf", "\xc5\xbf",
+    "\xe2\x84\xaa", "\xc3\x9f", "e\xcc\x81", "\xcc\x81", "\xe0\xa4\xbe", "\xe2\x83\x9d", "\xe0\xa4\xa8\xe0\xa4\xae",
+    "0", "7", "42", "2024", "1st", "2nd", "\xd9\xa3", "\xe0\xa5\xa9", "\xe2\x85\xa7", "\xc2\xb2", "\xc2\xbd",
+    "\xe3\x88\xa0", "\xf0\x9d\x9f\x99", "\\", "\\n", "\\nabla", "\\newcommand", "\\newline", "\\neq", "\\not",
+    "\\notag", "\\noindent", "\\nu", "\\ne", "\\begin", "\\{", "\\}", "\\[", "{", "}", "[", "]", "(", ")", "_", "__",
+    "_x", "|", "||", "+", "++", "+=", "-", "--", "->", "*", "**", "**=", "==", "!=", "<=", ">>=", ":=", "//", "//=",
+    "$", "$$", "`", "```", "\"", "\"\"", "#", "###", ".", "...", ",", ";", "!", "?", "^", "&", "~", "@", "%", "=",
+    "\xe2\x80\x94", "\xe2\x80\x93", "\xc2\xab", "\xe2\x82\xac", "\xc2\xa9", "\xe2\x98\x83", "\xf0\x9f\x98\x8b",
+    "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x94\xac", "\xf0\x9f\x87\xa9\xf0\x9f\x87\xaa", "\xef\xb8\x8f",
+    "\xe4\xb8\xad", "\xe4\xba\x8c", "\xe3\x81\x82", "\xed\x95\x9c", "\xd0\x96", "\xd8\xa3", "\xd7\x90", "<0x1F>",
+    "<0xZ>", "\x01", "\x1b", "\x7f", "\xc2\x80", "\xc2\x9f", "\xc2\xad", "\xef\xbb\xbf", "\xee\x80\x80",
+    "\xf3\xa0\x80\x81", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbd", "\xe2\x91\xa0", "\xe2\x93\x90", "\xf0\x90\x8d\x81",
+    "\xc7\x85", "\xca\xb0", "\xc2\xaa", "\xe2\x80\xbf", "\xef\xbc\xbf",
+};
+
+static size_t random_text(uint64_t *seed, char *text)
+{
+    size_t n = 0;
+    size_t n_parts = 1 + random_next(seed) % 40;
+    for (size_t i = 0; i < n_parts && n + 64 < TEXT_MAX; i++) {
+        uint64_t choice = random_next(seed) % 16;
+        if (choice == 0) { /* any character below U+3000, assigned or not */
+            n += utf8_write(1 + (uint32_t)(random_next(seed) % 0x2fff), text + n);
+        } else if (choice == 1) { /* a run, for the greedy loops */
+            const char *fragment = fragments[random_next(seed) % (sizeof fragments / sizeof *fragments)];
+            for (size_t k = 1 + random_next(seed) % 5; k && n + 64 < TEXT_MAX; k--) {
+                memcpy(text + n, fragment, strlen(fragment));
+                n += strlen(fragment);
+            }
+        } else {
+            const char *fragment = fragments[random_next(seed) % (sizeof fragments / sizeof *fragments)];
+            memcpy(text + n, fragment, strlen(fragment));
+            n += strlen(fragment);
+        }
+    }
+    return n;
+}
+
+static void compare_random(const char *pattern, uint64_t seed, size_t n_strings)
+{
+    struct pretokenizer p;
+    static struct cuts ours, oracle;
+    static char text[TEXT_MAX];
+    regex_t *regex = oracle_create(pattern);
+    OnigRegion *region = onig_region_new();
+    size_t n_different = 0;
+
+    assert_int_equal(pretokenizer_from_pattern(&p, "test", pattern, strlen(pattern), NULL), MN_OK);
+    for (size_t i = 0; i < n_strings; i++) {
+        size_t n = random_text(&seed, text);
+        oracle_split(regex, region, text, n, &oracle);
+        ours_split(&p, text, n, &ours);
+        if (ours.n != oracle.n || memcmp(ours.ends, oracle.ends, ours.n * sizeof *ours.ends)) {
+            if (!n_different++)
+                print_message("first difference, string %zu of pattern '%s': '%.*s'\n", i, pattern, (int)n, text);
+        }
+    }
+    assert_int_equal(n_different, 0);
+    onig_region_free(region, 1);
+    onig_free(regex);
+    pretokenizer_destroy(&p);
+}
+
+/* --- shipped patterns ------------------------------------------------------------------------------------------- */
+
+static void shipped_pattern_compare(const char *path, uint64_t seed)
+{
+    struct json_doc doc;
+    const struct cJSON *node;
+    assert_int_equal(json_read_file(&doc, path, 1 << 24, NULL), MN_OK);
+    node = json_find(json_find(doc.root, "pre_tokenizer"), "pretokenizers");
+    node = json_find(json_find(cJSON_GetArrayItem(node, 0), "pattern"), "Regex");
+    assert_true(cJSON_IsString(node));
+    compare_random(node->valuestring, seed, N_STRINGS);
+    json_destroy(&doc);
+}
+
+static void test_huginn_pattern(void **state)
+{
+    (void)state;
+    shipped_pattern_compare(MN_SOURCE_DIR "/tests/vectors/tokenizer-huginn-pattern/tokenizer.json", 0x9e3779b97f4a7c15);
+}
+
+static void test_raven_tiny_pattern(void **state)
+{
+    (void)state;
+    shipped_pattern_compare(MN_SOURCE_DIR "/models/raven-tiny/tokenizer.json", 0xd1b54a32d192ed03);
+}
+
+/* Patterns of other published tokenizers, and one per construct that the libraries could read differently. */
+static void test_other_patterns(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = {
+        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+        "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
+        "\\s+(?!\\S)|\\s+",
+        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+        " ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "[0-9][0-9][0-9]", "\\w+", "\\W+", "\\b", "\\B", "\\bthe\\b|\\b\\d", "\\s", "\\S+", "\\h+", "\\H", "\\v+",
+        "^", "$", "^.", ".$", "\\A.", ".\\z", ".\\Z", "\\A", ".+", ".{2}", ".{2,}", ".{,3}", "a{,}", "a{", "{1", "{a}",
+        "a*", "", "a|", "()", "(a|b)*", "(?:a|b|Z)+?", "x*", "\\p{Han}+|\\p{Hiragana}", "\\p{Greek}|\\p{Latin}+",
+        "\\p{^L}+", "\\P{L}", "[^\\P{L}]+", "[\\P{Nd}\\t]+", "[a\\-z]+", "[-a]+", "[a-]+", "[^-a]+", "\\x41|\\x{1F60B}",
+        "\\u4E2D", "[\\x{4E00}-\\x{9FFF}]+", "[\\b]", "[\\s]+", "[^\\s]+", "[\\w']+", "[^\\w]+", "[\\d.]+", "\\D+",
+        "(?<=a)b|(?<!\\s)\\n", "(?<=\\n)", "(?=\\d)", "(?>a+|b)c?", "\\t|\\f|\\e|\\a", "(?i:[a-k]+)", "(?i:[^a-k]+)",
+        "(?i:k|S(?-i:Z))", "(?i:word)|(?i:THE)", "\\n+$", "\\.|\\$|\\{|\\/|\\_|\\'|\\<|\\`", "]", "}", "(?:\\p{L}\\p{M}*)+",
+    };
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        compare_random(patterns[i], 0x2545f4914f6cdd1d + i, 500);
+}
+
+/* --- character sets --------------------------------------------------------------------------------------------- */
+
+/* Every code point, one set at a time: both libraries carry their own Unicode tables. */
+static void test_sets_on_all_characters(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        "\\s", "\\S", "\\w", "\\W", "\\d", "\\h", "[\\s]", "[\\w]", "[^\\w]", "[\\d]", "[\\h]", "\\b", ".", "(?i:s)",
+        "(?i:k)", "(?i:[sdmt])", "(?i:[a-z])", "\\p{L}", "\\p{Lu}",
+        "\\p{Lt}", "\\p{Lm}", "\\p{Lo}", "\\p{Ll}", "\\p{M}", "\\p{Mn}", "\\p{Mc}", "\\p{N}", "\\p{Nd}", "\\p{Nl}",
+        "\\p{No}", "\\p{P}", "\\p{Pc}", "\\p{Pd}", "\\p{S}", "\\p{So}", "\\p{Sm}", "\\p{Sc}", "\\p{Sk}", "\\p{Z}",
+        "\\p{C}", "\\p{Cf}", "\\p{Cn}", "\\p{Letter}", "\\p{Punctuation}", "\\p{Alphabetic}", "\\p{Han}",
+        "\\p{Hiragana}", "\\p{Katakana}", "\\p{Hangul}", "\\p{Latin}", "\\p{Greek}", "\\p{Cyrillic}", "\\p{Arabic}",
+        "\\p{Hebrew}", "\\p{Thai}", "\\p{Devanagari}",
+    };
+    static struct cuts ours, oracle;
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        struct pretokenizer p;
+        size_t n_different = 0;
+        regex_t *regex = oracle_create(sets[i]);
+        OnigRegion *region = onig_region_new();
+        assert_int_equal(pretokenizer_from_pattern(&p, "test", sets[i], strlen(sets[i]), NULL), MN_OK);
+        /* Characters in pairs around a comma: whether each matched shows in the cuts of a long text. */
+        for (uint32_t c = 1; c < 0x110000;) {
+            char text[TEXT_MAX];
+            size_t n = 0;
+            uint32_t first = c;
+            for (; c < 0x110000 && n + 8 < TEXT_MAX; c++)
+                if (c < 0xd800 || c > 0xdfff)
+                    n += utf8_write(c, text + n);
+            oracle_split(regex, region, text, n, &oracle);
+            ours_split(&p, text, n, &ours);
+            if ((ours.n != oracle.n || memcmp(ours.ends, oracle.ends, ours.n * sizeof *ours.ends)) && !n_different++)
+                print_message("set %s differs between U+%04X and U+%04X\n", sets[i], (unsigned)first, (unsigned)c - 1);
+        }
+        assert_int_equal(n_different, 0);
+        onig_region_free(region, 1);
+        onig_free(regex);
+        pretokenizer_destroy(&p);
+    }
+}
+
+/* --- refusals and limits ---------------------------------------------------------------------------------------- */
+
+static void test_refused_patterns(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = {
+        "(a)\\1", "\\k<a>", "(?<n>a)", "(?P<n>a)", "(*FAIL)", "(*LIMIT_MATCH=4000000000)a", "(?C1)a", "(?{x})", "(?#x)",
+        "(?m)a", "(?i)a", "(?x: a)", "(?mi:a)", "(?|a|b)", "(?R)", "(?1)", "\\g<1>", "\\K", "\\G", "\\R", "\\X", "\\C",
+        "\\N", "\\O", "\\Q", "\\cA", "\\M-a", "\\0", "\\101", "\\pL", "\\p{Foo}", "\\p{L", "\\p{L1}", "[[:alpha:]]",
+        "[a[b]]", "[a&&b]", "[]a]", "[^]", "[", "[a", "[a-", "[z-a]", "[\\d-z]", "[a-\\d]", "[a-c-e]", "[--a]",
+        "[\\S\\n]", "[\\W]", "a**", "a{2}{3}", "a{2}?", "a{1,2}+", "a{3,2}", "a{1001}", "a{99999999999}", "*a", "(?:+)",
+        "^*", "(?=a)*", "\\b+", "a)", "(a", "((", "\\", "\\x", "\\x{", "\\x{}", "\\x{110000}", "\\x{d800}", "\\x80",
+        "\\u12", "(?i:\xc3\x9f)", "(?i:ss)", "(?i:Fi)", "(?i:\\p{Lu})", "(?i:[\\w])", "(?<=a+)b", "\xff", "a\xc3",
+    };
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        struct messages messages = {0};
+        const struct mn_log log = {message_write, &messages};
+        struct pretokenizer p;
+        enum mn_status status = pretokenizer_from_pattern(&p, "tokenizer.json", patterns[i], strlen(patterns[i]), &log);
+        if (status != MN_ERR_UNSUPPORTED || messages.n_errors != 1)
+            fail_msg("pattern '%s': status %d, %u messages", patterns[i], (int)status, messages.n_errors);
+        assert_non_null(strstr(messages.last, "tokenizer.json: key 'pre_tokenizer': pattern"));
+        pretokenizer_destroy(&p);
+    }
+}
+
+static char *repeated(const char *text, size_t times)
+{
+    size_t n = strlen(text);
+    char *out = malloc(n * times + 1);
+    assert_non_null(out);
+    for (size_t i = 0; i < times; i++)
+        memcpy(out + i * n, text, n);
+    out[n * times] = 0;
+    return out;
+}
+
+static void test_pattern_sizes(void **state)
+{
+    (void)state;
+    struct messages messages = {0};
+    const struct mn_log log = {message_write, &messages};
+    struct pretokenizer p;
+
+    char *too_long = repeated("a", PRETOKENIZER_PATTERN_BYTES_MAX + 1);
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", too_long, strlen(too_long), &log), MN_ERR_FORMAT);
+    assert_non_null(strstr(messages.last, "limit 8192"));
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", too_long, PRETOKENIZER_PATTERN_BYTES_MAX, &log), MN_OK);
+    pretokenizer_destroy(&p);
+    free(too_long);
+
+    /* Deep nesting, and repeats that multiply to a billion items. */
+    char *deep = repeated("(", 100);
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", deep, strlen(deep), &log), MN_ERR_UNSUPPORTED);
+    free(deep);
+    const char *bomb = "(?:(?:(?:a{1000}){1000}){1000}){1000}";
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", bomb, strlen(bomb), &log), MN_ERR_UNSUPPORTED);
+    char *words = repeated("\\b", 2000);
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", words, strlen(words), &log), MN_ERR_UNSUPPORTED);
+    free(words);
+    assert_int_equal(messages.n_errors, 4);
+    pretokenizer_destroy(NULL);
+    p = (struct pretokenizer){0};
+    pretokenizer_destroy(&p);
+}
+
+/* Exponential and deep patterns reach a limit and say so; the number of attempts stays small. */
+static void test_pattern_blow_up(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *unit;
+        size_t times;
+        const char *message;
+    } cases[] = {
+        {"(?:a+)+$", "a", 0, NULL},
+        {"(?:a|a)+b", "a", 40, "its limit on steps"},
+        {"(?:a+)+b", "a", 40, "its limit on steps"},
+        {"(?:a*)*b", "a", 64, "its limit on steps"},
+        {"(?:\\w*\\s*)*!", "ab ", 30, "its limit on steps"},
+        {"(?:a|b)+", "ab", 1000000, "its limit on"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct messages messages = {0};
+        const struct mn_log log = {message_write, &messages};
+        struct pretokenizer p;
+        struct pretokenizer_run run;
+        static struct cuts cuts;
+        char *text = repeated(cases[i].unit, cases[i].times);
+        cuts.n = cuts.at = 0;
+        assert_int_equal(pretokenizer_from_pattern(&p, "f", cases[i].pattern, strlen(cases[i].pattern), &log), MN_OK);
+        assert_int_equal(pretokenizer_run_init(&run, &p, strlen(text), &log), MN_OK);
+        enum mn_status status = pretokenizer_split(&run, text, strlen(text), cut_collect, &cuts, &log);
+        assert_int_equal(status, cases[i].message ? MN_ERR_MEMORY : MN_OK);
+        assert_int_equal(messages.n_errors, cases[i].message ? 1 : 0);
+        if (cases[i].message && !strstr(messages.last, cases[i].message))
+            fail_msg("pattern '%s': '%s'", cases[i].pattern, messages.last);
+        assert_true(run.n_operations <= 100);
+        pretokenizer_run_finish(&run);
+        pretokenizer_destroy(&p);
+        free(text);
+    }
+}
+
+/* Each attempt stays under the limits but there are many: the budget of the text ends it. */
+static void test_attempts_are_budgeted(void **state)
+{
+    (void)state;
+    struct messages messages = {0};
+    const struct mn_log log = {message_write, &messages};
+    struct pretokenizer p;
+    struct pretokenizer_run run;
+    static struct cuts cuts;
+    const char *pattern = "(?:a|a){1,15}b";
+    char *text = repeated("a", 2000);
+    cuts.n = cuts.at = 0;
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", pattern, strlen(pattern), &log), MN_OK);
+    assert_int_equal(pretokenizer_run_init(&run, &p, strlen(text), &log), MN_OK);
+    assert_int_equal(pretokenizer_split(&run, text, strlen(text), cut_collect, &cuts, &log), MN_ERR_MEMORY);
+    assert_int_equal(messages.n_errors, 1);
+    assert_true(run.n_operations < 10000);
+    pretokenizer_run_finish(&run);
+    pretokenizer_destroy(&p);
+    free(text);
+}
+
+int main(void)
+{
+    OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
+    onig_initialize(encodings, 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_huginn_pattern),        cmocka_unit_test(test_raven_tiny_pattern),
+        cmocka_unit_test(test_other_patterns),        cmocka_unit_test(test_sets_on_all_characters),
+        cmocka_unit_test(test_refused_patterns),      cmocka_unit_test(test_pattern_sizes),
+        cmocka_unit_test(test_pattern_blow_up),       cmocka_unit_test(test_attempts_are_budgeted),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    onig_end();
+    return failed;
+}
