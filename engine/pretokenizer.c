@@ -1,7 +1,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "pretokenizer.h"
 
-#include <assert.h>
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +27,7 @@ static const char gpt2_pattern[] =
 /* --- translation ------------------------------------------------------------------------------------------------ */
 
 /* Oniguruma's sets, as members of a PCRE2 class. PCRE2's own \s has U+180E as well, its own \w other marks. Below
- * U+0100 Oniguruma looks \w up in a Latin-1 table that has the superscripts and fractions; inside a class it does not. */
+ * U+0100 Oniguruma looks \w up in a Latin-1 table that has superscripts and fractions; inside a class it does not. */
 #define SET_SPACE "\\t-\\r\\x{85}\\p{Z}"
 #define SET_WORD_IN_CLASS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define SET_WORD SET_WORD_IN_CLASS "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
@@ -420,7 +419,7 @@ static bool translate_group(struct translator *t)
     return put(t, "(") && put(t, text);
 }
 
-/* At '{': true when this is an interval {n}, {n,}, {n,m} or {,m}; then t->at is behind it. Otherwise a literal brace. */
+/* At '{': true when this is an interval {n}, {n,}, {n,m} or {,m}; then t->at is behind it. Else a literal brace. */
 static bool take_interval(struct translator *t, uint32_t *low, uint32_t *high, bool *is_exact, bool *has_high)
 {
     size_t at = t->at + 1;

@@ -525,13 +525,13 @@ static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, c
     size_t done = 0, from = 0, start, end;
 
     while ((token = added_next(run, list, text, n_bytes, done, from, &start, &end, &from)) != NULL) {
+        /* Not so when the previous token stripped spaces that this one begins with. */
         if (start > done && (status = encode_gap(run, is_normalized, text + done, start - done)) != MN_OK)
             return status;
         if (!id_list_append(&run->ids, token->id))
             return log_fail(run->log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", run->ids.n);
         done = end;
     }
-    /* A token that strips spaces may reach past the start of a token that begins with them. */
     return done < n_bytes ? encode_gap(run, is_normalized, text + done, n_bytes - done) : MN_OK;
 }
 

@@ -103,7 +103,7 @@ struct mn_chat_message {
  *   then per message  <|begin_header|>role<|end_header|>\n\ncontent<|end_turn|>
  *   then              <|begin_header|>Huginn<|end_header|>\n\n
  * Structure comes from the template alone: roles and contents are encoded with MN_ENCODE_PLAIN.
- * MN_ERR_UNSUPPORTED: the tokenizer lacks one of the four as a plain special token. Otherwise as mn_tokenizer_encode. */
+ * MN_ERR_UNSUPPORTED: the tokenizer lacks one of the four as a plain special token. Else as mn_tokenizer_encode. */
 enum mn_status mn_chat_encode(const struct mn_tokenizer *tokenizer, const struct mn_chat_message *messages,
                               size_t n_messages, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
 

@@ -1,0 +1,96 @@
+#!/bin/sh
+# Goal: what `cmake --install` leaves behind is complete and usable without the source tree.
+# Method: install into a temporary prefix; look for every file; build a small program against the installed header and
+# each library through pkg-config and run it; list the exported symbols; generate with the installed binary and model.
+# usage: install-check.sh BUILD_DIR SOURCE_DIR
+set -eu
+
+[ $# -eq 2 ] || { echo "usage: $0 BUILD_DIR SOURCE_DIR" >&2; exit 2; }
+build=$(cd "$1" && pwd)
+source=$(cd "$2" && pwd)
+cc=${CC:-cc}
+
+top=$(mktemp -d)
+trap 'rm -rf "$top"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+prefix=$top/prefix
+work=$top/work
+mkdir "$work"
+
+fail() {
+    echo "install-check: $*" >&2
+    exit 1
+}
+
+cmake --install "$build" --prefix "$prefix" >"$top/install.log" || { cat "$top/install.log" >&2; fail 'cmake --install failed'; }
+
+# lib, lib64 or lib/<triplet>: GNUInstallDirs decides.
+pc=$(find "$prefix" -name muninn.pc)
+[ -n "$pc" ] || fail 'no muninn.pc'
+lib=$(dirname "$(dirname "$pc")")
+for file in "$prefix/bin/muninn" "$lib/libmuninn.so" "$lib/libmuninn.a" "$prefix/include/muninn.h" \
+    "$prefix/share/muninn/models/raven-tiny/config.json" "$prefix/share/muninn/models/raven-tiny/model.safetensors" \
+    "$prefix/share/muninn/models/raven-tiny/tokenizer.json"; do
+    [ -e "$file" ] || fail "not installed: ${file#"$prefix"/}"
+done
+cmp "$source/engine/muninn.h" "$prefix/include/muninn.h" || fail 'the installed header is not the public header'
+
+# ---- the libraries, as another program uses them ----
+
+cat >"$work/user.c" <<'END'
+#include <muninn.h>
+#include <stdio.h>
+#include <string.h>
+
+static void visit(void *user, const struct mn_device_info *info)
+{
+    ++*(int *)user;
+    printf("device: %s\n", info->banner);
+}
+
+int main(void)
+{
+    int n = 0;
+    if (strcmp(mn_status_name(MN_OK), mn_status_name(MN_ERR_MEMORY)) == 0)
+        return 1;
+    enum mn_status status = mn_devices(visit, &n, NULL);
+    printf("muninn %s: %s, %d devices\n", MN_VERSION, mn_status_name(status), n);
+    return status != MN_OK ? mn_status_exit_code(status) : n == 0;
+}
+END
+
+export PKG_CONFIG_PATH="$lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+flags='-std=c17 -Wall -Wextra -Wpedantic -Werror'
+version=$(pkg-config --modversion muninn)
+grep -q "define MN_VERSION \"$version\"" "$prefix/include/muninn.h" || fail "muninn.pc says version $version, muninn.h does not"
+
+# shellcheck disable=SC2046,SC2086 # flags are lists of words
+$cc $flags "$work/user.c" -o "$work/user-shared" $(pkg-config --cflags --libs muninn)
+LD_LIBRARY_PATH=$lib "$work/user-shared" || fail "the program on the shared library: exit $?"
+
+# The linker prefers the .so beside it, so the archive is named in full.
+static=$(pkg-config --static --libs muninn | sed "s|-lmuninn|$lib/libmuninn.a|")
+# shellcheck disable=SC2046,SC2086
+$cc $flags $(pkg-config --cflags muninn) "$work/user.c" -o "$work/user-static" $static
+"$work/user-static" || fail "the program on the static library: exit $?"
+
+exported=$(nm -D --defined-only "$lib/libmuninn.so" | awk '{print $NF}' | sed 's/@.*//')
+echo "$exported" | grep -q '^mn_generate$' || fail 'the shared library does not export mn_generate'
+stray=$(echo "$exported" | grep -v '^mn_' || true)
+[ -z "$stray" ] || fail "the shared library exports more than mn_*: $stray"
+
+# ---- the command line, from a folder that has no models/ ----
+
+cd "$work"
+"$prefix/bin/muninn" generate --prompt 'sort 2 8 0 1 :' --n-new 8 >out.txt || fail "the installed muninn: exit $?"
+grep -q '0 1 2 8' out.txt || fail "the installed muninn sorts 2 8 0 1 wrongly: $(cat out.txt)"
+# Was that the installed model? Without it, the same command must find no other.
+mv "$prefix/share/muninn/models" "$prefix/share/muninn/elsewhere"
+if "$prefix/bin/muninn" generate --prompt 'sort 2 8 0 1 :' --n-new 8 >out.txt 2>&1; then
+    fail 'the installed muninn generates without its installed model: it reads the source tree'
+fi
+"$prefix/bin/muninn" generate --model "$prefix/share/muninn/elsewhere/raven-tiny" --prompt 'sort 2 8 0 1 :' --n-new 8 >out.txt ||
+    fail "the installed muninn with --model: exit $?"
+grep -q '0 1 2 8' out.txt || fail "the installed muninn with --model sorts wrongly: $(cat out.txt)"
+echo 'install-check: ok'

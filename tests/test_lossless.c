@@ -1,0 +1,224 @@
+/* Goal: the determinism promises. D0: the same run gives the same bits. D1: a row's logits have the same bits for any number of
+ * rows per pass, at mixed depths too. D2: draft-verify emits the tokens of ar at the same depth and seed for every K and L.
+ * Method: properties over K in 1..8, L in 1..8, greedy and sampled, on the shipped model and on a random one with odd sizes;
+ * comparison token for token or bit for bit; the Vulkan validation layer must stay silent. */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct random_shape odd_shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1,
+                                              .n_core = 2,  .n_coda = 2,  .block_size = 96,        .tied = false,     .qk_bias = true, .seed = 11};
+
+static const uint32_t prompt[] = {0, 23, 29, 263 % 173, 100, 23, 27, 92, 26, 7, 61};
+enum { N_PROMPT = sizeof prompt / sizeof *prompt };
+
+struct fixture {
+    struct test_log log;
+    struct mn_engine *engine;
+    char *dir; /* of the random model, or NULL */
+};
+
+static void open_model(struct fixture *f, bool random)
+{
+    *f = (struct fixture){0};
+    test_log_init(&f->log);
+    if (random)
+        random_model_write(&odd_shape, &f->dir);
+    f->engine = test_engine(&f->log, random ? f->dir : RAVEN_TINY, NULL);
+}
+
+static void close_model(struct fixture *f)
+{
+    test_engine_done(f->engine);
+    if (f->dir)
+        random_model_remove(f->dir);
+}
+
+/* The list as its own bytes: two runs are compared with memcmp over everything. */
+static struct token_list run(struct session *session, struct mn_generate_params params, struct mn_stats *stats)
+{
+    struct token_list list = {0};
+    params.prompt = prompt;
+    params.n_prompt = N_PROMPT;
+    params.on_token = token_list_add;
+    params.user = &list;
+    assert_int_equal(generate(session, &params, stats), MN_OK);
+    assert_int_equal(stats->n_new, list.n);
+    return list;
+}
+
+static void assert_same(const struct token_list *a, const struct token_list *b, const char *what)
+{
+    if (a->n != b->n)
+        fail_msg("%s: %u tokens against %u", what, a->n, b->n);
+    for (uint32_t i = 0; i < a->n; i++)
+        if (a->ids[i] != b->ids[i])
+            fail_msg("%s: token %u is %u against %u", what, i, a->ids[i], b->ids[i]);
+}
+
+static void check_d2(bool random, float temperature)
+{
+    enum { R = 9, N = 20 };
+    struct fixture f;
+    open_model(&f, random);
+    struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_F16, .n_ctx = 96};
+    struct session *session = test_session(f.engine, &params);
+    struct mn_generate_params g = {.n_new = N,
+                                   .strategy = "ar",
+                                   .temperature = temperature,
+                                   .top_k = temperature > 0.0f ? 40 : 0,
+                                   .top_p = 0.95f,
+                                   .min_p = 0.01f,
+                                   .init_scale = random ? 1.0f : 0.0f};
+    uint64_t accepted = 0, rejected = 0;
+    for (uint32_t k = 1; k <= 8; k++)
+        for (uint32_t l = 1; l <= 8; l++) {
+            /* Stop tokens end some of the runs inside a round; a new seed for each K keeps the samples apart. */
+            g.ignore_eos = (k + l) % 2 == 0;
+            g.seed = 1000 + k;
+            g.strategy = "ar";
+            struct mn_stats stats;
+            struct token_list expected = run(session, g, &stats);
+            assert_true(stats.lossless);
+            g.strategy = "draft-verify";
+            g.draft_steps = k;
+            g.lookahead = l;
+            struct token_list got = run(session, g, &stats);
+            char what[64];
+            snprintf(what, sizeof what, "K %u L %u temperature %g", k, l, (double)temperature);
+            assert_same(&got, &expected, what);
+            assert_true(stats.lossless);
+            assert_true(g.ignore_eos ? got.n == N : got.n <= N);
+            accepted += stats.accepted;
+            rejected += stats.drafted - stats.accepted;
+        }
+    print_message("accepted %llu, rejected %llu drafts\n", (unsigned long long)accepted, (unsigned long long)rejected);
+    /* A test in which every draft is right, or none, would not test the roll-back, or the resumption. */
+    assert_true(accepted > 0 && rejected > 0);
+    session_destroy(session);
+    close_model(&f);
+}
+
+static void test_d2_shipped_greedy(void **state)
+{
+    (void)state;
+    check_d2(false, 0.0f);
+}
+
+static void test_d2_shipped_sampled(void **state)
+{
+    (void)state;
+    check_d2(false, 1.3f);
+}
+
+static void test_d2_random_greedy(void **state)
+{
+    (void)state;
+    check_d2(true, 0.0f);
+}
+
+static void test_d2_random_sampled(void **state)
+{
+    (void)state;
+    check_d2(true, 0.7f);
+}
+
+static void read_bits(struct session *session, uint32_t row, uint32_t *bits)
+{
+    float *logits = malloc(session->model->config.vocab_size * sizeof *logits);
+    assert_int_equal(session_read_logits(session, row, logits), MN_OK);
+    memcpy(bits, logits, session->model->config.vocab_size * sizeof *logits);
+    free(logits);
+}
+
+/* Logits of 16 rows behind a prompt, run `at_once` rows at a time. */
+static void run_rows(struct session *session, uint32_t at_once, uint32_t *bits)
+{
+    const uint32_t n_vocab = session->model->config.vocab_size;
+    struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = session->num_steps};
+    assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    for (uint32_t begin = 0; begin < 16; begin += at_once) {
+        struct row rows[16];
+        uint32_t n = 16 - begin < at_once ? 16 - begin : at_once;
+        for (uint32_t i = 0; i < n; i++)
+            rows[i] = (struct row){.token = (begin + i) * 7 % 170, .position = N_PROMPT + begin + i};
+        struct session_run_params run_params = {
+            .rows = rows, .n_rows = n, .n_new = n, .n_core = session->num_steps, .coda = true, .n_head = n};
+        assert_int_equal(session_run(session, &run_params, NULL), MN_OK);
+        for (uint32_t i = 0; i < n; i++)
+            read_bits(session, i, bits + (size_t)(begin + i) * n_vocab);
+    }
+}
+
+/* The same rows in a staircase: at every tick a new row enters and all rows in flight advance two steps. */
+static void run_staircase(struct session *session, uint32_t *bits)
+{
+    const uint32_t n_vocab = session->model->config.vocab_size, depth = session->num_steps;
+    struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = depth};
+    assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    uint32_t oldest = 0, newest = 0; /* rows [oldest, newest) are in flight */
+    struct row rows[16];
+    while (oldest < 16) {
+        bool enter = newest < 16;
+        if (enter) {
+            rows[newest] = (struct row){.token = newest * 7 % 170, .position = N_PROMPT + newest};
+            newest++;
+        }
+        struct session_run_params tick = {
+            .rows = rows + oldest, .n_rows = newest - oldest, .n_new = enter, .n_core = 2, .coda = true, .n_head = newest - oldest};
+        assert_int_equal(session_run(session, &tick, NULL), MN_OK);
+        for (uint32_t i = oldest; i < newest; i++)
+            rows[i].depth += 2;
+        if (rows[oldest].depth == depth) {
+            read_bits(session, 0, bits + (size_t)oldest * n_vocab);
+            oldest++;
+        }
+    }
+}
+
+static void check_d1(bool random)
+{
+    struct fixture f;
+    open_model(&f, random);
+    struct session_params params = {.num_steps = 8, .max_rows = 16, .kv_type = KV_F16, .n_ctx = 96};
+    struct session *session = test_session(f.engine, &params);
+    const size_t n = 16 * (size_t)session->model->config.vocab_size;
+    uint32_t *one = calloc(n, sizeof *one), *many = calloc(n, sizeof *many);
+    run_rows(session, 1, one);
+    for (uint32_t at_once = 1; at_once <= 16; at_once++) { /* 1 again: D0 */
+        memset(many, 0, n * sizeof *many);
+        run_rows(session, at_once, many);
+        if (memcmp(one, many, n * sizeof *one))
+            fail_msg("%u rows at once: other bits than one by one", at_once);
+    }
+    memset(many, 0, n * sizeof *many);
+    run_staircase(session, many);
+    if (memcmp(one, many, n * sizeof *one))
+        fail_msg("rows at staggered depths: other bits than one by one");
+    free(one);
+    free(many);
+    session_destroy(session);
+    close_model(&f);
+}
+
+static void test_d1_shipped(void **state)
+{
+    (void)state;
+    check_d1(false);
+}
+
+static void test_d1_random(void **state)
+{
+    (void)state;
+    check_d1(true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_d1_shipped),         cmocka_unit_test(test_d1_random),
+                                       cmocka_unit_test(test_d2_shipped_greedy),  cmocka_unit_test(test_d2_shipped_sampled),
+                                       cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

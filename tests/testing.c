@@ -1,0 +1,213 @@
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void remember(void *user, enum mn_log_level level, const char *line)
+{
+    struct test_log *log = user;
+    if (level != MN_LOG_ERROR)
+        return;
+    log->n_errors++;
+    snprintf(log->last, sizeof log->last, "%s", line);
+}
+
+void test_log_init(struct test_log *log)
+{
+    *log = (struct test_log){.log = {remember, log}};
+}
+
+struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type)
+{
+    struct mn_engine *engine = NULL;
+    struct mn_engine_params params = {.model_dir = dir, .weight_type = weight_type, .validate = true, .log = &log->log};
+    enum mn_status status = mn_engine_create(&engine, &params);
+    if (status == MN_ERR_NO_DEVICE) {
+        fprintf(stderr, "skipped: %s\n", log->last);
+        exit(77);
+    }
+    if (status)
+        fail_msg("%s: %s", dir, log->last);
+    return engine;
+}
+
+void test_engine_done(struct mn_engine *engine)
+{
+    const struct device *device = engine->model->device;
+    if (device->n_messages)
+        fail_msg("%u validation messages, the first: %s", device->n_messages, device->first_message);
+    mn_engine_destroy(engine);
+}
+
+struct session *test_session(struct mn_engine *engine, const struct session_params *params)
+{
+    struct session *session = NULL;
+    struct session_params with = *params;
+    if (with.sampler.top_p == 0.0f)
+        with.sampler.top_p = 1.0f;
+    enum mn_status status = session_create(&session, engine->model, &with);
+    assert_int_equal(status, MN_OK);
+    return session;
+}
+
+static void *golden_bytes(const struct safetensors *file, const char *name, const struct tensor_view **tensor)
+{
+    *tensor = safetensors_find(file, name);
+    if (!*tensor)
+        return NULL;
+    void *bytes = malloc((*tensor)->bytes + 1);
+    assert_non_null(bytes);
+    assert_int_equal(safetensors_read(file, *tensor, 0, (*tensor)->bytes, bytes, NULL), MN_OK);
+    return bytes;
+}
+
+float *golden_floats(const struct safetensors *file, const char *name, uint64_t *n)
+{
+    const struct tensor_view *tensor;
+    float *values = golden_bytes(file, name, &tensor);
+    if (values) {
+        assert_int_equal(tensor->dtype, TENSOR_F32);
+        *n = tensor->bytes / sizeof *values;
+    }
+    return values;
+}
+
+uint32_t *golden_ids(const struct safetensors *file, const char *name, uint32_t *n)
+{
+    const struct tensor_view *tensor;
+    uint32_t *values = golden_bytes(file, name, &tensor);
+    if (values) {
+        assert_int_equal(tensor->dtype, TENSOR_I32);
+        *n = (uint32_t)(tensor->bytes / sizeof *values);
+    }
+    return values;
+}
+
+float test_noise(uint64_t seed, uint64_t index)
+{
+    const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 77}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t bits[4];
+    philox(counter, key, bits);
+    return (float)(int32_t)bits[0] / 2147483648.0f;
+}
+
+/* ---- random checkpoints ---- */
+
+struct writer {
+    FILE *header, *data;
+    uint64_t offset, seed;
+    bool first;
+};
+
+/* `center` plus noise of size `scale`. */
+static void write_tensor(struct writer *w, const char *name, uint32_t rows, uint32_t columns, float center, float scale)
+{
+    uint64_t n = (uint64_t)rows * (columns ? columns : 1);
+    char shape[64];
+    if (columns)
+        snprintf(shape, sizeof shape, "[%u,%u]", rows, columns);
+    else
+        snprintf(shape, sizeof shape, "[%u]", rows);
+    fprintf(w->header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}", w->first ? "" : ",", name, shape,
+            (unsigned long long)w->offset, (unsigned long long)(w->offset + 4 * n));
+    for (uint64_t i = 0; i < n; i++) {
+        float value = center + scale * test_noise(w->seed, w->offset + i);
+        assert_int_equal(fwrite(&value, sizeof value, 1, w->data), 1);
+    }
+    w->offset += 4 * n;
+    w->first = false;
+}
+
+static void write_block(struct writer *w, const struct random_shape *s, const char *section, uint32_t index)
+{
+    const uint32_t d = s->n_embd, f = s->intermediate_size;
+    /* Uniform noise of this size keeps the variance of a product at about that of its input. */
+    const float in_d = 1.7f / sqrtf((float)d), in_f = 1.7f / sqrtf((float)f);
+    struct {
+        const char *name;
+        uint32_t rows, columns;
+        float center, scale;
+    } const tensors[] = {{"attn.Wqkv.weight", 3 * d, d, 0, in_d}, {"attn.proj.weight", d, d, 0, in_d}, {"mlp.fc.weight", 2 * f, d, 0, in_d},
+                         {"mlp.proj.weight", d, f, 0, in_f},      {"norm_1.weight", d, 0, 1, 0.2f},    {"norm_2.weight", d, 0, 1, 0.2f},
+                         {"norm_3.weight", d, 0, 1, 0.2f},        {"norm_4.weight", d, 0, 1, 0.2f}};
+    char name[128];
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        snprintf(name, sizeof name, "transformer.%s.%u.%s", section, index, tensors[i].name);
+        write_tensor(w, name, tensors[i].rows, tensors[i].columns, tensors[i].center, tensors[i].scale);
+    }
+    if (s->qk_bias) {
+        snprintf(name, sizeof name, "transformer.%s.%u.attn.qk_bias", section, index);
+        write_tensor(w, name, 2, d, 0, 0.3f);
+    }
+}
+
+static void write_weights(const struct random_shape *s, const char *path)
+{
+    char *header = NULL, *data = NULL;
+    size_t header_bytes = 0, data_bytes = 0;
+    struct writer w = {.header = open_memstream(&header, &header_bytes), .data = open_memstream(&data, &data_bytes), .seed = s->seed, .first = true};
+    const uint32_t d = s->n_embd, counts[] = {s->n_prelude, s->n_core, s->n_coda};
+    static const char *const sections[] = {"prelude", "core_block", "coda"};
+    fputc('{', w.header);
+    write_tensor(&w, "transformer.wte.weight", s->vocab_size, d, 0, 1.7f / sqrtf((float)d));
+    if (!s->tied)
+        write_tensor(&w, "lm_head.weight", s->vocab_size, d, 0, 1.7f / sqrtf((float)d));
+    write_tensor(&w, "transformer.adapter.weight", d, 2 * d, 0, 1.2f / sqrtf((float)d));
+    write_tensor(&w, "transformer.ln_f.weight", d, 0, 1, 0.2f);
+    for (int section = 0; section < 3; section++)
+        for (uint32_t i = 0; i < counts[section]; i++)
+            write_block(&w, s, sections[section], i);
+    fputc('}', w.header);
+    fclose(w.header);
+    fclose(w.data);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    uint64_t n = header_bytes;
+    assert_int_equal(fwrite(&n, sizeof n, 1, file), 1);
+    assert_int_equal(fwrite(header, 1, header_bytes, file), header_bytes);
+    assert_int_equal(fwrite(data, 1, data_bytes, file), data_bytes);
+    assert_int_equal(fclose(file), 0);
+    free(header);
+    free(data);
+}
+
+void random_model_write(const struct random_shape *s, char **dir)
+{
+    char path[256];
+    *dir = strdup("/tmp/muninn-test-XXXXXX");
+    assert_non_null(mkdtemp(*dir));
+    snprintf(path, sizeof path, "%s/config.json", *dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file,
+            "{\"model_type\":\"huginn_raven\",\"n_embd\":%u,\"n_heads\":%u,\"intermediate_size\":%u,\"vocab_size\":%u,"
+            "\"n_layers_in_prelude\":%u,\"n_layers_in_recurrent_block\":%u,\"n_layers_in_coda\":%u,\"mean_recurrence\":8,"
+            "\"block_size\":%u,\"tie_embeddings\":%s,\"qk_bias\":%s,\"rope_base\":50000,\"norm_eps\":1e-6,\"eos_token_id\":1,\"bos_token_id\":0}",
+            s->n_embd, s->n_heads, s->intermediate_size, s->vocab_size, s->n_prelude, s->n_core, s->n_coda, s->block_size,
+            s->tied ? "true" : "false", s->qk_bias ? "true" : "false");
+    assert_int_equal(fclose(file), 0);
+    snprintf(path, sizeof path, "%s/model.safetensors", *dir);
+    write_weights(s, path);
+}
+
+void random_model_remove(char *dir)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    unlink(path);
+    rmdir(dir);
+    free(dir);
+}
+
+int token_list_add(void *user, uint32_t token)
+{
+    struct token_list *list = user;
+    assert_true(list->n < sizeof list->ids / sizeof *list->ids);
+    list->ids[list->n++] = token;
+    return list->stop_after && list->n == list->stop_after;
+}

@@ -1,0 +1,57 @@
+/* What the tests share: a log that remembers, engines under validation, golden tensors, random models. */
+#ifndef MUNINN_TESTING_H
+#define MUNINN_TESTING_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs the four headers above it. */
+#include <cmocka.h>
+
+#include "engine.h"
+#include "safetensors.h"
+
+#define VECTORS MN_SOURCE_DIR "/tests/vectors/"
+#define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"
+
+/* Counts error lines and keeps the last; notes and warnings are dropped. */
+struct test_log {
+    struct mn_log log;
+    uint32_t n_errors;
+    char last[1024];
+};
+void test_log_init(struct test_log *log);
+
+/* Opens a model with the validation layer on. Ends the program with 77 (skipped) when there is no Vulkan device at all. */
+struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type);
+/* Asserts that the validation layer said nothing and frees the engine. */
+void test_engine_done(struct mn_engine *engine);
+
+struct session *test_session(struct mn_engine *engine, const struct session_params *params);
+
+/* Values of a golden tensor as floats or ids, malloc'ed; NULL when the file has none of that name. */
+float *golden_floats(const struct safetensors *file, const char *name, uint64_t *n);
+uint32_t *golden_ids(const struct safetensors *file, const char *name, uint32_t *n);
+
+/* Shape of a checkpoint made from a seed. */
+struct random_shape {
+    uint32_t n_embd, n_heads, intermediate_size, vocab_size, n_prelude, n_core, n_coda, block_size;
+    bool tied, qk_bias;
+    uint64_t seed;
+};
+/* Writes config.json and model.safetensors (f32) into a fresh temporary folder; *dir is malloc'ed. */
+void random_model_write(const struct random_shape *shape, char **dir);
+void random_model_remove(char *dir);
+
+/* The tokens of a run, for comparison. */
+struct token_list {
+    uint32_t n, ids[1024];
+    uint32_t stop_after; /* the callback asks to stop after so many; 0: never */
+};
+int token_list_add(void *user, uint32_t token);
+
+/* Deterministic test noise in [-1, 1). */
+float test_noise(uint64_t seed, uint64_t index);
+
+#endif
