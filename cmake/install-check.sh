@@ -83,14 +83,20 @@ stray=$(echo "$exported" | grep -v '^mn_' || true)
 # ---- the command line, from a folder that has no models/ ----
 
 cd "$work"
-"$prefix/bin/muninn" generate --prompt 'sort 2 8 0 1 :' --n-new 8 >out.txt || fail "the installed muninn: exit $?"
+unset MUNINN_MODEL
+sort_digits() { # further arguments; text to out.txt, messages to err.txt
+    "$prefix/bin/muninn" generate -p 'sort 2 8 0 1 :' -n 8 "$@" >out.txt 2>err.txt
+}
+sort_digits || { cat err.txt >&2; fail 'the installed muninn does not generate'; }
 grep -q '0 1 2 8' out.txt || fail "the installed muninn sorts 2 8 0 1 wrongly: $(cat out.txt)"
-# Was that the installed model? Without it, the same command must find no other.
-mv "$prefix/share/muninn/models" "$prefix/share/muninn/elsewhere"
-if "$prefix/bin/muninn" generate --prompt 'sort 2 8 0 1 :' --n-new 8 >out.txt 2>&1; then
-    fail 'the installed muninn generates without its installed model: it reads the source tree'
-fi
-"$prefix/bin/muninn" generate --model "$prefix/share/muninn/elsewhere/raven-tiny" --prompt 'sort 2 8 0 1 :' --n-new 8 >out.txt ||
-    fail "the installed muninn with --model: exit $?"
-grep -q '0 1 2 8' out.txt || fail "the installed muninn with --model sorts wrongly: $(cat out.txt)"
+
+# Was that the installed model, or the source tree's? Break the installed one: now the same command has to fail on it.
+model=$prefix/share/muninn/models/raven-tiny
+mv "$model/config.json" "$model/config.kept"
+echo '{' >"$model/config.json"
+rc=0
+sort_digits || rc=$?
+[ "$rc" -eq 4 ] || fail "with a broken installed model: exit $rc instead of 4; another model was read"
+mv "$model/config.kept" "$model/config.json"
+sort_digits -m "$model" || { cat err.txt >&2; fail 'the installed muninn does not generate with -m'; }
 echo 'install-check: ok'

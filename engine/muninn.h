@@ -130,9 +130,10 @@ struct mn_generate_params {
     uint32_t n_prompt;
     uint32_t n_new;         /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
     uint32_t num_steps;     /* depth of the answer, 1..session.num_steps; 0: the session's */
-    const char *strategy;   /* "ar", "draft-verify" */
-    uint32_t draft_steps;   /* K: recurrence steps of a draft, 1..num_steps - 1 */
+    const char *strategy;   /* "ar", "draft-verify", "wavefront" */
+    uint32_t draft_steps;   /* K: recurrence steps of a draft, or per tick of the wavefront; 1..num_steps - 1 */
     uint32_t lookahead;     /* L: tokens drafted per round, 1..63 and below the session's max_rows */
+    uint32_t max_inflight;  /* wavefront: most rows in flight, at most the session's max_rows; 0: that many */
     float temperature;      /* 0: greedy */
     uint32_t top_k;         /* 0: off */
     float top_p;            /* 0 or 1: off */
@@ -151,7 +152,9 @@ struct mn_stats {
     bool lossless;
     uint32_t num_steps, draft_steps, lookahead;
     uint32_t n_prompt, n_new;
-    uint64_t rounds, drafted, accepted;
+    uint64_t rounds, drafted, accepted; /* wavefront: ticks, rows that entered on a prediction, those that were kept */
+    uint64_t inflight_rows;             /* wavefront: sum over ticks of the rows in flight */
+    /* draft-verify: */
     uint64_t drafted_at[MN_MAX_LOOKAHEAD], accepted_at[MN_MAX_LOOKAHEAD]; /* per position in the round, from 0 */
     uint64_t accepted_lengths[MN_MAX_LOOKAHEAD + 1]; /* rounds by number of accepted tokens */
     /* Decoding only, without the prefill: */

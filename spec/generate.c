@@ -3,7 +3,7 @@
 #include "engine.h"
 #include "strategy.h"
 
-static const struct strategy *const strategies[] = {&strategy_ar, &strategy_draft_verify};
+static const struct strategy *const strategies[] = {&strategy_ar, &strategy_draft_verify, &strategy_wavefront};
 
 const struct strategy *strategy_find(const char *name)
 {
@@ -41,7 +41,7 @@ static enum mn_status check_params(const struct session *s, const struct mn_gene
                                    const struct mn_log *log)
 {
     if (!strategy)
-        return log_fail(log, MN_ERR_USAGE, "--strategy %s: must be ar or draft-verify", p->strategy);
+        return log_fail(log, MN_ERR_USAGE, "--strategy %s: must be ar, draft-verify or wavefront", p->strategy);
     if (p->n_prompt < 1)
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_new < 1)
@@ -53,10 +53,14 @@ static enum mn_status check_params(const struct session *s, const struct mn_gene
         return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps, s->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(log, MN_ERR_USAGE, "--init-scale %g: must be from 0 to 1000", (double)p->init_scale);
-    if (!strategy->drafts)
+    if (!strategy->drafts && !strategy->wave)
         return MN_OK;
     if (p->draft_steps < 1 || p->draft_steps >= num_steps)
         return log_fail(log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u, below --num-steps %u", p->draft_steps, num_steps - 1, num_steps);
+    if (strategy->wave)
+        return p->max_inflight <= s->max_rows
+                   ? MN_OK
+                   : log_fail(log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass", p->max_inflight, s->max_rows);
     if (p->lookahead < 1 || p->lookahead > MN_MAX_LOOKAHEAD || p->lookahead + 1 > s->max_rows)
         return log_fail(log, MN_ERR_USAGE, "--lookahead %u: must be from 1 to %u", p->lookahead,
                         s->max_rows - 1 < MN_MAX_LOOKAHEAD ? s->max_rows - 1 : MN_MAX_LOOKAHEAD);
@@ -90,11 +94,11 @@ enum mn_status generate(struct session *s, const struct mn_generate_params *p, s
         return status;
     session_set_sampler(s, &sampler, p->init_scale);
     stats->lossless = strategy->lossless && kv_policy_lossless(s->cache.policy);
-    stats->draft_steps = strategy->drafts ? p->draft_steps : 0;
+    stats->draft_steps = strategy->drafts || strategy->wave ? p->draft_steps : 0;
     stats->lookahead = strategy->drafts ? p->lookahead : 0;
     stats->kv_bytes_per_token = s->cache.bytes_per_token;
 
-    struct generation g = {.session = s, .params = p, .stats = stats, .log = log, .num_steps = num_steps};
+    struct generation g = {.session = s, .params = p, .stats = stats, .log = log, .num_steps = num_steps, .max_inflight = p->max_inflight ? p->max_inflight : s->max_rows};
     struct session_prefill_params prefill = {.ids = p->prompt, .n = p->n_prompt, .num_steps = num_steps, .state0 = p->state0};
     double start = clock_ns();
     uint32_t token;

@@ -15,6 +15,7 @@ struct generation {
     struct mn_stats *stats;
     const struct mn_log *log;
     uint32_t num_steps;
+    uint32_t max_inflight; /* rows */
     uint32_t pending;  /* the newest committed token: not yet in the cache */
     uint32_t position; /* where it stands */
     bool done;
@@ -24,10 +25,11 @@ struct strategy {
     const char *name;
     bool lossless;     /* emits the tokens of `ar` (policy full) */
     bool drafts;       /* uses draft_steps and lookahead */
+    bool wave;         /* uses draft_steps and max_inflight */
     enum mn_status (*run)(struct generation *generation); /* from the first new token on, until done */
 };
 
-extern const struct strategy strategy_ar, strategy_draft_verify;
+extern const struct strategy strategy_ar, strategy_draft_verify, strategy_wavefront;
 
 /* NULL when there is no such strategy. */
 const struct strategy *strategy_find(const char *name);

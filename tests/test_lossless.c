@@ -1,7 +1,9 @@
 /* Goal: the determinism promises. D0: the same run gives the same bits. D1: a row's logits have the same bits for any number of
- * rows per pass, at mixed depths too. D2: draft-verify emits the tokens of ar at the same depth and seed for every K and L.
- * Method: properties over K in 1..8, L in 1..8, greedy and sampled, on the shipped model and on a random one with odd sizes;
- * comparison token for token or bit for bit; the Vulkan validation layer must stay silent. */
+ * rows per pass, at mixed depths too. D2: draft-verify and wavefront emit the tokens of ar at the same depth and seed, for
+ * every K, L and cap on the rows in flight.
+ * Method: properties over K in 1..8, L in 1..8 (wavefront: K in {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on the shipped
+ * model and on a random one with odd sizes, with stop tokens and the end of the context inside rounds and waves; comparison
+ * token for token or bit for bit; the Vulkan validation layer must stay silent. */
 #include "testing.h"
 
 #include <stdio.h>
@@ -125,6 +127,67 @@ static void test_d2_random_sampled(void **state)
     check_d2(true, 0.7f);
 }
 
+/* Wavefront over K, R, caps and seeds; the last N of each depth fills the context to its end. */
+static void check_wavefront(bool random, float temperature)
+{
+    static const uint32_t depths[] = {8, 16, 32}, ks[] = {1, 2, 3, 4, 8}, caps[] = {0, 1, 3};
+    struct fixture f;
+    open_model(&f, random);
+    uint64_t kept = 0, dropped = 0, ended_early = 0;
+    for (size_t r = 0; r < sizeof depths / sizeof *depths; r++) {
+        struct session_params params = {.num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = KV_F16, .n_ctx = 40};
+        struct session *session = test_session(f.engine, &params);
+        for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
+            if (ks[i] >= depths[r])
+                continue;
+            struct mn_generate_params g = {.n_new = i == 1 ? params.n_ctx + 1 - N_PROMPT : 16,
+                                           .strategy = "ar",
+                                           .temperature = temperature,
+                                           .seed = 50 * r + i,
+                                           .ignore_eos = i % 2 == 1};
+            struct mn_stats stats;
+            struct token_list expected = run(session, g, &stats);
+            for (size_t c = 0; c < sizeof caps / sizeof *caps; c++) {
+                g.strategy = "wavefront";
+                g.draft_steps = ks[i];
+                g.max_inflight = caps[c];
+                struct token_list got = run(session, g, &stats);
+                char what[96];
+                snprintf(what, sizeof what, "wavefront K %u R %u cap %u temperature %g", ks[i], depths[r], caps[c], (double)temperature);
+                assert_same(&got, &expected, what);
+                assert_true(stats.lossless);
+                assert_true(caps[c] == 0 || stats.inflight_rows <= caps[c] * stats.rounds);
+                kept += stats.accepted;
+                dropped += stats.drafted - stats.accepted;
+                ended_early += got.n < g.n_new;
+            }
+        }
+        session_destroy(session);
+    }
+    print_message("kept %llu, dropped %llu rows; %llu runs ended at a stop token\n", (unsigned long long)kept, (unsigned long long)dropped,
+                  (unsigned long long)ended_early);
+    assert_true(kept > 0 && dropped > 0);
+    close_model(&f);
+}
+
+static void test_wavefront_shipped_greedy(void **state)
+{
+    (void)state;
+    check_wavefront(false, 0.0f);
+}
+
+static void test_wavefront_shipped_sampled(void **state)
+{
+    (void)state;
+    check_wavefront(false, 1.2f);
+}
+
+static void test_wavefront_random_sampled(void **state)
+{
+    (void)state;
+    check_wavefront(true, 0.8f);
+}
+
 static void read_bits(struct session *session, uint32_t row, uint32_t *bits)
 {
     float *logits = malloc(session->model->config.vocab_size * sizeof *logits);
@@ -219,6 +282,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_d1_shipped),         cmocka_unit_test(test_d1_random),
                                        cmocka_unit_test(test_d2_shipped_greedy),  cmocka_unit_test(test_d2_shipped_sampled),
-                                       cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled)};
+                                       cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled),
+                                       cmocka_unit_test(test_wavefront_shipped_greedy), cmocka_unit_test(test_wavefront_shipped_sampled),
+                                       cmocka_unit_test(test_wavefront_random_sampled)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
