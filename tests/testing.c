@@ -23,7 +23,7 @@ void test_log_init(struct test_log *log)
 struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type)
 {
     struct mn_engine *engine = NULL;
-    struct mn_engine_params params = {.model_dir = dir, .weight_type = weight_type, .validate = true, .log = &log->log};
+    struct mn_engine_params params = {.model_dir = dir, .weight_type = weight_type, .validate = MN_TEST_VALIDATE, .log = &log->log};
     enum mn_status status = mn_engine_create(&engine, &params);
     if (status == MN_ERR_NO_DEVICE) {
         fprintf(stderr, "skipped: %s\n", log->last);
