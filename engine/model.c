@@ -12,8 +12,8 @@ static struct tuning choose_tuning(const struct caps *caps)
                                .attention_threads = caps->subgroup_size,
                                .attention_split = 128,
                                .row_threads = caps->subgroup_size};
-    return (struct tuning){.decode = {128, 32, 4, 8},
-                           .prefill = {64, 1, 2, 16},
+    return (struct tuning){.decode = {128, 32, 4, 8, 0},
+                           .prefill = {64, 1, 2, 16, 0},
                            .attention_threads = caps->subgroup_size,
                            .attention_split = 128,
                            .row_threads = 256};

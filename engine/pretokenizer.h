@@ -1,14 +1,10 @@
 /* Pre-tokenizer: cuts text into the pieces that BPE may not merge across.
  *
  * Owns: the `pre_tokenizer` object of a tokenizer.json: any number of Split{Regex, Isolated} steps, then one ByteLevel;
- *       the translation of their patterns from Oniguruma to PCRE2, and the limits on matching them.
- * Never: merges, knows ids or added tokens, matches a pattern that it cannot translate exactly.
+ *       and the limits on matching their patterns, which pattern.h translates.
+ * Never: merges, knows ids or added tokens, matches a pattern that cannot be translated exactly.
  * Thread-safety: `struct pretokenizer` is immutable after reading; every thread splits with its own
  *       `struct pretokenizer_run`.
- *
- * The Hugging Face library matches with Oniguruma. PCRE2 means other character sets by \s, \w, \b and \h, other things
- * by \v, (?m), [[...]] and a few more. So patterns are parsed, and every construct is either written out in terms both
- * libraries agree on or refused with its offset.
  *
  * Patterns come from model files and are hostile: their length is capped, and matching uses PCRE2's interpreter, whose
  * match, depth and heap limits are exact (the JIT ignores two of them and counts the third differently). A pattern that
@@ -65,9 +61,5 @@ void pretokenizer_run_finish(struct pretokenizer_run *run);
 /* Cuts valid UTF-8. MN_ERR_MEMORY: out of memory, or the pattern reached a limit. */
 enum mn_status pretokenizer_split(struct pretokenizer_run *run, const char *text, size_t n_bytes,
                                   pretokenizer_sink *sink, void *user, const struct mn_log *log);
-
-/* Writes the PCRE2 spelling of an Oniguruma pattern to a new zero-terminated string that the caller frees. NULL when
- * it cannot be translated: then *why says so and *at is the offset; *why is NULL when out of memory. For tests, too. */
-char *pattern_translate(const char *pattern, size_t n_bytes, const char **why, size_t *at);
 
 #endif

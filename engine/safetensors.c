@@ -1,4 +1,4 @@
-#include "safetensors.h"
+#include "safetensors_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,7 @@
 #include "json.h"
 
 enum {
-    PREFIX_BYTES = 8, /* the header length */
-    SHARD_NAME_BYTES_MAX = 255,
+    PREFIX_BYTES = 8,         /* the header length */
     READ_BYTES_MAX = 1 << 30, /* per pread: the kernel does at most 2 GiB at once */
 };
 
@@ -278,8 +277,7 @@ static int compare_to_name(const void *name, const void *element)
     return strcmp(name, (*(const struct tensor_view *const *)element)->name);
 }
 
-/* Builds by_name, once st->tensors no longer moves, and refuses a name that two shards give. */
-static enum mn_status build_names(struct safetensors *st, const struct mn_log *log)
+enum mn_status safetensors_build_names(struct safetensors *st, const struct mn_log *log)
 {
     const struct tensor_view **names = malloc(((size_t)st->n_tensors + 1) * sizeof *names);
     if (!names)
@@ -306,9 +304,9 @@ static char *join(const char *dir, const char *name)
     return path;
 }
 
-/* An empty checkpoint; the paths of its shards are copied. On success the caller closes *out. */
-static enum mn_status create(struct safetensors **out, const char *file, const char *dir, const char *const *names,
-                             uint32_t n_shards, const struct safetensors_limits *limits, const struct mn_log *log)
+enum mn_status safetensors_create(struct safetensors **out, const char *file, const char *dir,
+                                  const char *const *names, uint32_t n_shards, const struct safetensors_limits *limits,
+                                  const struct mn_log *log)
 {
     struct safetensors *st = calloc(1, sizeof *st);
     bool complete = st && (st->shards = calloc(n_shards, sizeof *st->shards)) != NULL;
@@ -327,7 +325,7 @@ static enum mn_status create(struct safetensors **out, const char *file, const c
     return MN_OK;
 }
 
-static struct safetensors_limits effective_limits(const struct safetensors_limits *limits)
+struct safetensors_limits safetensors_effective_limits(const struct safetensors_limits *limits)
 {
     struct safetensors_limits l = limits ? *limits : default_limits;
     l.header_bytes_max = l.header_bytes_max ? l.header_bytes_max : default_limits.header_bytes_max;
@@ -339,7 +337,7 @@ static struct safetensors_limits effective_limits(const struct safetensors_limit
 enum mn_status safetensors_parse(struct safetensors **out, const char *file, const void *bytes, size_t n_bytes,
                                  uint64_t file_bytes, const struct safetensors_limits *limits, const struct mn_log *log)
 {
-    struct safetensors_limits l = effective_limits(limits);
+    struct safetensors_limits l = safetensors_effective_limits(limits);
     struct safetensors *st = NULL;
     uint64_t header_bytes = 0;
     *out = NULL;
@@ -354,9 +352,9 @@ enum mn_status safetensors_parse(struct safetensors **out, const char *file, con
     if (header_bytes > n_bytes - PREFIX_BYTES)
         return log_fail(log, MN_ERR_USAGE, "%s: %zu bytes at hand, the header ends after %ju", file, n_bytes,
                         (uintmax_t)(PREFIX_BYTES + header_bytes));
-    if ((status = create(&st, file, NULL, &file, 1, &l, log)) != MN_OK ||
+    if ((status = safetensors_create(&st, file, NULL, &file, 1, &l, log)) != MN_OK ||
         (status = parse_header(st, 0, (const char *)bytes + PREFIX_BYTES, header_bytes, file_bytes, log)) != MN_OK ||
-        (status = build_names(st, log)) != MN_OK)
+        (status = safetensors_build_names(st, log)) != MN_OK)
         goto fail;
     *out = st;
     return MN_OK;
@@ -388,8 +386,7 @@ static enum mn_status read_at(const struct shard *shard, uint64_t offset, uint64
     return MN_OK;
 }
 
-/* Opens st->shards[i], whose path is set, and appends its tensors. */
-static enum mn_status open_shard(struct safetensors *st, uint32_t i, const struct mn_log *log)
+enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const struct mn_log *log)
 {
     struct shard *shard = &st->shards[i];
     unsigned char prefix[PREFIX_BYTES];
@@ -424,11 +421,12 @@ static enum mn_status open_shard(struct safetensors *st, uint32_t i, const struc
 enum mn_status safetensors_open_file(struct safetensors **out, const char *path,
                                      const struct safetensors_limits *limits, const struct mn_log *log)
 {
-    struct safetensors_limits l = effective_limits(limits);
+    struct safetensors_limits l = safetensors_effective_limits(limits);
     struct safetensors *st = NULL;
     *out = NULL;
-    enum mn_status status = create(&st, path, NULL, &path, 1, &l, log);
-    if (status != MN_OK || (status = open_shard(st, 0, log)) != MN_OK || (status = build_names(st, log)) != MN_OK)
+    enum mn_status status = safetensors_create(&st, path, NULL, &path, 1, &l, log);
+    if (status != MN_OK || (status = safetensors_open_shard(st, 0, log)) != MN_OK ||
+        (status = safetensors_build_names(st, log)) != MN_OK)
         goto fail;
     *out = st;
     return MN_OK;
@@ -438,127 +436,12 @@ fail:
     return status;
 }
 
-/* ---- the index ---- */
-
-static int compare_strings(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* A side file may only be a neighbour: no folder, no parent, no hidden file. */
-static bool is_base_name(const char *name)
-{
-    return name[0] != 0 && name[0] != '.' && !strpbrk(name, "/\\") && !strstr(name, "..");
-}
-
-/* Checks the weight_map and lists the distinct shard names, ascending, as pointers into `doc`. The caller frees *names. */
-static enum mn_status list_shards(const struct json_doc *doc, const struct safetensors_limits *limits,
-                                  const struct cJSON **map, const char ***names, uint32_t *n_names)
-{
-    const struct cJSON *entry;
-    size_t n = 0, n_distinct = 0;
-    enum mn_status status;
-    *names = NULL;
-    if (!cJSON_IsObject(doc->root))
-        return json_refuse(doc, MN_ERR_FORMAT, "", doc->root, "an index must be an object");
-    if ((status = json_get_object(doc, doc->root, "weight_map", map)) != MN_OK)
-        return status;
-    cJSON_ArrayForEach(entry, *map) n++;
-    if (n == 0 || n > limits->n_tensors_max)
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'weight_map': %zu tensors, must be 1 to %u", doc->file, n,
-                        (unsigned)limits->n_tensors_max);
-
-    const char **all = malloc(n * sizeof *all);
-    if (!all)
-        return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory for %zu tensors", doc->file, n);
-    n = 0;
-    cJSON_ArrayForEach(entry, *map)
-    {
-        status = json_as_string(doc, entry->string, entry, SHARD_NAME_BYTES_MAX, &all[n++]);
-        if (status == MN_OK && !is_base_name(entry->valuestring))
-            status = json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "must be a plain file name");
-        if (status != MN_OK)
-            goto fail;
-    }
-    qsort(all, n, sizeof *all, compare_strings);
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || strcmp(all[i], all[n_distinct - 1]) != 0)
-            all[n_distinct++] = all[i];
-    if (n_distinct > limits->n_shards_max) {
-        status = log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'weight_map': %zu shards, the limit is %u", doc->file,
-                          n_distinct, (unsigned)limits->n_shards_max);
-        goto fail;
-    }
-    *names = all;
-    *n_names = (uint32_t)n_distinct;
-    return MN_OK;
-
-fail:
-    free(all);
-    return status;
-}
-
-enum mn_status safetensors_parse_index(const char *file, const void *bytes, size_t n_bytes,
-                                       const struct safetensors_limits *limits, const struct mn_log *log)
-{
-    struct safetensors_limits l = effective_limits(limits);
-    const struct cJSON *map;
-    const char **names = NULL;
-    uint32_t n_names;
-    struct json_doc doc = {0};
-    enum mn_status status = json_parse(&doc, file, bytes, n_bytes, (size_t)l.header_bytes_max, log);
-    if (status == MN_OK)
-        status = list_shards(&doc, &l, &map, &names, &n_names);
-    free(names);
-    json_destroy(&doc);
-    return status;
-}
-
-/* Every tensor of the index is where the index says. `names` is ascending, and so st->shards are in this order. */
-static enum mn_status check_map(const struct safetensors *st, const struct json_doc *doc, const struct cJSON *map,
-                                const char *const *names)
-{
-    const struct cJSON *entry;
-    cJSON_ArrayForEach(entry, map)
-    {
-        const struct tensor_view *view = safetensors_find(st, entry->string);
-        if (!view || strcmp(names[view->shard], entry->valuestring) != 0)
-            return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "this shard does not hold the tensor");
-    }
-    return MN_OK;
-}
-
-static enum mn_status open_index(struct safetensors **out, const char *dir, const char *index_path,
-                                 const struct safetensors_limits *limits, const struct mn_log *log)
-{
-    const struct cJSON *map = NULL;
-    const char **names = NULL;
-    uint32_t n_names = 0;
-    struct safetensors *st = NULL;
-    struct json_doc doc = {0};
-    enum mn_status status = json_read_file(&doc, index_path, (size_t)limits->header_bytes_max, log);
-    if (status != MN_OK || (status = list_shards(&doc, limits, &map, &names, &n_names)) != MN_OK ||
-        (status = create(&st, index_path, dir, names, n_names, limits, log)) != MN_OK)
-        goto fail;
-    for (uint32_t i = 0; i < n_names; i++)
-        if ((status = open_shard(st, i, log)) != MN_OK)
-            goto fail;
-    if ((status = build_names(st, log)) != MN_OK || (status = check_map(st, &doc, map, names)) != MN_OK)
-        goto fail;
-    *out = st;
-    st = NULL;
-
-fail:
-    safetensors_close(st);
-    free(names);
-    json_destroy(&doc);
-    return status;
-}
+/* ---- folders ---- */
 
 enum mn_status safetensors_open(struct safetensors **out, const char *dir, const struct safetensors_limits *limits,
                                 const struct mn_log *log)
 {
-    struct safetensors_limits l = effective_limits(limits);
+    struct safetensors_limits l = safetensors_effective_limits(limits);
     struct stat info;
     enum mn_status status;
     *out = NULL;
@@ -568,7 +451,7 @@ enum mn_status safetensors_open(struct safetensors **out, const char *dir, const
     else if (stat(single, &info) == 0 || errno != ENOENT) /* other errors: opening reports them */
         status = safetensors_open_file(out, single, &l, log);
     else if (stat(index, &info) == 0 || errno != ENOENT)
-        status = open_index(out, dir, index, &l, log);
+        status = safetensors_open_index(out, dir, index, &l, log);
     else
         status = log_fail(log, MN_ERR_FILE, "%s: neither model.safetensors nor model.safetensors.index.json", dir);
     free(single);

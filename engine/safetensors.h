@@ -68,7 +68,8 @@ struct safetensors;
  * With an index, every tensor it lists must be in the shard that it names; tensors of a shard that the index leaves out
  * are listed too.
  * MN_ERR_FILE: missing or unreadable file. MN_ERR_FORMAT: anything malformed, inconsistent, duplicated or over a limit.
- * MN_ERR_UNSUPPORTED: an unknown dtype, or more than TENSOR_RANK_MAX dimensions. MN_ERR_MEMORY. *out is NULL on failure. */
+ * MN_ERR_UNSUPPORTED: an unknown dtype, or more than TENSOR_RANK_MAX dimensions. MN_ERR_MEMORY.
+ * *out is NULL on failure. */
 enum mn_status safetensors_open(struct safetensors **out, const char *dir, const struct safetensors_limits *limits,
                                 const struct mn_log *log);
 

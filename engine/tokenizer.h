@@ -1,7 +1,8 @@
 /* Tokenizer: text to token ids and back, from a Hugging Face tokenizer.json with byte-level BPE.
  *
- * Owns: the tokenizer.json of a model (added tokens and normalizer here, `model` in bpe.h, `pre_tokenizer` in
- *       pretokenizer.h), decoding whole and token by token, and the chat template of the Huginn models.
+ * Owns: the tokenizer.json of a model (added tokens and normalizer in tokenizer_load.c, `model` in bpe.h,
+ *       `pre_tokenizer` in pretokenizer.h), decoding whole and token by token, and the chat template of the Huginn
+ *       models (chat.c).
  * Never: adds tokens by itself (`post_processor`, `truncation` and `padding` are read by nobody: a begin token is in
  *       the text or put there by the caller), runs templates from files, knows Vulkan, gives a guess instead of a
  *       refusal: what is not supported is named in the message.

@@ -1,0 +1,120 @@
+/* What the tests of the tokenizer share: a log that remembers, and a small tokenizer.json in a string, of which each
+ * part can be replaced. Functions are inline, so that a test need not use them all.
+ */
+#ifndef MUNINN_TOKENIZER_FILE_H
+#define MUNINN_TOKENIZER_FILE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "status.h"
+#include "tokenizer.h"
+
+struct messages {
+    unsigned n_errors;
+    char last[1024];
+};
+
+static inline void message_write(void *user, enum mn_log_level level, const char *line)
+{
+    struct messages *messages = user;
+    if (level == MN_LOG_ERROR)
+        messages->n_errors++;
+    snprintf(messages->last, sizeof messages->last, "%s", line);
+}
+
+struct builder {
+    char *text;
+    size_t n, capacity;
+};
+
+static inline void add(struct builder *b, const char *fmt, ...) MN_PRINTF(2, 3);
+static inline void add(struct builder *b, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int need = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    if (b->n + (size_t)need + 1 > b->capacity) {
+        b->capacity = 2 * (b->n + (size_t)need + 1);
+        b->text = realloc(b->text, b->capacity);
+        assert_non_null(b->text);
+    }
+    va_start(args, fmt);
+    vsnprintf(b->text + b->n, b->capacity - b->n, fmt, args);
+    va_end(args);
+    b->n += (size_t)need;
+}
+
+/* The values of a file; NULL means the default, which is valid. Ids 0 to 255 are the bytes. */
+struct parts {
+    const char *vocab;   /* more entries, each starting with a comma */
+    const char *merges;  /* the array */
+    const char *model;   /* more members of the model, each starting with a comma */
+    const char *added;   /* the array */
+    const char *normalizer, *pre_tokenizer, *decoder;
+    const char *tail;    /* after the last member */
+    unsigned skip_byte;  /* this byte is left out of the vocabulary when not 0 */
+};
+
+#define BYTE_LEVEL(use_regex) \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" use_regex "}"
+
+static inline void build(struct builder *b, const struct parts *parts)
+{
+    unsigned next = 0x100;
+    *b = (struct builder){0};
+    add(b, "{\"version\":\"1.0\",\"added_tokens\":%s,\"normalizer\":%s,\"pre_tokenizer\":%s,\"decoder\":%s,",
+        parts->added ? parts->added : "[]", parts->normalizer ? parts->normalizer : "null",
+        parts->pre_tokenizer ? parts->pre_tokenizer : BYTE_LEVEL("true"),
+        parts->decoder ? parts->decoder : "{\"type\":\"ByteLevel\"}");
+    add(b, "\"model\":{\"type\":\"BPE\",\"vocab\":{");
+    for (unsigned i = 0; i < 256; i++) {
+        unsigned c = (i >= 0x21 && i <= 0x7e) || (i >= 0xa1 && i <= 0xac) || i >= 0xae ? i : next++;
+        if (!i || i != parts->skip_byte)
+            add(b, "%s\"\\u%04x\":%u", i ? "," : "", c, i);
+    }
+    add(b, "%s},\"merges\":%s%s}%s}", parts->vocab ? parts->vocab : ",\"ab\":256,\"abc\":257",
+        parts->merges ? parts->merges : "[[\"a\",\"b\"],[\"ab\",\"c\"]]", parts->model ? parts->model : "",
+        parts->tail ? parts->tail : "");
+}
+
+static inline enum mn_status create(struct mn_tokenizer **out, const struct parts *parts, const struct mn_log *log)
+{
+    struct builder b;
+    build(&b, parts);
+    enum mn_status status = mn_tokenizer_create_from_memory(out, "tokenizer.json", b.text, b.n, log);
+    free(b.text);
+    return status;
+}
+
+static inline struct mn_tokenizer *create_valid(const struct parts *parts)
+{
+    struct messages messages = {0};
+    const struct mn_log log = {message_write, &messages};
+    struct mn_tokenizer *tokenizer;
+    if (create(&tokenizer, parts, &log) != MN_OK)
+        fail_msg("%s", messages.last);
+    return tokenizer;
+}
+
+static inline char *repeated(const char *text, size_t times)
+{
+    struct builder b = {0};
+    size_t n = strlen(text);
+    b.text = malloc(n * times + 1);
+    assert_non_null(b.text);
+    for (size_t i = 0; i < times; i++)
+        memcpy(b.text + i * n, text, n);
+    b.text[n * times] = 0;
+    return b.text;
+}
+
+#endif
