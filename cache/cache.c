@@ -76,10 +76,10 @@ uint64_t kv_cache_bytes_per_token(const struct model_config *config, const struc
     return 2 * slots * entry_bytes(config, params->type);
 }
 
-/* One dispatch reads all depth slots of a block, so a block's cache must fit into one binding. */
-static enum mn_status check_range(struct device *device, const struct model_config *config, const struct kv_cache_params *params, uint32_t n_slots)
+/* One dispatch reads all depth slots of a block, so a core block's cache must fit into one binding. */
+static enum mn_status check_range(struct device *device, const struct model_config *config, const struct kv_cache_params *params)
 {
-    uint64_t per_token = 2ull * n_slots * entry_bytes(config, params->type);
+    uint64_t per_token = 2ull * kv_policy_slots(params->policy, params->num_steps) * entry_bytes(config, params->type);
     uint64_t limit = device->caps.max_storage_range;
     if (limit > (uint64_t)1 << 33) /* shaders count elements in 32 bits */
         limit = (uint64_t)1 << 33;
@@ -88,8 +88,9 @@ static enum mn_status check_range(struct device *device, const struct model_conf
         return MN_OK;
     return log_fail(device->log, MN_ERR_MEMORY,
                     "cache: one block needs %.1f MiB, device '%s' binds at most %.1f MiB; --ctx %" PRIu64
-                    " would fit, or --kv-policy share:k, or --kv-type f16",
-                    (double)needed / 1048576.0, device->caps.name, (double)limit / 1048576.0, limit / per_token / params->n_sequences);
+                    " would fit%s%s",
+                    (double)needed / 1048576.0, device->caps.name, (double)limit / 1048576.0, limit / per_token / params->n_sequences,
+                    params->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k", params->type == KV_F16 ? "" : ", or --kv-type f16");
 }
 
 enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct model_config *config, const struct kv_cache_params *params)
@@ -105,15 +106,13 @@ enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, cons
     if (!cache->blocks)
         return log_fail(device->log, MN_ERR_MEMORY, "out of host memory for the cache");
     const uint64_t positions = (uint64_t)params->n_ctx * params->n_sequences;
-    enum mn_status status = MN_OK;
+    enum mn_status status = check_range(device, config, params);
     for (uint32_t i = 0; i < cache->n_blocks && !status; i++) {
         bool core = i >= config->n_prelude && i < config->n_prelude + config->n_core;
         struct kv_block *block = &cache->blocks[i];
         block->n_slots = core ? kv_policy_slots(params->policy, params->num_steps) : 1;
         uint64_t bytes = 2 * positions * block->n_slots * entry_bytes(config, params->type);
-        status = check_range(device, config, params, block->n_slots);
-        if (!status)
-            status = arena_reserve(&cache->arena, bytes, &block->kv);
+        status = arena_reserve(&cache->arena, bytes, &block->kv);
     }
     if (!status)
         status = arena_reserve(&cache->arena, positions * sizeof(uint32_t), &cache->depths);

@@ -1,0 +1,107 @@
+/* muninn info: a model's shape and what it takes on the device. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli.h"
+
+struct info_options {
+    const char *model, *device, *weight_type, *output;
+};
+
+static void print_json(const char *dir, const struct mn_model_info *info)
+{
+    putchar('{');
+    cli_json_string("model", dir, true);
+    cli_json_string("device", info->device_name, false);
+    cli_json_string("driver", info->driver, false);
+    cli_json_u64("n_parameters", info->n_parameters, false);
+    cli_json_u64("n_embd", info->n_embd, false);
+    cli_json_u64("n_heads", info->n_heads, false);
+    cli_json_u64("head_dim", info->head_dim, false);
+    cli_json_u64("intermediate_size", info->intermediate_size, false);
+    cli_json_u64("vocab_size", info->vocab_size, false);
+    cli_json_u64("n_prelude", info->n_prelude, false);
+    cli_json_u64("n_core", info->n_core, false);
+    cli_json_u64("n_coda", info->n_coda, false);
+    cli_json_u64("mean_recurrence", info->mean_recurrence, false);
+    cli_json_u64("block_size", info->block_size, false);
+    cli_json_bool("tied", info->tied, false);
+    cli_json_bool("qk_bias", info->qk_bias, false);
+    cli_json_key("bos_token_id", false);
+    if (info->bos_token_id == UINT32_MAX)
+        fputs("null", stdout);
+    else
+        printf("%" PRIu32, info->bos_token_id);
+    cli_json_ids("eos_token_ids", info->eos_token_ids, info->n_eos, false);
+    cli_json_string("weight_type", info->weight_type, false);
+    cli_json_u64("weight_bytes", info->weight_bytes, false);
+    cli_json_u64("prelude_bytes", info->prelude_bytes, false);
+    cli_json_u64("core_bytes", info->core_bytes, false);
+    cli_json_u64("coda_bytes", info->coda_bytes, false);
+    puts("}");
+}
+
+static void print_text(const char *dir, const struct mn_model_info *info)
+{
+    const double mb = 1e6;
+    printf("model            %s\n", dir);
+    printf("device           %s\n", info->device_banner);
+    printf("parameters       %.2f M, %s%s\n", (double)info->n_parameters / 1e6, info->tied ? "tied embeddings" : "separate head",
+           info->qk_bias ? ", biases on queries and keys" : "");
+    printf("width            %" PRIu32 " (%" PRIu32 " heads of %" PRIu32 "), feed-forward %" PRIu32 "\n", info->n_embd, info->n_heads, info->head_dim,
+           info->intermediate_size);
+    printf("blocks           %" PRIu32 " prelude + %" PRIu32 " core + %" PRIu32 " coda\n", info->n_prelude, info->n_core, info->n_coda);
+    printf("recurrence       %" PRIu32 " steps by default\n", info->mean_recurrence);
+    printf("context          %" PRIu32 "\n", info->block_size);
+    printf("vocabulary       %" PRIu32 "\n", info->vocab_size);
+    if (info->bos_token_id != UINT32_MAX)
+        printf("begin token      %" PRIu32 "\n", info->bos_token_id);
+    fputs("end tokens      ", stdout);
+    for (uint32_t i = 0; i < info->n_eos; i++)
+        printf(" %" PRIu32, info->eos_token_ids[i]);
+    printf("%s\nweights          %s, %.2f MB on the device\n", info->n_eos ? "" : " none", info->weight_type, (double)info->weight_bytes / mb);
+    printf("read per pass    prelude %.3f MB, core step %.3f MB, coda and head %.3f MB\n", (double)info->prelude_bytes / mb, (double)info->core_bytes / mb,
+           (double)info->coda_bytes / mb);
+}
+
+static enum mn_status run(const void *values, const struct mn_log *log)
+{
+    const struct info_options *options = values;
+    char dir[CLI_PATH_BYTES];
+    enum mn_status status = cli_model_dir(options->model, dir, log);
+    if (status)
+        return status;
+    struct mn_engine *engine;
+    status = mn_engine_create(&engine,
+                              &(struct mn_engine_params){.model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
+    if (status)
+        return status;
+    struct mn_model_info info;
+    mn_engine_info(engine, &info);
+    if (!strcmp(options->output, "json"))
+        print_json(dir, &info);
+    else
+        print_text(dir, &info);
+    mn_engine_destroy(engine);
+    return MN_OK;
+}
+
+static const struct option_spec specs[] = {
+    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(struct info_options, model), .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-tiny", .help = "model folder"},
+    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = offsetof(struct info_options, output), .choices = "text|json", .value = "text",
+     .help = "lines to read, or a JSON object"},
+    {.name = "device", .kind = OPTION_TEXT, .offset = offsetof(struct info_options, device), .argument = "D", .shown = "the best one",
+     .help = "number or part of a name, see `muninn devices`"},
+    {.name = "weight-type", .kind = OPTION_CHOICE, .offset = offsetof(struct info_options, weight_type), .choices = "bf16|f16|f32", .shown = "as stored",
+     .help = "convert the matrices"},
+};
+
+const struct command command_info = {.name = "info",
+                                     .summary = "Loads a model and shows its shape and what it takes on the device.",
+                                     .synopsis = "[-m DIR] [-o text|json]",
+                                     .example = "muninn info -m models/raven-tiny -o json",
+                                     .options = specs,
+                                     .n_options = sizeof specs / sizeof *specs,
+                                     .values_bytes = sizeof(struct info_options),
+                                     .run = run};

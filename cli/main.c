@@ -1,0 +1,149 @@
+/* muninn: the subcommand table, help, version, messages, signals. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static const struct command *const commands[] = {&command_generate, &command_logits,  &command_tokenize,
+                                                 &command_info,     &command_devices, &command_selftest};
+
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+/* A signal handler can reach nothing but a global. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+void cli_catch_interrupt(void)
+{
+    /* SA_RESETHAND: a second Ctrl-C ends a process that does not come to its next token. */
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+bool cli_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+/* Progress is for people: it is left out when stderr is not a terminal. */
+static void write_line(void *user, enum mn_log_level level, const char *line)
+{
+    const bool *terminal = user;
+    if (level == MN_LOG_INFO && !*terminal)
+        return;
+    fprintf(stderr, "muninn: %s%s\n", level == MN_LOG_WARN ? "warning: " : "", line);
+}
+
+/* A closed standard stream would be given to the next file or device opened, which would then receive our output. */
+static void open_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) == -1)
+            _exit(1);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(commands[i]->name, name))
+            return commands[i];
+    return NULL;
+}
+
+static void print_overview(FILE *stream)
+{
+    fputs("muninn " MN_VERSION ": a Vulkan compute engine for recurrent-depth language models\n\n"
+          "Usage: muninn COMMAND [OPTIONS]\n\nCommands:\n",
+          stream);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("  help       Shows this text, or the options of a command: muninn help generate\n\n"
+          "Options:\n"
+          "  -h, --help   this text\n"
+          "  --version    the version\n\n"
+          "Exit codes: 0 ok, 1 run error, 2 usage, 3 no usable device, 4 bad model or input file, 5 device lost or timeout,\n"
+          "6 out of memory, 7 self-test or equality check failed, 130 interrupted.\n\n"
+          "Example:\n  muninn generate -p 'sort 2 8 0 1 :'\n",
+          stream);
+}
+
+static enum mn_status run_command(const struct command *command, int argc, char **argv, const struct mn_log *log)
+{
+    bool help;
+    void *values = calloc(1, command->values_bytes);
+    if (!values)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for options");
+    enum mn_status status = options_parse(command, argc, argv, values, &help, log);
+    if (!status && help)
+        options_print_help(command, stdout);
+    else if (!status)
+        status = command->run(values, log);
+    options_free(command, values);
+    free(values);
+    return status;
+}
+
+static enum mn_status unknown_command(const char *name, const struct mn_log *log)
+{
+    return log_fail(log, MN_ERR_USAGE, "unknown command '%s'; `muninn help` lists them", name);
+}
+
+static enum mn_status help_command(int argc, char **argv, const struct mn_log *log)
+{
+    const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
+    if (argc > 3)
+        return log_fail(log, MN_ERR_USAGE, "unexpected argument '%s'; usage: muninn help [COMMAND]", argv[3]);
+    if (argc > 2 && !command)
+        return unknown_command(argv[2], log);
+    if (command)
+        options_print_help(command, stdout);
+    else
+        print_overview(stdout);
+    return MN_OK;
+}
+
+static enum mn_status dispatch(int argc, char **argv, const struct mn_log *log)
+{
+    if (argc < 2)
+        return log_fail(log, MN_ERR_USAGE, "a command is missing; `muninn help` lists them");
+    const char *name = argv[1];
+    const struct command *command = find_command(name);
+    if (command)
+        return run_command(command, argc - 1, argv + 1, log);
+    if (!strcmp(name, "help"))
+        return help_command(argc, argv, log);
+    if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+        print_overview(stdout);
+        return MN_OK;
+    }
+    if (!strcmp(name, "--version")) {
+        puts("muninn " MN_VERSION);
+        return MN_OK;
+    }
+    return unknown_command(name, log);
+}
+
+int main(int argc, char **argv)
+{
+    open_standard_streams();
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, reported like a full disk */
+    bool terminal = isatty(STDERR_FILENO) == 1;
+    const struct mn_log log = {.write = write_line, .user = &terminal};
+    enum mn_status status = dispatch(argc, argv, &log);
+    /* What a failed command printed before it failed still goes out; the first failure decides the exit code. */
+    if (status == MN_OK)
+        status = cli_flush(&log);
+    else
+        fflush(stdout);
+    return mn_status_exit_code(status);
+}

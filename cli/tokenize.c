@@ -1,0 +1,120 @@
+/* muninn tokenize: JSON lines of text to JSON lines of ids. Needs tokenizer.json only, no device. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "json.h"
+#include "tokenizer.h"
+
+struct tokenize_options {
+    const char *model;
+};
+
+/* Puts the line number in front of the tokenizer's messages, which know nothing of lines. */
+struct line_log {
+    const struct mn_log *next;
+    size_t line;
+};
+
+static void write_with_line(void *user, enum mn_log_level level, const char *text)
+{
+    const struct line_log *at = user;
+    log_note(at->next, level, "standard input: line %zu: %s", at->line, text);
+}
+
+static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const char *line, size_t n_bytes, const struct mn_log *log)
+{
+    struct json_doc doc = {0};
+    uint32_t *ids = NULL;
+    size_t n_ids = 0, n_decoded = 0;
+    char *decoded = NULL;
+    const char *text;
+    enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, CLI_FILE_BYTES_MAX, log);
+    if (!status)
+        status = json_get_string(&doc, doc.root, "text", CLI_FILE_BYTES_MAX, &text);
+    if (!status)
+        status = mn_tokenizer_encode(tokenizer, text, strlen(text), MN_ENCODE_SPECIAL, &ids, &n_ids, log);
+    if (!status)
+        status = mn_tokenizer_decode(tokenizer, ids, n_ids, false, &decoded, &n_decoded, log);
+    if (!status) {
+        putchar('{');
+        cli_json_ids("ids", ids, n_ids, true);
+        cli_json_key("decoded", false);
+        json_write_string(stdout, decoded, n_decoded);
+        puts("}");
+    }
+    free(decoded);
+    free(ids);
+    json_destroy(&doc);
+    /* Text that the tokenizer refuses is a bad input line, like a line that is not JSON. */
+    return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status;
+}
+
+static bool is_blank(const char *line, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i++)
+        if (!strchr(" \t\r\n", line[i]) || line[i] == '\0')
+            return false;
+    return true;
+}
+
+static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const struct mn_log *log)
+{
+    enum mn_status status = MN_OK;
+    struct line_log at = {.next = log};
+    const struct mn_log with_line = {.write = write_with_line, .user = &at};
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t n = 0;
+    while (!status) {
+        errno = 0;
+        n = getline(&line, &capacity, stdin);
+        if (n < 0)
+            break;
+        at.line++;
+        if (is_blank(line, (size_t)n))
+            continue;
+        status = encode_line(tokenizer, line, (size_t)n, &with_line);
+        /* Per line, so that a program at the other end of two pipes gets its answer. */
+        if (!status)
+            status = cli_flush(log);
+    }
+    if (!status && !feof(stdin))
+        status = log_fail(log, errno == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE, "standard input: line %zu: cannot be read: %s", at.line + 1, strerror(errno));
+    free(line);
+    return status;
+}
+
+static enum mn_status run(const void *values, const struct mn_log *log)
+{
+    const struct tokenize_options *options = values;
+    char dir[CLI_PATH_BYTES], path[CLI_PATH_BYTES + 32];
+    enum mn_status status = cli_model_dir(options->model, dir, log);
+    if (status)
+        return status;
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    struct mn_tokenizer *tokenizer;
+    status = mn_tokenizer_create(&tokenizer, path, log);
+    if (!status)
+        status = encode_lines(tokenizer, log);
+    mn_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+static const struct option_spec specs[] = {
+    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(struct tokenize_options, model), .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-tiny", .help = "folder with tokenizer.json"},
+};
+
+const struct command command_tokenize = {
+    .name = "tokenize",
+    .summary = "Turns JSON lines {\"text\":...} on stdin into {\"ids\":[...],\"decoded\":\"...\"}.",
+    .synopsis = "[-m DIR] < lines.jsonl",
+    .example = "echo '{\"text\":\"sort 2 8 0 1 :\"}' | muninn tokenize",
+    .notes = "Special tokens in the text are recognised; no begin token is added. Needs no device. Blank lines are skipped.",
+    .options = specs,
+    .n_options = sizeof specs / sizeof *specs,
+    .values_bytes = sizeof(struct tokenize_options),
+    .run = run};

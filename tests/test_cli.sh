@@ -1,0 +1,331 @@
+#!/bin/sh
+# The command line's contract: names, exit codes, output shapes, error lines. Scripts of users rely on each of these.
+#
+# Method: runs the built program on the default model and the golden vectors; every check prints one line. JSON is checked by
+# the program's own strict parser: `muninn tokenize` refuses a line that is not exactly one JSON document.
+# Usage: tests/test_cli.sh path/to/muninn source_dir     (exit 77 when there is no Vulkan device: skipped)
+set -u
+
+if [ $# -ne 2 ]; then
+    echo "usage: $0 path/to/muninn source_dir" >&2
+    exit 2
+fi
+muninn=$1
+vectors=$2/tests/vectors
+model=$2/models/raven-tiny
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+MUNINN_MODEL=$model
+export MUNINN_MODEL
+passed=0
+failed=0
+
+ok() {
+    passed=$((passed + 1))
+    echo "ok      $1"
+}
+not_ok() {
+    failed=$((failed + 1))
+    echo "FAILED  $1"
+    shift
+    [ $# -eq 0 ] || printf '        %s\n' "$@"
+}
+# same NAME WANTED GOT
+same() {
+    if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "wanted: $2" "got:    $3"; fi
+}
+# has NAME TEXT PART
+has() {
+    case $2 in
+    *"$3"*) ok "$1" ;;
+    *) not_ok "$1" "wanted: ...$3..." "got:    $2" ;;
+    esac
+}
+# Runs the program; leaves $code, $out and $err. A test may redirect its input.
+run() {
+    "$muninn" "$@" >"$tmp/out" 2>"$tmp/err"
+    code=$?
+    out=$(cat "$tmp/out")
+    err=$(cat "$tmp/err")
+}
+# refuses NAME EXIT_CODE PART ARGS...: that exit code, nothing on stdout, one error line that names the thing
+refuses() {
+    name=$1 want=$2 part=$3
+    shift 3
+    run "$@" </dev/null
+    if [ "$code" -eq "$want" ] && [ -z "$out" ] && [ "$(wc -l <"$tmp/err")" -eq 1 ]; then
+        case $err in
+        "muninn: "*"$part"*) ok "$name" && return ;;
+        esac
+    fi
+    not_ok "$name" "wanted: exit $want, 'muninn: ...$part...'" "got:    exit $code, $(wc -l <"$tmp/err") error lines, $err"
+}
+json_ok() {
+    if printf '{"text":"","json":%s}\n' "$(printf %s "$2" | tr -d '\n')" | "$muninn" tokenize >"$tmp/json" 2>&1; then
+        ok "$1"
+    else
+        not_ok "$1" "$(cat "$tmp/json")"
+    fi
+}
+# numbers KEY < JSON: an array of numbers, without blanks; string KEY < JSON: a string without quotes inside
+numbers() { sed -n "s/.*\"$1\": *\[\([0-9, ]*\)\].*/\1/p" | tr -d ' '; }
+string() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"; }
+
+# ---- without a device ----
+
+run --version
+same "--version: exit code" 0 "$code"
+has "--version: text" "$out" "muninn "
+run help
+same "help: exit code" 0 "$code"
+for sub in devices info generate logits tokenize selftest; do
+    has "help lists $sub" "$(cat "$tmp/out")" "  $sub "
+done
+for sub in devices info generate logits tokenize selftest; do
+    "$muninn" help $sub >"$tmp/help" 2>&1
+    same "help $sub: exit code" 0 $?
+    run $sub --help
+    same "help $sub and $sub --help agree" "$(cat "$tmp/help")" "$out"
+    has "help $sub has an example" "$out" "Example:
+  "
+done
+run generate --help
+for flag in model prompt ids file max-new-tokens num-steps strategy draft-steps lookahead max-inflight kv-policy kv-type weight-type temp top-k top-p \
+    min-p seed init-scale ignore-eos stop chat ctx device no-bos output special; do
+    has "generate --help: --$flag with its default" "$(printf %s "$out" | grep -e "--$flag ")" "[default: "
+done
+
+refuses "no command" 2 "command"
+refuses "unknown command" 2 "frobnicate" frobnicate
+refuses "help for an unknown command" 2 "frobnicate" help frobnicate
+refuses "unknown option" 2 "--frobnicate" generate -p x --frobnicate
+refuses "unknown short option" 2 "-z" generate -z
+refuses "shortened option" 2 "--num" generate -p x --num 4
+refuses "missing value" 2 "--num-steps" generate -p x --num-steps
+refuses "value for a flag" 2 "--chat" generate -p x --chat=1
+refuses "stray argument" 2 "stray" generate -p x stray
+refuses "no prompt" 2 "no prompt" generate
+refuses "two prompts" 2 "more than one prompt" generate -p x --ids 1
+refuses "--chat with --ids" 2 "--chat" generate --chat --ids 1
+for bad in 0 -1 1x 0x10 1.5 "" " 4" +4 99999999999999999999; do
+    refuses "-n '$bad'" 2 "--max-new-tokens $bad:" generate -p x -n "$bad"
+done
+refuses "--num-steps out of range" 2 "--num-steps 5000:" generate -p x --num-steps 5000
+refuses "--lookahead out of range" 2 "--lookahead 64:" generate -p x --lookahead 64
+refuses "--seed negative" 2 "--seed -1:" generate -p x --seed -1
+for bad in nan inf -1 0x1 1e999 "" 1,5; do
+    refuses "--temp '$bad'" 2 "--temp $bad:" generate -p x --temp "$bad"
+done
+refuses "--top-p above 1" 2 "--top-p 1.5:" generate -p x --top-p 1.5
+refuses "--strategy unknown" 2 "--strategy guess:" generate -p x --strategy guess
+refuses "--kv-policy unknown" 2 "--kv-policy share:0" generate -p x --kv-policy share:0
+refuses "--kv-type unknown" 2 "--kv-type f8:" generate -p x --kv-type f8
+refuses "--weight-type unknown" 2 "--weight-type q3:" generate -p x --weight-type q3
+refuses "-o unknown" 2 "--output xml:" generate -p x -o xml
+refuses "--stop empty" 2 "--stop" generate -p x --stop ""
+for bad in "" "," "1," ",1" 1,,2 1,a -1 "1 2" 4294967296; do
+    refuses "--ids '$bad'" 2 "--ids" logits --ids "$bad"
+done
+refuses "logits without --ids" 2 "--ids" logits
+refuses "-f with a missing file" 4 "$tmp/none" generate -f "$tmp/none"
+refuses "tokenize -m with a missing folder" 4 "$tmp/none/tokenizer.json" tokenize -m "$tmp/none"
+
+out=$(printf '{"text":"sort 2 8 :"}\n\n  \n{"text":"<|begin_text|>"}' | "$muninn" tokenize)
+same "tokenize: one line per text, blank lines skipped" '{"ids":[393,226,23,226,29,286],"decoded":"sort 2 8 :"}
+{"ids":[0],"decoded":"<|begin_text|>"}' "$out"
+"$muninn" tokenize -m "$vectors/tokenizer-huginn-pattern" <"$vectors/tokenizer-huginn-pattern/cases.jsonl" | numbers ids >"$tmp/ids"
+same "tokenize: ids of the reference" "$(numbers ids <"$vectors/tokenizer-huginn-pattern/cases.jsonl")" "$(cat "$tmp/ids")"
+for bad in '{"text":"a"' '{"text":1}' '{"t":"a"}' '[]' 'x' '{"text":"a"} {}'; do
+    printf '{"text":"a"}\n%s\n{"text":"b"}\n' "$bad" | "$muninn" tokenize >"$tmp/out" 2>"$tmp/err"
+    same "tokenize: bad line $bad: exit code" 4 $?
+    has "tokenize: bad line $bad: line number" "$(cat "$tmp/err")" "line 2"
+    same "tokenize: bad line $bad: lines before it are there" 1 "$(wc -l <"$tmp/out" | tr -d ' ')"
+    same "tokenize: bad line $bad: one error line" 1 "$(wc -l <"$tmp/err" | tr -d ' ')"
+done
+
+if [ -c /dev/full ]; then
+    for sub in "help" "--version" "generate --help" tokenize; do
+        # shellcheck disable=SC2086
+        echo '{"text":"a"}' | "$muninn" $sub >/dev/full 2>"$tmp/err"
+        same "$sub to a full disk: exit code" 1 $?
+        has "$sub to a full disk: message" "$(cat "$tmp/err")" "standard output"
+    done
+fi
+"$muninn" --version >&- 2>"$tmp/err"
+same "stdout closed: exit code" 1 $?
+
+VK_ICD_FILENAMES=$tmp/none VK_DRIVER_FILES=$tmp/none "$muninn" devices -o json >"$tmp/out" 2>"$tmp/err"
+same "no driver: exit code" 3 $?
+has "no driver: the message names a package" "$(cat "$tmp/err")" "package"
+VK_ICD_FILENAMES=$tmp/none VK_DRIVER_FILES=$tmp/none "$muninn" generate -p x >"$tmp/out" 2>"$tmp/err"
+same "generate without a driver: exit code" 3 $?
+
+# ---- with a device ----
+
+run devices
+if [ "$code" -eq 3 ]; then
+    echo "no Vulkan device: the rest is skipped"
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ] && exit 77
+    exit 1
+fi
+same "devices: exit code" 0 "$code"
+has "devices: Markdown table" "$out" "|---|"
+run devices -o json
+json_ok "devices -o json is JSON" "$out"
+has "devices -o json: banner" "$out" '"banner":"'
+run info
+same "info: exit code" 0 "$code"
+run info -o json
+json_ok "info -o json is JSON" "$out"
+has "info -o json: shape" "$out" '"n_embd":128,"n_heads":4'
+refuses "info on a missing folder" 4 "$tmp/none" info -m "$tmp/none"
+refuses "--device unknown" 2 "--device nosuchdevice" info --device nosuchdevice
+
+run selftest --quick
+same "selftest --quick: exit code" 0 "$code"
+has "selftest: NMSE of each case" "$out" "NMSE"
+has "selftest: sum" "$out" " 0 failed"
+refuses "selftest on an unknown device" 2 "--device nosuchdevice" selftest --device nosuchdevice
+
+# The tokens of the reference, by --ids and by --prompt, for every strategy.
+n=0
+while read -r line && [ $n -lt 4 ]; do
+    n=$((n + 1))
+    ids=$(printf %s "$line" | numbers ids)
+    steps=$(printf %s "$line" | sed 's/.*"num_steps": \([0-9]*\).*/\1/')
+    prompt=$(printf %s "$line" | string prompt)
+    wanted=$(printf %s "$line" | numbers tokens)
+    run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json
+    same "vector $n: ar: exit code" 0 "$code"
+    json_ok "vector $n: ar: JSON" "$out"
+    same "vector $n: ar: tokens of the reference" "$wanted" "$(printf %s "$out" | numbers tokens)"
+    run generate -p "$prompt" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy draft-verify --draft-steps 2 --lookahead 5
+    json_ok "vector $n: draft-verify: JSON" "$out"
+    same "vector $n: the prompt's ids" "$ids" "$(printf %s "$out" | numbers prompt_ids)"
+    same "vector $n: draft-verify: tokens of the reference" "$wanted" "$(printf %s "$out" | numbers tokens)"
+    has "vector $n: draft-verify: lossless" "$out" '"lossless":true'
+    run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy wavefront --draft-steps 2
+    json_ok "vector $n: wavefront: JSON" "$out"
+    same "vector $n: wavefront: tokens of the reference" "$wanted" "$(printf %s "$out" | numbers tokens)"
+    run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos --special
+    same "vector $n: text of the reference" "$(printf %s "$line" | string text)" "$out"
+done <"$vectors/raven-tiny-generate.jsonl"
+
+run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 -o json --strategy draft-verify
+for key in device driver strategy lossless num_steps draft_steps lookahead prompt_tokens prefill_tok_s decode_tok_s new_tokens rounds drafted \
+    accepted acceptance_rate mean_acceptance_length acceptance_per_position accepted_lengths core_passes prelude_passes coda_passes \
+    weight_bytes_per_token kv_bytes_per_token gb_s submits dispatches prefill_ms draft_ms verify_ms decode_ms kv_policy kv_type weight_type \
+    seed temperature; do
+    has "stats hold $key" "$out" "\"$key\":"
+done
+has "stats: end token" "$out" '"finish_reason":"eos"'
+has "text without special tokens" "$out" '"text":" 0 1 1 2 2 8"'
+same "summary and banner: two lines on stderr" 2 "$(wc -l <"$tmp/err" | tr -d ' ')"
+has "summary: lossless" "$err" "lossless"
+run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 --kv-policy share:2
+same "lossy run: exit code" 0 "$code"
+has "summary: LOSSY" "$err" "LOSSY"
+run generate -p 'sort 2 8 :' --num-steps 1 -n 1 -o json
+json_ok "one token: JSON (nothing to divide by)" "$out"
+has "begin token in front" "$out" '"prompt_ids":[0,393'
+run generate -p '<|begin_text|>sort 2 8 :' --num-steps 1 -n 1 -o json
+has "begin token not twice" "$out" '"prompt_ids":[0,393'
+run generate -p 'sort 2 8 :' --no-bos --num-steps 1 -n 1 -o json
+has "--no-bos" "$out" '"prompt_ids":[393'
+run generate -p '' --num-steps 1 -n 1 -o json
+has "empty prompt is the begin token" "$out" '"prompt_ids":[0]'
+refuses "empty prompt without begin token" 2 "prompt is empty" generate -p '' --no-bos
+printf 'sort 2 8 :' >"$tmp/prompt"
+run generate -f "$tmp/prompt" --num-steps 1 -n 1 -o json
+has "-f FILE" "$out" '"prompt_ids":[0,393'
+"$muninn" generate -f - --num-steps 1 -n 1 -o json <"$tmp/prompt" >"$tmp/out" 2>"$tmp/err"
+has "-f -" "$(cat "$tmp/out")" '"prompt_ids":[0,393'
+run generate -p 'hi' --chat --num-steps 1 -n 1 -o json
+has "--chat: template" "$out" '"prompt_ids":[0,2,'
+refuses "prompt that is not UTF-8" 2 "UTF-8" generate -p "$(printf 'a\377')"
+
+# Sampling: the seed decides, not the strategy.
+run generate -p 'map' --num-steps 8 --temp 1 --top-k 40 --top-p 0.95 --min-p 0.01 --seed 7 -n 24 --ignore-eos -o json
+first=$(printf %s "$out" | numbers tokens)
+json_ok "sampled: JSON" "$out"
+run generate -p 'map' --num-steps 8 --temp 1 --top-k 40 --top-p 0.95 --min-p 0.01 --seed 7 -n 24 --ignore-eos -o json --strategy draft-verify
+same "sampled: draft-verify gives the tokens of ar" "$first" "$(printf %s "$out" | numbers tokens)"
+
+# Stop strings. " behind the mill." comes as " b", "e", "h", "ind", ...
+kai='Kai crosses the clever river'
+for strategy in ar draft-verify wavefront; do
+    run generate -p "$kai" --num-steps 4 --strategy $strategy --draft-steps 2 --stop hind -o json
+    has "$strategy: --stop across tokens: text ends before it" "$out" '"text":" be"'
+    same "$strategy: --stop across tokens: ends at the token that completes it" 271,74,77,446 "$(printf %s "$out" | numbers tokens)"
+    has "$strategy: --stop: reason" "$out" '"finish_reason":"stop"'
+    run generate -p "$kai" --num-steps 4 --strategy $strategy --draft-steps 2 --stop zzz --stop hind
+    same "$strategy: --stop: streamed text" " be" "$out"
+done
+run generate -p "$kai" --num-steps 4 --stop hinX --stop 'mill.Y'
+same "--stop: what was held back comes out" " behind the mill." "$out"
+
+refuses "--draft-steps not below --num-steps" 2 "--draft-steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy draft-verify
+refuses "draft-verify with one step" 2 "--num-steps" generate -p x --num-steps 1 --strategy draft-verify
+refuses "context too small" 2 "--ctx" generate -p x -n 100 --ctx 50
+refuses "token id outside the vocabulary" 2 "token id 512 at place 2" generate --ids 0,512
+refuses "logits: token id outside the vocabulary" 2 "token id 512 at place 2" logits --ids 0,512
+
+# A model without tokenizer.json runs on ids.
+refuses "text without a tokenizer" 4 "tokenizer.json" generate -m "$vectors/square" -p x
+run generate -m "$vectors/square" --ids 1,2,3 --num-steps 2 -n 3
+same "ids without a tokenizer: three ids" 3 "$(printf '%s\n' "$out" | wc -w | tr -d ' ')"
+run generate -m "$vectors/square" --ids 1,2,3 --num-steps 2 -n 3 -o json
+json_ok "ids without a tokenizer: JSON" "$out"
+
+# logits
+ids=$(numbers prompt_ids <"$tmp/out")
+run logits -m "$vectors/square" --ids "$ids" --num-steps 4 --kv-type f32
+same "logits: exit code" 0 "$code"
+same "logits: a line per position" 3 "$(wc -l <"$tmp/out" | tr -d ' ')"
+json_ok "logits: JSON" "$(sed -n 2p "$tmp/out")"
+golden=$vectors/square/golden.safetensors
+refuses "--state0 without key" 2 "--state0" logits -m "$vectors/square" --ids 1 --state0 "$golden"
+refuses "--state0 missing file" 4 "$tmp/none" logits -m "$vectors/square" --ids 1 --state0 "$tmp/none:state0"
+refuses "--state0 missing tensor" 4 "'nokey' is missing" logits -m "$vectors/square" --ids 1 --state0 "$golden:nokey"
+refuses "--state0 wrong type" 4 "must be F32" logits -m "$vectors/square" --ids 1 --state0 "$golden:ids"
+refuses "--state0 wrong shape" 4 "must be [1, 64]" logits -m "$vectors/square" --ids 1 --state0 "$golden:state0"
+
+# Output that cannot be written, interrupts.
+if [ -c /dev/full ]; then
+    for output in text json; do
+        "$muninn" generate -p x --num-steps 2 -n 8 --ignore-eos -o $output >/dev/full 2>"$tmp/err"
+        same "generate -o $output to a full disk: exit code" 1 $?
+        same "generate -o $output to a full disk: said once" 1 "$(grep -c 'standard output' "$tmp/err")"
+    done
+    "$muninn" logits --ids 1,2 --num-steps 2 >/dev/full 2>"$tmp/err"
+    same "logits to a full disk: exit code" 1 $?
+fi
+{
+    "$muninn" generate -p x --num-steps 2 -n 64 --ignore-eos 2>"$tmp/err"
+    echo $? >"$tmp/code"
+} | true
+same "closed pipe: exit code" 1 "$(cat "$tmp/code")"
+has "closed pipe: message" "$(cat "$tmp/err")" "standard output"
+
+# The banner on stderr shows that the first token is there; 490 tokens of 256 steps take seconds on any device.
+for output in text json; do
+    rm -f "$tmp/err"
+    "$muninn" generate -p x --num-steps 256 -n 490 --ignore-eos -o $output >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    waited=0
+    until [ -s "$tmp/err" ] || [ $waited -ge 120 ]; do
+        sleep 0.5 2>/dev/null || sleep 1
+        waited=$((waited + 1))
+    done
+    kill -INT $pid
+    wait $pid
+    same "SIGINT during generate -o $output: exit code" 130 $?
+    has "SIGINT during generate -o $output: said so" "$(cat "$tmp/err")" "interrupted"
+    if [ -s "$tmp/out" ]; then ok "SIGINT during generate -o $output: what there is"; else not_ok "SIGINT during generate -o $output: no output"; fi
+done
+json_ok "SIGINT: JSON" "$(cat "$tmp/out")"
+has "SIGINT: reason" "$(cat "$tmp/out")" '"finish_reason":"interrupted"'
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
