@@ -63,28 +63,28 @@ static enum mn_status check_building_blocks(const struct json_doc *doc)
     return status;
 }
 
-/* The counts that give the weights their shapes: all required, none zero. */
+/* The counts that give the weights their shapes: all required; only prelude and coda may be empty. */
 static enum mn_status parse_shape(struct model_config *c, const struct json_doc *doc)
 {
     const struct {
         const char *key;
-        uint32_t max;
+        uint32_t min, max;
         uint32_t *out;
     } counts[] = {
-        {"n_embd", CONFIG_EMBD_MAX, &c->n_embd},
-        {"n_heads", CONFIG_HEADS_MAX, &c->n_heads},
-        {"intermediate_size", CONFIG_INTERMEDIATE_MAX, &c->intermediate_size},
-        {"vocab_size", CONFIG_VOCAB_MAX, &c->vocab_size},
-        {"n_layers_in_prelude", CONFIG_LAYERS_MAX, &c->n_prelude},
-        {"n_layers_in_recurrent_block", CONFIG_LAYERS_MAX, &c->n_core},
-        {"n_layers_in_coda", CONFIG_LAYERS_MAX, &c->n_coda},
-        {"mean_recurrence", CONFIG_RECURRENCE_MAX, &c->mean_recurrence},
-        {"block_size", CONFIG_BLOCK_MAX, &c->block_size},
+        {"n_embd", 1, CONFIG_EMBD_MAX, &c->n_embd},
+        {"n_heads", 1, CONFIG_HEADS_MAX, &c->n_heads},
+        {"intermediate_size", 1, CONFIG_INTERMEDIATE_MAX, &c->intermediate_size},
+        {"vocab_size", 1, CONFIG_VOCAB_MAX, &c->vocab_size},
+        {"n_layers_in_prelude", 0, CONFIG_LAYERS_MAX, &c->n_prelude},
+        {"n_layers_in_recurrent_block", 1, CONFIG_LAYERS_MAX, &c->n_core},
+        {"n_layers_in_coda", 0, CONFIG_LAYERS_MAX, &c->n_coda},
+        {"mean_recurrence", 1, CONFIG_RECURRENCE_MAX, &c->mean_recurrence},
+        {"block_size", 1, CONFIG_BLOCK_MAX, &c->block_size},
     };
     const struct cJSON *root = doc->root;
     enum mn_status status;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        if ((status = json_get_u32(doc, root, counts[i].key, 1, counts[i].max, counts[i].out)) != MN_OK)
+        if ((status = json_get_u32(doc, root, counts[i].key, counts[i].min, counts[i].max, counts[i].out)) != MN_OK)
             return status;
     if (c->n_embd % c->n_heads != 0)
         return json_refuse(doc, MN_ERR_FORMAT, "n_embd", json_find(root, "n_embd"), "must be a multiple of n_heads");

@@ -1,0 +1,123 @@
+/* Goal: D3. The device computes what plain loops in double compute, whatever the shape of the model.
+ * Method: checkpoints made from seeds - odd heads, tiny and non-multiple sizes, no prelude, no coda, tied and untied heads,
+ * several attention splits - against the reference model of ref.h: logits of a prompt and of decoded tokens within 2e-4
+ * and the same best id wherever the reference's margin exceeds that bound; cache policies full and share:k, f32 and f16. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ref.h"
+
+#define BOUND_F32 2e-4
+#define BOUND_F16 2e-2 /* both sides round the cache to f16, but not always to the same neighbour */
+
+struct reference_case {
+    const char *name;
+    struct random_shape shape;
+    uint32_t share, n_prompt, n_decode, num_steps;
+    enum kv_type kv_type;
+};
+
+static const struct reference_case cases[] = {
+    {"head_dim 2", {.n_embd = 8, .n_heads = 4, .intermediate_size = 12, .vocab_size = 17, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 64, .tied = true, .qk_bias = true, .seed = 1}, 0, 9, 5, 4, KV_F32},
+    {"head_dim 10", {.n_embd = 30, .n_heads = 3, .intermediate_size = 50, .vocab_size = 101, .n_prelude = 2, .n_core = 3, .n_coda = 1, .block_size = 64, .tied = false, .qk_bias = true, .seed = 2}, 0, 17, 5, 6, KV_F32},
+    {"head_dim 36, share:2", {.n_embd = 72, .n_heads = 2, .intermediate_size = 100, .vocab_size = 131, .n_prelude = 1, .n_core = 2, .n_coda = 2, .block_size = 128, .tied = true, .qk_bias = false, .seed = 3}, 2, 70, 5, 5, KV_F32},
+    {"head_dim 96", {.n_embd = 192, .n_heads = 2, .intermediate_size = 136, .vocab_size = 1001, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 64, .tied = false, .qk_bias = true, .seed = 4}, 0, 12, 3, 3, KV_F32},
+    {"no prelude", {.n_embd = 24, .n_heads = 2, .intermediate_size = 40, .vocab_size = 64, .n_prelude = 0, .n_core = 2, .n_coda = 1, .block_size = 64, .tied = true, .qk_bias = true, .seed = 5}, 0, 10, 4, 4, KV_F32},
+    {"no coda", {.n_embd = 24, .n_heads = 2, .intermediate_size = 40, .vocab_size = 64, .n_prelude = 1, .n_core = 2, .n_coda = 0, .block_size = 64, .tied = true, .qk_bias = true, .seed = 6}, 0, 10, 4, 4, KV_F32},
+    {"three attention splits", {.n_embd = 32, .n_heads = 2, .intermediate_size = 40, .vocab_size = 90, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 320, .tied = true, .qk_bias = true, .seed = 7}, 0, 300, 6, 2, KV_F32},
+    {"long prompt, share:1", {.n_embd = 32, .n_heads = 4, .intermediate_size = 40, .vocab_size = 90, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 192, .tied = true, .qk_bias = true, .seed = 8}, 1, 150, 6, 3, KV_F32},
+    {"f16 cache", {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1, .n_core = 2, .n_coda = 1, .block_size = 64, .tied = true, .qk_bias = true, .seed = 9}, 0, 20, 6, 6, KV_F16},
+};
+
+struct comparison {
+    const double *reference; /* [position][V] */
+    double largest, bound;
+    uint32_t n_best, n_equal;
+};
+
+static enum mn_status compare(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
+{
+    struct comparison *c = user;
+    const double *reference = c->reference + (size_t)position * n_vocab;
+    uint32_t best = 0, second = 1;
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        double error = fabs((double)logits[i] - reference[i]);
+        if (!(error <= c->largest))
+            c->largest = error;
+        if (i > 0 && reference[i] > reference[best]) {
+            second = best;
+            best = i;
+        } else if (i > 1 && reference[i] > reference[second]) {
+            second = i;
+        }
+    }
+    if (reference[best] - reference[second] > 2 * c->bound) {
+        c->n_best++;
+        c->n_equal += sampler_argmax(logits, n_vocab) == best;
+    }
+    return MN_OK;
+}
+
+static void check_case(const struct reference_case *rc)
+{
+    struct test_log log;
+    char *dir;
+    test_log_init(&log);
+    random_model_write(&rc->shape, &dir);
+    struct mn_engine *engine = test_engine(&log, dir, NULL);
+    struct ref_model *model;
+    struct ref_session *ref;
+    struct ref_session_params ref_params = {rc->shape.block_size, rc->num_steps, {rc->share}, rc->kv_type};
+    assert_int_equal(ref_model_load(&model, dir, WEIGHT_TYPE_F32, &log.log), MN_OK);
+    assert_int_equal(ref_session_create(&ref, model, &ref_params, &log.log), MN_OK);
+    const uint32_t v = rc->shape.vocab_size;
+    uint32_t *ids = calloc(rc->n_prompt, sizeof *ids);
+    double *reference = calloc((size_t)rc->n_prompt * v, sizeof *reference);
+    float *logits = calloc(v, sizeof *logits);
+    for (uint32_t i = 0; i < rc->n_prompt; i++)
+        ids[i] = (i * 31 + 7) % v;
+    assert_int_equal(ref_forward(ref, ids, rc->n_prompt, 0, rc->num_steps, NULL, reference, &log.log), MN_OK);
+
+    struct session_params params = {.num_steps = rc->num_steps, .max_rows = 1, .kv_type = rc->kv_type, .policy = {rc->share}};
+    struct session *session = test_session(engine, &params);
+    struct comparison c = {.reference = reference, .bound = rc->kv_type == KV_F16 ? BOUND_F16 : BOUND_F32};
+    struct session_prefill_params prefill = {.ids = ids, .n = rc->n_prompt, .num_steps = rc->num_steps, .each_logits = compare, .user = &c};
+    assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    for (uint32_t i = 0; i < rc->n_decode; i++) {
+        uint32_t token = (i * 13 + 3) % v, position = rc->n_prompt + i;
+        assert_int_equal(ref_forward(ref, &token, 1, position, rc->num_steps, NULL, reference, &log.log), MN_OK);
+        struct row row = {.token = token, .position = position};
+        struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = rc->num_steps, .coda = true, .n_head = 1};
+        assert_int_equal(session_run(session, &run, NULL), MN_OK);
+        assert_int_equal(session_read_logits(session, 0, logits), MN_OK);
+        compare(&c, 0, logits, v);
+    }
+    print_message("%s: largest error %.3g, best id equal %u of %u\n", rc->name, c.largest, c.n_equal, c.n_best);
+    assert_true(c.largest <= c.bound);
+    assert_true(c.n_best > 0);
+    assert_int_equal(c.n_equal, c.n_best);
+    session_destroy(session);
+    ref_session_destroy(ref);
+    ref_model_free(model);
+    free(ids);
+    free(reference);
+    free(logits);
+    test_engine_done(engine);
+    random_model_remove(dir);
+}
+
+static void test_cases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_case(&cases[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
