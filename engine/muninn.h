@@ -134,6 +134,12 @@ struct mn_generate_params {
     uint32_t draft_steps;   /* K: recurrence steps of a draft, or per tick of the wavefront; 1..num_steps - 1 */
     uint32_t lookahead;     /* L: tokens drafted per round, 1..63 and below the session's max_rows */
     uint32_t max_inflight;  /* wavefront: most rows in flight, at most the session's max_rows; 0: that many */
+    /* Early exit: NULL, or "CRITERION[:THRESHOLD]" with latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability. In
+     * `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). `wavefront` has none. */
+    const char *exit;
+    uint32_t exit_min_steps;      /* 0: 1 */
+    uint32_t exit_check_interval; /* 0: 1 */
+    uint32_t *steps;        /* NULL, or [n_new]: recurrence steps that each new token took */
     float temperature;      /* 0: greedy */
     uint32_t top_k;         /* 0: off */
     float top_p;            /* 0 or 1: off */
@@ -153,6 +159,8 @@ struct mn_stats {
     uint32_t num_steps, draft_steps, lookahead;
     uint32_t n_prompt, n_new;
     uint64_t rounds, drafted, accepted; /* wavefront: ticks, rows that entered on a prediction, those that were kept */
+    uint64_t exit_steps;                /* early exit: sum over the rows that may exit of the steps they took */
+    uint64_t exit_rows;
     uint64_t inflight_rows;             /* wavefront: sum over ticks of the rows in flight */
     /* draft-verify: */
     uint64_t drafted_at[MN_MAX_LOOKAHEAD], accepted_at[MN_MAX_LOOKAHEAD]; /* per position in the round, from 0 */

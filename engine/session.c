@@ -327,13 +327,29 @@ enum mn_status session_read_logits(struct session *s, uint32_t row, float *logit
     return stream_download(&s->stream, s->logits, (first + row) * bytes, logits, bytes);
 }
 
-static enum mn_status prefill_states(struct session *s, const struct session_prefill_params *p)
+enum mn_status session_read_state(struct session *s, uint32_t sequence, uint32_t position, uint32_t depth, float *state)
 {
-    const uint64_t row_bytes = s->model->stride * sizeof(float), slot0 = (uint64_t)p->sequence * s->n_ctx + p->first;
+    const uint32_t d = s->model->config.n_embd;
+    const uint64_t slot = (uint64_t)sequence * s->n_ctx + position;
+    enum mn_status status = stream_download(&s->stream, s->states, slot * s->model->stride * sizeof *state, state, d * sizeof *state);
+    if (status || depth == 0)
+        return status;
+    double sum = 0.0;
+    for (uint32_t k = 0; k < d; k++)
+        sum += (double)state[k] * (double)state[k];
+    double scale = 1.0 / sqrt(sum / d + (double)s->model->config.norm_eps);
+    for (uint32_t k = 0; k < d; k++)
+        state[k] = (float)((double)state[k] * scale * (double)s->model->weights.state_norm[k]);
+    return MN_OK;
+}
+
+enum mn_status session_write_states(struct session *s, uint32_t sequence, uint32_t first, const float *states, uint32_t n)
+{
+    const uint64_t row_bytes = s->model->stride * sizeof *states, slot0 = (uint64_t)sequence * s->n_ctx + first;
+    const uint32_t d = s->model->config.n_embd;
     enum mn_status status = MN_OK;
-    for (uint32_t i = 0; i < p->n && !status; i++)
-        status = stream_upload(&s->stream, s->states, (slot0 + i) * row_bytes, p->state0 + (size_t)i * s->model->config.n_embd,
-                               s->model->config.n_embd * sizeof(float));
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = stream_upload(&s->stream, s->states, (slot0 + i) * row_bytes, states + (size_t)i * d, d * sizeof *states);
     return status;
 }
 
@@ -377,7 +393,7 @@ enum mn_status session_prefill(struct session *s, const struct session_prefill_p
     if (p->n < 1 || p->n > s->n_ctx || p->first > s->n_ctx - p->n)
         return log_fail(s->model->device->log, MN_ERR_USAGE, "a prompt of %u tokens at position %u does not fit into the context of %u (--ctx)", p->n,
                         p->first, s->n_ctx);
-    enum mn_status status = p->state0 ? prefill_states(s, p) : MN_OK;
+    enum mn_status status = p->state0 ? session_write_states(s, p->sequence, p->first, p->state0, p->n) : MN_OK;
     const uint32_t step = SESSION_MAX_ROWS;
     if (s->cache.policy.share == 0 || p->n <= step) {
         for (uint32_t at = 0; at < p->n && !status; at += step)

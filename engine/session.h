@@ -43,7 +43,7 @@ struct session_run_params {
     bool coda;              /* all rows through the coda */
     uint32_t n_head;        /* trailing rows that get logits and a token; needs coda */
     bool prefill;           /* the prefill matmul: another order of additions, the same for every chunk of a prompt */
-    bool given_states;      /* new rows keep the states that session_write_state put there */
+    bool given_states;      /* new rows keep the states that session_write_states put there */
 };
 
 /* What was computed since the session began, counted on the host. */
@@ -100,6 +100,10 @@ enum mn_status session_prefill(struct session *session, const struct session_pre
 
 /* Logits of the i-th head row of the last run, [vocab_size]. */
 enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);
+/* The latent state of a position after `depth` steps, its current depth: what ln_f is applied to. state [n_embd]. */
+enum mn_status session_read_state(struct session *session, uint32_t sequence, uint32_t position, uint32_t depth, float *state);
+/* Sets the initial states of n positions: states [n, n_embd]. Rows that enter with `given_states` start from them. */
+enum mn_status session_write_states(struct session *session, uint32_t sequence, uint32_t first, const float *states, uint32_t n);
 /* Replaces the sampler (and the seed). */
 void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
 

@@ -240,6 +240,8 @@ static enum mn_status plan_blocks(struct loader *loader, float *last_coda_norm)
             snprintf(prefix, sizeof prefix, "transformer.%s.%u", sections[section], i);
             status = plan_block(loader, prefix, block, &norms, i > 0 ? previous : NULL, bias);
             memcpy(previous, norms.norm_4, d * sizeof *previous);
+            if (section == 1)
+                memcpy(loader->weights->state_norm, norms.norm_4, d * sizeof *previous);
         }
     memcpy(last_coda_norm, previous, d * sizeof *previous);
     free(memory);
@@ -365,7 +367,8 @@ enum mn_status weights_load(struct weights *weights, const char *dir, const stru
     loader.items = calloc(16 + 4 * (size_t)n_blocks, sizeof *loader.items);
     loader.vectors = calloc(16 + 6 * (size_t)n_blocks, sizeof *loader.vectors);
     enum mn_status status = MN_OK;
-    if (!weights->blocks || !loader.items || !loader.vectors)
+    weights->state_norm = calloc(config->n_embd, sizeof *weights->state_norm);
+    if (!weights->blocks || !weights->state_norm || !loader.items || !loader.vectors)
         status = log_fail(device->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
     if (!status)
         status = safetensors_open(&loader.file, dir, NULL, device->log);
@@ -394,5 +397,6 @@ void weights_finish(struct weights *weights)
     if (weights->arena.device)
         arena_finish(&weights->arena);
     free(weights->blocks);
+    free(weights->state_norm);
     *weights = (struct weights){0};
 }

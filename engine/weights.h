@@ -2,7 +2,7 @@
  *
  * Owns: the weights arena. Layouts are the kernels': gate and up rows interleaved, attention-projection columns padded per
  * head, the adapter split into its state half and its embedding half, rows padded with zeros to whole chunks.
- * Never: keeps a host copy; trusts a shape, a dtype or a value of the file.
+ * Never: keeps a host copy of a matrix; trusts a shape, a dtype or a value of the file.
  * Thread-safety: read-only once loaded.
  */
 #ifndef MUNINN_WEIGHTS_H
@@ -46,6 +46,7 @@ struct weights {
     struct block_weights *blocks; /* prelude, core, coda in order */
     struct span norm_f;          /* [d] ln_f */
     struct span head_norm;       /* [d] ln_f, times norm_4 of the last coda block */
+    float *state_norm;           /* [d] on the host: norm_4 of the last core block, pending on latent states */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 

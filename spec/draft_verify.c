@@ -10,14 +10,33 @@
  */
 #include "strategy.h"
 
-/* Runs row i of the round to the draft depth; with `predict`, its draft of the next token. */
-static enum mn_status draft_row(struct generation *g, struct row *row, bool predict, uint32_t *draft)
+/* Runs a row of the round to depth `steps`, or less where the exit rule says so; with `predict`, its draft of the next token. */
+static enum mn_status draft_row(struct generation *g, struct row *row, uint32_t steps, bool predict, uint32_t *draft)
 {
-    struct session_run_params step = {
-        .rows = row, .n_rows = 1, .n_new = 1, .n_core = g->params->draft_steps, .coda = predict, .n_head = predict ? 1 : 0};
+    if (predict && g->exit.criterion)
+        return early_exit_row(g, row, steps, draft);
+    struct session_run_params step = {.rows = row, .n_rows = 1, .n_new = 1, .n_core = steps, .coda = predict, .n_head = predict ? 1 : 0};
     enum mn_status status = session_run(g->session, &step, draft);
-    row->depth = g->params->draft_steps;
+    row->depth = steps;
     return status;
+}
+
+/* Brings rows that exited early to the depth of the first row, the last ones first: a row at step t needs step t of the rows
+ * before it, which are all at least as deep. */
+static enum mn_status level(struct generation *g, struct row *rows, uint32_t n)
+{
+    for (uint32_t i = n - 1; i > 0; i--) {
+        uint32_t steps = rows[i - 1].depth - rows[i].depth;
+        if (steps == 0)
+            continue;
+        struct session_run_params catch_up = {.rows = rows + i, .n_rows = n - i, .n_core = steps};
+        enum mn_status status = session_run(g->session, &catch_up, NULL);
+        if (status)
+            return status;
+        for (uint32_t j = i; j < n; j++)
+            rows[j].depth += steps;
+    }
+    return MN_OK;
 }
 
 static enum mn_status run_round(struct generation *g)
@@ -32,7 +51,8 @@ static enum mn_status run_round(struct generation *g)
         rows[i] = (struct row){.token = i == 0 ? g->pending : drafts[i - 1], .position = g->position + i};
         /* Nothing follows a stop token, so its own row is only needed to reach the draft depth like the others. */
         bool predict = i < limit && !(i > 0 && generation_is_stop(g, drafts[i - 1]));
-        enum mn_status status = draft_row(g, &rows[i], predict, &drafts[i]);
+        /* A row may not be deeper than the rows before it: its steps beyond theirs would read entries that are not final. */
+        enum mn_status status = draft_row(g, &rows[i], i > 0 ? rows[i - 1].depth : g->params->draft_steps, predict, &drafts[i]);
         if (status)
             return status;
         if (!predict)
@@ -40,12 +60,15 @@ static enum mn_status run_round(struct generation *g)
         n_drafts++;
     }
     double middle = clock_ns();
+    enum mn_status status = level(g, rows, n_drafts + 1);
+    if (status)
+        return status;
     struct session_run_params verify = {.rows = rows,
                                         .n_rows = n_drafts + 1,
-                                        .n_core = g->num_steps - g->params->draft_steps,
+                                        .n_core = g->num_steps - rows[0].depth,
                                         .coda = true,
                                         .n_head = n_drafts + 1};
-    enum mn_status status = session_run(g->session, &verify, targets);
+    status = session_run(g->session, &verify, targets);
     if (status)
         return status;
     g->stats->draft_ns += middle - start;
@@ -55,7 +78,7 @@ static enum mn_status run_round(struct generation *g)
     /* Rows behind position + accepted are rolled back by forgetting them: their cache entries are rewritten before they are
      * read again. */
     for (uint32_t i = 0; i <= accepted && !g->done; i++)
-        generation_commit(g, targets[i]);
+        generation_commit(g, targets[i], g->num_steps);
     return MN_OK;
 }
 
@@ -67,4 +90,4 @@ static enum mn_status run(struct generation *g)
     return status;
 }
 
-const struct strategy strategy_draft_verify = {.name = "draft-verify", .lossless = true, .drafts = true, .run = run};
+const struct strategy strategy_draft_verify = {.name = "draft-verify", .lossless = true, .drafts = true, .exits = true, .run = run};

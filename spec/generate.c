@@ -27,11 +27,13 @@ uint32_t generation_remaining(const struct generation *g)
     return g->params->n_new - g->stats->n_new;
 }
 
-void generation_commit(struct generation *g, uint32_t token)
+void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
 {
     /* The first token stands behind the prompt; each later one behind the token that was pending. */
     g->position = g->stats->n_prompt + g->stats->n_new;
     g->pending = token;
+    if (g->params->steps)
+        g->params->steps[g->stats->n_new] = steps;
     g->stats->n_new++;
     bool stop = g->params->on_token && g->params->on_token(g->params->user, token);
     g->done = stop || generation_is_stop(g, token) || generation_remaining(g) == 0;
@@ -53,6 +55,8 @@ static enum mn_status check_params(const struct session *s, const struct mn_gene
         return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps, s->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(log, MN_ERR_USAGE, "--init-scale %g: must be from 0 to 1000", (double)p->init_scale);
+    if (p->exit && !strategy->exits)
+        return log_fail(log, MN_ERR_USAGE, "--exit %s: strategy %s has no early exit", p->exit, strategy->name);
     if (!strategy->drafts && !strategy->wave)
         return MN_OK;
     if (p->draft_steps < 1 || p->draft_steps >= num_steps)
@@ -93,26 +97,39 @@ enum mn_status generate(struct session *s, const struct mn_generate_params *p, s
     if (status)
         return status;
     session_set_sampler(s, &sampler, p->init_scale);
-    stats->lossless = strategy->lossless && kv_policy_lossless(s->cache.policy);
+    bool exits_answer = p->exit && !strategy->drafts;
+    stats->lossless = strategy->lossless && kv_policy_lossless(s->cache.policy) && !exits_answer;
     stats->draft_steps = strategy->drafts || strategy->wave ? p->draft_steps : 0;
     stats->lookahead = strategy->drafts ? p->lookahead : 0;
     stats->kv_bytes_per_token = s->cache.bytes_per_token;
 
     struct generation g = {.session = s, .params = p, .stats = stats, .log = log, .num_steps = num_steps, .max_inflight = p->max_inflight ? p->max_inflight : s->max_rows};
-    struct session_prefill_params prefill = {.ids = p->prompt, .n = p->n_prompt, .num_steps = num_steps, .state0 = p->state0};
-    double start = clock_ns();
-    uint32_t token;
-    status = session_prefill(s, &prefill, &token);
-    double decode_start = clock_ns();
-    stats->prefill_ns = decode_start - start;
+    status = exit_parse(p->exit, &g.exit, log);
     if (status)
         return status;
+    g.exit.min_steps = p->exit_min_steps ? p->exit_min_steps : 1;
+    g.exit.check_interval = p->exit_check_interval ? p->exit_check_interval : 1;
+    if (g.exit.criterion)
+        status = exit_memory_init(&g.exit_memory, s->model->config.vocab_size, log);
+    if (status)
+        return status;
+    struct session_prefill_params prefill = {.ids = p->prompt, .n = p->n_prompt, .num_steps = num_steps, .state0 = p->state0};
+    double start = clock_ns();
+    uint32_t token, steps = num_steps;
+    status = exits_answer ? early_exit_prompt(&g, &steps, &token) : session_prefill(s, &prefill, &token);
+    double decode_start = clock_ns();
+    stats->prefill_ns = decode_start - start;
+    if (status) {
+        exit_memory_finish(&g.exit_memory);
+        return status;
+    }
     struct session_counts before = s->counts;
     uint64_t submits = s->stream.n_submits, dispatches = s->stream.n_dispatches;
-    generation_commit(&g, token);
+    generation_commit(&g, token, steps);
     if (!g.done)
         status = strategy->run(&g);
     stats->decode_ns = clock_ns() - decode_start;
     count_decode(stats, s, &before, submits, dispatches);
+    exit_memory_finish(&g.exit_memory);
     return status;
 }

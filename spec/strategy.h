@@ -7,6 +7,7 @@
 #ifndef MUNINN_STRATEGY_H
 #define MUNINN_STRATEGY_H
 
+#include "exit.h"
 #include "session.h"
 
 struct generation {
@@ -16,6 +17,8 @@ struct generation {
     const struct mn_log *log;
     uint32_t num_steps;
     uint32_t max_inflight; /* rows */
+    struct exit_rule exit;
+    struct exit_memory exit_memory;
     uint32_t pending;  /* the newest committed token: not yet in the cache */
     uint32_t position; /* where it stands */
     bool done;
@@ -26,6 +29,7 @@ struct strategy {
     bool lossless;     /* emits the tokens of `ar` (policy full) */
     bool drafts;       /* uses draft_steps and lookahead */
     bool wave;         /* uses draft_steps and max_inflight */
+    bool exits;        /* knows early exit, in the answer (`ar`) or in its drafts */
     enum mn_status (*run)(struct generation *generation); /* from the first new token on, until done */
 };
 
@@ -34,11 +38,19 @@ extern const struct strategy strategy_ar, strategy_draft_verify, strategy_wavefr
 /* NULL when there is no such strategy. */
 const struct strategy *strategy_find(const char *name);
 
-/* Takes the next token of the sequence: counts it, hands it to the caller, decides whether to go on. */
-void generation_commit(struct generation *generation, uint32_t token);
+/* Takes the next token of the sequence, which took `steps` steps: counts it, hands it to the caller, decides whether to go on. */
+void generation_commit(struct generation *generation, uint32_t token, uint32_t steps);
 /* Tokens that may still be committed. */
 uint32_t generation_remaining(const struct generation *generation);
 bool generation_is_stop(const struct generation *generation, uint32_t token);
+
+/* ---- early exit (early_exit.c) ---- */
+
+/* Takes a new row through at most `max_steps` steps, until the rule asks for the exit; row->depth is then what it took.
+ * *token is its prediction. */
+enum mn_status early_exit_row(struct generation *generation, struct row *row, uint32_t max_steps, uint32_t *token);
+/* The same for a whole prompt, whose positions all take the same number of steps. */
+enum mn_status early_exit_prompt(struct generation *generation, uint32_t *steps, uint32_t *token);
 
 /* ---- acceptance: equality with shared noise (the spec's section 3) ---- */
 

@@ -63,7 +63,7 @@ static enum mn_status tick(struct generation *g, struct wave *wave)
         return MN_OK;
     if (wave->n > 1)
         g->stats->accepted++;
-    generation_commit(g, wave->predicted[0]);
+    generation_commit(g, wave->predicted[0], g->num_steps);
     wave->n--;
     memmove(wave->rows, wave->rows + 1, wave->n * sizeof *wave->rows);
     memmove(wave->predicted, wave->predicted + 1, wave->n * sizeof *wave->predicted);
