@@ -1,6 +1,7 @@
 /* muninn generate: prompt in, text or JSON out. */
 #include "generate.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,10 @@ static enum mn_status settle(struct generate_run *run, struct mn_session_params 
                                             .draft_steps = draft_steps,
                                             .lookahead = options->lookahead,
                                             .max_inflight = options->max_inflight,
+                                            .exit = options->exit,
+                                            .exit_min_steps = options->exit_min_steps,
+                                            .exit_check_interval = options->exit_interval,
+                                            .require_lossless = options->require_lossless,
                                             .temperature = options->temperature,
                                             .top_k = options->top_k,
                                             .top_p = options->top_p,
@@ -189,6 +194,7 @@ static enum mn_status settle(struct generate_run *run, struct mn_session_params 
                                             .init_scale = options->init_scale,
                                             .ignore_eos = options->ignore_eos,
                                             .on_token = on_token,
+                                            .on_trace = options->trace ? report_trace : NULL,
                                             .user = run};
     run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = num_steps, .n_prompt = (uint32_t)run->n_prompt};
     return MN_OK;
@@ -205,6 +211,8 @@ static enum mn_status run_engine(struct generate_run *run, const char *text, siz
         status = settle(run, &session_params, &params);
     if (!status)
         status = prepare_output(run);
+    if (!status && run->options->trace && !(run->trace = fopen(run->options->trace, "w")))
+        status = log_fail(run->log, MN_ERR_FILE, "%s: cannot be written: %s", run->options->trace, strerror(errno));
     if (!status && !cli_interrupted())
         status = mn_session_create(&session, run->engine, &session_params);
     if (status)
@@ -212,6 +220,8 @@ static enum mn_status run_engine(struct generate_run *run, const char *text, siz
     if (session && !cli_interrupted())
         status = mn_generate(session, &params, &run->stats);
     mn_session_destroy(session);
+    if (run->trace && (ferror(run->trace) | fclose(run->trace)) && !status)
+        status = log_fail(run->log, MN_ERR_RUN, "%s: writing failed", run->options->trace);
     if (status && run->n_tokens == 0)
         return status; /* refused or failed before there was anything to show */
     if (!status)
@@ -282,6 +292,15 @@ static const struct option_spec specs[] = {
      .help = "tokens drafted per round of draft-verify"},
     {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .value = DEFAULT_MAX_INFLIGHT, .min = 1,
      .max = MN_MAX_LOOKAHEAD + 1, .help = "most rows in flight in the wavefront"},
+    {.name = "exit", .kind = OPTION_TEXT, .offset = AT(exit), .argument = "CRITERION[:T]",
+     .help = "early exit: latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability; LOSSY in ar, lossless in drafts"},
+    {.name = "exit-min-steps", .kind = OPTION_U32, .offset = AT(exit_min_steps), .argument = "N", .value = "1", .min = 1, .max = 4096,
+     .help = "no early exit before so many steps"},
+    {.name = "exit-interval", .kind = OPTION_U32, .offset = AT(exit_interval), .argument = "N", .value = "1", .min = 1, .max = 4096,
+     .help = "check for an early exit after every so many steps"},
+    {.name = "require-lossless", .kind = OPTION_FLAG, .offset = AT(require_lossless), .help = "refuse settings that are lossy"},
+    {.name = "trace", .kind = OPTION_TEXT, .offset = AT(trace), .argument = "FILE.jsonl",
+     .help = "one JSON line per token, round or tick: rows, depths, predictions, commits, drops, times"},
     {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .value = "full",
      .help = "cache every step, or the last k steps (LOSSY)"},
     {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f16", .help = "type of the cache"},

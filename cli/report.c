@@ -29,6 +29,7 @@ static void json_acceptance(const struct mn_stats *stats)
     cli_json_double("acceptance_rate", mn_stats_acceptance_rate(stats), false);
     /* A round of the wavefront is a tick, which may commit nothing: the length is a figure of draft-verify alone. */
     cli_json_double("mean_acceptance_length", stats->lookahead ? mn_stats_mean_acceptance_length(stats) : 0.0, false);
+    cli_json_double("mean_exit_steps", stats->exit_rows ? (double)stats->exit_steps / (double)stats->exit_rows : 0.0, false);
     cli_json_double("mean_inflight", mean_inflight(stats), false);
     cli_json_key("acceptance_per_position", false);
     putchar('[');
@@ -102,6 +103,20 @@ void report_json(const struct generate_run *run, enum mn_status status)
     json_write_string(stdout, run->text.text ? run->text.text : "", run->text.n);
     json_stats(run, status);
     puts("}");
+}
+
+void report_trace(void *user, const struct mn_trace *trace)
+{
+    FILE *file = ((struct generate_run *)user)->trace;
+    fprintf(file, "{\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"committed\":%" PRIu32 ",\"rows\":[", trace->event, trace->index,
+            trace->start_ns / 1e6, trace->end_ns / 1e6, trace->n_committed);
+    for (uint32_t i = 0; i < trace->n_rows; i++) {
+        const struct mn_trace_row *row = &trace->rows[i];
+        fprintf(file,
+                "%s{\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"depth_before\":%" PRIu32 ",\"depth_after\":%" PRIu32 ",\"predicted\":%" PRIu32 ",\"kept\":%s}",
+                i ? "," : "", row->position, row->token, row->depth_before, row->depth_after, row->predicted, row->kept ? "true" : "false");
+    }
+    fputs("]}\n", file);
 }
 
 void report_banner(const struct generate_run *run)

@@ -125,6 +125,23 @@ void mn_session_destroy(struct mn_session *session);
 
 enum { MN_MAX_LOOKAHEAD = 63 };
 
+/* What a strategy did in one step: a token of `ar`, a round of `draft-verify`, a tick of `wavefront`. Enough to replay it. */
+struct mn_trace_row {
+    uint32_t position, token;
+    uint32_t depth_before, depth_after;
+    uint32_t predicted;     /* the token behind it, as of depth_after */
+    bool kept;              /* false: dropped, because the token it stood on was wrong */
+};
+
+struct mn_trace {
+    const char *event;      /* "token", "round", "tick" */
+    uint64_t index;         /* of the event in this run, from 0 */
+    double start_ns, end_ns; /* since decoding began */
+    const struct mn_trace_row *rows; /* [n_rows] by position */
+    uint32_t n_rows;
+    uint32_t n_committed;   /* tokens committed by this event: the predictions of the first so many rows */
+};
+
 struct mn_generate_params {
     const uint32_t *prompt; /* [n_prompt], at least 1 */
     uint32_t n_prompt;
@@ -145,12 +162,14 @@ struct mn_generate_params {
     float top_p;            /* 0 or 1: off */
     float min_p;            /* 0: off */
     uint64_t seed;
+    bool require_lossless;  /* refuse settings whose tokens are not those of plain decoding */
     float init_scale;       /* 0: zero initial state; else the keyed truncated normal, scaled */
     bool ignore_eos;
     const float *state0;    /* NULL, or [n_prompt, n_embd] initial states of the prompt */
     /* Called for every committed token in order; a non-zero return stops after it. May be NULL. */
     int (*on_token)(void *user, uint32_t token);
-    void *user;
+    void *user;             /* of both callbacks */
+    void (*on_trace)(void *user, const struct mn_trace *trace); /* NULL: no trace */
 };
 
 struct mn_stats {

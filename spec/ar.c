@@ -5,6 +5,8 @@
 static enum mn_status run(struct generation *g)
 {
     while (!g->done) {
+        const double start = clock_ns();
+        const uint32_t before = 0;
         struct row row = {.token = g->pending, .position = g->position};
         uint32_t token;
         enum mn_status status;
@@ -13,13 +15,16 @@ static enum mn_status run(struct generation *g)
             if (status)
                 return status;
             generation_commit(g, token, row.depth);
+            generation_trace(g, "token", start, &row, &before, &token, 1, 1, 1);
             continue;
         }
         struct session_run_params step = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = g->num_steps, .coda = true, .n_head = 1};
         status = session_run(g->session, &step, &token);
         if (status)
             return status;
+        row.depth = g->num_steps;
         generation_commit(g, token, g->num_steps);
+        generation_trace(g, "token", start, &row, &before, &token, 1, 1, 1);
     }
     return MN_OK;
 }

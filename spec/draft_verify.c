@@ -60,6 +60,9 @@ static enum mn_status run_round(struct generation *g)
         n_drafts++;
     }
     double middle = clock_ns();
+    uint32_t drafted_depth[MN_MAX_LOOKAHEAD + 1];
+    for (uint32_t i = 0; i <= n_drafts; i++)
+        drafted_depth[i] = rows[i].depth;
     enum mn_status status = level(g, rows, n_drafts + 1);
     if (status)
         return status;
@@ -77,8 +80,12 @@ static enum mn_status run_round(struct generation *g)
     stats_round(g->stats, n_drafts, accepted);
     /* Rows behind position + accepted are rolled back by forgetting them: their cache entries are rewritten before they are
      * read again. */
-    for (uint32_t i = 0; i <= accepted && !g->done; i++)
-        generation_commit(g, targets[i], g->num_steps);
+    uint32_t committed = 0;
+    for (; committed <= accepted && !g->done; committed++)
+        generation_commit(g, targets[committed], g->num_steps);
+    for (uint32_t i = 0; i <= n_drafts; i++)
+        rows[i].depth = g->num_steps;
+    generation_trace(g, "round", start, rows, drafted_depth, targets, n_drafts + 1, accepted + 1, committed);
     return MN_OK;
 }
 

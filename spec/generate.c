@@ -39,6 +39,18 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
     g->done = stop || generation_is_stop(g, token) || generation_remaining(g) == 0;
 }
 
+void generation_trace(struct generation *g, const char *event, double start_ns, const struct row *rows, const uint32_t *before,
+                      const uint32_t *predicted, uint32_t n, uint32_t n_kept, uint32_t n_committed)
+{
+    if (!g->params->on_trace)
+        return;
+    struct mn_trace_row out[SESSION_MAX_ROWS];
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = (struct mn_trace_row){rows[i].position, rows[i].token, before[i], rows[i].depth, predicted[i], i < n_kept};
+    struct mn_trace trace = {event, g->n_events++, start_ns - g->start_ns, clock_ns() - g->start_ns, out, n, n_committed};
+    g->params->on_trace(g->params->user, &trace);
+}
+
 static enum mn_status check_params(const struct session *s, const struct mn_generate_params *p, const struct strategy *strategy, uint32_t num_steps,
                                    const struct mn_log *log)
 {
@@ -99,6 +111,8 @@ enum mn_status generate(struct session *s, const struct mn_generate_params *p, s
     session_set_sampler(s, &sampler, p->init_scale);
     bool exits_answer = p->exit && !strategy->drafts;
     stats->lossless = strategy->lossless && kv_policy_lossless(s->cache.policy) && !exits_answer;
+    if (p->require_lossless && !stats->lossless)
+        return log_fail(log, MN_ERR_USAGE, "--require-lossless: %s is lossy", exits_answer ? "ar with --exit" : "--kv-policy share:k");
     stats->draft_steps = strategy->drafts || strategy->wave ? p->draft_steps : 0;
     stats->lookahead = strategy->drafts ? p->lookahead : 0;
     stats->kv_bytes_per_token = s->cache.bytes_per_token;
@@ -118,6 +132,7 @@ enum mn_status generate(struct session *s, const struct mn_generate_params *p, s
     uint32_t token, steps = num_steps;
     status = exits_answer ? early_exit_prompt(&g, &steps, &token) : session_prefill(s, &prefill, &token);
     double decode_start = clock_ns();
+    g.start_ns = decode_start;
     stats->prefill_ns = decode_start - start;
     if (status) {
         exit_memory_finish(&g.exit_memory);

@@ -22,6 +22,8 @@ struct generation {
     uint32_t pending;  /* the newest committed token: not yet in the cache */
     uint32_t position; /* where it stands */
     bool done;
+    double start_ns;   /* when decoding began */
+    uint64_t n_events;
 };
 
 struct strategy {
@@ -40,6 +42,10 @@ const struct strategy *strategy_find(const char *name);
 
 /* Takes the next token of the sequence, which took `steps` steps: counts it, hands it to the caller, decides whether to go on. */
 void generation_commit(struct generation *generation, uint32_t token, uint32_t steps);
+/* Reports one event to the caller's trace: rows as they are after it. `before` [n] are their depths before, `predicted` [n] their
+ * predictions; the first n_kept rows survived, the first n_committed predictions were committed. */
+void generation_trace(struct generation *generation, const char *event, double start_ns, const struct row *rows, const uint32_t *before,
+                      const uint32_t *predicted, uint32_t n, uint32_t n_kept, uint32_t n_committed);
 /* Tokens that may still be committed. */
 uint32_t generation_remaining(const struct generation *generation);
 bool generation_is_stop(const struct generation *generation, uint32_t token);

@@ -43,6 +43,7 @@ static bool append(struct generation *g, struct wave *wave)
 
 static enum mn_status tick(struct generation *g, struct wave *wave)
 {
+    const double start = clock_ns();
     bool entered = append(g, wave);
     uint32_t left = g->num_steps - wave->rows[0].depth;
     uint32_t steps = g->params->draft_steps < left ? g->params->draft_steps : left;
@@ -53,17 +54,23 @@ static enum mn_status tick(struct generation *g, struct wave *wave)
         return status;
     g->stats->rounds++;
     g->stats->inflight_rows += wave->n;
-    for (uint32_t i = 0; i < wave->n; i++)
+    uint32_t before[SESSION_MAX_ROWS];
+    for (uint32_t i = 0; i < wave->n; i++) {
+        before[i] = wave->rows[i].depth;
         wave->rows[i].depth += steps;
+    }
     uint32_t kept = 1;
     while (kept < wave->n && wave->rows[kept].token == wave->predicted[kept - 1])
         kept++;
+    bool commit = wave->rows[0].depth == g->num_steps;
+    if (commit)
+        generation_commit(g, wave->predicted[0], g->num_steps);
+    generation_trace(g, "tick", start, wave->rows, before, wave->predicted, wave->n, kept, commit);
     wave->n = kept;
-    if (wave->rows[0].depth < g->num_steps)
+    if (!commit)
         return MN_OK;
     if (wave->n > 1)
         g->stats->accepted++;
-    generation_commit(g, wave->predicted[0], g->num_steps);
     wave->n--;
     memmove(wave->rows, wave->rows + 1, wave->n * sizeof *wave->rows);
     memmove(wave->predicted, wave->predicted + 1, wave->n * sizeof *wave->predicted);
