@@ -12,7 +12,9 @@ static struct tuning choose_tuning(const struct caps *caps)
                                .attention_threads = caps->subgroup_size,
                                .attention_split = 128,
                                .row_threads = caps->subgroup_size};
-    return (struct tuning){.decode = {128, 32, 4, 8, 0},
+    /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. */
+    const uint32_t threads = caps->max_shared_bytes >= 32768 ? 128 : 64;
+    return (struct tuning){.decode = {threads, 32, 4, 8, 0},
                            .prefill = {64, 1, 2, 16, 0},
                            .attention_threads = caps->subgroup_size,
                            .attention_split = 128,

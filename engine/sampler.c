@@ -100,7 +100,7 @@ uint32_t sampler_pick(const struct sampler_params *params, const float *logits, 
         float z = isnan(logits[i]) ? -INFINITY : logits[i] * inverse;
         if (z < keep)
             continue;
-        float value = z - logf(-logf(unit_from_bits(bits[i % 4])));
+        float value = z - logf((float)-log((double)unit_from_bits(bits[i % 4])));
         if (value > top || best == UINT32_MAX) {
             top = value;
             best = i;

@@ -8,8 +8,9 @@ layout(std430, binding = 5) writeonly buffer Output { float h[]; } outputs;
 
 void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
 {
+    precise float h = y0 / (1.0 + exp(-y0)) * y1;
     if (o + 1 < args.n_out)
-        outputs.h[row_index * args.out_stride + (args.row0 + o) / 2] = y0 / (1.0 + exp(-y0)) * y1;
+        outputs.h[row_index * args.out_stride + (args.row0 + o) / 2] = h;
 }
 
 void main()

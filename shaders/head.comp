@@ -13,14 +13,15 @@ shared vec2 candidates[N_ITEMS];
 void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
 {
     uint global_o = args.row0 + o;
-    candidates[item] = vec2(uintBitsToFloat(0xff800000u), uintBitsToFloat(global_o)); // -infinity
+    // Past the end: NaN, which loses even against a row of NaN, so that no id beyond V can win.
+    candidates[item] = vec2(uintBitsToFloat(0x7fc00000u), uintBitsToFloat(global_o));
     if (o >= args.n_out)
         return;
     logits.l[row_index * args.out_stride + global_o] = y0;
     candidates[item].x = y0;
     if (o + 1 < args.n_out) {
         logits.l[row_index * args.out_stride + global_o + 1] = y1;
-        if (y1 > y0 || isnan(y0))
+        if (y1 > y0 || (isnan(y0) && !isnan(y1)))
             candidates[item] = vec2(y1, uintBitsToFloat(global_o + 1));
     }
 }
@@ -34,7 +35,7 @@ void main()
         vec2 top = candidates[n * (N_ITEMS / N)];
         for (uint i = 1; i < N_ITEMS / N; i++) {
             vec2 other = candidates[n * (N_ITEMS / N) + i];
-            if (other.x > top.x || isnan(top.x))
+            if (other.x > top.x || (isnan(top.x) && !isnan(other.x)))
                 top = other;
         }
         uint row = table_first(args.table) + gl_WorkGroupID.y * N + n;

@@ -209,9 +209,11 @@ uint matmul()
         [[unroll]] for (uint n = 0; n < N; n++) {
             float scale = raw[n] ? 1.0 : row_scale(stats[n].x, stats[n].y);
             [[unroll]] for (uint p = 0; p < R / 2; p++)
-                if (n < n_live)
-                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 2) + p, first + n0 + n, rows[n], o_base + 2 * p, acc[n * R + 2 * p] * scale,
-                             acc[n * R + 2 * p + 1] * scale);
+                if (n < n_live) {
+                    // precise: no compiler may fuse the scale with what an epilogue adds, here in one pipeline and there not.
+                    precise vec2 y = vec2(acc[n * R + 2 * p], acc[n * R + 2 * p + 1]) * scale;
+                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 2) + p, first + n0 + n, rows[n], o_base + 2 * p, y.x, y.y);
+                }
         }
         return n_live;
     }
@@ -228,18 +230,18 @@ uint matmul()
         uint n = item / (N_ITEMS / N), rest = item % (N_ITEMS / N), o = rest / (R / 2), p = rest % (R / 2);
         uint at0 = ((n * R + 2 * p) * LO + o) * LANE_STRIDE, at1 = at0 + LO * LANE_STRIDE;
         uint at_stats = ((N * R + 2 * n) * LO + o) * LANE_STRIDE;
-        float y0 = 0.0, y1 = 0.0;
+        precise vec2 y = vec2(0.0);
         vec2 sums = vec2(0.0);
         for (uint k = 0; k < LK; k++) {
-            y0 += lanes[at0 + k];
-            y1 += lanes[at1 + k];
+            y += vec2(lanes[at0 + k], lanes[at1 + k]);
             if (SCALE != SCALE_NONE)
                 sums += vec2(lanes[at_stats + k], lanes[at_stats + LO * LANE_STRIDE + k]);
         }
         if (n < n_live) {
             bool raw_row = INPUT == INPUT_STATE && state.rows[first + n0 + n].w == 0;
             float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
-            epilogue(item, first + n0 + n, state.rows[first + n0 + n], (gl_WorkGroupID.x * LO + o) * R + 2 * p, y0 * scale, y1 * scale);
+            y *= scale;
+            epilogue(item, first + n0 + n, state.rows[first + n0 + n], (gl_WorkGroupID.x * LO + o) * R + 2 * p, y.x, y.y);
         }
     }
     return n_live;

@@ -25,12 +25,12 @@ shared float residual_scale[N];
 void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
 {
     uint global_o = args.row0 + o;
-    vec2 y = vec2(y0, y1);
+    precise vec2 y = vec2(y0, y1);
     bvec2 live = bvec2(o < args.n_out, o + 1 < args.n_out);
     uint slot = slot_of(row, args.n_ctx);
     if (RESIDUAL != RESIDUAL_NONE) {
         uint at = (args.residual_by_slot != 0 ? slot : row_index) * args.residual_stride + global_o;
-        vec2 x = vec2(live.x ? residual.x[at] : 0.0, live.y ? residual.x[at + 1] : 0.0);
+        precise vec2 x = vec2(live.x ? residual.x[at] : 0.0, live.y ? residual.x[at + 1] : 0.0);
         if (RESIDUAL == RESIDUAL_NORM) {
             float scale = residual_scale[item / (N_ITEMS / N)];
             x *= scale * vec2(live.x ? residual_norm.w[global_o] : 0.0, live.y ? residual_norm.w[global_o + 1] : 0.0);
@@ -44,7 +44,7 @@ void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
         outputs.y[at + 1] = y.y;
     if (STATS != 0) {
         y = vec2(live.x ? y.x : 0.0, live.y ? y.y : 0.0);
-        vec2 weighted = y * vec2(live.x ? next_norm.w[global_o] : 0.0, live.y ? next_norm.w[global_o + 1] : 0.0);
+        precise vec2 weighted = y * vec2(live.x ? next_norm.w[global_o] : 0.0, live.y ? next_norm.w[global_o + 1] : 0.0);
         squares[item] = vec2(fma(y.x, y.x, y.y * y.y), fma(weighted.x, weighted.x, weighted.y * weighted.y));
     }
 }

@@ -15,4 +15,16 @@ uvec4 philox(uvec4 counter, uvec2 key)
 }
 
 // Uniform in the open interval (0, 1): 23 bits and a half, so that neither end can appear.
+float unit(uint bits);
+
+// -log(u) for the u of these bits. Near 1, where the largest Gumbel noise comes from, Vulkan's log is too coarse: there the
+// series of -log(1 - t) is summed, t = 1 - u being exact.
+float minus_log_unit(uint bits)
+{
+    float t = (float(8388607u - (bits >> 9)) + 0.5) * (1.0 / 8388608.0);
+    if (t < 0.0625)
+        return t * fma(t, fma(t, fma(t, fma(t, 0.2, 0.25), 1.0 / 3.0), 0.5), 1.0);
+    return -log(unit(bits));
+}
+
 float unit(uint bits) { return (float(bits >> 9) + 0.5) * (1.0 / 8388608.0); }

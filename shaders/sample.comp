@@ -101,7 +101,7 @@ void main()
         if (key_of(x) < keep)
             continue;
         uvec4 bits = philox(uvec4(id / 4, state.rows[row_index].y + 1, 0, NOISE_GUMBEL), seed);
-        float value = x - log(-log(unit(bits[id % 4])));
+        float value = x - log(minus_log_unit(bits[id % 4]));
         if (value > top || top_id == 0xffffffffu) {
             top = value;
             top_id = id;
