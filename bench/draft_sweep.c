@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "cli.h"
 
 static const char *const prompts[] = {"<|begin_text|>Kai has 53 keys and Max has 52 keys. How many keys do they have together?", "<|begin_text|>sort 2 8 0 1 9 4 :",
                                       "<|begin_text|>mod 10 let g = 2 , a = k + 3 , k = g + 1 ;", "<|begin_text|>282 + 216 ="};
@@ -102,6 +103,7 @@ int main(int argc, char **argv)
         return 2;
     }
     struct mn_engine_params params = {.model_dir = argc > 1 ? argv[1] : "models/raven-tiny", .log = &log};
+    cli_set_cpu_threads(NULL, params.model_dir);
     enum mn_status status = mn_engine_create(&engine, &params);
     struct mn_session_params with = {.max_rows = 16};
     if (!status)

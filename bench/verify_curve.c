@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "cli.h"
 #include "forward.h"
 
 enum { REPETITIONS = 15, STEPS = 16, KERNEL_REPETITIONS = 30, MAX_ROWS = 16 };
@@ -104,6 +105,7 @@ int main(int argc, char **argv)
     struct session *session = NULL;
     uint32_t position = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 128;
     struct mn_engine_params params = {.model_dir = argc > 1 ? argv[1] : "models/raven-tiny", .log = &log};
+    cli_set_cpu_threads(NULL, params.model_dir);
     enum mn_status status = mn_engine_create(&engine, &params);
     struct session_params with = {.num_steps = STEPS, .max_rows = MAX_ROWS, .kv_type = KV_F16, .sampler = {.top_p = 1.0f}};
     if (!status)

@@ -104,6 +104,11 @@ void cli_json_double(const char *key, double value, bool first);
 void cli_json_bool(const char *key, bool value, bool first);
 void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first);
 
+/* ---- cpu_threads.c ---- */
+
+/* To be called before an engine is created. `option` NULL: by the size of the model in `dir`, unless LP_NUM_THREADS is set. */
+void cli_set_cpu_threads(const char *option, const char *dir);
+
 /* ---- text.c ---- */
 
 /* Generated text on its way out: printed as it comes, ended by stop strings. What may be the beginning of a stop string is

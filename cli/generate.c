@@ -251,6 +251,7 @@ static enum mn_status run_generate(const void *values, const struct mn_log *log)
     if (status)
         return status;
     cli_catch_interrupt();
+    cli_set_cpu_threads(options->cpu_threads, dir);
     status = mn_engine_create(
         &run.engine,
         &(struct mn_engine_params){
@@ -323,6 +324,8 @@ static const struct option_spec specs[] = {
      .help = "positions to reserve"},
     {.name = "device", .kind = OPTION_TEXT, .offset = AT(device), .argument = "D", .shown = "the best one",
      .help = "number or part of a name, see `muninn devices`"},
+    {.name = "cpu-threads", .kind = OPTION_CHOICE, .offset = AT(cpu_threads), .choices = "0|1|2|3|4|6|8|12|16|24|32", .shown = "0 for small models, else all",
+     .help = "worker threads of a CPU device (lavapipe); 0: none beside the one that computes"},
     {.name = "validate", .kind = OPTION_FLAG, .offset = AT(validate), .help = "run under the Vulkan validation layer; exit 7 if it complains"},
     {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = AT(output), .choices = "text|json", .value = "text",
      .help = "stream the text, or one JSON object at the end"},

@@ -5,7 +5,7 @@
 #include "cli.h"
 
 struct generate_options {
-    const char *model, *prompt, *file, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output, *exit, *trace;
+    const char *model, *prompt, *file, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output, *exit, *trace, *cpu_threads;
     struct id_list ids;
     struct text_list stops;
     uint32_t n_new, num_steps, draft_steps, lookahead, max_inflight, exit_min_steps, exit_interval, ctx, top_k; /* n_new, num_steps, draft_steps, ctx: 0 when not given */

@@ -1,0 +1,30 @@
+/* How many worker threads a CPU device gets.
+ *
+ * Mesa's lavapipe forks and joins its workers at every dispatch. For a model whose dispatches take less than that costs, one
+ * thread is faster than two (docs/speed-log.md). The driver reads the number from the environment when a device is opened,
+ * so this is set up here, before, and only by programs: the library touches no environment. GPUs do not look at it. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli.h"
+#include "config.h"
+
+/* Matrix values of one core pass from which the workers pay: measured break-even lies between raven-tiny's 0.4 million and 4 million. */
+enum { SMALL_CORE = 2000000 };
+
+static bool is_small(const char *dir)
+{
+    struct model_config c;
+    if (config_load(&c, dir, NULL)) /* what is wrong with it, the engine will say */
+        return false;
+    const uint64_t d = c.n_embd, block = 4 * d * d + 3 * d * c.intermediate_size;
+    return d * d + c.n_core * block < SMALL_CORE;
+}
+
+void cli_set_cpu_threads(const char *option, const char *dir)
+{
+    if (option)
+        setenv("LP_NUM_THREADS", option, 1);
+    else if (!getenv("LP_NUM_THREADS") && is_small(dir))
+        setenv("LP_NUM_THREADS", "0", 1); /* 0: no workers, the queue's own thread computes */
+}
