@@ -83,11 +83,13 @@ static enum mn_status check_range(struct device *device, const struct model_conf
     uint64_t limit = device->caps.max_storage_range;
     if (limit > (uint64_t)1 << 33) /* shaders count elements in 32 bits */
         limit = (uint64_t)1 << 33;
+    if (limit > device->caps.max_allocation_bytes - ARENA_ALIGN)
+        limit = device->caps.max_allocation_bytes - ARENA_ALIGN;
     uint64_t needed = per_token * params->n_ctx * params->n_sequences;
     if (needed <= limit)
         return MN_OK;
     return log_fail(device->log, MN_ERR_MEMORY,
-                    "cache: one block needs %.1f MiB, device '%s' binds at most %.1f MiB; --ctx %" PRIu64
+                    "cache: one block needs %.1f MiB, device '%s' allows at most %.1f MiB; --ctx %" PRIu64
                     " would fit%s%s",
                     (double)needed / 1048576.0, device->caps.name, (double)limit / 1048576.0, limit / per_token / params->n_sequences,
                     params->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k", params->type == KV_F16 ? "" : ", or --kv-type f16");

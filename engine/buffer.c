@@ -3,8 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { SPAN_ALIGN = 256 };
-
 void arena_init(struct arena *arena, struct device *device, const char *name, enum arena_kind kind)
 {
     *arena = (struct arena){.device = device, .name = name, .kind = kind};
@@ -29,12 +27,12 @@ void arena_finish(struct arena *arena)
 enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *out)
 {
     const uint64_t limit = arena->device->caps.max_allocation_bytes;
-    if (bytes > limit - SPAN_ALIGN)
+    if (bytes > limit - ARENA_ALIGN)
         return log_fail(arena->device->log, MN_ERR_MEMORY, "%s: one piece of %" PRIu64 " bytes exceeds the %" PRIu64 " that device '%s' allocates at once",
                         arena->name, bytes, limit, arena->device->caps.name);
-    bytes = (bytes + SPAN_ALIGN - 1) & ~(uint64_t)(SPAN_ALIGN - 1);
+    bytes = (bytes + ARENA_ALIGN - 1) & ~(uint64_t)(ARENA_ALIGN - 1);
     if (bytes == 0)
-        bytes = SPAN_ALIGN;
+        bytes = ARENA_ALIGN;
     if (!arena->last || arena->last->bytes + bytes > limit) {
         struct arena_block *block = calloc(1, sizeof *block);
         if (!block)
@@ -94,14 +92,17 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
         return log_fail(device->log, MN_ERR_MEMORY, "%s: device '%s' has no fitting memory type", arena->name, device->caps.name);
     VkMemoryAllocateInfo allocate = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = type};
-    result = device->vk.AllocateMemory(device->handle, &allocate, NULL, &block->memory);
+    const uint64_t heap = device->memory.memoryHeaps[device->memory.memoryTypes[type].heapIndex].size;
+    /* Vulkan forbids to ask for more than the heap; software drivers would even grant it. */
+    result = needs.size > heap ? VK_ERROR_OUT_OF_DEVICE_MEMORY : device->vk.AllocateMemory(device->handle, &allocate, NULL, &block->memory);
     if (result != VK_SUCCESS) {
         block->memory = VK_NULL_HANDLE;
-        return log_fail(device->log, result == VK_ERROR_DEVICE_LOST ? MN_ERR_DEVICE_LOST : MN_ERR_MEMORY,
+        if (result == VK_ERROR_DEVICE_LOST)
+            return device_fail(device, result, "vkAllocateMemory");
+        return log_fail(device->log, MN_ERR_MEMORY,
                         "%s: needs %.1f MiB on device '%s' (heap of %.1f MiB), not available (VkResult %d); a smaller --ctx, --kv-policy share:k "
                         "or a smaller --weight-type or --kv-type needs less",
-                        arena->name, (double)arena->bytes / 1048576.0, device->caps.name,
-                        (double)device->memory.memoryHeaps[device->memory.memoryTypes[type].heapIndex].size / 1048576.0, (int)result);
+                        arena->name, (double)arena->bytes / 1048576.0, device->caps.name, (double)heap / 1048576.0, (int)result);
     }
     result = device->vk.BindBufferMemory(device->handle, block->buffer, block->memory, 0);
     if (result != VK_SUCCESS)

@@ -9,6 +9,9 @@
 
 #include "device.h"
 
+/* Spans are multiples of this, the largest alignment a device may ask of a binding. */
+enum { ARENA_ALIGN = 256 };
+
 enum arena_kind {
     ARENA_DEVICE,   /* device-local; mapped as well when the device has uniform memory */
     ARENA_SHARED,   /* written by the host, read by shaders: small, device-local if possible */
@@ -41,7 +44,7 @@ struct arena {
 void arena_init(struct arena *arena, struct device *device, const char *name, enum arena_kind kind);
 void arena_finish(struct arena *arena);
 
-/* Plans a span of `bytes` (rounded up to 256, the largest alignment a device may ask of a binding).
+/* Plans a span of `bytes` (rounded up to ARENA_ALIGN).
  * MN_ERR_MEMORY when one span exceeds what the device allocates at once. */
 enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *out);
 

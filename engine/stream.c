@@ -5,6 +5,8 @@
 
 enum { SETS_PER_POOL = 256, MAX_RECORDINGS_PER_SUBMIT = 256 };
 
+static const uint64_t FINISH_NS = 5000000000ull;
+
 struct stream_descriptors {
     VkDescriptorPool pool;
     uint32_t n_used;
@@ -24,18 +26,25 @@ static enum mn_status lost(struct stream *stream)
 enum mn_status stream_init(struct stream *stream, struct device *device, struct kernels *kernels)
 {
     *stream = (struct stream){.device = device, .kernels = kernels, .timeout_ns = 120ull * 1000000000ull};
+    if (device->lost)
+        return lost(stream);
     arena_init(&stream->staging_arena, device, "staging", ARENA_READBACK);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                     .queueFamilyIndex = device->queue_family};
+    /* A failed call leaves its result undefined: handles are null again before anyone destroys them. */
     enum mn_status status = stream_check(stream, device->vk.CreateCommandPool(device->handle, &pool, NULL, &stream->pool), "vkCreateCommandPool");
+    if (status)
+        stream->pool = VK_NULL_HANDLE;
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    if (!status)
-        status = stream_check(stream, device->vk.CreateFence(device->handle, &fence, NULL, &stream->fence), "vkCreateFence");
+    if (!status && (status = stream_check(stream, device->vk.CreateFence(device->handle, &fence, NULL, &stream->fence), "vkCreateFence")))
+        stream->fence = VK_NULL_HANDLE;
     if (!status && device->caps.timestamp_ns > 0.0) {
         VkQueryPoolCreateInfo timers = {
             .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = STREAM_MAX_TIMERS};
         status = stream_check(stream, device->vk.CreateQueryPool(device->handle, &timers, NULL, &stream->timers), "vkCreateQueryPool");
+        if (status)
+            stream->timers = VK_NULL_HANDLE;
     }
     if (!status)
         status = arena_reserve(&stream->staging_arena, STREAM_STAGING_BYTES, &stream->staging);
@@ -56,8 +65,9 @@ void stream_finish(struct stream *stream)
     struct device *device = stream->device;
     if (!device)
         return;
-    if (stream->pending && !device->lost)
-        device->vk.DeviceWaitIdle(device->handle);
+    /* After a timeout the work may still be running on what is destroyed below: it gets a last chance, a bounded one. */
+    if (stream->pending)
+        device->vk.WaitForFences(device->handle, 1, &stream->fence, VK_TRUE, FINISH_NS);
     for (struct stream_descriptors *d = stream->descriptors, *next; d; d = next) {
         next = d->next;
         device->vk.DestroyDescriptorPool(device->handle, d->pool, NULL);
@@ -224,16 +234,21 @@ static enum mn_status submit_and_wait(struct stream *stream, const VkCommandBuff
 {
     struct device *device = stream->device;
     VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = n, .pCommandBuffers = handles};
-    VkResult result = device->vk.QueueSubmit(device->queue, 1, &submit, stream->fence);
+    /* Reset before use, not after: should the reset fail, the next submit starts with another one. */
+    VkResult result = device->vk.ResetFences(device->handle, 1, &stream->fence);
+    if (result != VK_SUCCESS)
+        return device_fail(device, result, "vkResetFences");
+    result = device->vk.QueueSubmit(device->queue, 1, &submit, stream->fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkQueueSubmit");
     stream->pending = true;
     stream->n_submits++;
     result = device->vk.WaitForFences(device->handle, 1, &stream->fence, VK_TRUE, stream->timeout_ns);
-    if (result != VK_SUCCESS)
-        return device_fail(device, result, "vkWaitForFences");
-    stream->pending = false;
-    return stream_check(stream, device->vk.ResetFences(device->handle, 1, &stream->fence), "vkResetFences");
+    /* A wait that ran out of memory says nothing about the work, which must end before anything of it is used again. */
+    if (result < 0 && result != VK_ERROR_DEVICE_LOST && device->vk.DeviceWaitIdle(device->handle) != VK_SUCCESS)
+        result = VK_ERROR_DEVICE_LOST;
+    stream->pending = result == VK_TIMEOUT || result == VK_ERROR_DEVICE_LOST;
+    return stream_check(stream, result, "vkWaitForFences");
 }
 
 enum mn_status stream_run(struct stream *stream, const struct recording *const *recordings, uint32_t n)

@@ -286,8 +286,8 @@ static enum mn_status encode_value(struct loader *loader, const struct item *ite
     }
     uint16_t half = item->matrix->type == WEIGHT_TYPE_BF16 ? f32_to_bf16(x) : f32_to_f16(x);
     if (!isfinite(item->matrix->type == WEIGHT_TYPE_BF16 ? bf16_to_f32(half) : f16_to_f32(half)))
-        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "tensor '%s': value %g does not fit into %s; use --weight-type bf16 or f32",
-                        item->tensor->name, (double)x, weight_type_name(item->matrix->type));
+        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "%s: tensor '%s': value %g does not fit into %s; use --weight-type bf16 or f32",
+                        safetensors_shard_name(loader->file, item->tensor->shard), item->tensor->name, (double)x, weight_type_name(item->matrix->type));
     memcpy(out, &half, 2);
     return MN_OK;
 }

@@ -1,0 +1,552 @@
+/* Goal: what is promised when the device fails. Memory that runs out, at any call: the right status, one error line that says
+ * what failed, nothing leaked, and everything works again. A device that is lost or does not answer: sticky, tokens committed
+ * before stay valid, later calls do not touch the device, everything can be destroyed.
+ * Method: wrappers in device->vk count calls and live objects and fail the n-th call of one kind, for every kind and n (of a
+ * long series the first, middle and last), leaving garbage where a failed call leaves its result undefined. They sit above the
+ * validation layer, which must stay silent: it sees what the engine does after a failure. */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- wrappers ---- */
+
+#define OBJECTS(X) X(Buffer) X(ShaderModule) X(DescriptorSetLayout) X(PipelineLayout) X(DescriptorPool) X(CommandPool) X(Fence) X(QueryPool)
+/* Calls that only pass through. */
+#define PLAIN_CALLS(X) \
+    X(BindBufferMemory, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize at), (d, b, m, at)) \
+    X(MapMemory, (VkDevice d, VkDeviceMemory m, VkDeviceSize at, VkDeviceSize n, VkMemoryMapFlags f, void **o), (d, m, at, n, f, o)) \
+    X(AllocateDescriptorSets, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o)) \
+    X(AllocateCommandBuffers, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o)) \
+    X(BeginCommandBuffer, (VkCommandBuffer c, const VkCommandBufferBeginInfo *i), (c, i)) \
+    X(QueueSubmit, (VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f), (q, n, i, f)) \
+    X(WaitForFences, (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t ns), (d, n, f, all, ns)) \
+    X(ResetFences, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f))
+
+enum call {
+#define X(name) CALL_Create##name,
+    OBJECTS(X)
+#undef X
+#define X(name, params, args) CALL_##name,
+    PLAIN_CALLS(X)
+#undef X
+    CALL_AllocateMemory, CALL_CreateComputePipelines, CALL_EndCommandBuffer, N_CALLS
+};
+
+/* What the error line of each call must contain. */
+static const char *const mentions[N_CALLS] = {
+#define X(name) "vkCreate" #name,
+    OBJECTS(X)
+#undef X
+#define X(name, params, args) "vk" #name,
+    PLAIN_CALLS(X)
+#undef X
+    " MiB", "device '", "vkEndCommandBuffer"};
+
+enum object {
+#define X(name) OBJECT_##name,
+    OBJECTS(X)
+#undef X
+    OBJECT_Memory, OBJECT_Pipeline, N_OBJECTS
+};
+
+static struct {
+    struct vk_table real;
+    uint32_t n[N_CALLS];
+    int alive[N_OBJECTS];
+    bool armed, fired;
+    enum call call;
+    uint32_t index;
+    VkResult result;
+} hooks;
+
+static VkResult strike(enum call call)
+{
+    uint32_t index = hooks.n[call]++;
+    if (!hooks.armed || call != hooks.call || index != hooks.index)
+        return VK_SUCCESS;
+    hooks.fired = true;
+    return hooks.result;
+}
+
+#define X(name) \
+    static VKAPI_ATTR VkResult VKAPI_CALL hook_Create##name(VkDevice d, const Vk##name##CreateInfo *i, const VkAllocationCallbacks *a, Vk##name *o) \
+    { \
+        memset(o, 0xa5, sizeof *o); \
+        VkResult result = strike(CALL_Create##name); \
+        if (result == VK_SUCCESS) \
+            result = hooks.real.Create##name(d, i, a, o); \
+        hooks.alive[OBJECT_##name] += result == VK_SUCCESS; \
+        return result; \
+    } \
+    static VKAPI_ATTR void VKAPI_CALL hook_Destroy##name(VkDevice d, Vk##name object, const VkAllocationCallbacks *a) \
+    { \
+        hooks.alive[OBJECT_##name]--; \
+        hooks.real.Destroy##name(d, object, a); \
+    }
+OBJECTS(X)
+#undef X
+
+#define X(name, params, args) \
+    static VKAPI_ATTR VkResult VKAPI_CALL hook_##name params \
+    { \
+        VkResult result = strike(CALL_##name); \
+        return result == VK_SUCCESS ? hooks.real.name args : result; \
+    }
+PLAIN_CALLS(X)
+#undef X
+
+static VKAPI_ATTR VkResult VKAPI_CALL hook_AllocateMemory(VkDevice d, const VkMemoryAllocateInfo *i, const VkAllocationCallbacks *a, VkDeviceMemory *o)
+{
+    memset(o, 0xa5, sizeof *o);
+    VkResult result = strike(CALL_AllocateMemory);
+    if (result == VK_SUCCESS)
+        result = hooks.real.AllocateMemory(d, i, a, o);
+    hooks.alive[OBJECT_Memory] += result == VK_SUCCESS;
+    return result;
+}
+
+static VKAPI_ATTR void VKAPI_CALL hook_FreeMemory(VkDevice d, VkDeviceMemory memory, const VkAllocationCallbacks *a)
+{
+    hooks.alive[OBJECT_Memory]--;
+    hooks.real.FreeMemory(d, memory, a);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL hook_CreateComputePipelines(VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i,
+                                                                  const VkAllocationCallbacks *a, VkPipeline *o)
+{
+    *o = VK_NULL_HANDLE; /* the one kind of object of which Vulkan promises that */
+    VkResult result = strike(CALL_CreateComputePipelines);
+    if (result == VK_SUCCESS)
+        result = hooks.real.CreateComputePipelines(d, c, n, i, a, o);
+    hooks.alive[OBJECT_Pipeline] += result == VK_SUCCESS;
+    return result;
+}
+
+static VKAPI_ATTR void VKAPI_CALL hook_DestroyPipeline(VkDevice d, VkPipeline pipeline, const VkAllocationCallbacks *a)
+{
+    hooks.alive[OBJECT_Pipeline]--;
+    hooks.real.DestroyPipeline(d, pipeline, a);
+}
+
+/* A failed end leaves a buffer that can be begun again, hence the real call in any case. */
+static VKAPI_ATTR VkResult VKAPI_CALL hook_EndCommandBuffer(VkCommandBuffer c)
+{
+    VkResult result = strike(CALL_EndCommandBuffer), real = hooks.real.EndCommandBuffer(c);
+    return result == VK_SUCCESS ? real : result;
+}
+
+static void hooks_install(struct device *device)
+{
+    memset(&hooks, 0, sizeof hooks);
+    hooks.real = device->vk;
+#define X(name) device->vk.Create##name = hook_Create##name, device->vk.Destroy##name = hook_Destroy##name;
+    OBJECTS(X)
+#undef X
+#define X(name, params, args) device->vk.name = hook_##name;
+    PLAIN_CALLS(X)
+#undef X
+    device->vk.AllocateMemory = hook_AllocateMemory;
+    device->vk.FreeMemory = hook_FreeMemory;
+    device->vk.CreateComputePipelines = hook_CreateComputePipelines;
+    device->vk.DestroyPipeline = hook_DestroyPipeline;
+    device->vk.EndCommandBuffer = hook_EndCommandBuffer;
+}
+
+static void arm(enum call call, uint32_t index, VkResult result)
+{
+    memset(hooks.n, 0, sizeof hooks.n);
+    hooks.armed = true;
+    hooks.fired = false;
+    hooks.call = call;
+    hooks.index = index;
+    hooks.result = result;
+}
+
+/* Stops failing; calls are counted from here. */
+static void disarm(void)
+{
+    memset(hooks.n, 0, sizeof hooks.n);
+    hooks.armed = false;
+}
+
+static uint32_t n_calls(void)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < N_CALLS; i++)
+        n += hooks.n[i];
+    return n;
+}
+
+/* Steps through each index of a short series, and through the first, middle and last one of a long series - or of a slow one:
+ * every pipeline that fails costs all pipelines before it. */
+static uint32_t next_index(enum call call, uint32_t index, uint32_t n)
+{
+    const uint32_t most = call == CALL_CreateComputePipelines ? 4 : 40;
+    return n < most ? index + 1 : index < n / 2 ? n / 2 : index < n - 1 ? n - 1 : n;
+}
+
+static void assert_failed(struct test_log *log, enum mn_status got, enum mn_status expected, const char *mention)
+{
+    if (!hooks.fired || got != expected || log->n_errors != 1 || !strstr(log->last, mention))
+        fail_msg("call %d number %u %s: %s instead of %s, %u error lines, the last: %.300s", (int)hooks.call, hooks.index,
+                 hooks.fired ? "failed" : "was never made", mn_status_name(got), mn_status_name(expected), log->n_errors, log->last);
+    log->n_errors = 0;
+}
+
+static void assert_alive(const int *expected)
+{
+    for (int i = 0; i < N_OBJECTS; i++)
+        if (hooks.alive[i] != expected[i])
+            fail_msg("after call %d number %u: %d objects of kind %d are alive instead of %d", (int)hooks.call, hooks.index, hooks.alive[i], i, expected[i]);
+}
+
+/* ---- a tiny model ---- */
+
+static const struct random_shape tiny = {.n_embd = 16, .n_heads = 2, .intermediate_size = 24, .vocab_size = 32, .n_prelude = 1, .n_core = 1,
+                                         .n_coda = 1,  .block_size = 32, .tied = true, .qk_bias = true, .seed = 3};
+static const struct session_params tiny_session = {.num_steps = 2, .max_rows = 2, .kv_type = KV_F16, .sampler = {.top_p = 1.0f}};
+static const uint32_t prompt[] = {0, 7, 19, 4, 30, 11};
+enum { N_PROMPT = sizeof prompt / sizeof *prompt, N_NEW = 6 };
+
+struct rig {
+    struct test_log log;
+    char *dir;
+    struct mn_engine *engine;
+    struct token_list expected; /* of a run without faults */
+};
+
+static enum mn_status run_tokens(struct session *session, const char *strategy, struct token_list *list)
+{
+    struct mn_stats stats;
+    struct mn_generate_params params = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = N_NEW, .strategy = strategy, .draft_steps = 1, .lookahead = 1,
+                                        .ignore_eos = true, .on_token = token_list_add, .user = list};
+    *list = (struct token_list){0};
+    session->core_ns = 1e300; /* as if a core pass took for ever: each in its own submit, so that their number is known */
+    enum mn_status status = generate(session, &params, &stats);
+    assert_int_equal(stats.n_new, list->n);
+    return status;
+}
+
+static void assert_prefix(const struct token_list *list, const struct token_list *expected)
+{
+    assert_true(list->n <= expected->n);
+    assert_memory_equal(list->ids, expected->ids, list->n * sizeof *list->ids);
+}
+
+/* A new session gives the right tokens, and no object more than `alive` stays behind. */
+static void assert_works(struct rig *rig, const int *alive)
+{
+    struct session *session;
+    struct token_list list;
+    assert_int_equal(session_create(&session, rig->engine->model, &tiny_session), MN_OK);
+    assert_int_equal(run_tokens(session, "ar", &list), MN_OK);
+    assert_int_equal(list.n, N_NEW);
+    assert_prefix(&list, &rig->expected);
+    session_destroy(session);
+    if (alive)
+        assert_alive(alive);
+    assert_int_equal(rig->log.n_errors, 0);
+}
+
+static void rig_open(struct rig *rig)
+{
+    memset(rig, 0, sizeof *rig);
+    test_log_init(&rig->log);
+    random_model_write(&tiny, &rig->dir);
+    rig->engine = test_engine(&rig->log, rig->dir, NULL);
+    struct session *session = test_session(rig->engine, &tiny_session);
+    assert_int_equal(run_tokens(session, "ar", &rig->expected), MN_OK);
+    session_destroy(session);
+    hooks_install(rig->engine->model->device);
+}
+
+static void rig_close(struct rig *rig)
+{
+    rig->engine->model->device->vk = hooks.real;
+    test_engine_done(rig->engine);
+    random_model_remove(rig->dir);
+}
+
+/* ---- memory runs out ---- */
+
+/* What model_load does once there is a device, and its end. */
+static enum mn_status load_and_free(struct device *device, const char *dir)
+{
+    struct model model = {.device = device};
+    struct stream stream = {0};
+    enum mn_status status = config_load(&model.config, dir, device->log);
+    if (!status)
+        status = kernels_init(&model.kernels, device);
+    if (!status)
+        status = stream_init(&stream, device, &model.kernels);
+    if (!status)
+        status = weights_load(&model.weights, dir, &model.config, WEIGHT_TYPE_AS_STORED, device, &stream);
+    if (stream.device)
+        stream_finish(&stream);
+    weights_finish(&model.weights);
+    kernels_finish(&model.kernels);
+    return status;
+}
+
+static void test_memory_model(void **state)
+{
+    (void)state;
+    struct test_log log;
+    struct device *device;
+    char *dir;
+    test_log_init(&log);
+    random_model_write(&tiny, &dir);
+    enum mn_status status = device_create(&device, &(struct device_params){.validate = MN_TEST_VALIDATE}, &log.log);
+    assert_int_equal(status, MN_OK);
+    hooks_install(device);
+    const int none[N_OBJECTS] = {0};
+    uint32_t counts[N_CALLS], n_faults = 0;
+    assert_int_equal(load_and_free(device, dir), MN_OK);
+    assert_alive(none);
+    memcpy(counts, hooks.n, sizeof counts);
+    for (int call = 0; call < N_CALLS; call++)
+        for (uint32_t i = 0; i < counts[call]; i = next_index((enum call)call, i, counts[call]), n_faults++) {
+            arm((enum call)call, i, n_faults % 2 ? VK_ERROR_OUT_OF_HOST_MEMORY : VK_ERROR_OUT_OF_DEVICE_MEMORY);
+            assert_failed(&log, load_and_free(device, dir), MN_ERR_MEMORY, mentions[call]);
+            assert_alive(none);
+        }
+    disarm();
+    assert_int_equal(load_and_free(device, dir), MN_OK);
+    assert_alive(none);
+    print_message("%u faults\n", n_faults);
+    assert_true(n_faults > 40);
+    if (device->n_messages)
+        fail_msg("validation: %.300s", device->first_message);
+    device_destroy(device);
+    random_model_remove(dir);
+}
+
+static uint32_t count_pipelines(const struct kernels *kernels)
+{
+    uint32_t n = 0;
+    for (const struct pipeline *p = kernels->pipelines; p; p = p->next)
+        n++;
+    return n;
+}
+
+/* Pipelines are built once for an engine: to see them fail, it forgets them. */
+static void renew_kernels(struct model *model)
+{
+    kernels_finish(&model->kernels);
+    assert_int_equal(kernels_init(&model->kernels, model->device), MN_OK);
+}
+
+static void test_memory_session(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    struct model *model = rig.engine->model;
+    struct session *session;
+    int alive[N_OBJECTS];
+    uint32_t counts[N_CALLS], n_faults = 0;
+    renew_kernels(model);
+    disarm();
+    assert_int_equal(session_create(&session, model, &tiny_session), MN_OK);
+    memcpy(counts, hooks.n, sizeof counts);
+    session_destroy(session);
+    const enum call pipelines = CALL_CreateComputePipelines;
+    const int before = hooks.alive[OBJECT_Pipeline] - (int)count_pipelines(&model->kernels);
+    for (int call = 0; call < N_CALLS; call++)
+        for (uint32_t i = 0; i < counts[call]; i = next_index((enum call)call, i, counts[call]), n_faults++) {
+            if (call == (int)pipelines)
+                renew_kernels(model);
+            memcpy(alive, hooks.alive, sizeof alive);
+            arm((enum call)call, i, n_faults % 2 ? VK_ERROR_OUT_OF_HOST_MEMORY : VK_ERROR_OUT_OF_DEVICE_MEMORY);
+            assert_failed(&rig.log, session_create(&session, model, &tiny_session), MN_ERR_MEMORY, mentions[call]);
+            assert_null(session);
+            alive[OBJECT_Pipeline] = before + (int)count_pipelines(&model->kernels);
+            assert_alive(alive);
+            disarm();
+            assert_works(&rig, call == (int)pipelines ? NULL : alive);
+        }
+    print_message("%u faults\n", n_faults);
+    assert_true(counts[pipelines] > 10 && n_faults > 80);
+    rig_close(&rig);
+}
+
+/* The session that met the fault goes on as if nothing had happened. */
+static void test_memory_generate(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    struct session *session = test_session(rig.engine, &tiny_session);
+    struct token_list list;
+    uint32_t counts[N_CALLS], n_faults = 0;
+    static const char *const strategies[] = {"ar", "draft-verify"};
+    for (int s = 0; s < 2; s++) {
+        disarm();
+        assert_int_equal(run_tokens(session, strategies[s], &list), MN_OK);
+        assert_prefix(&list, &rig.expected);
+        memcpy(counts, hooks.n, sizeof counts);
+        /* The token path allocates, maps, records and compiles nothing. */
+        assert_int_equal(n_calls(), counts[CALL_QueueSubmit] + counts[CALL_WaitForFences] + counts[CALL_ResetFences]);
+        for (int call = 0; call < N_CALLS; call++)
+            for (uint32_t i = 0; i < counts[call]; i = next_index((enum call)call, i, counts[call]), n_faults++) {
+                arm((enum call)call, i, VK_ERROR_OUT_OF_HOST_MEMORY);
+                assert_failed(&rig.log, run_tokens(session, strategies[s], &list), MN_ERR_MEMORY, mentions[call]);
+                assert_true(list.n < N_NEW);
+                assert_prefix(&list, &rig.expected);
+                disarm();
+                assert_int_equal(run_tokens(session, strategies[s], &list), MN_OK);
+                assert_int_equal(list.n, N_NEW);
+                assert_prefix(&list, &rig.expected);
+            }
+    }
+    print_message("%u faults\n", n_faults);
+    assert_true(n_faults > 60);
+    session_destroy(session);
+    rig_close(&rig);
+}
+
+/* Copies through the staging buffer, as on a device whose memory the host does not see. */
+static void test_memory_transfer(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    struct session *session = test_session(rig.engine, &tiny_session);
+    struct token_list list;
+    float logits[32], again[32];
+    assert_int_equal(run_tokens(session, "ar", &list), MN_OK);
+    rig.engine->model->device->caps.uma = false;
+    disarm();
+    assert_int_equal(session_read_logits(session, 0, logits), MN_OK);
+    static const enum call calls[] = {CALL_BeginCommandBuffer, CALL_EndCommandBuffer, CALL_QueueSubmit, CALL_WaitForFences, CALL_ResetFences};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        assert_int_equal(hooks.n[calls[i]], 1);
+        arm(calls[i], 0, VK_ERROR_OUT_OF_DEVICE_MEMORY);
+        assert_failed(&rig.log, session_read_logits(session, 0, again), MN_ERR_MEMORY, mentions[calls[i]]);
+        disarm();
+        assert_int_equal(session_read_logits(session, 0, again), MN_OK);
+        assert_memory_equal(again, logits, sizeof logits);
+    }
+    session_destroy(session);
+    rig_close(&rig);
+}
+
+/* ---- the device is lost ---- */
+
+static void assert_lost(struct rig *rig, struct session *session)
+{
+    struct model *model = rig->engine->model;
+    struct session *other;
+    struct token_list list;
+    float logits[32];
+    uint32_t token;
+    assert_true(model->device->lost);
+    disarm();
+    assert_int_equal(run_tokens(session, "ar", &list), MN_ERR_DEVICE_LOST);
+    assert_int_equal(list.n, 0);
+    assert_int_equal(run_tokens(session, "draft-verify", &list), MN_ERR_DEVICE_LOST);
+    assert_int_equal(session_prefill(session, &(struct session_prefill_params){.ids = prompt, .n = 2, .num_steps = 1}, &token), MN_ERR_DEVICE_LOST);
+    assert_int_equal(session_read_logits(session, 0, logits), MN_ERR_DEVICE_LOST);
+    assert_int_equal(session_create(&other, model, &tiny_session), MN_ERR_DEVICE_LOST);
+    assert_null(other);
+    assert_int_equal(rig->log.n_errors, 5); /* one each */
+    assert_non_null(strstr(rig->log.last, "lost"));
+    assert_int_equal(n_calls(), 0);
+    assert_int_equal(mn_status_exit_code(MN_ERR_DEVICE_LOST), 5);
+    rig->log.n_errors = 0;
+}
+
+/* Fails call number `index`; the last session, and then the engine, are destroyed while the device is lost. */
+static void check_lost(enum call call, uint32_t index, VkResult result)
+{
+    struct rig rig;
+    struct token_list list;
+    rig_open(&rig);
+    int alive[N_OBJECTS];
+    memcpy(alive, hooks.alive, sizeof alive);
+    struct session *session = test_session(rig.engine, &tiny_session);
+    arm(call, index, result);
+    assert_failed(&rig.log, run_tokens(session, "ar", &list), MN_ERR_DEVICE_LOST, mentions[call]);
+    assert_true(list.n < N_NEW && (index < 3 || list.n > 0));
+    assert_prefix(&list, &rig.expected);
+    assert_lost(&rig, session);
+    session_destroy(session);
+    assert_alive(alive);
+    rig_close(&rig);
+}
+
+static void test_lost(void **state)
+{
+    (void)state;
+    check_lost(CALL_QueueSubmit, 0, VK_ERROR_DEVICE_LOST);
+    check_lost(CALL_QueueSubmit, 2 * N_NEW - 2, VK_ERROR_DEVICE_LOST);
+    check_lost(CALL_WaitForFences, 0, VK_ERROR_DEVICE_LOST);
+    check_lost(CALL_WaitForFences, 2 * N_NEW - 1, VK_ERROR_DEVICE_LOST);
+    check_lost(CALL_WaitForFences, 1, VK_TIMEOUT);
+    check_lost(CALL_WaitForFences, N_NEW, VK_TIMEOUT);
+}
+
+/* A wait that is really too short: the work is still running when everything is destroyed. */
+static void test_timeout(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    struct session_params params = tiny_session;
+    params.num_steps = 150;
+    struct session *session = test_session(rig.engine, &params);
+    struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = params.num_steps};
+    uint32_t token;
+    session->core_ns = 1.0; /* as if core passes took no time: all of them in one submit */
+    session->stream.timeout_ns = 0;
+    assert_int_equal(session_prefill(session, &prefill, &token), MN_ERR_DEVICE_LOST);
+    assert_int_equal(rig.log.n_errors, 1);
+    assert_non_null(strstr(rig.log.last, "vkWaitForFences"));
+    rig.log.n_errors = 0;
+    assert_lost(&rig, session);
+    session_destroy(session);
+    rig_close(&rig);
+}
+
+static void test_lost_while_creating(void **state)
+{
+    (void)state;
+    static const enum call calls[] = {CALL_QueueSubmit, CALL_WaitForFences, CALL_AllocateMemory, CALL_CreateComputePipelines};
+    struct rig rig;
+    rig_open(&rig);
+    struct model *model = rig.engine->model;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        struct session *session, *good;
+        int alive[N_OBJECTS];
+        if (calls[i] == CALL_CreateComputePipelines)
+            renew_kernels(model);
+        else
+            assert_int_equal(session_create(&good, model, &tiny_session), MN_OK);
+        memcpy(alive, hooks.alive, sizeof alive);
+        arm(calls[i], 1, VK_ERROR_DEVICE_LOST);
+        enum mn_status status = session_create(&session, model, &tiny_session);
+        alive[OBJECT_Pipeline] += calls[i] == CALL_CreateComputePipelines;
+        assert_failed(&rig.log, status, MN_ERR_DEVICE_LOST, "device '");
+        assert_null(session);
+        assert_alive(alive);
+        assert_true(model->device->lost);
+        if (calls[i] != CALL_CreateComputePipelines) {
+            assert_lost(&rig, good);
+            session_destroy(good);
+        }
+        model->device->lost = false; /* sticky for users; the next case begins anew */
+        disarm();
+    }
+    assert_works(&rig, NULL);
+    rig_close(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory_session),  cmocka_unit_test(test_memory_model), cmocka_unit_test(test_memory_generate),
+                                       cmocka_unit_test(test_memory_transfer), cmocka_unit_test(test_lost),         cmocka_unit_test(test_timeout),
+                                       cmocka_unit_test(test_lost_while_creating)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

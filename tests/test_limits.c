@@ -1,0 +1,393 @@
+/* Goal: small limits and missing features of a device get a fallback with the same results, or a refusal that says what
+ * would fit.
+ * Method: `caps` is overwritten after the device is made and before anything is built on it. Row windows and several memory
+ * blocks: the same bits as without the limit. Shaders without subgroup operations and the GPU's tiling (on whatever device this
+ * runs on): the golden logits within the bound of test_golden.c, and every strategy emits the tokens of ar (D2). A cache that
+ * is too large: the context that the message names does fit. The Vulkan validation layer must stay silent. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOGIT_BOUND 2e-4
+
+/* How a GPU's kernels are tiled (model.c); attention_threads is the subgroup size. */
+static const struct tuning gpu_tuning = {.decode = {128, 32, 4, 8, 0}, .prefill = {64, 1, 2, 16, 0}, .attention_split = 128, .row_threads = 256};
+
+/* One of these stands for the whole change of a device. */
+struct limits {
+    uint64_t max_storage_range, max_allocation_bytes; /* 0: as they are; the range holds while weights are loaded */
+    bool no_shuffle, gpu;
+};
+
+static struct model *open_model_with(struct test_log *log, const char *dir, const struct limits *limits)
+{
+    struct model *model = calloc(1, sizeof *model);
+    struct stream stream = {0};
+    test_log_init(log);
+    struct mn_engine *shipped = test_engine(log, dir, NULL); /* for its tuning; and it ends the test where there is no device */
+    assert_non_null(model);
+    model->tuning = shipped->model->tuning;
+    test_engine_done(shipped);
+
+    assert_int_equal(config_load(&model->config, dir, &log->log), MN_OK);
+    struct device_params params = {.validate = MN_TEST_VALIDATE};
+    assert_int_equal(device_create(&model->device, &params, &log->log), MN_OK);
+    struct caps *caps = &model->device->caps;
+    const uint64_t range = caps->max_storage_range;
+    if (limits->max_allocation_bytes)
+        caps->max_allocation_bytes = limits->max_allocation_bytes;
+    if (limits->no_shuffle) {
+        caps->subgroup_shuffle = false;
+        model->tuning.decode.broadcast = model->tuning.prefill.broadcast = 0;
+    }
+    if (limits->gpu) {
+        caps->is_cpu = caps->uma = false;
+        model->tuning = gpu_tuning;
+        model->tuning.attention_threads = caps->subgroup_size;
+    }
+    assert_int_equal(kernels_init(&model->kernels, model->device), MN_OK);
+    assert_int_equal(stream_init(&stream, model->device, &model->kernels), MN_OK);
+    model->head_pad = (model->config.head_dim + 7) / 8 * 8;
+    model->stride = (model->config.n_embd + 7) / 8 * 8;
+    model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
+    if (limits->max_storage_range)
+        caps->max_storage_range = limits->max_storage_range;
+    assert_int_equal(weights_load(&model->weights, dir, &model->config, WEIGHT_TYPE_F32, model->device, &stream), MN_OK);
+    caps->max_storage_range = range;
+    stream_finish(&stream);
+    return model;
+}
+
+static void close_model(struct model *model)
+{
+    if (model->device->n_messages)
+        fail_msg("%u validation messages, the first: %.300s", model->device->n_messages, model->device->first_message);
+    model_free(model);
+}
+
+static struct session *open_session(struct model *model, const struct session_params *params)
+{
+    struct session *session;
+    struct session_params with = *params;
+    with.sampler.top_p = 1.0f;
+    assert_int_equal(session_create(&session, model, &with), MN_OK);
+    return session;
+}
+
+/* ---- the same bits ---- */
+
+enum { N_PROMPT = 20, N_ROWS = 6, N_PRINTS = N_PROMPT + 1 + N_ROWS };
+
+struct prints {
+    float *at;
+    uint32_t n_vocab;
+};
+
+static enum mn_status keep_logits(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
+{
+    struct prints *prints = user;
+    memcpy(prints->at + (size_t)position * n_vocab, logits, n_vocab * sizeof *logits);
+    return MN_OK;
+}
+
+/* Logits of a prompt, of one row and of several rows behind it: all tiles and stamps. [N_PRINTS, V], malloc'ed. */
+static float *take_prints(struct model *model, uint32_t n_ctx)
+{
+    const uint32_t n_vocab = model->config.vocab_size;
+    struct session_params params = {.n_ctx = n_ctx, .num_steps = 4, .max_rows = 8, .kv_type = KV_F32};
+    struct session *session = open_session(model, &params);
+    float *logits = calloc((size_t)N_PRINTS * n_vocab, sizeof *logits);
+    struct prints prints = {logits, n_vocab};
+    uint32_t ids[N_PROMPT];
+    for (uint32_t i = 0; i < N_PROMPT; i++)
+        ids[i] = (i * 37 + 5) % n_vocab;
+    struct session_prefill_params prefill = {.ids = ids, .n = N_PROMPT, .num_steps = 4, .each_logits = keep_logits, .user = &prints};
+    assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    for (uint32_t at = 0, n = 1; at < 1 + N_ROWS; at += n, n = N_ROWS) {
+        struct row rows[N_ROWS];
+        for (uint32_t i = 0; i < n; i++)
+            rows[i] = (struct row){.token = (at + i) * 11 % n_vocab, .position = N_PROMPT + at + i};
+        struct session_run_params run = {.rows = rows, .n_rows = n, .n_new = n, .n_core = 4, .coda = true, .n_head = n};
+        uint32_t tokens[N_ROWS];
+        assert_int_equal(session_run(session, &run, tokens), MN_OK);
+        for (uint32_t i = 0; i < n; i++) {
+            float *row = logits + (size_t)(N_PROMPT + at + i) * n_vocab;
+            assert_int_equal(session_read_logits(session, i, row), MN_OK);
+            /* The argmax runs over the windows' candidates. */
+            assert_int_equal(tokens[i], sampler_argmax(row, n_vocab));
+        }
+    }
+    session_destroy(session);
+    return logits;
+}
+
+static uint32_t count_windows(const struct matrix *m)
+{
+    return (m->n_out + m->window_rows - 1) / m->window_rows;
+}
+
+static uint32_t count_blocks(const struct arena *arena)
+{
+    uint32_t n = 0;
+    for (const struct arena_block *block = arena->first; block; block = block->next)
+        n++;
+    return n;
+}
+
+/* Wide enough for 256 rows of its matrices to be less than any of them, and for weights of more than one small allocation. */
+static const struct random_shape wide = {.n_embd = 320, .n_heads = 5, .intermediate_size = 320, .vocab_size = 400, .n_prelude = 1, .n_core = 1,
+                                         .n_coda = 1,   .block_size = 64, .tied = false, .qk_bias = true, .seed = 8};
+enum { WIDE_RANGE = 256 * 320 * 4 };
+
+static void check_windows(const char *dir, bool gpu)
+{
+    struct test_log log;
+    struct limits limits = {.gpu = gpu};
+    struct model *model = open_model_with(&log, dir, &limits);
+    const size_t bytes = (size_t)N_PRINTS * wide.vocab_size * sizeof(float);
+    float *expected = take_prints(model, 64);
+    assert_int_equal(count_windows(&model->weights.blocks[0].qkv), 1);
+    close_model(model);
+    limits.max_storage_range = WIDE_RANGE;
+    model = open_model_with(&log, dir, &limits);
+    const struct block_weights *block = &model->weights.blocks[1];
+    const struct matrix *const all[] = {&block->qkv, &block->proj, &block->gate, &block->down, &model->weights.adapter_state,
+                                        &model->weights.adapter_embed, &model->weights.head};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        assert_int_equal(all[i]->window_rows, 256);
+        assert_int_equal(count_windows(all[i]), (all[i]->n_out + 255) / 256);
+    }
+    float *got = take_prints(model, 64);
+    if (memcmp(got, expected, bytes))
+        fail_msg("%s tiles: matrices in windows give other bits", gpu ? "GPU" : "this device's");
+
+    /* The embedding is the one matrix that is bound as a whole: when it is too large, sessions are refused. */
+    struct session *session;
+    model->device->caps.max_storage_range = WIDE_RANGE;
+    assert_int_equal(session_create(&session, model, &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}), MN_ERR_MEMORY);
+    assert_int_equal(log.n_errors, 1);
+    if (!strstr(log.last, "kernel embed") || !strstr(log.last, " 0.5 MiB") || !strstr(log.last, " 0.3 MiB"))
+        fail_msg("message without kernel or sizes: %.400s", log.last);
+    close_model(model);
+    free(got);
+    free(expected);
+}
+
+static void test_windows(void **state)
+{
+    (void)state;
+    char *dir;
+    random_model_write(&wide, &dir);
+    check_windows(dir, false);
+    check_windows(dir, true);
+    random_model_remove(dir);
+}
+
+/* The staging buffer of 8 MiB is the largest single piece; weights and cache must be cut. */
+static void test_several_blocks(void **state)
+{
+    (void)state;
+    enum { N_CTX = 800 };
+    struct test_log log;
+    char *dir;
+    random_model_write(&wide, &dir);
+    struct model *model = open_model_with(&log, dir, &(struct limits){0});
+    float *expected = take_prints(model, N_CTX);
+    assert_int_equal(count_blocks(&model->weights.arena), 1);
+    close_model(model);
+    model = open_model_with(&log, dir, &(struct limits){.max_allocation_bytes = (8 << 20) + 4096});
+    assert_true(count_blocks(&model->weights.arena) > 1);
+    struct session_params params = {.n_ctx = N_CTX, .num_steps = 4, .max_rows = 1, .kv_type = KV_F32};
+    struct session *session = open_session(model, &params);
+    assert_true(count_blocks(&session->cache.arena) > 1);
+    session_destroy(session);
+    float *got = take_prints(model, N_CTX);
+    assert_memory_equal(got, expected, (size_t)N_PRINTS * wide.vocab_size * sizeof *got);
+    close_model(model);
+    free(got);
+    free(expected);
+    random_model_remove(dir);
+}
+
+/* ---- the same results within a bound ---- */
+
+struct comparison {
+    const float *golden;
+    double largest;
+};
+
+static enum mn_status compare(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
+{
+    struct comparison *c = user;
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        double error = fabs((double)logits[i] - (double)c->golden[(size_t)position * n_vocab + i]);
+        if (!(error <= c->largest))
+            c->largest = error;
+    }
+    return MN_OK;
+}
+
+static uint32_t check_golden(struct model *model, const char *what)
+{
+    struct safetensors *file;
+    uint32_t n_ids, n_checked = 0;
+    assert_int_equal(safetensors_open_file(&file, VECTORS "square/golden.safetensors", NULL, NULL), MN_OK);
+    uint32_t *ids = golden_ids(file, "ids", &n_ids);
+    for (uint32_t i = 0; i < safetensors_n_tensors(file); i++) {
+        const char *name = safetensors_tensor(file, i)->name;
+        uint32_t steps;
+        uint64_t n;
+        if (sscanf(name, "logits.r%u", &steps) != 1)
+            continue;
+        float *golden = golden_floats(file, name, &n);
+        struct session *session = open_session(model, &(struct session_params){.num_steps = steps, .max_rows = 1, .kv_type = KV_F32});
+        struct comparison c = {.golden = golden};
+        struct session_prefill_params prefill = {.ids = ids, .n = n_ids, .num_steps = steps, .each_logits = compare, .user = &c};
+        assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+        print_message("%s, %s: largest error %.3g\n", what, name, c.largest);
+        assert_true(c.largest <= LOGIT_BOUND && c.largest > 0.0);
+        session_destroy(session);
+        free(golden);
+        n_checked++;
+    }
+    free(ids);
+    safetensors_close(file);
+    return n_checked;
+}
+
+static void check_d2(struct model *model)
+{
+    static const uint32_t prompt[] = {3, 141, 59, 26, 53, 58, 97, 93, 23, 84};
+    static const struct {
+        const char *strategy;
+        uint32_t k, l;
+    } settings[] = {{"draft-verify", 1, 1}, {"draft-verify", 2, 7}, {"draft-verify", 5, 3}, {"wavefront", 3, 0}};
+    struct session *session = open_session(model, &(struct session_params){.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 64});
+    for (int sampled = 0; sampled < 2; sampled++) {
+        struct token_list expected = {0};
+        struct mn_stats stats;
+        struct mn_generate_params params = {.prompt = prompt, .n_prompt = sizeof prompt / sizeof *prompt, .n_new = 16, .strategy = "ar",
+                                            .temperature = sampled ? 0.8f : 0.0f, .top_k = sampled ? 30 : 0, .seed = 5, .init_scale = 1.0f,
+                                            .ignore_eos = true, .on_token = token_list_add, .user = &expected};
+        assert_int_equal(generate(session, &params, &stats), MN_OK);
+        for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+            struct token_list got = {0};
+            params.user = &got;
+            params.strategy = settings[i].strategy;
+            params.draft_steps = settings[i].k;
+            params.lookahead = settings[i].l;
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_true(stats.lossless);
+            assert_int_equal(got.n, expected.n);
+            assert_memory_equal(got.ids, expected.ids, got.n * sizeof *got.ids);
+        }
+    }
+    session_destroy(session);
+}
+
+static void check_variant(const struct limits *limits, const char *what)
+{
+    struct test_log log;
+    struct model *model = open_model_with(&log, VECTORS "square", limits);
+    assert_int_equal(check_golden(model, what), 4);
+    check_d2(model);
+    close_model(model);
+}
+
+static void test_no_shuffle(void **state)
+{
+    (void)state;
+    check_variant(&(struct limits){.no_shuffle = true}, "no subgroup operations");
+}
+
+static void test_gpu_tiles(void **state)
+{
+    (void)state;
+    check_variant(&(struct limits){.gpu = true}, "GPU tiles");
+}
+
+static void test_gpu_tiles_no_shuffle(void **state)
+{
+    (void)state;
+    check_variant(&(struct limits){.gpu = true, .no_shuffle = true}, "GPU tiles, no subgroup operations");
+}
+
+/* ---- what does not fit ---- */
+
+static const struct random_shape tiny = {.n_embd = 16, .n_heads = 2, .intermediate_size = 24, .vocab_size = 32, .n_prelude = 1, .n_core = 1,
+                                         .n_coda = 1,  .block_size = 32, .tied = true, .qk_bias = true, .seed = 3};
+
+/* The message names the needed and the possible size and a context that fits; that one then does. */
+static void check_too_large(struct mn_engine *engine, struct test_log *log, struct session_params params, double needed_mib, double limit_mib)
+{
+    struct session *session;
+    char needed[32], limit[32];
+    log->n_errors = 0;
+    assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
+    assert_null(session);
+    assert_int_equal(log->n_errors, 1);
+    snprintf(needed, sizeof needed, " %.1f MiB", needed_mib);
+    snprintf(limit, sizeof limit, " %.1f MiB", limit_mib);
+    const char *hint = strstr(log->last, "--ctx ");
+    if (!hint || !strstr(log->last, needed) || !strstr(log->last, limit) || !strstr(log->last, "share:k"))
+        fail_msg("message without the sizes%s and%s or a hint: %.400s", needed, limit, log->last);
+    params.n_ctx = (uint32_t)strtoul(hint + strlen("--ctx "), NULL, 10);
+    assert_int_equal(session_create(&session, engine->model, &params), MN_OK);
+    session_destroy(session);
+    params.n_ctx++;
+    assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
+    log->n_errors = 0;
+}
+
+static void test_cache_too_large(void **state)
+{
+    (void)state;
+    struct test_log log;
+    char *dir;
+    test_log_init(&log);
+    random_model_write(&tiny, &dir);
+    struct mn_engine *engine = test_engine(&log, dir, NULL);
+    struct device *device = engine->model->device;
+    struct caps *caps = &device->caps;
+    struct session_params params = {.num_steps = 64, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 1 << 20, .sampler = {.top_p = 1.0f}};
+    /* 64 steps x key and value x 2 heads x 8 x f16 are 4 KiB a position. */
+    caps->max_storage_range = 128ull << 20;
+    check_too_large(engine, &log, params, 4096.0, 128.0);
+    caps->max_storage_range = 16 << 20;
+    params.n_ctx = 8192;
+    check_too_large(engine, &log, params, 32.0, 16.0);
+    params.n_sequences = 2;
+    check_too_large(engine, &log, params, 64.0, 16.0);
+    params.n_sequences = 1;
+    caps->max_storage_range = 128ull << 20;
+    caps->max_allocation_bytes = (16 << 20) + 256;
+    check_too_large(engine, &log, params, 32.0, 16.0);
+    caps->max_allocation_bytes = 1ull << 31;
+
+    /* All bindings fit, the heap is too small: refused before the driver is asked. */
+    VkPhysicalDeviceMemoryProperties memory = device->memory;
+    for (uint32_t i = 0; i < device->memory.memoryHeapCount; i++)
+        device->memory.memoryHeaps[i].size = 20 << 20;
+    struct session *session;
+    assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
+    assert_int_equal(log.n_errors, 1);
+    if (!strstr(log.last, "cache: needs 33.") || !strstr(log.last, "20.0 MiB") || !strstr(log.last, "--ctx"))
+        fail_msg("message without sizes or hint: %.400s", log.last);
+    log.n_errors = 0;
+    device->memory = memory;
+    session = open_session(engine->model, &params);
+    session_destroy(session);
+    assert_int_equal(log.n_errors, 0);
+    test_engine_done(engine);
+    random_model_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),   cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_no_shuffle),
+                                       cmocka_unit_test(test_gpu_tiles), cmocka_unit_test(test_gpu_tiles_no_shuffle), cmocka_unit_test(test_cache_too_large)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,582 @@
+/* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, what is refused and how, that the
+ * statistics are what was done, that cutting a prompt or a submit into pieces changes nothing.
+ * Method: one random model with odd sizes. Tokens of strategies are compared with those of ar; statistics are rebuilt from the
+ * trace; logits of cut prompts are compared bit for bit, those under share:k with the reference in double. The Vulkan
+ * validation layer must stay silent. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ref.h"
+
+#define LOGIT_BOUND 2e-4
+
+enum { R = 8, N_CTX = 32, N_PROMPT = 9, N_FULL = N_CTX + 1 - N_PROMPT, P = 1, C = 2, CODA = 3, V = 173 };
+
+static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = V, .n_prelude = P, .n_core = C,
+                                          .n_coda = CODA, .block_size = 96, .tied = false, .qk_bias = true, .seed = 12};
+static const uint32_t prompt[N_PROMPT] = {0, 23, 29, 90, 100, 23, 27, 92, 26};
+
+static struct {
+    struct test_log log;
+    struct mn_engine *engine;
+    char *dir;
+} f;
+
+static int open_engine(void **state)
+{
+    (void)state;
+    test_log_init(&f.log);
+    random_model_write(&shape, &f.dir);
+    f.engine = test_engine(&f.log, f.dir, NULL);
+    return 0;
+}
+
+static int close_engine(void **state)
+{
+    (void)state;
+    test_engine_done(f.engine);
+    random_model_remove(f.dir);
+    return 0;
+}
+
+static struct session *open_session(uint32_t max_rows, uint32_t share)
+{
+    return test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = max_rows, .kv_type = KV_F16, .n_ctx = N_CTX, .policy = {share}});
+}
+
+/* K is close to R, so that most drafts are accepted and rounds are long. */
+static const struct strategy_case {
+    const char *name;
+    uint32_t k, l;
+} strategies[] = {{"ar", 0, 0}, {"draft-verify", 7, 6}, {"draft-verify", 2, 3}, {"draft-verify", 6, 12}, {"wavefront", 3, 0}};
+enum { N_STRATEGIES = sizeof strategies / sizeof *strategies };
+
+static struct mn_generate_params params_of(const struct strategy_case *s, uint32_t n_new, struct token_list *list)
+{
+    *list = (struct token_list){.stop_after = list->stop_after};
+    return (struct mn_generate_params){.prompt = prompt, .n_prompt = N_PROMPT, .n_new = n_new, .strategy = s->name, .draft_steps = s->k, .lookahead = s->l,
+                                       .ignore_eos = true, .on_token = token_list_add, .user = list};
+}
+
+static void assert_tokens(const struct token_list *got, const struct token_list *expected, uint32_t n, const char *what)
+{
+    if (got->n != n || memcmp(got->ids, expected->ids, n * sizeof *got->ids))
+        fail_msg("%s: %u tokens, not the %u expected ones", what, got->n, n);
+}
+
+/* ---- how a run ends ---- */
+
+static void test_length(void **state)
+{
+    (void)state;
+    struct session *session = open_session(16, 0);
+    struct token_list expected = {0}, list = {0};
+    struct mn_stats stats;
+    struct mn_generate_params params = params_of(&strategies[0], N_FULL, &expected);
+    assert_int_equal(generate(session, &params, &stats), MN_OK);
+    for (int s = 0; s < N_STRATEGIES; s++) {
+        for (uint32_t n = 1; n <= N_FULL; n += n < 8 ? 1 : 7) {
+            params = params_of(&strategies[s], n, &list);
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_tokens(&list, &expected, n, strategies[s].name);
+            assert_int_equal(stats.n_new, n);
+            assert_int_equal(stats.n_prompt, N_PROMPT);
+        }
+        /* The last position of the context is used; one more is too much. */
+        params = params_of(&strategies[s], N_FULL, &list);
+        assert_int_equal(generate(session, &params, &stats), MN_OK);
+        assert_tokens(&list, &expected, N_FULL, strategies[s].name);
+        params = params_of(&strategies[s], N_FULL + 1, &list);
+        assert_int_equal(generate(session, &params, &stats), MN_ERR_USAGE);
+        assert_int_equal(f.log.n_errors, 1);
+        assert_non_null(strstr(f.log.last, "-n 24 would fit"));
+        assert_int_equal(list.n, 0);
+        f.log.n_errors = 0;
+    }
+    session_destroy(session);
+}
+
+static void test_stop_token(void **state)
+{
+    (void)state;
+    struct session *session = open_session(16, 0);
+    struct model_config *config = &f.engine->model->config;
+    struct token_list all = {0}, list = {0};
+    struct mn_stats stats;
+    struct mn_generate_params params = params_of(&strategies[0], N_FULL, &all);
+    uint32_t n_inside = 0;
+    assert_int_equal(generate(session, &params, &stats), MN_OK);
+    const uint32_t eos = config->eos_token_ids[0];
+    for (uint32_t at = 0; at < N_FULL; at++) {
+        uint32_t first = 0;
+        while (all.ids[first] != all.ids[at])
+            first++;
+        if (first != at)
+            continue;
+        config->eos_token_ids[0] = all.ids[at];
+        for (int s = 0; s < N_STRATEGIES; s++) {
+            params = params_of(&strategies[s], N_FULL, &list);
+            params.ignore_eos = false;
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_tokens(&list, &all, at + 1, strategies[s].name);
+            assert_int_equal(stats.n_new, at + 1);
+            n_inside += stats.rounds > 0 && strategies[s].l > 0 && stats.accepted + stats.rounds > at;
+            params = params_of(&strategies[s], N_FULL, &list);
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_tokens(&list, &all, N_FULL, "with --ignore-eos");
+        }
+    }
+    config->eos_token_ids[0] = eos;
+    print_message("%u runs ended before the end of a round\n", n_inside);
+    assert_true(n_inside > 5);
+    session_destroy(session);
+}
+
+static void test_callback_stop(void **state)
+{
+    (void)state;
+    struct session *session = open_session(16, 0);
+    struct token_list all = {0}, list = {0};
+    struct mn_stats stats;
+    struct mn_generate_params params = params_of(&strategies[0], N_FULL, &all);
+    uint32_t n_inside = 0;
+    assert_int_equal(generate(session, &params, &stats), MN_OK);
+    for (int s = 0; s < N_STRATEGIES; s++)
+        for (uint32_t n = 1; n < 12; n++) {
+            list.stop_after = n;
+            params = params_of(&strategies[s], N_FULL, &list);
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_tokens(&list, &all, n, strategies[s].name);
+            assert_int_equal(stats.n_new, n);
+            n_inside += strategies[s].l > 0 && stats.accepted + stats.rounds > n - 1;
+        }
+    assert_true(n_inside > 5); /* runs that ended before the last token of a round */
+    session_destroy(session);
+}
+
+/* ---- what is refused ---- */
+
+static void assert_refused(enum mn_status status, const char *flag, const char *what)
+{
+    if (status != MN_ERR_USAGE || f.log.n_errors != 1 || !strstr(f.log.last, flag))
+        fail_msg("%s: %s, %u error lines, the last without '%s': %.300s", what, mn_status_name(status), f.log.n_errors, flag, f.log.last);
+    f.log.n_errors = 0;
+}
+
+/* Runs good settings after the edits given. */
+#define REFUSE(flag, ...) \
+    do { \
+        struct mn_generate_params p = good; \
+        (void)(__VA_ARGS__); \
+        assert_refused(generate(session, &p, &stats), flag, #__VA_ARGS__); \
+        assert_int_equal(list.n + stats.n_new, 0); \
+    } while (0)
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const uint32_t beyond[] = {0, 5, V}, far_beyond[] = {UINT32_MAX};
+    struct session *session = open_session(16, 0); /* 16 rows: a lookahead of 15 */
+    struct token_list list = {0};
+    struct mn_stats stats;
+    const struct mn_generate_params good = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = 4, .strategy = "draft-verify", .draft_steps = 2,
+                                            .lookahead = 3, .on_token = token_list_add, .user = &list};
+    REFUSE("--strategy", p.strategy = "beam");
+    REFUSE("--strategy", p.strategy = "");
+    REFUSE("prompt", p.n_prompt = 0);
+    REFUSE("prompt", p.prompt = NULL, p.n_prompt = 0);
+    REFUSE("-n 0", p.n_new = 0);
+    REFUSE("--ctx", p.n_new = N_FULL + 1);
+    REFUSE("--ctx", p.n_new = UINT32_MAX);
+    REFUSE("--ctx", p.n_prompt = UINT32_MAX);
+    REFUSE("token id 173", p.prompt = beyond, p.n_prompt = 3);
+    REFUSE("token id 4294967295", p.prompt = far_beyond, p.n_prompt = 1);
+    REFUSE("--num-steps", p.num_steps = R + 1);
+    REFUSE("--num-steps", p.num_steps = UINT32_MAX);
+    REFUSE("--draft-steps", p.draft_steps = 0);
+    REFUSE("--draft-steps", p.draft_steps = R);
+    REFUSE("--draft-steps", p.draft_steps = UINT32_MAX);
+    REFUSE("--draft-steps", p.num_steps = 2);
+    REFUSE("--draft-steps", p.num_steps = 1, p.draft_steps = 1);
+    REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = 0);
+    REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = R);
+    REFUSE("--lookahead", p.lookahead = 0);
+    REFUSE("--lookahead", p.lookahead = 16);
+    REFUSE("--lookahead", p.lookahead = MN_MAX_LOOKAHEAD + 1);
+    REFUSE("--lookahead", p.lookahead = UINT32_MAX);
+    REFUSE("--max-inflight", p.strategy = "wavefront", p.max_inflight = 17);
+    REFUSE("--exit", p.exit = "patience");
+    REFUSE("--exit", p.strategy = "wavefront", p.exit = "cosine");
+    REFUSE("--require-lossless", p.strategy = "ar", p.exit = "cosine", p.require_lossless = true);
+    REFUSE("--init-scale", p.init_scale = -1.0f);
+    REFUSE("--init-scale", p.init_scale = 1e9f);
+    REFUSE("--init-scale", p.init_scale = NAN);
+    REFUSE("--temp", p.temperature = -0.5f);
+    REFUSE("--temp", p.temperature = 1e-5f);
+    REFUSE("--temp", p.temperature = 101.0f);
+    REFUSE("--temp", p.temperature = NAN);
+    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = -0.1f);
+    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = 1.1f);
+    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = NAN);
+    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = -0.1f);
+    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = 1.1f);
+    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = INFINITY);
+    assert_int_equal(generate(session, &good, &stats), MN_OK);
+    assert_true(list.n > 0);
+    session_destroy(session);
+}
+
+static void test_session_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *flag;
+        struct mn_session_params params;
+    } cases[] = {
+        {"--ctx", {.n_ctx = 1}},
+        {"--ctx", {.n_ctx = CONFIG_BLOCK_MAX + 1}},
+        {"--ctx", {.n_ctx = UINT32_MAX}},
+        {"--num-steps", {.num_steps = CONFIG_RECURRENCE_MAX + 1}},
+        {"65 rows", {.max_rows = SESSION_MAX_ROWS + 1}},
+        {"--kv-policy", {.kv_policy = "share"}},
+        {"--kv-policy", {.kv_policy = "share:"}},
+        {"--kv-policy", {.kv_policy = "share:0"}},
+        {"--kv-policy", {.kv_policy = "share:-1"}},
+        {"--kv-policy", {.kv_policy = "share:4x"}},
+        {"--kv-policy", {.kv_policy = "share:4097"}},
+        {"--kv-policy", {.kv_policy = "share:4294967297"}},
+        {"--kv-policy", {.kv_policy = ""}},
+        {"--kv-type", {.kv_type = "f8"}},
+        {"--kv-type", {.kv_type = ""}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mn_session *session;
+        assert_refused(mn_session_create(&session, f.engine, &cases[i].params), cases[i].flag, cases[i].flag);
+        assert_null(session);
+    }
+    struct mn_session *session;
+    struct mn_session_params params = {.n_ctx = N_CTX, .num_steps = 4, .max_rows = 1};
+    assert_int_equal(mn_session_create(&session, f.engine, &params), MN_OK);
+    float *logits = malloc((size_t)N_CTX * V * sizeof *logits);
+    assert_refused(mn_logits(session, prompt, N_PROMPT, 5, NULL, NULL, NULL), "--num-steps", "logits too deep");
+    assert_refused(mn_logits(session, prompt, N_CTX + 1, 4, NULL, NULL, NULL), "--ctx", "logits too long");
+    assert_refused(mn_logits(session, prompt, 0, 4, NULL, NULL, NULL), "prompt", "logits of nothing");
+    free(logits);
+    mn_session_destroy(session);
+    mn_session_destroy(NULL);
+}
+
+/* ---- statistics ---- */
+
+/* What the events of a run cost, by the rules: a pass reads its weights once per group of rows that share them, attention
+ * reads every position up to the row's own in every block. */
+struct account {
+    const struct weights *weights;
+    uint64_t n_max, prelude_passes, core_passes, coda_passes, core_rows, weight_bytes, positions, runs;
+    uint32_t k; /* 0: ar */
+};
+
+static void account(void *user, const struct mn_trace *trace)
+{
+    struct account *a = user;
+    const struct weights *w = a->weights;
+    const uint64_t n = trace->n_rows, groups = (n + a->n_max - 1) / a->n_max, drafts = a->k ? n - 1 : 0, draft_steps = a->k ? a->k : 0;
+    a->prelude_passes += n;
+    a->core_passes += n * draft_steps + (R - draft_steps);
+    a->core_rows += n * R;
+    a->coda_passes += drafts + 1;
+    a->runs += a->k ? n + 1 : 1;
+    a->weight_bytes += n * (w->prelude_bytes + draft_steps * w->core_bytes) + drafts * w->coda_bytes +
+                       groups * ((R - draft_steps) * w->core_bytes + w->coda_bytes);
+    for (uint64_t i = 0; i < n; i++)
+        a->positions += (trace->rows[i].position + 1) * (uint64_t)(P + C * R + CODA * (i < drafts ? 2 : 1));
+}
+
+static void check_account(const struct session *session, const struct mn_stats *stats, const struct account *a)
+{
+    const uint32_t *per_pass = session->n_dispatches;
+    const uint64_t entry = 2 * 6 * 16 * 2; /* key and value x heads x 10 padded to 16 x f16 */
+    assert_int_equal(stats->prelude_passes, a->prelude_passes);
+    assert_int_equal(stats->core_passes, a->core_passes);
+    assert_int_equal(stats->coda_passes, a->coda_passes);
+    assert_int_equal(stats->core_rows, a->core_rows);
+    assert_int_equal(stats->weight_bytes, a->weight_bytes);
+    assert_int_equal(stats->kv_bytes, a->positions * entry);
+    assert_int_equal(stats->kv_bytes_per_token, (P + CODA + C * R) * entry);
+    assert_int_equal(stats->dispatches, a->prelude_passes * per_pass[PASS_PRELUDE] + a->core_passes * per_pass[PASS_CORE] +
+                                            a->coda_passes * (per_pass[PASS_CODA] + per_pass[PASS_HEAD_GREEDY]));
+    assert_int_equal(stats->submits, a->runs);
+}
+
+static void check_sums(const struct mn_stats *stats, uint32_t l)
+{
+    uint64_t drafted = 0, accepted = 0, rounds = 0, by_length = 0;
+    for (uint32_t i = 0; i < MN_MAX_LOOKAHEAD; i++) {
+        drafted += stats->drafted_at[i];
+        accepted += stats->accepted_at[i];
+        assert_true(stats->accepted_at[i] <= stats->drafted_at[i]);
+        assert_true(i < l || stats->drafted_at[i] == 0);
+        assert_true(i == 0 || (stats->drafted_at[i] <= stats->drafted_at[i - 1] && stats->accepted_at[i] <= stats->accepted_at[i - 1]));
+    }
+    for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++) {
+        rounds += stats->accepted_lengths[i];
+        by_length += i * stats->accepted_lengths[i];
+    }
+    assert_int_equal(stats->drafted, drafted);
+    assert_int_equal(stats->accepted, accepted);
+    assert_int_equal(stats->rounds, rounds);
+    assert_int_equal(stats->accepted, by_length);
+}
+
+static void test_statistics(void **state)
+{
+    (void)state;
+    struct session *session = open_session(16, 0);
+    uint64_t n_rejected = 0, n_wide = 0;
+    for (int s = 0; s < N_STRATEGIES - 1; s++) {
+        struct token_list list = {0};
+        struct mn_stats stats;
+        struct mn_generate_params params = params_of(&strategies[s], N_FULL, &list);
+        struct account a = {.weights = &f.engine->model->weights, .n_max = f.engine->model->tuning.decode.n_max, .k = strategies[s].k};
+        params.on_token = NULL;
+        params.on_trace = account;
+        params.user = &a;
+        session->core_ns = 1.0; /* as if core passes took no time: one submit a run */
+        assert_int_equal(generate(session, &params, &stats), MN_OK);
+        assert_true(stats.lossless);
+        assert_string_equal(stats.strategy, strategies[s].name);
+        assert_int_equal(stats.num_steps, R);
+        assert_int_equal(stats.draft_steps, strategies[s].k);
+        assert_int_equal(stats.lookahead, strategies[s].l);
+        check_account(session, &stats, &a);
+        if (strategies[s].k == 0) {
+            assert_int_equal(stats.core_passes, (N_FULL - 1) * R);
+            assert_int_equal(stats.rounds, 0);
+            continue;
+        }
+        const uint64_t k = strategies[s].k;
+        check_sums(&stats, strategies[s].l);
+        assert_int_equal(stats.core_passes, (stats.drafted + stats.rounds) * k + stats.rounds * (R - k));
+        assert_int_equal(stats.accepted + stats.rounds, N_FULL - 1);
+        assert_true(mn_stats_acceptance_rate(&stats) == (double)stats.accepted / (double)stats.drafted);
+        assert_true(mn_stats_mean_acceptance_length(&stats) == 1.0 + (double)stats.accepted / (double)stats.rounds);
+        n_rejected += stats.drafted - stats.accepted;
+        n_wide += stats.drafted_at[8] > 0;
+    }
+    assert_true(n_rejected > 0 && n_wide > 0);
+    session_destroy(session);
+}
+
+/* The measure of the host's work: how many dispatches and submits a token takes. */
+static void test_dispatches(void **state)
+{
+    (void)state;
+    struct session *session = open_session(1, 0);
+    assert_int_equal(session->n_dispatches[PASS_PRELUDE], 1 + 5 * P + 1);
+    assert_int_equal(session->n_dispatches[PASS_CORE], 1 + 5 * C);
+    assert_int_equal(session->n_dispatches[PASS_CODA], 1 + 5 * CODA);
+    assert_int_equal(session->n_dispatches[PASS_HEAD_GREEDY], 2);
+    assert_int_equal(session->n_dispatches[PASS_HEAD_SAMPLED], 2);
+    struct token_list list = {0};
+    struct mn_stats stats;
+    struct mn_generate_params params = params_of(&strategies[0], 11, &list);
+    assert_int_equal(generate(session, &params, &stats), MN_OK);
+    assert_int_equal(stats.dispatches, 10 * (1 + 5 * P + 1 + R * (1 + 5 * C) + 1 + 5 * CODA + 2));
+    /* However slow the device: at least one submit a token, at most one a core pass. */
+    assert_true(stats.submits >= 10 && stats.submits <= 10 * R);
+    session_destroy(session);
+}
+
+/* Long work is cut into several submits, which changes nothing else. */
+static void test_split_submits(void **state)
+{
+    (void)state;
+    struct session *session = open_session(16, 0);
+    struct token_list whole = {0}, cut = {0};
+    float logits[V], logits_cut[V];
+    struct mn_stats stats;
+    for (int s = 0; s < N_STRATEGIES; s++) {
+        struct mn_generate_params params = params_of(&strategies[s], N_FULL, &whole);
+        session->core_ns = 1.0;
+        assert_int_equal(generate(session, &params, &stats), MN_OK);
+        assert_int_equal(session_read_logits(session, 0, logits), MN_OK);
+        const uint64_t dispatches = stats.dispatches;
+        params = params_of(&strategies[s], N_FULL, &cut);
+        session->core_ns = 1e300; /* as if a core pass took for ever: each in its own submit */
+        assert_int_equal(generate(session, &params, &stats), MN_OK);
+        assert_int_equal(session_read_logits(session, 0, logits_cut), MN_OK);
+        assert_tokens(&cut, &whole, N_FULL, strategies[s].name);
+        assert_memory_equal(logits_cut, logits, sizeof logits);
+        assert_int_equal(stats.dispatches, dispatches);
+        assert_int_equal(stats.submits, stats.core_passes);
+    }
+    session_destroy(session);
+}
+
+static void test_kv_bytes(void **state)
+{
+    (void)state;
+    for (uint32_t share = 0; share < 12; share++)
+        for (int type = KV_F32; type <= KV_F16; type++) {
+            struct kv_cache_params params = {.policy = {share}, .type = (enum kv_type)type, .n_ctx = N_CTX, .n_sequences = 1, .num_steps = R};
+            const uint64_t slots = share == 0 || share > R ? R : share;
+            assert_int_equal(kv_cache_bytes_per_token(&f.engine->model->config, &params), 2 * 6 * 16 * (P + CODA + C * slots) * (type == KV_F16 ? 2 : 4));
+        }
+}
+
+/* ---- prompts in pieces ---- */
+
+enum { N_LONG = 1 + 63 + 64 + 65 };
+
+static enum mn_status keep_logits(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
+{
+    memcpy((float *)user + (size_t)position * n_vocab, logits, n_vocab * sizeof *logits);
+    return MN_OK;
+}
+
+static void long_prompt(uint32_t *ids)
+{
+    for (uint32_t i = 0; i < N_LONG; i++)
+        ids[i] = (i * i * 31 + i * 7 + 3) % V;
+}
+
+static void prefill_pieces(struct session *session, const uint32_t *pieces, uint32_t n_pieces, float *logits)
+{
+    uint32_t ids[N_LONG], at = 0;
+    long_prompt(ids);
+    for (uint32_t i = 0; i < n_pieces; at += pieces[i++]) {
+        struct session_prefill_params prefill = {
+            .ids = ids + at, .n = pieces[i], .first = at, .num_steps = session->num_steps, .each_logits = keep_logits, .user = logits};
+        assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    }
+    assert_int_equal(at, N_LONG);
+}
+
+static void test_prefill_pieces(void **state)
+{
+    (void)state;
+    static const uint32_t one[] = {N_LONG}, odd[] = {1, 63, 64, 65}, other[] = {65, 64, 1, 63}, small[] = {7, 1, 2, 3, 30, 17, 100, 33};
+    static const struct {
+        const uint32_t *pieces;
+        uint32_t n;
+    } cuts[] = {{odd, 4}, {other, 4}, {small, 8}};
+    struct session *session = test_session(f.engine, &(struct session_params){.num_steps = 4, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 256});
+    const size_t bytes = (size_t)N_LONG * V * sizeof(float);
+    float *whole = calloc(1, bytes), *cut = calloc(1, bytes);
+    prefill_pieces(session, one, 1, whole);
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        memset(cut, 0, bytes);
+        prefill_pieces(session, cuts[i].pieces, cuts[i].n, cut);
+        if (memcmp(cut, whole, bytes))
+            fail_msg("cut %zu of the prompt gives other bits", i);
+    }
+    free(whole);
+    free(cut);
+    session_destroy(session);
+}
+
+/* ---- shared slots ---- */
+
+static double largest_error(const float *got, const double *expected, size_t n)
+{
+    double largest = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        double error = fabs((double)got[i] - expected[i]);
+        if (!(error <= largest))
+            largest = error;
+    }
+    return largest;
+}
+
+enum { SHARE_STEPS = 5, SHARE_ROWS = 3 };
+
+/* A prompt of several chunks, then rows one by one, under share:k as the reference computes it: in one piece. The rows' logits
+ * go to `rows` [SHARE_ROWS, V]. */
+static void check_share(const struct ref_model *model, uint32_t share, double *rows)
+{
+    uint32_t ids[N_LONG];
+    struct ref_session *ref;
+    const struct ref_session_params ref_params = {.n_ctx = 256, .num_steps = SHARE_STEPS, .policy = {share}, .kv_type = KV_F32};
+    double *expected = calloc((size_t)N_LONG * V, sizeof *expected);
+    float *got = calloc((size_t)N_LONG * V, sizeof *got);
+    long_prompt(ids);
+    assert_int_equal(ref_session_create(&ref, model, &ref_params, &f.log.log), MN_OK);
+    assert_int_equal(ref_forward(ref, ids, N_LONG, 0, SHARE_STEPS, NULL, expected, &f.log.log), MN_OK);
+    struct session *session =
+        test_session(f.engine, &(struct session_params){.num_steps = SHARE_STEPS, .max_rows = 1, .kv_type = KV_F32, .n_ctx = 256, .policy = {share}});
+    struct session_prefill_params prefill = {.ids = ids, .n = N_LONG, .num_steps = SHARE_STEPS, .each_logits = keep_logits, .user = got};
+    assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    double error = largest_error(got, expected, (size_t)N_LONG * V), decoded = 0.0;
+    for (uint32_t i = 0; i < SHARE_ROWS; i++) {
+        struct row row = {.token = i * 50 + 1, .position = N_LONG + i};
+        struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = SHARE_STEPS, .coda = true, .n_head = 1};
+        double *row_expected = rows + (size_t)i * V;
+        float row_got[V];
+        assert_int_equal(ref_forward(ref, &row.token, 1, row.position, SHARE_STEPS, NULL, row_expected, &f.log.log), MN_OK);
+        assert_int_equal(session_run(session, &run, NULL), MN_OK);
+        assert_int_equal(session_read_logits(session, 0, row_got), MN_OK);
+        decoded = fmax(decoded, largest_error(row_got, row_expected, V));
+    }
+    print_message("share:%u: largest error %.3g in the prompt, %.3g behind it\n", share, error, decoded);
+    assert_true(error <= LOGIT_BOUND && decoded <= LOGIT_BOUND);
+    session_destroy(session);
+    ref_session_destroy(ref);
+    free(expected);
+    free(got);
+}
+
+static void test_share(void **state)
+{
+    (void)state;
+    struct ref_model *model;
+    double rows[4][SHARE_ROWS * V];
+    assert_int_equal(ref_model_load(&model, f.dir, WEIGHT_TYPE_F32, &f.log.log), MN_OK);
+    for (uint32_t share = 0; share < 4; share++)
+        check_share(model, share, rows[share]);
+    ref_model_free(model);
+    /* A prompt's positions are all at the same step, so sharing shows behind it. Were it without effect, this would show nothing. */
+    for (uint32_t share = 1; share < 4; share++) {
+        double largest = 0.0;
+        for (uint32_t i = 0; i < SHARE_ROWS * V; i++)
+            largest = fmax(largest, fabs(rows[share][i] - rows[0][i]));
+        assert_true(largest > 10 * LOGIT_BOUND);
+    }
+}
+
+static void test_share_is_lossy(void **state)
+{
+    (void)state;
+    for (uint32_t share = 0; share < 3; share += 2) {
+        struct session *session = open_session(16, share);
+        struct token_list list = {0};
+        struct mn_stats stats;
+        for (int s = 0; s < N_STRATEGIES; s++) {
+            struct mn_generate_params params = params_of(&strategies[s], 5, &list);
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_int_equal(list.n, 5);
+            assert_int_equal(stats.lossless, share == 0);
+            params = params_of(&strategies[s], 5, &list);
+            params.require_lossless = true;
+            enum mn_status status = generate(session, &params, &stats);
+            if (share)
+                assert_refused(status, "--kv-policy", strategies[s].name);
+            else
+                assert_int_equal(status, MN_OK);
+        }
+        session_destroy(session);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_length),         cmocka_unit_test(test_stop_token),     cmocka_unit_test(test_callback_stop),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_session_refusals), cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_dispatches),     cmocka_unit_test(test_split_submits),  cmocka_unit_test(test_kv_bytes),
+        cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),          cmocka_unit_test(test_share_is_lossy)};
+    return cmocka_run_group_tests(tests, open_engine, close_engine);
+}
