@@ -1,6 +1,6 @@
-/* Tokens per second of `ar` and of `draft-verify` over draft depth K and lookahead L on the shipped prompts.
+/* Tokens per second of `ar`, of `draft-verify` over draft depth K and lookahead L, and of `wavefront` over K on a few prompts.
  *
- *     build/bench_draft_sweep [MODEL_DIR [N_NEW [REPETITIONS]]]
+ *     build/bench_draft_sweep [MODEL_DIR [N_NEW [REPETITIONS [draft-verify|wavefront]]]]
  *
  * JSON lines, one per setting: median over the repetitions of the whole prompt set; the tokens are compared with those of
  * `ar` each time, and a difference ends the program with exit code 7. Depth: the model's mean_recurrence. */
@@ -115,8 +115,16 @@ int main(int argc, char **argv)
                session->session->num_steps, n_new, N_PROMPTS, repetitions);
         status = measure(engine, session, &ar, repetitions, expected, 0.0, &ar_tok_s);
     }
+    const char *only = argc > 4 ? argv[4] : NULL;
+    static const uint32_t steps_per_tick[] = {1, 2, 3, 4, 5, 6, 8, 11, 16};
+    for (size_t k = 0; k < sizeof steps_per_tick / sizeof *steps_per_tick && !status && (!only || !strcmp(only, "wavefront")); k++) {
+        struct mn_generate_params wave = ar;
+        wave.strategy = "wavefront";
+        wave.draft_steps = steps_per_tick[k];
+        status = measure(engine, session, &wave, repetitions, expected, ar_tok_s, &tok_s);
+    }
     static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8}, lookaheads[] = {1, 2, 3, 5, 7, 11, 15};
-    for (size_t k = 0; k < sizeof depths / sizeof *depths && !status; k++)
+    for (size_t k = 0; k < sizeof depths / sizeof *depths && !status && (!only || !strcmp(only, "draft-verify")); k++)
         for (size_t l = 0; l < sizeof lookaheads / sizeof *lookaheads && !status; l++) {
             struct mn_generate_params draft = ar;
             draft.strategy = "draft-verify";
