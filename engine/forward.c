@@ -176,7 +176,13 @@ static void embed(struct recorder *r, const struct activation *x)
                               .n_chunks = wte->n_chunks,
                               .scale = sqrtf((float)r->model->config.n_embd)};
     struct span bindings[] = {s->state, wte->span, x->data, x->parts, s->states, s->state};
-    r->status = stream_dispatch(&s->stream, r->out, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
+    for (uint32_t row0 = 0; row0 < wte->n_out && !r->status; row0 += wte->window_rows) {
+        args.row0 = row0;
+        args.n_rows = wte->n_out - row0 < wte->window_rows ? wte->n_out - row0 : wte->window_rows;
+        bindings[1].offset = wte->span.offset + row0 * wte->row_bytes;
+        bindings[1].bytes = args.n_rows * wte->row_bytes;
+        r->status = stream_dispatch(&s->stream, r->out, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
+    }
 }
 
 static void norm(struct recorder *r, const struct activation *state, const struct activation *y)

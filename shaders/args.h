@@ -85,6 +85,7 @@ struct attention_args {
 struct embed_args {
     U32 table;
     U32 n_embd, stride, n_ctx, parts_stride, n_chunks;
+    U32 row0, n_rows;     /* the window of the embedding: tokens row0 .. row0 + n_rows - 1 */
     F32 scale;            /* sqrt(n_embd) */
 };
 

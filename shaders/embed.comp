@@ -1,7 +1,7 @@
 #version 460
 // x[n] = wte[token] * sqrt(d), its sum of squares, and the initial latent state of the row.
 // Shapes: wte [V, d] in planar chunks of 8, x [rows, d], parts [rows, 1], states [slots, d].
-// One workgroup per row of the table; lanes stride over chunks of 8.
+// One workgroup per row of the table; lanes stride over chunks of 8. An embedding beyond the binding range comes in windows.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "random.glsl"
@@ -65,6 +65,9 @@ void main()
         return;
     uint row_index = table_first(args.table) + gl_WorkGroupID.x;
     uvec4 row = state.rows[row_index];
+    if (row.x - args.row0 >= args.n_rows) // unsigned: below row0 wraps round
+        return; // another window holds this token
+    const uint weight_base = (row.x - args.row0) * args.n_chunks;
     uint state_base = slot_of(row, args.n_ctx) * (args.stride / 4);
     uint init = state.head[STATE_INIT_MODE];
     float std = uintBitsToFloat(state.head[STATE_INIT_STD]);
@@ -73,10 +76,10 @@ void main()
     for (uint c = lane; c < args.n_chunks; c += LOCAL) {
         vec4 lo, hi;
         if (WEIGHT_TYPE == WEIGHT_F32) {
-            lo = uintBitsToFloat(weights.w[2 * (row.x * args.n_chunks + c)]);
-            hi = uintBitsToFloat(weights.w[2 * (row.x * args.n_chunks + c) + 1]);
+            lo = uintBitsToFloat(weights.w[2 * (weight_base + c)]);
+            hi = uintBitsToFloat(weights.w[2 * (weight_base + c) + 1]);
         } else {
-            uvec4 v = weights.w[row.x * args.n_chunks + c];
+            uvec4 v = weights.w[weight_base + c];
             if (WEIGHT_TYPE == WEIGHT_F16) {
                 lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
                 hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));

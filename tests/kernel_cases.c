@@ -93,6 +93,7 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
                                     .n_ctx = rows.n_ctx,
                                     .parts_stride = 2,
                                     .n_chunks = inner / CHUNK,
+                                    .n_rows = c->n_vocab,
                                     .scale = sqrtf((float)n)};
     const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads, (uint32_t)c->weight};
     rig_commit(rig);

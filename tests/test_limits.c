@@ -155,7 +155,7 @@ static void check_windows(const char *dir, bool gpu)
     model = open_model_with(&log, dir, &limits);
     const struct block_weights *block = &model->weights.blocks[1];
     const struct matrix *const all[] = {&block->qkv, &block->proj, &block->gate, &block->down, &model->weights.adapter_state,
-                                        &model->weights.adapter_embed, &model->weights.head};
+                                        &model->weights.adapter_embed, &model->weights.head, &model->weights.embedding};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         assert_int_equal(all[i]->window_rows, 256);
         assert_int_equal(count_windows(all[i]), (all[i]->n_out + 255) / 256);
@@ -164,13 +164,11 @@ static void check_windows(const char *dir, bool gpu)
     if (memcmp(got, expected, bytes))
         fail_msg("%s tiles: matrices in windows give other bits", gpu ? "GPU" : "this device's");
 
-    /* The embedding is the one matrix that is bound as a whole: when it is too large, sessions are refused. */
+    /* Every binding keeps to the limit: a session can be made under it. */
     struct session *session;
     model->device->caps.max_storage_range = WIDE_RANGE;
-    assert_int_equal(session_create(&session, model, &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}), MN_ERR_MEMORY);
-    assert_int_equal(log.n_errors, 1);
-    if (!strstr(log.last, "kernel embed") || !strstr(log.last, " 0.5 MiB") || !strstr(log.last, " 0.3 MiB"))
-        fail_msg("message without kernel or sizes: %.400s", log.last);
+    assert_int_equal(session_create(&session, model, &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}), MN_OK);
+    session_destroy(session);
     close_model(model);
     free(got);
     free(expected);
