@@ -60,9 +60,11 @@ static enum mn_status check_params(const struct session *s, const struct mn_gene
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_new < 1)
         return log_fail(log, MN_ERR_USAGE, "-n %u: at least one new token", p->n_new);
+    if (p->n_prompt > s->n_ctx)
+        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (--ctx)", p->n_prompt, s->n_ctx);
     if ((uint64_t)p->n_prompt + p->n_new - 1 > s->n_ctx)
         return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx); -n %u would fit", p->n_prompt,
-                        p->n_new, s->n_ctx, p->n_prompt <= s->n_ctx ? s->n_ctx + 1 - p->n_prompt : 0);
+                        p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
     if (num_steps > s->num_steps)
         return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps, s->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
@@ -71,12 +73,16 @@ static enum mn_status check_params(const struct session *s, const struct mn_gene
         return log_fail(log, MN_ERR_USAGE, "--exit %s: strategy %s has no early exit", p->exit, strategy->name);
     if (!strategy->drafts && !strategy->wave)
         return MN_OK;
+    if (num_steps < 2)
+        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: %s needs at least 2, to draft with fewer", num_steps, strategy->name);
     if (p->draft_steps < 1 || p->draft_steps >= num_steps)
         return log_fail(log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u, below --num-steps %u", p->draft_steps, num_steps - 1, num_steps);
     if (strategy->wave)
         return p->max_inflight <= s->max_rows
                    ? MN_OK
                    : log_fail(log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass", p->max_inflight, s->max_rows);
+    if (s->max_rows < 2)
+        return log_fail(log, MN_ERR_USAGE, "%s needs a session with at least 2 rows per pass", strategy->name);
     if (p->lookahead < 1 || p->lookahead > MN_MAX_LOOKAHEAD || p->lookahead + 1 > s->max_rows)
         return log_fail(log, MN_ERR_USAGE, "--lookahead %u: must be from 1 to %u", p->lookahead,
                         s->max_rows - 1 < MN_MAX_LOOKAHEAD ? s->max_rows - 1 : MN_MAX_LOOKAHEAD);

@@ -201,7 +201,7 @@ static void test_refusals(void **state)
     REFUSE("--draft-steps", p.draft_steps = R);
     REFUSE("--draft-steps", p.draft_steps = UINT32_MAX);
     REFUSE("--draft-steps", p.num_steps = 2);
-    REFUSE("--draft-steps", p.num_steps = 1, p.draft_steps = 1);
+    REFUSE("--num-steps", p.num_steps = 1, p.draft_steps = 1);
     REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = 0);
     REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = R);
     REFUSE("--lookahead", p.lookahead = 0);
