@@ -13,7 +13,7 @@ enum {
     DEFAULT_NEW = 64,
     DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
 };
-#define DEFAULT_LOOKAHEAD "4"
+#define DEFAULT_LOOKAHEAD "7"
 #define DEFAULT_MAX_INFLIGHT "8"
 
 static bool json_output(const struct generate_run *run)
