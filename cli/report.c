@@ -1,6 +1,7 @@
 #include "generate.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "json.h"
 
@@ -136,5 +137,6 @@ void report_summary(const struct generate_run *run)
     if (stats->lossless)
         fputs(", lossless\n", stderr);
     else
-        fprintf(stderr, ", LOSSY (--kv-policy %s)\n", run->options->kv_policy);
+        fprintf(stderr, ", LOSSY (%s%s)\n", strcmp(run->options->kv_policy, "full") ? "--kv-policy " : "--exit ",
+                strcmp(run->options->kv_policy, "full") ? run->options->kv_policy : run->options->exit);
 }

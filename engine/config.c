@@ -92,6 +92,9 @@ static enum mn_status parse_shape(struct model_config *c, const struct json_doc 
     if (c->head_dim % 2 != 0)
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'n_heads': value %u: gives heads of %u, must be even",
                         doc->file, (unsigned)c->n_heads, (unsigned)c->head_dim);
+    if (c->head_dim > CONFIG_HEAD_DIM_MAX)
+        return log_fail(doc->log, MN_ERR_UNSUPPORTED, "%s: key 'n_heads': value %u: gives heads of %u, at most %d can be run", doc->file,
+                        (unsigned)c->n_heads, (unsigned)c->head_dim, CONFIG_HEAD_DIM_MAX);
     return json_get_u32_or(doc, root, "padded_vocab_size", c->vocab_size, CONFIG_VOCAB_MAX, c->vocab_size,
                            &c->padded_vocab_size);
 }

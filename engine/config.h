@@ -21,6 +21,7 @@
 enum {
     CONFIG_EMBD_MAX = 65536,
     CONFIG_HEADS_MAX = 1024,
+    CONFIG_HEAD_DIM_MAX = 256, /* attention unrolls over a head: beyond this, compiling it takes minutes */
     CONFIG_INTERMEDIATE_MAX = 1 << 18,
     CONFIG_VOCAB_MAX = 1 << 20,
     CONFIG_LAYERS_MAX = 256, /* each of prelude, core, coda */

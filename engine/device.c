@@ -224,6 +224,8 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->storage_align = limits->minStorageBufferOffsetAlignment;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
     read_heaps(&memory.memoryProperties, caps);
+    if (caps->type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU)
+        caps->uma = false; /* a resizable BAR shows the whole heap, but reading through it is slow */
 
     uint32_t family;
     bool timestamps = false;

@@ -325,6 +325,7 @@ enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word)
     if (status)
         return status;
     stream->device->vk.CmdFillBuffer(stream->transfer, to.block->buffer, to.offset, to.bytes, word);
+    barrier(stream, stream->transfer);
     status = stream_end(stream, &recording);
     return status ? status : submit_and_wait(stream, &stream->transfer, 1);
 }

@@ -50,7 +50,7 @@ struct weights {
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 
-/* Bytes of device memory the weights of this shape take at `type` (for AS_STORED: at f32, the upper bound). */
+/* Loads, checks, lays out and uploads the checkpoint in `dir`; `type` AS_STORED keeps each matrix as it is in the file. */
 enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config, enum weight_type type,
                             struct device *device, struct stream *stream);
 void weights_finish(struct weights *weights);

@@ -65,7 +65,11 @@ float dot4(vec4 a, vec4 b, float sum)
 
 void main()
 {
+#ifdef NO_SUBGROUP
     const uint lane = gl_LocalInvocationIndex;
+#else
+    const uint lane = gl_SubgroupInvocationID; // the workgroup is one subgroup, but in which order Vulkan does not say
+#endif
     const uint head = gl_WorkGroupID.x, split = gl_WorkGroupID.y;
     if (gl_WorkGroupID.z >= table_count(args.table))
         return;
