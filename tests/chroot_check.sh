@@ -34,8 +34,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 cp -a "$base/." "$root"
-mkdir -p "$root/root/muninn"
-git archive HEAD | tar -x -C "$root/root/muninn"
+mkdir -p "$root/muninn"
+git archive HEAD | tar -x -C "$root/muninn"
 
 # The folder knows its mirror; the host knows the name server and the proxy on the way to it.
 for file in $(grep -lEi 'Acquire::(https?::Proxy|Check-)' /etc/apt/apt.conf /etc/apt/apt.conf.d/* 2>/dev/null || true) /etc/resolv.conf /etc/hosts; do
@@ -51,7 +51,7 @@ for command in "$@"; do
     begin=$(date +%s)
     # shellcheck disable=SC2016 # $1 is for the inner shell
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
-        nice chroot "$root" /bin/sh -c 'cd /root/muninn && ./bootstrap "$1"' sh "$command" </dev/null ||
+        nice chroot "$root" /bin/sh -c 'cd /muninn && ./bootstrap "$1"' sh "$command" </dev/null ||
         { echo "chroot-check: ./bootstrap $command FAILED (exit $?)"; exit 1; }
     echo "==== ./bootstrap $command: ok after $(($(date +%s) - begin)) s"
 done
