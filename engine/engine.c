@@ -188,6 +188,7 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
 {
     *out = NULL;
     struct session_params session = {.n_ctx = params->n_ctx,
+                                     .n_sequences = params->n_sequences,
                                      .num_steps = params->num_steps ? params->num_steps : engine->model->config.mean_recurrence,
                                      .max_rows = params->max_rows,
                                      .kv_type = KV_F16,
@@ -223,6 +224,18 @@ void mn_session_destroy(struct mn_session *session)
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats)
 {
     return generate(session->session, params, stats);
+}
+
+enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
+                                 struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+{
+    return generate_batch(session->session, params, n, stats, total, on_end, user);
+}
+
+enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
+                             struct mn_agreement *agreement)
+{
+    return compare_ar(full->session, params, tokens, n_tokens, agreement);
 }
 
 enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,

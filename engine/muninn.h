@@ -113,6 +113,7 @@ struct mn_session;
 struct mn_session_params {
     uint32_t n_ctx;        /* positions; 0: the model's block_size */
     uint32_t num_steps;    /* most recurrence steps per token; 0: config.mean_recurrence */
+    uint32_t n_sequences;  /* sequences that can be in the cache at once, for mn_generate_batch; 0: 1 */
     uint32_t max_rows;     /* most rows per pass outside prefill, 1..64; 0: 16. Fewer rows, fewer pipelines to build */
     const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
     const char *kv_type;   /* NULL: "f16"; "f32" */
@@ -134,7 +135,7 @@ struct mn_trace_row {
 };
 
 struct mn_trace {
-    const char *event;      /* "token", "round", "tick" */
+    const char *event;      /* "token", "round", "tick", "window" */
     uint64_t index;         /* of the event in this run, from 0 */
     double start_ns, end_ns; /* since decoding began */
     const struct mn_trace_row *rows; /* [n_rows] by position */
@@ -147,12 +148,27 @@ struct mn_generate_params {
     uint32_t n_prompt;
     uint32_t n_new;         /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
     uint32_t num_steps;     /* depth of the answer, 1..session.num_steps; 0: the session's */
-    const char *strategy;   /* "ar", "draft-verify", "wavefront" */
-    uint32_t draft_steps;   /* K: recurrence steps of a draft, or per tick of the wavefront; 1..num_steps - 1 */
+    const char *strategy;   /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
+    uint32_t draft_steps;   /* K: recurrence steps of a draft, or per tick of wavefront and diffusion; 1..num_steps - 1 */
     uint32_t lookahead;     /* L: tokens drafted per round, 1..63 and below the session's max_rows */
-    uint32_t max_inflight;  /* wavefront: most rows in flight, at most the session's max_rows; 0: that many */
+    uint32_t max_inflight;  /* wavefront and diffusion: most rows in flight, at most the session's max_rows; 0: that many */
+    /* draft-verify: 0 accepts a draft that equals the target (lossless); T in (0, 1] accepts one whose probability is at least T
+     * times the largest (lossy). */
+    float verification_threshold;
+    bool continuous;        /* ar: a new token starts from the final state of the one before it, not from s0 (lossy) */
+    /* diffusion (the paper's names in brackets): rows appended per tick [headway], 0: 1; a row freezes when |s - s'| / |s| is below
+     * the threshold [epsilon], 0: 0.03; state noise [beta], mixed in with weight beta / (1 + steps); share of the embedding before
+     * [eta]. */
+    uint32_t headway;
+    float freeze_threshold, state_noise, embed_average;
+    /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each generation. */
+    const char *cost_dir;
+    /* For measuring without a trained model: the draft at position i of a round counts as right with probability [i] (the last one
+     * repeats), drawn from (seed, position). Lossy. NULL: drafts are compared. */
+    const float *forced_acceptance;
+    uint32_t n_forced_acceptance;
     /* Early exit: NULL, or "CRITERION[:THRESHOLD]" with latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability. In
-     * `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). `wavefront` has none. */
+     * `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The others have none. */
     const char *exit;
     uint32_t exit_min_steps;      /* 0: 1 */
     uint32_t exit_check_interval; /* 0: 1 */
@@ -175,12 +191,19 @@ struct mn_generate_params {
 struct mn_stats {
     const char *strategy;
     bool lossless;
+    const char *lossy_because; /* the setting that makes the run lossy; NULL when lossless */
     uint32_t num_steps, draft_steps, lookahead;
+    uint32_t n_sequences; /* 1; in the total of a batch, all of them: sums over them follow */
     uint32_t n_prompt, n_new;
     uint64_t rounds, drafted, accepted; /* wavefront: ticks, rows that entered on a prediction, those that were kept */
     uint64_t exit_steps;                /* early exit: sum over the rows that may exit of the steps they took */
     uint64_t exit_rows;
-    uint64_t inflight_rows;             /* wavefront: sum over ticks of the rows in flight */
+    uint64_t inflight_rows;             /* wavefront and diffusion: sum over ticks of the rows in flight */
+    uint64_t tick_weight_bytes;         /* wavefront: the cost model, matrix bytes that a full tick reads while its rows share them */
+    /* auto: the setting it used last, and how often it changed. */
+    const char *chosen_strategy;
+    uint32_t chosen_draft_steps, chosen_lookahead;
+    uint64_t n_choices;
     /* draft-verify: */
     uint64_t drafted_at[MN_MAX_LOOKAHEAD], accepted_at[MN_MAX_LOOKAHEAD]; /* per position in the round, from 0 */
     uint64_t accepted_lengths[MN_MAX_LOOKAHEAD + 1]; /* rounds by number of accepted tokens */
@@ -202,6 +225,31 @@ double mn_stats_gb_s(const struct mn_stats *stats);                    /* weight
 
 /* Generates. On failure the tokens handed to on_token so far are valid and *stats describes them. */
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats);
+
+/* Generates n sequences that share passes: rows of different sequences, at different depths, go through the same weights. Sequence
+ * i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's n_sequences, or than its max_rows has
+ * room for, wait for their turn. Sampler, strategy and its settings must be the same for all; prompts, n_new, num_steps, state0 and
+ * callbacks may differ. stats [n] has what concerns a sequence; *total the passes and bytes of all of them.
+ * Strategies ar, draft-verify and wavefront, auto. on_end (may be NULL) is called when sequence i has ended. */
+enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
+                                 struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user);
+
+/* How the tokens of a lossy run compare with those of `ar` at the same depth, sampler and seed with policy `full`. */
+struct mn_agreement {
+    uint32_t n_compared, n_equal;  /* places at which both have a token; places with the same token */
+    bool diverged;
+    uint32_t first_divergence;     /* place of the first difference, from 0 */
+    uint32_t token, ar_token;      /* the two tokens there; UINT32_MAX where one had ended */
+    float margin;                  /* difference of ar's two largest logits there: small means a near tie */
+    /* Share of the run's tokens that ar's greedy choice after the same tokens would have been: does not fall with the first
+     * difference as n_equal does. Greedy runs only; -1 otherwise. */
+    double forced_agreement;
+};
+
+/* Runs `ar` on a session with policy `full` and compares. `tokens` [n_tokens] came from a run with `params`, whose lossy settings
+ * are switched off here. */
+enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
+                             struct mn_agreement *agreement);
 
 /* Logits of every position of `ids` at depth num_steps, in order. */
 enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,

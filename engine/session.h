@@ -102,6 +102,11 @@ enum mn_status session_prefill(struct session *session, const struct session_pre
 enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);
 /* The latent state of a position after `depth` steps, its current depth: what ln_f is applied to. state [n_embd]. */
 enum mn_status session_read_state(struct session *session, uint32_t sequence, uint32_t position, uint32_t depth, float *state);
+/* The same of n positions from `first`, all after `depth` steps: states [n, n_embd]. */
+enum mn_status session_read_states(struct session *session, uint32_t sequence, uint32_t first, uint32_t n, uint32_t depth, float *states);
+/* The adapter's embedding half of n positions, which the prelude wrote: [n, n_embd]. */
+enum mn_status session_read_injected(struct session *session, uint32_t sequence, uint32_t first, uint32_t n, float *injected);
+enum mn_status session_write_injected(struct session *session, uint32_t sequence, uint32_t first, const float *injected, uint32_t n);
 /* Sets the initial states of n positions: states [n, n_embd]. Rows that enter with `given_states` start from them. */
 enum mn_status session_write_states(struct session *session, uint32_t sequence, uint32_t first, const float *states, uint32_t n);
 /* Replaces the sampler (and the seed). */

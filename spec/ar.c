@@ -1,32 +1,46 @@
-/* Plain autoregressive decoding: every token through all num_steps. The yardstick that lossless strategies equal. With an exit
- * rule a token stops at its own depth instead, which is a different function of the model: lossy. */
+/* Plain autoregressive decoding: every token through all num_steps. The yardstick that lossless strategies equal. Two lossy
+ * variants: under an exit rule a token stops at its own depth, and with the warm start ("continuous compute", the spec's section 5)
+ * its recurrence begins where the one of the token before it ended. */
 #include "strategy.h"
 
-static enum mn_status run(struct generation *g)
+static enum mn_status warm_start(struct generation *g)
 {
-    while (!g->done) {
-        const double start = clock_ns();
-        const uint32_t before = 0;
-        struct row row = {.token = g->pending, .position = g->position};
-        uint32_t token;
-        enum mn_status status;
-        if (g->exit.criterion) {
-            status = early_exit_row(g, &row, g->num_steps, &token);
-            if (status)
-                return status;
-            generation_commit(g, token, row.depth);
-            generation_trace(g, "token", start, &row, &before, &token, 1, 1, 1);
-            continue;
-        }
-        struct session_run_params step = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = g->num_steps, .coda = true, .n_head = 1};
-        status = session_run(g->session, &step, &token);
-        if (status)
-            return status;
-        row.depth = g->num_steps;
-        generation_commit(g, token, g->num_steps);
-        generation_trace(g, "token", start, &row, &before, &token, 1, 1, 1);
+    enum mn_status status = session_read_state(g->session, g->sequence, g->position - 1, g->pending_depth, g->warm);
+    return status ? status : session_write_states(g->session, g->sequence, g->position, g->warm, 1);
+}
+
+static enum mn_status next(struct generation *g, struct request *request)
+{
+    enum mn_status status = MN_OK;
+    if (g->phase == 0) {
+        g->phase = 1;
+        g->event_ns = clock_ns();
+        g->rows[0] = (struct row){.token = g->pending, .position = g->position, .sequence = g->sequence};
+        g->before[0] = 0;
+        if (g->params->continuous)
+            status = warm_start(g);
+        if (g->exit.criterion)
+            early_exit_begin(g, 0, g->num_steps);
     }
+    if (g->early.active)
+        early_exit_next(g, request);
+    else
+        *request = (struct request){.n_rows = 1, .n_new = 1, .steps = g->num_steps, .predict = true};
+    request->given_states = g->params->continuous;
+    return status;
+}
+
+static enum mn_status absorb(struct generation *g)
+{
+    if (g->early.active) {
+        enum mn_status status = early_exit_absorb(g);
+        if (status || g->early.active)
+            return status;
+    }
+    g->phase = 0;
+    generation_commit(g, g->predicted[0], g->rows[0].depth);
+    generation_trace(g, "token", 1, 1, 1);
     return MN_OK;
 }
 
-const struct strategy strategy_ar = {.name = "ar", .lossless = true, .exits = true, .run = run};
+const struct strategy strategy_ar = {.name = "ar", .lossless = true, .exits = true, .batches = true, .next = next, .absorb = absorb};

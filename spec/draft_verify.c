@@ -6,95 +6,167 @@
  * which everything was accepted.
  *
  * Lossless under policy `full`: a row's arithmetic does not depend on which rows run beside it; a target is computed from
- * tokens that were accepted because they equal the targets before it; noise is keyed by position. Only targets are committed.
+ * tokens that were accepted because they equal the targets before it; noise is keyed by position. Only targets are committed -
+ * except under a verification threshold, the lossy rule, where an accepted draft is committed as it is.
  */
+#include <string.h>
+
 #include "strategy.h"
 
-/* Runs a row of the round to depth `steps`, or less where the exit rule says so; with `predict`, its draft of the next token. */
-static enum mn_status draft_row(struct generation *g, struct row *row, uint32_t steps, bool predict, uint32_t *draft)
+enum { BETWEEN = 0, DRAFTING, FILLING, LEVELLING, VERIFYING };
+
+/* A row may not be deeper than the rows before it: its steps beyond theirs would read entries that are not final. */
+static uint32_t draft_depth(const struct generation *g)
 {
-    if (predict && g->exit.criterion)
-        return early_exit_row(g, row, steps, draft);
-    struct session_run_params step = {.rows = row, .n_rows = 1, .n_new = 1, .n_core = steps, .coda = predict, .n_head = predict ? 1 : 0};
-    enum mn_status status = session_run(g->session, &step, draft);
-    row->depth = steps;
-    return status;
+    return g->cursor > 0 ? g->rows[g->cursor - 1].depth : g->draft_steps;
 }
 
-/* Brings rows that exited early to the depth of the first row, the last ones first: a row at step t needs step t of the rows
- * before it, which are all at least as deep. */
-static enum mn_status level(struct generation *g, struct row *rows, uint32_t n)
+/* The next row of the round: one behind which a token is drafted, or the last one, which is only brought to the draft depth. */
+static void enter_row(struct generation *g)
 {
-    for (uint32_t i = n - 1; i > 0; i--) {
-        uint32_t steps = rows[i - 1].depth - rows[i].depth;
-        if (steps == 0)
+    const uint32_t i = g->cursor;
+    /* A round commits at most one token more than it drafts; drafting past the last wanted token is waste. */
+    uint32_t limit = generation_remaining(g) - 1;
+    limit = limit < g->lookahead ? limit : g->lookahead;
+    g->rows[i] = (struct row){.token = i == 0 ? g->pending : g->predicted[i - 1], .position = g->position + i, .sequence = g->sequence};
+    g->n_rows = i + 1;
+    /* Nothing follows a stop token. */
+    bool drafts = i < limit && !(i > 0 && generation_is_stop(g, g->rows[i].token));
+    g->phase = drafts ? DRAFTING : FILLING;
+    if (drafts && g->exit.criterion)
+        early_exit_begin(g, i, draft_depth(g));
+}
+
+/* Steps from `from` to `to`, or to the first depth between them at which a probing round wants predictions. */
+static uint32_t steps_to(const struct generation *g, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < g->probe.n_depths; i++)
+        if (g->probe.depths[i] > from && g->probe.depths[i] < to)
+            return g->probe.depths[i] - from;
+    return to - from;
+}
+
+/* Rows that exited early come to the depth of the row before them, the last ones first: a row at step t needs step t of the rows
+ * before it, which are all at least as deep. False when all are level. */
+static bool level(const struct generation *g, struct request *request)
+{
+    for (uint32_t i = g->n_rows - 1; i > 0; i--)
+        if (g->rows[i].depth < g->rows[i - 1].depth) {
+            *request = (struct request){.first = i, .n_rows = g->n_rows - i, .steps = g->rows[i - 1].depth - g->rows[i].depth};
+            return true;
+        }
+    return false;
+}
+
+static enum mn_status next(struct generation *g, struct request *request)
+{
+    if (g->phase == BETWEEN) {
+        g->event_ns = clock_ns();
+        g->cursor = 0;
+        memset(g->probe.predicted, 0xff, sizeof g->probe.predicted);
+        enter_row(g);
+    }
+    if (g->early.active) {
+        early_exit_next(g, request);
+    } else if (g->phase == DRAFTING || g->phase == FILLING) {
+        const uint32_t depth = g->rows[g->cursor].depth, to = draft_depth(g);
+        *request = (struct request){.first = g->cursor,
+                                    .n_rows = 1,
+                                    .n_new = depth == 0,
+                                    .steps = g->phase == DRAFTING ? steps_to(g, depth, to) : to - depth,
+                                    .predict = g->phase == DRAFTING};
+    } else if (g->phase == VERIFYING || !level(g, request)) {
+        g->phase = VERIFYING;
+        *request = (struct request){.n_rows = g->n_rows, .steps = steps_to(g, g->rows[0].depth, g->num_steps), .predict = true};
+    }
+    request->draft = g->phase == DRAFTING || g->phase == FILLING;
+    return MN_OK;
+}
+
+/* Keeps the predictions of a probing round for the comparison with the targets. */
+static void remember(struct generation *g)
+{
+    for (uint32_t i = 0; i < g->probe.n_depths && g->request.predict; i++)
+        for (uint32_t j = g->request.first; j < g->request.first + g->request.n_rows; j++)
+            if (g->rows[j].depth == g->probe.depths[i])
+                g->probe.predicted[i][j] = g->predicted[j];
+}
+
+static void count_probes(struct generation *g, uint32_t n_valid)
+{
+    for (uint32_t i = 0; i < g->probe.n_depths; i++) {
+        g->probe.hits[i] = g->probe.trials[i] = 0;
+        for (uint32_t j = 0; j < n_valid; j++) {
+            g->probe.trials[i] += g->probe.predicted[i][j] != UINT32_MAX;
+            g->probe.hits[i] += g->probe.predicted[i][j] == g->predicted[j];
+        }
+    }
+}
+
+/* Leading drafts that stand. */
+static enum mn_status count_accepted(struct generation *g, uint32_t *accepted)
+{
+    const uint32_t n_vocab = g->session->model->config.vocab_size;
+    for (*accepted = 0; *accepted + 1 < g->n_rows; (*accepted)++) {
+        const uint32_t i = *accepted;
+        if (generation_agrees(g, i, i))
             continue;
-        struct session_run_params catch_up = {.rows = rows + i, .n_rows = n - i, .n_core = steps};
-        enum mn_status status = session_run(g->session, &catch_up, NULL);
+        if (g->params->verification_threshold == 0.0f)
+            break;
+        enum mn_status status = session_read_logits(g->session, g->first_head + i, g->logits);
         if (status)
             return status;
-        for (uint32_t j = i; j < n; j++)
-            rows[j].depth += steps;
+        if (!accept_threshold(g->logits, n_vocab, g->rows[i + 1].token, g->params->verification_threshold))
+            break;
     }
     return MN_OK;
 }
 
-static enum mn_status run_round(struct generation *g)
+static enum mn_status finish_round(struct generation *g)
 {
-    struct row rows[MN_MAX_LOOKAHEAD + 1];
-    uint32_t drafts[MN_MAX_LOOKAHEAD], targets[MN_MAX_LOOKAHEAD + 1];
-    /* A round commits at most one token more than it drafts; drafting past the last wanted token is waste. */
-    uint32_t limit = generation_remaining(g) - 1, n_drafts = 0;
-    limit = limit < g->params->lookahead ? limit : g->params->lookahead;
-    double start = clock_ns();
-    for (uint32_t i = 0;; i++) {
-        rows[i] = (struct row){.token = i == 0 ? g->pending : drafts[i - 1], .position = g->position + i};
-        /* Nothing follows a stop token, so its own row is only needed to reach the draft depth like the others. */
-        bool predict = i < limit && !(i > 0 && generation_is_stop(g, drafts[i - 1]));
-        /* A row may not be deeper than the rows before it: its steps beyond theirs would read entries that are not final. */
-        enum mn_status status = draft_row(g, &rows[i], i > 0 ? rows[i - 1].depth : g->params->draft_steps, predict, &drafts[i]);
-        if (status)
-            return status;
-        if (!predict)
-            break;
-        n_drafts++;
-    }
-    double middle = clock_ns();
-    uint32_t drafted_depth[MN_MAX_LOOKAHEAD + 1];
-    for (uint32_t i = 0; i <= n_drafts; i++)
-        drafted_depth[i] = rows[i].depth;
-    enum mn_status status = level(g, rows, n_drafts + 1);
+    uint32_t accepted, committed = 0;
+    enum mn_status status = count_accepted(g, &accepted);
     if (status)
         return status;
-    struct session_run_params verify = {.rows = rows,
-                                        .n_rows = n_drafts + 1,
-                                        .n_core = g->num_steps - rows[0].depth,
-                                        .coda = true,
-                                        .n_head = n_drafts + 1};
-    status = session_run(g->session, &verify, targets);
-    if (status)
-        return status;
-    g->stats->draft_ns += middle - start;
-    g->stats->verify_ns += clock_ns() - middle;
-    uint32_t accepted = accept_prefix(drafts, targets, n_drafts);
-    stats_round(g->stats, n_drafts, accepted);
+    stats_round(g->stats, g->n_rows - 1, accepted);
+    count_probes(g, accepted + 1);
     /* Rows behind position + accepted are rolled back by forgetting them: their cache entries are rewritten before they are
      * read again. */
-    uint32_t committed = 0;
     for (; committed <= accepted && !g->done; committed++)
-        generation_commit(g, targets[committed], g->num_steps);
-    for (uint32_t i = 0; i <= n_drafts; i++)
-        rows[i].depth = g->num_steps;
-    generation_trace(g, "round", start, rows, drafted_depth, targets, n_drafts + 1, accepted + 1, committed);
+        generation_commit(g, committed < accepted ? g->rows[committed + 1].token : g->predicted[committed], g->num_steps);
+    generation_trace(g, "round", g->n_rows, accepted + 1, committed);
+    g->phase = BETWEEN;
     return MN_OK;
 }
 
-static enum mn_status run(struct generation *g)
+static enum mn_status absorb(struct generation *g)
 {
-    enum mn_status status = MN_OK;
-    while (!g->done && !status)
-        status = run_round(g);
-    return status;
+    switch (g->phase) {
+    case DRAFTING:
+        if (g->early.active) {
+            enum mn_status status = early_exit_absorb(g);
+            if (status || g->early.active)
+                return status;
+        } else {
+            remember(g);
+            if (g->rows[g->cursor].depth < draft_depth(g))
+                return MN_OK;
+        }
+        g->cursor++;
+        enter_row(g);
+        return MN_OK;
+    case FILLING:
+        for (uint32_t i = 0; i < g->n_rows; i++)
+            g->before[i] = g->rows[i].depth;
+        g->phase = LEVELLING;
+        return MN_OK;
+    case VERIFYING:
+        remember(g);
+        return g->rows[0].depth < g->num_steps ? MN_OK : finish_round(g);
+    default: /* LEVELLING: next looks for the next row that is not level */
+        return MN_OK;
+    }
 }
 
-const struct strategy strategy_draft_verify = {.name = "draft-verify", .lossless = true, .drafts = true, .exits = true, .run = run};
+const struct strategy strategy_draft_verify = {
+    .name = "draft-verify", .lossless = true, .drafts = true, .exits = true, .batches = true, .next = next, .absorb = absorb};

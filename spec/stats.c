@@ -28,7 +28,8 @@ static double ratio(double a, double b)
 
 static double decoded_tokens(const struct mn_stats *stats)
 {
-    return stats->n_new > 1 ? (double)(stats->n_new - 1) : 0.0;
+    /* The first token of a sequence comes out of its prefill. */
+    return stats->n_new > stats->n_sequences ? (double)(stats->n_new - stats->n_sequences) : 0.0;
 }
 
 double mn_stats_acceptance_rate(const struct mn_stats *stats)

@@ -1,7 +1,10 @@
 /* Strategies: the ways to spend depth on the next token, and what they share.
  *
- * A generation owns the list of tokens of one sequence and its rules for ending: exactly n_new tokens at most, stop tokens,
- * the caller's wish. Strategies compute rows through the session and hand tokens to `generation_commit` in order.
+ * A GENERATION is one sequence being continued: its tokens, its rules for ending (exactly n_new tokens at most, stop tokens, the
+ * caller's wish) and its rows in flight. A strategy is a state machine over it: `next` says which rows should go how many steps
+ * further (a REQUEST), `absorb` looks at the predictions and hands finished tokens to `generation_commit` in order. schedule.c
+ * turns the requests of one or many generations into passes: that is where rows of different sequences at different depths share
+ * the weights. Strategies whose rows cannot wait in such a queue (diffusion) have `run` instead.
  * Never: touches Vulkan. Thread-safety: none.
  */
 #ifndef MUNINN_STRATEGY_H
@@ -10,20 +13,66 @@
 #include "exit.h"
 #include "session.h"
 
+struct automatic; /* auto.c */
+
+/* Rows generation.rows[first .. first + n_rows) go `steps` core steps further. */
+struct request {
+    uint32_t first, n_rows;
+    uint32_t n_new;     /* trailing rows that enter: through the prelude first */
+    uint32_t steps;
+    bool predict;       /* then coda and head: generation.predicted[] of these rows */
+    bool given_states;  /* entering rows keep the states that were written for them */
+    bool draft;         /* the time is booked as drafting */
+};
+
+/* A row on its way out under an exit rule; see early_exit.c. */
+struct early_exit {
+    uint32_t row, step, max_steps;
+    bool active, entered, leave, predicted;
+    float *before, *now; /* [n_prompt, n_embd] latent states of the step before and of this one */
+};
+
+/* Predictions at several depths, to learn how often each agrees with the target; see draft_verify.c. */
+enum { PROBE_DEPTHS = 8 };
+struct probe {
+    uint32_t depths[PROBE_DEPTHS], n_depths; /* ascending; 0: no probing */
+    uint32_t predicted[PROBE_DEPTHS][SESSION_MAX_ROWS];
+    uint32_t hits[PROBE_DEPTHS], trials[PROBE_DEPTHS]; /* of the round that ended last */
+};
+
 struct generation {
     struct session *session;
+    const struct strategy *strategy;
     const struct mn_generate_params *params;
     struct mn_stats *stats;
     const struct mn_log *log;
-    uint32_t num_steps;
-    uint32_t max_inflight; /* rows */
+    uint32_t sequence, num_steps;
+    uint32_t draft_steps, lookahead, max_inflight; /* the caller's, or what auto chose */
+    uint32_t pending;      /* the newest committed token: not yet in the cache */
+    uint32_t position;     /* where it stands */
+    uint32_t pending_depth; /* steps that the row before it took */
+    bool done;
+    double start_ns;       /* when decoding began */
+    uint64_t n_events;
+
+    struct row rows[SESSION_MAX_ROWS];    /* in flight, by position */
+    uint32_t predicted[SESSION_MAX_ROWS]; /* the token behind each row, as of its last prediction */
+    uint32_t before[SESSION_MAX_ROWS];    /* depths at the beginning of an event, for its trace */
+    uint32_t n_rows;
+    uint32_t phase, cursor; /* the strategy's own; phase 0 is the place between two events */
+    uint32_t first_head;   /* of the run just absorbed: logits of rows[request.first] are head row first_head */
+    double event_ns;       /* when the event under way began */
+    struct request request;
+    uint32_t steps_left;   /* of the request */
+    bool open, fresh;      /* a request is under way; its new rows have not entered yet */
+
     struct exit_rule exit;
     struct exit_memory exit_memory;
-    uint32_t pending;  /* the newest committed token: not yet in the cache */
-    uint32_t position; /* where it stands */
-    bool done;
-    double start_ns;   /* when decoding began */
-    uint64_t n_events;
+    struct early_exit early;
+    struct probe probe;
+    struct automatic *automatic;
+    float *logits;         /* [vocab_size], for strategies that look at them */
+    float *warm;           /* [n_embd], for the warm start */
 };
 
 struct strategy {
@@ -32,36 +81,56 @@ struct strategy {
     bool drafts;       /* uses draft_steps and lookahead */
     bool wave;         /* uses draft_steps and max_inflight */
     bool exits;        /* knows early exit, in the answer (`ar`) or in its drafts */
-    enum mn_status (*run)(struct generation *generation); /* from the first new token on, until done */
+    bool batches;      /* can share passes with other sequences */
+    enum mn_status (*open)(struct generation *generation);  /* NULL, or: before the prompt runs */
+    void (*close)(struct generation *generation);           /* NULL, or: frees what open made */
+    enum mn_status (*next)(struct generation *generation, struct request *request);
+    enum mn_status (*absorb)(struct generation *generation);
+    enum mn_status (*run)(struct generation *generation);   /* instead of next and absorb */
 };
 
-extern const struct strategy strategy_ar, strategy_draft_verify, strategy_wavefront;
+extern const struct strategy strategy_ar, strategy_draft_verify, strategy_wavefront, strategy_auto, strategy_diffusion;
 
 /* NULL when there is no such strategy. */
 const struct strategy *strategy_find(const char *name);
 
-/* Takes the next token of the sequence, which took `steps` steps: counts it, hands it to the caller, decides whether to go on. */
+/* Takes the next token of the sequence, behind a row that took `steps` steps: counts it, hands it to the caller, decides whether to
+ * go on. */
 void generation_commit(struct generation *generation, uint32_t token, uint32_t steps);
-/* Reports one event to the caller's trace: rows as they are after it. `before` [n] are their depths before, `predicted` [n] their
- * predictions; the first n_kept rows survived, the first n_committed predictions were committed. */
-void generation_trace(struct generation *generation, const char *event, double start_ns, const struct row *rows, const uint32_t *before,
-                      const uint32_t *predicted, uint32_t n, uint32_t n_kept, uint32_t n_committed);
+/* Reports one event that began at event_ns to the caller's trace: the first n rows in flight as they are after it. The first n_kept
+ * rows survived, the first n_committed predictions were committed. */
+void generation_trace(struct generation *generation, const char *event, uint32_t n, uint32_t n_kept, uint32_t n_committed);
 /* Tokens that may still be committed. */
 uint32_t generation_remaining(const struct generation *generation);
 bool generation_is_stop(const struct generation *generation, uint32_t token);
 
+/* ---- the scheduler (schedule.c) ---- */
+
+/* One pass sequence for all generations [n], none of which is done: opens their next requests where needed, takes the steps that
+ * the shortest one needs, lets those that are complete absorb. Passes and bytes are added to *work. */
+enum mn_status schedule_tick(struct session *session, struct generation *const *generations, uint32_t n, struct mn_stats *work);
+/* Ticks until the generation is done. */
+enum mn_status schedule_run(struct generation *generation);
+
 /* ---- early exit (early_exit.c) ---- */
 
-/* Takes a new row through at most `max_steps` steps, until the rule asks for the exit; row->depth is then what it took.
- * *token is its prediction. */
-enum mn_status early_exit_row(struct generation *generation, struct row *row, uint32_t max_steps, uint32_t *token);
+/* Rows[row] enters under the exit rule, for at most `max_steps` steps. */
+void early_exit_begin(struct generation *generation, uint32_t row, uint32_t max_steps);
+void early_exit_next(struct generation *generation, struct request *request);
+/* Sets early.active to false when the row has left; its prediction is then in place and its depth what it took. */
+enum mn_status early_exit_absorb(struct generation *generation);
 /* The same for a whole prompt, whose positions all take the same number of steps. */
 enum mn_status early_exit_prompt(struct generation *generation, uint32_t *steps, uint32_t *token);
 
 /* ---- acceptance: equality with shared noise (the spec's section 3) ---- */
 
-/* Number of leading drafts that equal the target's tokens. drafts[i] and targets[i] stand at the same position. */
-uint32_t accept_prefix(const uint32_t *drafts, const uint32_t *targets, uint32_t n);
+/* Is predicted[i] the token that row i + 1 assumed? Equality; or a draw where the caller forces acceptance, for the draft at `place`
+ * of a round. */
+bool generation_agrees(const struct generation *generation, uint32_t i, uint32_t place);
+/* The lossy rule: is p(draft) >= threshold * max p? logits [n]. */
+bool accept_threshold(const float *logits, uint32_t n, uint32_t draft, float threshold);
+/* A draw that comes out true with `probability`, the same one for the same place. */
+bool accept_forced(float probability, uint64_t seed, uint32_t position, uint32_t attempt);
 
 /* ---- statistics ---- */
 

@@ -17,73 +17,57 @@
 
 #include "strategy.h"
 
-struct wave {
-    struct row rows[SESSION_MAX_ROWS];      /* in flight, by position */
-    uint32_t predicted[SESSION_MAX_ROWS];   /* the token behind each row, as of the last tick */
-    uint32_t n;
-};
-
 /* The row of the newest predicted token, unless the wave is full or nothing will be wanted there. */
-static bool append(struct generation *g, struct wave *wave)
+static bool append(struct generation *g)
 {
-    if (wave->n == g->max_inflight)
+    if (g->n_rows == g->max_inflight)
         return false;
-    struct row row = {.token = g->pending, .position = g->position};
-    if (wave->n > 0) {
-        row.token = wave->predicted[wave->n - 1];
-        row.position = wave->rows[wave->n - 1].position + 1;
+    struct row row = {.token = g->pending, .position = g->position, .sequence = g->sequence};
+    if (g->n_rows > 0) {
+        row.token = g->predicted[g->n_rows - 1];
+        row.position = g->rows[g->n_rows - 1].position + 1;
         /* The row at position p decides the token at p + 1; the last one wanted stands at n_prompt + n_new - 1. */
         if (row.position + 1 >= g->params->n_prompt + g->params->n_new || generation_is_stop(g, row.token))
             return false;
         g->stats->drafted++;
     }
-    wave->rows[wave->n++] = row;
+    g->rows[g->n_rows++] = row;
     return true;
 }
 
-static enum mn_status tick(struct generation *g, struct wave *wave)
+static enum mn_status next(struct generation *g, struct request *request)
 {
-    const double start = clock_ns();
-    bool entered = append(g, wave);
-    uint32_t left = g->num_steps - wave->rows[0].depth;
-    uint32_t steps = g->params->draft_steps < left ? g->params->draft_steps : left;
-    struct session_run_params run = {
-        .rows = wave->rows, .n_rows = wave->n, .n_new = entered ? 1 : 0, .n_core = steps, .coda = true, .n_head = wave->n};
-    enum mn_status status = session_run(g->session, &run, wave->predicted);
-    if (status)
-        return status;
-    g->stats->rounds++;
-    g->stats->inflight_rows += wave->n;
-    uint32_t before[SESSION_MAX_ROWS];
-    for (uint32_t i = 0; i < wave->n; i++) {
-        before[i] = wave->rows[i].depth;
-        wave->rows[i].depth += steps;
-    }
-    uint32_t kept = 1;
-    while (kept < wave->n && wave->rows[kept].token == wave->predicted[kept - 1])
-        kept++;
-    bool commit = wave->rows[0].depth == g->num_steps;
-    if (commit)
-        generation_commit(g, wave->predicted[0], g->num_steps);
-    generation_trace(g, "tick", start, wave->rows, before, wave->predicted, wave->n, kept, commit);
-    wave->n = kept;
-    if (!commit)
-        return MN_OK;
-    if (wave->n > 1)
-        g->stats->accepted++;
-    wave->n--;
-    memmove(wave->rows, wave->rows + 1, wave->n * sizeof *wave->rows);
-    memmove(wave->predicted, wave->predicted + 1, wave->n * sizeof *wave->predicted);
+    g->event_ns = clock_ns();
+    bool entered = append(g);
+    uint32_t left = g->num_steps - g->rows[0].depth;
+    for (uint32_t i = 0; i < g->n_rows; i++)
+        g->before[i] = g->rows[i].depth;
+    *request = (struct request){.n_rows = g->n_rows, .n_new = entered, .steps = g->draft_steps < left ? g->draft_steps : left, .predict = true};
     return MN_OK;
 }
 
-static enum mn_status run(struct generation *g)
+static enum mn_status absorb(struct generation *g)
 {
-    struct wave wave = {0};
-    enum mn_status status = MN_OK;
-    while (!g->done && !status)
-        status = tick(g, &wave);
-    return status;
+    const uint32_t n = g->n_rows;
+    g->stats->rounds++;
+    g->stats->inflight_rows += n;
+    uint32_t kept = 1;
+    while (kept < n && generation_agrees(g, kept - 1, 0))
+        kept++;
+    bool commit = g->rows[0].depth == g->num_steps;
+    if (commit)
+        generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
+    generation_trace(g, "tick", n, kept, commit);
+    g->n_rows = kept;
+    if (!commit)
+        return MN_OK;
+    if (kept > 1)
+        g->stats->accepted++;
+    g->n_rows--;
+    memmove(g->rows, g->rows + 1, g->n_rows * sizeof *g->rows);
+    memmove(g->predicted, g->predicted + 1, g->n_rows * sizeof *g->predicted);
+    return MN_OK;
 }
 
-const struct strategy strategy_wavefront = {.name = "wavefront", .lossless = true, .wave = true, .run = run};
+const struct strategy strategy_wavefront = {
+    .name = "wavefront", .lossless = true, .wave = true, .batches = true, .next = next, .absorb = absorb};

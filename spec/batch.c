@@ -1,0 +1,150 @@
+/* Several sequences at once: a queue of generations over the sequences of one session's cache. A generation that ends frees its rows
+ * and its place in the cache at once; the next one of the queue runs its prompt and joins the passes at the next tick, whatever depth
+ * the others are at. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "generation.h"
+
+struct batch {
+    struct session *session;
+    struct generation *generations; /* [n] */
+    struct generation **active;     /* [n_sequences], those sharing passes */
+    bool *taken;                    /* [n_sequences] */
+    uint32_t n, n_active, n_started, capacity;
+};
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && !strcmp(a, b));
+}
+
+/* What lives in the session (the sampler) or decides what rows look like must be one for all. */
+static bool same_settings(const struct mn_generate_params *a, const struct mn_generate_params *b)
+{
+    return same_text(a->strategy, b->strategy) && a->draft_steps == b->draft_steps && a->lookahead == b->lookahead && a->max_inflight == b->max_inflight &&
+           same_text(a->exit, b->exit) && a->exit_min_steps == b->exit_min_steps && a->exit_check_interval == b->exit_check_interval &&
+           a->verification_threshold == b->verification_threshold && a->continuous == b->continuous && a->temperature == b->temperature &&
+           a->top_k == b->top_k && a->top_p == b->top_p && a->min_p == b->min_p && a->seed == b->seed && a->init_scale == b->init_scale &&
+           a->forced_acceptance == b->forced_acceptance && a->n_forced_acceptance == b->n_forced_acceptance;
+}
+
+/* Most rows one generation has in a pass. */
+static uint32_t rows_of(const struct generation *g)
+{
+    if (g->strategy == &strategy_ar)
+        return 1;
+    return g->strategy->drafts ? g->lookahead + 1 : g->max_inflight;
+}
+
+static enum mn_status open_all(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
+{
+    const struct mn_log *log = b->session->model->device->log;
+    for (uint32_t i = 0; i < b->n; i++) {
+        enum mn_status status = generation_open(&b->generations[i], b->session, &params[i], &stats[i]);
+        if (status)
+            return log_fail(log, status, "sequence %u of the batch cannot run", i);
+        if (!b->generations[i].strategy->batches)
+            return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch", b->generations[i].strategy->name);
+        if (!same_settings(&params[i], &params[0]))
+            return log_fail(log, MN_ERR_USAGE, "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
+    }
+    uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);
+    b->capacity = most < b->session->n_sequences ? most : b->session->n_sequences;
+    return MN_OK;
+}
+
+/* Starts waiting sequences while there is room. */
+static enum mn_status admit(struct batch *b, double *prefill_ns)
+{
+    enum mn_status status = MN_OK;
+    while (b->n_active < b->capacity && b->n_started < b->n && !status) {
+        struct generation *g = &b->generations[b->n_started++];
+        uint32_t sequence = 0;
+        while (b->taken[sequence])
+            sequence++;
+        b->taken[sequence] = true;
+        status = generation_prefill(g, sequence);
+        *prefill_ns += g->stats->prefill_ns;
+        b->active[b->n_active++] = g;
+    }
+    return status;
+}
+
+/* Takes out those that are done. */
+static void retire(struct batch *b, struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < b->n_active; i++) {
+        struct generation *g = b->active[i];
+        if (!g->done) {
+            b->active[kept++] = g;
+            continue;
+        }
+        g->stats->decode_ns = clock_ns() - g->start_ns;
+        b->taken[g->sequence] = false;
+        total->n_sequences++;
+        if (on_end)
+            on_end(user, (uint32_t)(g - b->generations));
+    }
+    b->n_active = kept;
+}
+
+/* Sums over sequences; passes and bytes are counted by the ticks. */
+static void sum_up(struct mn_stats *total, const struct mn_stats *stats, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        total->n_prompt += stats[i].n_prompt;
+        total->n_new += stats[i].n_new;
+        total->rounds += stats[i].rounds;
+        total->drafted += stats[i].drafted;
+        total->accepted += stats[i].accepted;
+        total->exit_steps += stats[i].exit_steps;
+        total->exit_rows += stats[i].exit_rows;
+        total->inflight_rows += stats[i].inflight_rows;
+    }
+}
+
+static enum mn_status run(struct batch *b, struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+{
+    const double start = clock_ns();
+    enum mn_status status = MN_OK;
+    do {
+        status = admit(b, &total->prefill_ns);
+        retire(b, total, on_end, user); /* the first token may be the last */
+        if (!status && b->n_active)
+            status = schedule_tick(b->session, b->active, b->n_active, total);
+        if (!status)
+            retire(b, total, on_end, user);
+    } while (!status && (b->n_active || b->n_started < b->n));
+    total->decode_ns = clock_ns() - start - total->prefill_ns;
+    return status;
+}
+
+enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
+                              struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+{
+    const struct mn_log *log = s->model->device->log;
+    struct batch b = {.session = s, .n = n};
+    *total = (struct mn_stats){0};
+    if (n < 1)
+        return log_fail(log, MN_ERR_USAGE, "the batch is empty: at least one sequence is needed");
+    b.generations = calloc(n, sizeof *b.generations);
+    b.active = calloc(s->n_sequences, sizeof(struct generation *));
+    b.taken = calloc(s->n_sequences, sizeof *b.taken);
+    enum mn_status status = b.generations && b.active && b.taken ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for %u sequences", n);
+    if (!status)
+        status = open_all(&b, params, stats);
+    if (!status) {
+        *total = stats[0];
+        total->n_sequences = total->n_prompt = 0;
+        status = run(&b, total, on_end, user);
+        sum_up(total, stats, n);
+    }
+    for (uint32_t i = 0; b.generations && i < n; i++)
+        generation_close(&b.generations[i]);
+    free(b.generations);
+    free(b.active);
+    free(b.taken);
+    return status;
+}

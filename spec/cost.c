@@ -1,0 +1,190 @@
+#include "cost.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "strategy.h"
+
+enum { REPETITIONS = 5, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+
+double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
+{
+    if (rows == 0 || t->n == 0)
+        return 0.0;
+    uint32_t i = 0;
+    while (i < t->n && t->rows[i] < rows)
+        i++;
+    if (i == t->n) /* beyond the last point: in proportion */
+        return ns[t->n - 1] * rows / t->rows[t->n - 1];
+    if (t->rows[i] == rows || i == 0)
+        return ns[i];
+    double part = (double)(rows - t->rows[i - 1]) / (double)(t->rows[i] - t->rows[i - 1]);
+    return ns[i - 1] + part * (ns[i] - ns[i - 1]);
+}
+
+/* ---- measuring ---- */
+
+/* Fastest of a few runs: what disturbs a run only adds to it. */
+static enum mn_status time_run(struct session *s, const struct session_run_params *run, double *ns)
+{
+    *ns = INFINITY;
+    for (int i = 0; i < REPETITIONS; i++) {
+        const double start = clock_ns();
+        enum mn_status status = session_run(s, run, NULL);
+        if (status)
+            return status;
+        *ns = fmin(*ns, clock_ns() - start);
+    }
+    return MN_OK;
+}
+
+static double above_zero(double ns)
+{
+    return ns > 1.0 ? ns : 1.0;
+}
+
+/* Differences of runs that have one more thing in them. */
+static enum mn_status measure_rows(struct session *s, uint32_t n, struct cost_table *t)
+{
+    struct row rows[SESSION_MAX_ROWS] = {{0}};
+    const uint32_t more = s->num_steps > 4 ? 4 : s->num_steps;
+    double one, many, entered, headed;
+    for (uint32_t i = 0; i < n; i++)
+        rows[i].position = i;
+    struct session_run_params run = {.rows = rows, .n_rows = n, .n_core = 1};
+    enum mn_status status = time_run(s, &run, &one);
+    run.n_core = 1 + more <= s->num_steps ? 1 + more : s->num_steps;
+    if (!status)
+        status = time_run(s, &run, &many);
+    if (!status && run.n_core > 1) {
+        t->core_ns[t->n] = above_zero((many - one) / (run.n_core - 1));
+    } else {
+        t->core_ns[t->n] = one;
+    }
+    run.n_core = 1;
+    run.n_new = n;
+    if (!status)
+        status = time_run(s, &run, &entered);
+    run.n_new = 0;
+    run.coda = true;
+    run.n_head = n;
+    if (!status)
+        status = time_run(s, &run, &headed);
+    if (status)
+        return status;
+    t->prelude_ns[t->n] = above_zero(entered - one);
+    t->head_ns[t->n] = above_zero(headed - one);
+    if (t->n == 0)
+        t->submit_ns = above_zero(one - t->core_ns[0]);
+    t->rows[t->n++] = n;
+    return MN_OK;
+}
+
+enum mn_status cost_measure(struct session *s, struct cost_table *t)
+{
+    *t = (struct cost_table){0};
+    enum mn_status status = MN_OK;
+    for (uint32_t n = 1; n <= COST_POINTS && n <= s->max_rows && n <= s->n_ctx && !status; n++)
+        status = measure_rows(s, n, t);
+    return status;
+}
+
+/* ---- keeping ---- */
+
+static void make_key(const struct session *s, char *key)
+{
+    const struct model *m = s->model;
+    const struct model_config *c = &m->config;
+    snprintf(key, KEY_BYTES, "%s|%s|%u|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u ctx%u rows%u steps%u", m->device->caps.name, m->device->caps.driver,
+             m->device->caps.api_version, c->n_embd, c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda,
+             m->weights.arena.bytes, (int)s->cache.type, s->cache.policy.share, s->n_ctx, s->max_rows, s->num_steps);
+}
+
+static bool make_path(const char *dir, const char *key, char *path)
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (const char *c = key; *c; c++)
+        hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, hash) < PATH_BYTES;
+}
+
+static bool read_times(const cJSON *root, const char *name, uint32_t n, double *out)
+{
+    const cJSON *array = cJSON_GetObjectItemCaseSensitive(root, name);
+    if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) != (int)n)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        const cJSON *item = cJSON_GetArrayItem(array, (int)i);
+        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0.0 && item->valuedouble < 1e12))
+            return false;
+        out[i] = item->valuedouble;
+    }
+    return true;
+}
+
+static bool load(const struct session *s, const char *path, const char *key, struct cost_table *t)
+{
+    struct json_doc doc = {0};
+    const struct mn_log silent = {0};
+    *t = (struct cost_table){.n = s->max_rows < COST_POINTS ? s->max_rows : COST_POINTS};
+    t->n = t->n < s->n_ctx ? t->n : s->n_ctx;
+    for (uint32_t i = 0; i < t->n; i++)
+        t->rows[i] = i + 1;
+    if (access(path, R_OK) != 0 || json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
+        return false;
+    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key");
+    bool good = cJSON_IsString(stored) && !strcmp(stored->valuestring, key) && read_times(doc.root, "prelude_ns", t->n, t->prelude_ns) &&
+                read_times(doc.root, "core_ns", t->n, t->core_ns) && read_times(doc.root, "head_ns", t->n, t->head_ns) &&
+                read_times(doc.root, "submit_ns", 1, &t->submit_ns);
+    json_destroy(&doc);
+    return good;
+}
+
+static void write_times(FILE *file, const char *name, uint32_t n, const double *ns)
+{
+    fprintf(file, ",\"%s\":[", name);
+    for (uint32_t i = 0; i < n; i++)
+        fprintf(file, "%s%.1f", i ? "," : "", ns[i]);
+    fputc(']', file);
+}
+
+/* Under another name first: a reader, or the next run after a crash, sees the whole file or none. */
+static bool save(const char *path, const char *key, const struct cost_table *t)
+{
+    char temporary[PATH_BYTES + 32];
+    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
+    FILE *file = fopen(temporary, "w");
+    if (!file)
+        return false;
+    fputs("{\"key\":", file);
+    json_write_string(file, key, strlen(key));
+    write_times(file, "prelude_ns", t->n, t->prelude_ns);
+    write_times(file, "core_ns", t->n, t->core_ns);
+    write_times(file, "head_ns", t->n, t->head_ns);
+    write_times(file, "submit_ns", 1, &t->submit_ns);
+    fputs("}\n", file);
+    bool good = !ferror(file);
+    good = fclose(file) == 0 && good;
+    if (good && rename(temporary, path) == 0)
+        return true;
+    remove(temporary);
+    return false;
+}
+
+enum mn_status cost_get(struct session *s, const char *dir, struct cost_table *t)
+{
+    char key[KEY_BYTES], path[PATH_BYTES];
+    make_key(s, key);
+    const bool keeps = dir && make_path(dir, key, path);
+    if (keeps && load(s, path, key, t))
+        return MN_OK;
+    enum mn_status status = cost_measure(s, t);
+    if (!status && keeps && !save(path, key, t))
+        log_note(s->model->device->log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
+    return status;
+}
