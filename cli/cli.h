@@ -4,7 +4,8 @@
  * that gets the parsed values. Data goes to stdout, everything else to stderr as `muninn: ...`.
  *
  * Owns: options, the default model, prompts from files, writing to stdout, the interrupt flag.
- * Never: computes anything; is included by another layer. Environment variables are read here only (MUNINN_MODEL).
+ * Never: computes anything; is included by another layer. Environment variables are read here only (MUNINN_MODEL,
+ * XDG_CACHE_HOME, HOME, LP_NUM_THREADS).
  * Thread-safety: none; one thread.
  */
 #ifndef MUNINN_CLI_H
@@ -87,8 +88,22 @@ bool cli_interrupted(void);
  * MN_ERR_FILE when there is none. */
 enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log *log);
 
+/* The folder for what may be measured again: muninn in $XDG_CACHE_HOME, else in ~/.cache; made when it is not there. `path`
+ * [CLI_PATH_BYTES], or NULL when there is no such folder and none can be made. */
+const char *cli_cache_dir(char *path);
+
 /* Reads a file, "-" for standard input, to *bytes (malloc'ed, zero-terminated behind n_bytes). */
 enum mn_status cli_read_file(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log);
+
+/* A log that puts source and line number in front of messages of those who know nothing of lines: {cli_write_with_line, &line_log}. */
+struct line_log {
+    const struct mn_log *next;
+    const char *source; /* a file, or "standard input" */
+    size_t line;        /* from 1 */
+};
+void cli_write_with_line(void *user, enum mn_log_level level, const char *text);
+/* Nothing but blanks? */
+bool cli_is_blank(const char *line, size_t n_bytes);
 
 /* Flushes stdout; a failure now or earlier (disk full, closed pipe) is MN_ERR_RUN. */
 enum mn_status cli_flush(const struct mn_log *log);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -56,6 +57,24 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
                     *built_in[0] ? built_in[0] : "../share/muninn/models/raven-tiny");
 }
 
+const char *cli_cache_dir(char *path)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = -1;
+    if (base && *base == '/') /* the specification ignores relative ones */
+        n = snprintf(path, CLI_PATH_BYTES, "%s/muninn", base);
+    else if (home && *home == '/')
+        n = snprintf(path, CLI_PATH_BYTES, "%s/.cache/muninn", home);
+    if (n < 0 || n >= CLI_PATH_BYTES)
+        return NULL;
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    mkdir(path, 0700);
+    *slash = '/';
+    mkdir(path, 0700);
+    return access(path, W_OK | X_OK) == 0 ? path : NULL;
+}
+
 enum mn_status cli_read_file(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log)
 {
     bool standard = !strcmp(path, "-");
@@ -91,6 +110,20 @@ enum mn_status cli_read_file(const char *path, char **bytes, size_t *n_bytes, co
     *bytes = buffer;
     *n_bytes = n;
     return MN_OK;
+}
+
+void cli_write_with_line(void *user, enum mn_log_level level, const char *text)
+{
+    const struct line_log *at = user;
+    log_note(at->next, level, "%s: line %zu: %s", at->source, at->line, text);
+}
+
+bool cli_is_blank(const char *line, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i++)
+        if (!strchr(" \t\r\n", line[i]) || line[i] == '\0')
+            return false;
+    return true;
 }
 
 enum mn_status cli_flush(const struct mn_log *log)

@@ -5,183 +5,94 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine.h"
+#include "cache.h"
+#include "sampler.h"
 
 enum {
     DEFAULT_NEW = 64,
     DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
+    DEFAULT_WAVE_ROWS = 8,
+    DEFAULT_WINDOW_ROWS = 64,
+    AUTO_ROWS = 16,
 };
 #define DEFAULT_LOOKAHEAD "7"
-#define DEFAULT_MAX_INFLIGHT "8"
-
-static bool json_output(const struct generate_run *run)
-{
-    return !strcmp(run->options->output, "json");
-}
-
 /* ---- before anything is loaded ---- */
 
 static enum mn_status check_options(const struct generate_options *options, const struct mn_log *log)
 {
-    int n_prompts = (options->prompt != NULL) + (options->file != NULL) + (options->ids.ids != NULL);
+    int n_prompts = (options->prompt != NULL) + (options->file != NULL) + (options->ids.ids != NULL) + (options->batch != NULL);
     struct kv_policy policy;
     const struct sampler_params sampler = {options->temperature, options->top_k, options->top_p, options->min_p, options->seed};
     if (n_prompts != 1)
-        return log_fail(log, MN_ERR_USAGE, "%s: give exactly one of -p TEXT, --ids LIST and -f FILE", n_prompts ? "more than one prompt" : "no prompt");
+        return log_fail(log, MN_ERR_USAGE, "%s: give exactly one of -p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl", n_prompts ? "more than one prompt" : "no prompt");
     if (options->ids.ids && options->chat)
         return log_fail(log, MN_ERR_USAGE, "--chat: needs a text, not --ids");
     if (options->system && !options->chat)
         return log_fail(log, MN_ERR_USAGE, "--system: only with --chat");
-    enum mn_status status = kv_policy_parse(options->kv_policy, &policy, log);
+    if (options->batch && options->compare_ar)
+        return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
+    if (options->parallel && !options->batch)
+        return log_fail(log, MN_ERR_USAGE, "--parallel: only with --batch");
+    enum mn_status status = options->kv_policy ? kv_policy_parse(options->kv_policy, &policy, log) : MN_OK;
     return status ? status : sampler_check(&sampler, log);
-}
-
-/* ---- the prompt ---- */
-
-static enum mn_status encode_text(struct generate_run *run, const char *text, size_t n_bytes)
-{
-    const struct generate_options *options = run->options;
-    if (options->chat && strlen(text) != n_bytes)
-        return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat", options->file, strlen(text));
-    if (options->chat)
-        return mn_chat(run->engine, options->system, text, &run->prompt, &run->n_prompt);
-    enum mn_status status = mn_tokenize(run->engine, text, n_bytes, true, &run->prompt, &run->n_prompt);
-    uint32_t bos = run->info.bos_token_id;
-    if (status || options->no_bos || bos == UINT32_MAX || (run->n_prompt && run->prompt[0] == bos))
-        return status;
-    uint32_t *longer = malloc((run->n_prompt + 1) * sizeof *longer);
-    if (!longer)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %zu prompt ids", run->n_prompt + 1);
-    longer[0] = bos;
-    if (run->n_prompt)
-        memcpy(longer + 1, run->prompt, run->n_prompt * sizeof *longer);
-    free(run->prompt);
-    run->prompt = longer;
-    run->n_prompt++;
-    return MN_OK;
-}
-
-static enum mn_status make_prompt(struct generate_run *run, const char *text, size_t n_bytes)
-{
-    const struct id_list *ids = &run->options->ids;
-    if (!ids->ids) {
-        enum mn_status status = encode_text(run, text, n_bytes);
-        if (!status && run->n_prompt > CLI_IDS_MAX)
-            status = log_fail(run->log, MN_ERR_USAGE, "a prompt of %zu tokens; at most %d", run->n_prompt, CLI_IDS_MAX);
-        return status;
-    }
-    enum mn_status status = cli_check_ids(ids->ids, ids->n, run->info.vocab_size, run->log);
-    if (status)
-        return status;
-    run->prompt = malloc(ids->n * sizeof *run->prompt);
-    if (!run->prompt)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " prompt ids", ids->n);
-    memcpy(run->prompt, ids->ids, ids->n * sizeof *run->prompt);
-    run->n_prompt = ids->n;
-    return MN_OK;
-}
-
-/* ---- tokens on their way out ---- */
-
-static void note_end(struct generate_run *run, uint32_t token)
-{
-    for (uint32_t i = 0; !run->options->ignore_eos && i < run->info.n_eos; i++)
-        run->ended_by_eos |= token == run->info.eos_token_ids[i];
-}
-
-static int on_token(void *user, uint32_t token)
-{
-    struct generate_run *run = user;
-    const char *text = "";
-    size_t n_bytes = 0;
-    if (run->n_tokens == 0) /* not earlier: a run that is refused prints its reason only */
-        report_banner(run);
-    run->tokens[run->n_tokens++] = token;
-    note_end(run, token);
-    /* A vocabulary may have ids that the tokenizer does not know; they have no text. */
-    if (run->decoder && mn_stream_decoder_push(run->decoder, token, &text, &n_bytes, NULL) == MN_OK)
-        run->status = text_out_push(&run->text, text, n_bytes, run->log);
-    else if (!run->decoder && !json_output(run))
-        printf("%s%" PRIu32, run->n_tokens > 1 ? " " : "", token);
-    if (!run->status && !json_output(run))
-        run->status = cli_flush(run->log);
-    return run->status || run->text.stopped || cli_interrupted();
-}
-
-static enum mn_status prepare_output(struct generate_run *run)
-{
-    run->tokens = malloc(run->n_new * sizeof *run->tokens);
-    if (!run->tokens)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " tokens", run->n_new);
-    run->text = (struct text_out){.stops = &run->options->stops, .stream = json_output(run) ? NULL : stdout};
-    if (!run->engine->tokenizer)
-        return run->options->stops.n ? log_fail(run->log, MN_ERR_FILE, "--stop: the model has no tokenizer.json") : MN_OK;
-    run->decoder = malloc(sizeof *run->decoder);
-    if (!run->decoder)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for the decoder");
-    mn_stream_decoder_init(run->decoder, run->engine->tokenizer, !run->options->special);
-    return MN_OK;
-}
-
-static enum mn_status finish_output(struct generate_run *run, enum mn_status status)
-{
-    const char *text;
-    size_t n_bytes;
-    if (run->decoder) {
-        mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
-        if (text_out_push(&run->text, text, n_bytes, run->log) && !status)
-            status = MN_ERR_MEMORY;
-        text_out_finish(&run->text);
-    }
-    if (json_output(run))
-        report_json(run, status);
-    else if (!run->decoder || (isatty(STDOUT_FILENO) && run->text.n && run->text.text[run->text.n - 1] != '\n'))
-        putchar('\n'); /* elsewhere the output is the text, byte for byte */
-    enum mn_status flushed = run->status ? MN_OK : cli_flush(run->log); /* a failed write has been reported by then */
-    if (run->n_tokens)
-        report_summary(run);
-    if (status == MN_ERR_INTERRUPTED)
-        log_note(run->log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", run->n_tokens);
-    return status ? status : flushed;
 }
 
 /* ---- the run ---- */
 
-/* Rows per pass that a strategy needs: fewer rows are fewer pipelines to build. */
-static uint32_t max_rows(const struct generate_options *options)
+static bool is_strategy(const struct generate_options *options, const char *name)
 {
-    if (!strcmp(options->strategy, "draft-verify"))
-        return options->lookahead + 1;
-    return !strcmp(options->strategy, "wavefront") ? options->max_inflight : 1;
+    return !strcmp(options->strategy, name);
 }
 
-/* Fills in what depends on the model. Impossible values are left to mn_generate, which knows the rules. */
-static enum mn_status settle(struct generate_run *run, struct mn_session_params *session, struct mn_generate_params *generate)
+/* Fewer rows are fewer pipelines to build. */
+uint32_t rows_per_sequence(const struct generate_options *options)
+{
+    if (is_strategy(options, "draft-verify"))
+        return options->lookahead + 1;
+    if (is_strategy(options, "wavefront"))
+        return options->max_inflight ? options->max_inflight : DEFAULT_WAVE_ROWS;
+    if (is_strategy(options, "diffusion"))
+        return options->max_inflight ? options->max_inflight : DEFAULT_WINDOW_ROWS;
+    return is_strategy(options, "auto") ? AUTO_ROWS : 1;
+}
+
+enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session, struct mn_generate_params *generate)
 {
     const struct generate_options *options = run->options;
-    uint32_t num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
-    uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size;
-    if (strcmp(options->strategy, "ar") != 0 && num_steps < 2)
+    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size, n_prompt = (uint32_t)run->n_prompt;
+    if (!run->num_steps)
+        run->num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
+    if ((is_strategy(options, "draft-verify") || is_strategy(options, "wavefront")) && run->num_steps < 2)
         return log_fail(run->log, MN_ERR_USAGE, "--strategy %s: needs --num-steps of at least 2", options->strategy);
-    uint32_t draft_steps = options->draft_steps ? options->draft_steps : num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS : num_steps - 1;
-    run->n_new = options->n_new ? options->n_new : DEFAULT_NEW;
-    if (!options->n_new && run->n_prompt <= n_ctx && n_ctx + 1 - run->n_prompt < DEFAULT_NEW)
-        run->n_new = n_ctx + 1 - (uint32_t)run->n_prompt;
+    const uint32_t draft_steps = options->draft_steps                      ? options->draft_steps
+                                 : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
+                                 : run->num_steps > 1                   ? run->num_steps - 1
+                                                                        : 1;
+    if (!run->n_new && options->n_new)
+        run->n_new = options->n_new;
+    if (!run->n_new)
+        run->n_new = n_prompt <= n_ctx && n_ctx + 1 - n_prompt < DEFAULT_NEW ? n_ctx + 1 - n_prompt : DEFAULT_NEW;
+    run->kv_policy = options->kv_policy ? options->kv_policy : is_strategy(options, "diffusion") ? "share:1" : "full";
     *session = (struct mn_session_params){.n_ctx = n_ctx,
-                                          .num_steps = num_steps,
-                                          .max_rows = max_rows(options),
-                                          .kv_policy = options->kv_policy,
+                                          .num_steps = run->num_steps,
+                                          .max_rows = rows_per_sequence(options),
+                                          .kv_policy = run->kv_policy,
                                           .kv_type = options->kv_type};
     *generate = (struct mn_generate_params){.prompt = run->prompt,
-                                            .n_prompt = (uint32_t)run->n_prompt,
+                                            .n_prompt = n_prompt,
                                             .n_new = run->n_new,
-                                            .num_steps = num_steps,
+                                            .num_steps = run->num_steps,
                                             .strategy = options->strategy,
                                             .draft_steps = draft_steps,
                                             .lookahead = options->lookahead,
-                                            .max_inflight = options->max_inflight,
+                                            .max_inflight = rows_per_sequence(options),
+                                            .verification_threshold = options->verification_threshold,
+                                            .continuous = options->continuous,
+                                            .headway = options->headway,
+                                            .freeze_threshold = options->freeze_threshold,
+                                            .state_noise = options->state_noise,
+                                            .embed_average = options->embed_average,
                                             .exit = options->exit,
                                             .exit_min_steps = options->exit_min_steps,
                                             .exit_check_interval = options->exit_interval,
@@ -193,26 +104,46 @@ static enum mn_status settle(struct generate_run *run, struct mn_session_params 
                                             .seed = options->seed,
                                             .init_scale = options->init_scale,
                                             .ignore_eos = options->ignore_eos,
-                                            .on_token = on_token,
-                                            .on_trace = options->trace ? report_trace : NULL,
+                                            .on_token = run_on_token,
+                                            .on_trace = run->trace ? report_trace : NULL,
                                             .user = run};
-    run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = num_steps, .n_prompt = (uint32_t)run->n_prompt};
+    run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = run->num_steps, .n_prompt = n_prompt};
     return MN_OK;
 }
 
-static enum mn_status run_engine(struct generate_run *run, const char *text, size_t n_bytes)
+/* `ar` again on a cache that keeps every step; the run's own session is gone by then, so that only one is in memory. */
+static enum mn_status compare(struct generate_run *run, const struct mn_session_params *session_params, const struct mn_generate_params *params)
+{
+    struct mn_session_params full = *session_params;
+    struct mn_generate_params same = *params;
+    struct mn_session *session;
+    full.kv_policy = "full";
+    full.max_rows = 1;
+    if (run_was_cut(run)) /* what plain decoding would have gone on to say is not compared */
+        same.n_new = run->n_tokens;
+    enum mn_status status = mn_session_create(&session, run->engine, &full);
+    if (status)
+        return status;
+    status = mn_compare_ar(session, &same, run->tokens, run->n_tokens, &run->agreement);
+    run->compared = status == MN_OK;
+    mn_session_destroy(session);
+    return status;
+}
+
+static enum mn_status run_single(struct generate_run *run, const char *text, size_t n_bytes)
 {
     struct mn_session_params session_params;
     struct mn_generate_params params;
     struct mn_session *session = NULL;
-    mn_engine_info(run->engine, &run->info);
-    enum mn_status status = make_prompt(run, text, n_bytes);
+    char cache_dir[CLI_PATH_BYTES];
+    run->n_new = run->options->n_new;
+    enum mn_status status = run->options->ids.ids ? run_take_ids(run, &run->options->ids) : run_take_text(run, text, n_bytes);
     if (!status)
-        status = settle(run, &session_params, &params);
+        status = settle_run(run, &session_params, &params);
+    if (!status && is_strategy(run->options, "auto"))
+        params.cost_dir = cli_cache_dir(cache_dir);
     if (!status)
-        status = prepare_output(run);
-    if (!status && run->options->trace && !(run->trace = fopen(run->options->trace, "w")))
-        status = log_fail(run->log, MN_ERR_FILE, "%s: cannot be written: %s", run->options->trace, strerror(errno));
+        status = run_prepare(run);
     if (!status && !cli_interrupted())
         status = mn_session_create(&session, run->engine, &session_params);
     if (status)
@@ -220,16 +151,35 @@ static enum mn_status run_engine(struct generate_run *run, const char *text, siz
     if (session && !cli_interrupted())
         status = mn_generate(session, &params, &run->stats);
     mn_session_destroy(session);
-    if (run->trace && (ferror(run->trace) | fclose(run->trace)) && !status)
-        status = log_fail(run->log, MN_ERR_RUN, "%s: writing failed", run->options->trace);
     if (status && run->n_tokens == 0)
         return status; /* refused or failed before there was anything to show */
     if (!status)
         status = run->status;
     if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
         status = MN_ERR_INTERRUPTED;
-    status = finish_output(run, status);
-    if (!status && run->options->validate) {
+    enum mn_status compared = !status && run->options->compare_ar ? compare(run, &session_params, &params) : MN_OK;
+    status = run_finish(run, status);
+    if (run->n_tokens)
+        report_summary(&run->stats);
+    if (run->compared)
+        report_agreement(run);
+    if (status == MN_ERR_INTERRUPTED)
+        log_note(run->log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", run->n_tokens);
+    return status ? status : compared;
+}
+
+static enum mn_status run_engine(struct generate_run *run, const char *text, size_t n_bytes)
+{
+    const struct generate_options *options = run->options;
+    FILE *trace = NULL;
+    mn_engine_info(run->engine, &run->info);
+    if (options->trace && !(trace = fopen(options->trace, "w")))
+        return log_fail(run->log, MN_ERR_FILE, "%s: cannot be written: %s", options->trace, strerror(errno));
+    run->trace = trace;
+    enum mn_status status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
+    if (trace && (ferror(trace) | fclose(trace)) && !status)
+        status = log_fail(run->log, MN_ERR_RUN, "%s: writing failed", options->trace);
+    if (!status && options->validate) {
         mn_engine_info(run->engine, &run->info);
         if (run->info.validation_messages)
             status = log_fail(run->log, MN_ERR_CHECK, "the validation layer had %" PRIu32 " messages", run->info.validation_messages);
@@ -240,7 +190,7 @@ static enum mn_status run_engine(struct generate_run *run, const char *text, siz
 static enum mn_status run_generate(const void *values, const struct mn_log *log)
 {
     const struct generate_options *options = values;
-    struct generate_run run = {.options = options, .log = log};
+    struct generate_run run = {.options = options, .log = log, .collects = !strcmp(options->output, "json")};
     char dir[CLI_PATH_BYTES], *file_text = NULL;
     size_t n_bytes = options->prompt ? strlen(options->prompt) : 0;
     enum mn_status status = check_options(options, log);
@@ -258,10 +208,7 @@ static enum mn_status run_generate(const void *values, const struct mn_log *log)
             .model_dir = dir, .device = options->device, .weight_type = options->weight_type, .validate = options->validate, .log = log});
     if (!status)
         status = run_engine(&run, file_text ? file_text : options->prompt, n_bytes);
-    text_out_free(&run.text);
-    free(run.decoder);
-    free(run.tokens);
-    free(run.prompt);
+    run_free(&run);
     free(file_text);
     mn_engine_destroy(run.engine);
     return status;
@@ -278,6 +225,10 @@ static const struct option_spec specs[] = {
     {.name = "ids", .kind = OPTION_IDS, .offset = AT(ids), .argument = "LIST", .help = "prompt as token ids like 0,301,270, taken as they are"},
     {.name = "file", .letter = 'f', .kind = OPTION_TEXT, .offset = AT(file), .argument = "FILE",
      .help = "prompt from a file, - for standard input, byte for byte"},
+    {.name = "batch", .kind = OPTION_TEXT, .offset = AT(batch), .argument = "FILE.jsonl",
+     .help = "many prompts, a JSON object per line: \"prompt\" or \"ids\", and \"n\", \"num_steps\", \"id\" if wanted"},
+    {.name = "parallel", .kind = OPTION_U32, .offset = AT(parallel), .argument = "N", .shown = "8, or what 64 rows hold", .min = 1, .max = 64,
+     .help = "sequences of the batch that share passes"},
     {.name = "chat", .kind = OPTION_FLAG, .offset = AT(chat), .help = "put the prompt into the chat template as the user's message"},
     {.name = "system", .kind = OPTION_TEXT, .offset = AT(system), .argument = "TEXT", .help = "system message, with --chat"},
     {.name = "no-bos", .kind = OPTION_FLAG, .offset = AT(no_bos), .help = "put no begin token in front of a text prompt"},
@@ -285,14 +236,26 @@ static const struct option_spec specs[] = {
      .max = CLI_IDS_MAX, .help = "most new tokens"},
     {.name = "num-steps", .kind = OPTION_U32, .offset = AT(num_steps), .argument = "R", .shown = "the model's mean_recurrence", .min = 1, .max = 4096,
      .help = "recurrence steps per token"},
-    {.name = "strategy", .kind = OPTION_CHOICE, .offset = AT(strategy), .choices = "ar|draft-verify|wavefront", .value = "ar",
-     .help = "how tokens are found"},
+    {.name = "strategy", .kind = OPTION_CHOICE, .offset = AT(strategy), .choices = "ar|draft-verify|wavefront|auto|diffusion", .value = "ar",
+     .help = "how tokens are found; auto picks by measuring, diffusion is LOSSY"},
     {.name = "draft-steps", .kind = OPTION_U32, .offset = AT(draft_steps), .argument = "K", .shown = "4, but below R", .min = 1, .max = 4095,
-     .help = "recurrence steps of a draft, or per tick of the wavefront"},
+     .help = "recurrence steps of a draft, or per tick of wavefront and diffusion"},
     {.name = "lookahead", .kind = OPTION_U32, .offset = AT(lookahead), .argument = "L", .value = DEFAULT_LOOKAHEAD, .min = 1, .max = MN_MAX_LOOKAHEAD,
      .help = "tokens drafted per round of draft-verify"},
-    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .value = DEFAULT_MAX_INFLIGHT, .min = 1,
-     .max = MN_MAX_LOOKAHEAD + 1, .help = "most rows in flight in the wavefront"},
+    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .shown = "8; diffusion: 64", .min = 1,
+     .max = MN_MAX_LOOKAHEAD + 1, .help = "most rows in flight in wavefront and diffusion"},
+    {.name = "verification-threshold", .kind = OPTION_FLOAT, .offset = AT(verification_threshold), .argument = "T", .value = "0", .min = 0, .max = 1,
+     .help = "draft-verify: accept drafts of at least T times the best probability (LOSSY); 0: only equal ones"},
+    {.name = "continuous", .kind = OPTION_FLAG, .offset = AT(continuous),
+     .help = "ar: start each token from the last state of the one before it (LOSSY)"},
+    {.name = "headway", .kind = OPTION_U32, .offset = AT(headway), .argument = "N", .value = "1", .min = 1, .max = MN_MAX_LOOKAHEAD + 1,
+     .help = "diffusion: rows that enter per tick"},
+    {.name = "freeze-threshold", .kind = OPTION_FLOAT, .offset = AT(freeze_threshold), .argument = "X", .value = "0.03", .min = 1e-9, .max = 1e6,
+     .help = "diffusion: a row is done when its state moves by less than X of its norm"},
+    {.name = "state-noise", .kind = OPTION_FLOAT, .offset = AT(state_noise), .argument = "X", .value = "0", .min = 0, .max = 1,
+     .help = "diffusion: share of noise mixed into fresh states, less with every step"},
+    {.name = "embed-average", .kind = OPTION_FLOAT, .offset = AT(embed_average), .argument = "X", .value = "0.1", .min = 0, .max = 0.999,
+     .help = "diffusion: share of the embedding of the tick before"},
     {.name = "exit", .kind = OPTION_TEXT, .offset = AT(exit), .argument = "CRITERION[:T]",
      .help = "early exit: latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability; LOSSY in ar, lossless in drafts"},
     {.name = "exit-min-steps", .kind = OPTION_U32, .offset = AT(exit_min_steps), .argument = "N", .value = "1", .min = 1, .max = 4096,
@@ -300,9 +263,11 @@ static const struct option_spec specs[] = {
     {.name = "exit-interval", .kind = OPTION_U32, .offset = AT(exit_interval), .argument = "N", .value = "1", .min = 1, .max = 4096,
      .help = "check for an early exit after every so many steps"},
     {.name = "require-lossless", .kind = OPTION_FLAG, .offset = AT(require_lossless), .help = "refuse settings that are lossy"},
+    {.name = "compare-ar", .kind = OPTION_FLAG, .offset = AT(compare_ar),
+     .help = "run ar with a full cache behind it and report how far the tokens agree"},
     {.name = "trace", .kind = OPTION_TEXT, .offset = AT(trace), .argument = "FILE.jsonl",
      .help = "one JSON line per token, round or tick: rows, depths, predictions, commits, drops, times"},
-    {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .value = "full",
+    {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .shown = "full; diffusion: share:1",
      .help = "cache every step, or the last k steps (LOSSY)"},
     {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f16", .help = "type of the cache"},
     {.name = "weight-type", .kind = OPTION_CHOICE, .offset = AT(weight_type), .choices = "bf16|f16|f32", .shown = "as stored",
@@ -334,10 +299,11 @@ static const struct option_spec specs[] = {
 const struct command command_generate = {
     .name = "generate",
     .summary = "Continues a prompt.",
-    .synopsis = "(-p TEXT | --ids LIST | -f FILE) [OPTIONS]",
+    .synopsis = "(-p TEXT | --ids LIST | -f FILE | --batch FILE.jsonl) [OPTIONS]",
     .example = "muninn generate -p 'sort 2 8 0 1 :' --strategy draft-verify --draft-steps 4 --lookahead 4",
     .notes = "With --kv-policy full, every strategy gives the tokens of `ar` with the same --num-steps, sampler and seed.\n"
              "A text prompt gets the model's begin token in front unless it starts with it.\n"
+             "--batch prints a JSON line per sequence, in the order in which they end, and one with the total.\n"
              "--stop looks at the printed text: special tokens only count with --special.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,

@@ -8,7 +8,7 @@
 
 #include "cli.h"
 
-enum { OPTIONS_MAX = 40, OPTION_CODE = 1000 }; /* getopt code of table entry i: OPTION_CODE + i, above every character */
+enum { OPTIONS_MAX = 64, OPTION_CODE = 1000 }; /* getopt code of table entry i: OPTION_CODE + i, above every character */
 
 /* Digits only: strtoull alone would take signs, blanks and 0x. */
 static bool parse_u64(const char *text, uint64_t *out)

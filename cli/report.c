@@ -44,6 +44,42 @@ static void json_acceptance(const struct mn_stats *stats)
     putchar(']');
 }
 
+/* The cost model of a tick next to what ticks really read and took; auto's last choice. */
+static void json_strategy(const struct mn_stats *stats)
+{
+    const bool ticks = stats->inflight_rows > 0 && stats->rounds > 0;
+    cli_json_u64("tick_weight_bytes_model", stats->tick_weight_bytes, false);
+    cli_json_double("tick_weight_bytes", ticks ? (double)stats->weight_bytes / (double)stats->rounds : 0.0, false);
+    cli_json_double("tick_ms", ticks ? stats->decode_ns / 1e6 / (double)stats->rounds : 0.0, false);
+    if (!stats->chosen_strategy)
+        return;
+    cli_json_string("chosen_strategy", stats->chosen_strategy, false);
+    cli_json_u64("chosen_draft_steps", stats->chosen_draft_steps, false);
+    cli_json_u64("chosen_lookahead", stats->chosen_lookahead, false);
+    cli_json_u64("choices", stats->n_choices, false);
+}
+
+static void json_agreement(const struct mn_agreement *a)
+{
+    cli_json_key("agreement", false);
+    putchar('{');
+    cli_json_u64("compared", a->n_compared, true);
+    cli_json_u64("equal", a->n_equal, false);
+    cli_json_double("rate", a->n_compared ? (double)a->n_equal / a->n_compared : 0.0, false);
+    cli_json_bool("diverged", a->diverged, false);
+    if (a->diverged) {
+        cli_json_u64("first_divergence", a->first_divergence, false);
+        cli_json_key("token", false);
+        printf(a->token == UINT32_MAX ? "null" : "%" PRIu32, a->token);
+        cli_json_key("ar_token", false);
+        printf(a->ar_token == UINT32_MAX ? "null" : "%" PRIu32, a->ar_token);
+        cli_json_double("top2_margin", (double)a->margin, false);
+    }
+    if (a->forced_agreement >= 0.0)
+        cli_json_double("forced_agreement", a->forced_agreement, false);
+    putchar('}');
+}
+
 static void json_work(const struct mn_stats *stats)
 {
     cli_json_u64("prelude_passes", stats->prelude_passes, false);
@@ -57,22 +93,46 @@ static void json_work(const struct mn_stats *stats)
     cli_json_double("gb_s", mn_stats_gb_s(stats), false);
     cli_json_u64("submits", stats->submits, false);
     cli_json_u64("dispatches", stats->dispatches, false);
+}
+
+static void json_times(const struct mn_stats *stats)
+{
     cli_json_double("prefill_ms", stats->prefill_ns / 1e6, false);
     cli_json_double("draft_ms", stats->draft_ns / 1e6, false);
     cli_json_double("verify_ms", stats->verify_ns / 1e6, false);
     cli_json_double("decode_ms", stats->decode_ns / 1e6, false);
 }
 
+static void json_lossless(const struct mn_stats *stats)
+{
+    cli_json_bool("lossless", stats->lossless, false);
+    if (stats->lossy_because)
+        cli_json_string("lossy_because", stats->lossy_because, false);
+}
+
+static void json_settings(const struct generate_run *run)
+{
+    const struct generate_options *options = run->options;
+    cli_json_string("kv_policy", run->kv_policy, false);
+    cli_json_string("kv_type", options->kv_type, false);
+    cli_json_string("weight_type", run->info.weight_type, false);
+    cli_json_u64("seed", options->seed, false);
+    cli_json_double("temperature", (double)options->temperature, false);
+    cli_json_u64("top_k", options->top_k, false);
+    cli_json_double("top_p", (double)options->top_p, false);
+    cli_json_double("min_p", (double)options->min_p, false);
+    cli_json_double("init_scale", (double)options->init_scale, false);
+}
+
 static void json_stats(const struct generate_run *run, enum mn_status status)
 {
     const struct mn_stats *stats = &run->stats;
-    const struct generate_options *options = run->options;
     cli_json_key("stats", false);
     putchar('{');
     cli_json_string("device", run->info.device_name, true);
     cli_json_string("driver", run->info.driver, false);
     cli_json_string("strategy", stats->strategy, false);
-    cli_json_bool("lossless", stats->lossless, false);
+    json_lossless(stats);
     cli_json_string("finish_reason", finish_reason(run, status), false);
     cli_json_u64("num_steps", stats->num_steps, false);
     cli_json_u64("draft_steps", stats->draft_steps, false);
@@ -82,34 +142,65 @@ static void json_stats(const struct generate_run *run, enum mn_status status)
     cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(stats), false);
     cli_json_double("decode_tok_s", mn_stats_decode_tok_s(stats), false);
     json_acceptance(stats);
-    json_work(stats);
-    cli_json_string("kv_policy", options->kv_policy, false);
-    cli_json_string("kv_type", options->kv_type, false);
-    cli_json_string("weight_type", run->info.weight_type, false);
-    cli_json_u64("seed", options->seed, false);
-    cli_json_double("temperature", (double)options->temperature, false);
-    cli_json_u64("top_k", options->top_k, false);
-    cli_json_double("top_p", (double)options->top_p, false);
-    cli_json_double("min_p", (double)options->min_p, false);
-    cli_json_double("init_scale", (double)options->init_scale, false);
+    if (!run->in_batch) { /* passes are shared there: the total has them */
+        json_strategy(stats);
+        json_work(stats);
+    }
+    json_times(stats);
+    json_settings(run);
     putchar('}');
 }
 
 void report_json(const struct generate_run *run, enum mn_status status)
 {
     putchar('{');
+    if (run->in_batch) {
+        cli_json_u64("index", run->index, true);
+        cli_json_key("id", false);
+        printf("%s,", run->id ? run->id : "null");
+    }
     cli_json_ids("prompt_ids", run->prompt, run->n_prompt, true);
     cli_json_ids("tokens", run->tokens, run->n_tokens, false);
     cli_json_key("text", false);
     json_write_string(stdout, run->text.text ? run->text.text : "", run->text.n);
+    if (run->compared)
+        json_agreement(&run->agreement);
     json_stats(run, status);
     puts("}");
+}
+
+void report_total(const struct generate_run *common, const struct mn_stats *total, uint32_t n_parallel)
+{
+    putchar('{');
+    cli_json_key("total", true);
+    putchar('{');
+    cli_json_string("device", common->info.device_name, true);
+    cli_json_string("driver", common->info.driver, false);
+    cli_json_string("strategy", total->strategy, false);
+    json_lossless(total);
+    cli_json_u64("sequences", total->n_sequences, false);
+    cli_json_u64("parallel", n_parallel, false);
+    cli_json_u64("draft_steps", total->draft_steps, false);
+    cli_json_u64("lookahead", total->lookahead, false);
+    cli_json_u64("prompt_tokens", total->n_prompt, false);
+    cli_json_u64("new_tokens", total->n_new, false);
+    cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(total), false);
+    cli_json_double("decode_tok_s", mn_stats_decode_tok_s(total), false);
+    json_acceptance(total);
+    json_work(total);
+    json_times(total);
+    json_settings(common);
+    puts("}}");
 }
 
 void report_trace(void *user, const struct mn_trace *trace)
 {
     FILE *file = ((struct generate_run *)user)->trace;
-    fprintf(file, "{\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"committed\":%" PRIu32 ",\"rows\":[", trace->event, trace->index,
+    const struct generate_run *run = user;
+    fputc('{', file);
+    if (run->in_batch)
+        fprintf(file, "\"sequence\":%" PRIu32 ",", run->index);
+    fprintf(file, "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"committed\":%" PRIu32 ",\"rows\":[", trace->event, trace->index,
             trace->start_ns / 1e6, trace->end_ns / 1e6, trace->n_committed);
     for (uint32_t i = 0; i < trace->n_rows; i++) {
         const struct mn_trace_row *row = &trace->rows[i];
@@ -125,18 +216,33 @@ void report_banner(const struct generate_run *run)
     fprintf(stderr, "muninn: %s\n", run->info.device_banner);
 }
 
-void report_summary(const struct generate_run *run)
+void report_summary(const struct mn_stats *stats)
 {
-    const struct mn_stats *stats = &run->stats;
     fprintf(stderr, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new, mn_stats_decode_tok_s(stats));
+    if (stats->n_sequences > 1)
+        fprintf(stderr, " in %" PRIu32 " sequences", stats->n_sequences);
+    if (stats->drafted)
+        fprintf(stderr, ", acceptance %.3f", mn_stats_acceptance_rate(stats));
     if (stats->lookahead)
-        fprintf(stderr, ", acceptance %.3f (%.2f tokens per round)", mn_stats_acceptance_rate(stats), mn_stats_mean_acceptance_length(stats));
-    else if (stats->inflight_rows)
-        fprintf(stderr, ", acceptance %.3f (%.2f rows in flight)", mn_stats_acceptance_rate(stats), mean_inflight(stats));
+        fprintf(stderr, " (%.2f tokens per round)", mn_stats_mean_acceptance_length(stats));
+    else if (stats->inflight_rows && stats->n_sequences <= 1)
+        fprintf(stderr, ", %.2f rows in flight", mean_inflight(stats));
     fprintf(stderr, ", %.2f GB/s", mn_stats_gb_s(stats));
+    if (stats->chosen_strategy)
+        fprintf(stderr, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps, stats->chosen_lookahead);
     if (stats->lossless)
         fputs(", lossless\n", stderr);
     else
-        fprintf(stderr, ", LOSSY (%s%s)\n", strcmp(run->options->kv_policy, "full") ? "--kv-policy " : "--exit ",
-                strcmp(run->options->kv_policy, "full") ? run->options->kv_policy : run->options->exit);
+        fprintf(stderr, ", LOSSY (%s)\n", stats->lossy_because ? stats->lossy_because : "unknown");
+}
+
+void report_agreement(const struct generate_run *run)
+{
+    const struct mn_agreement *a = &run->agreement;
+    fprintf(stderr, "muninn: against ar with a full cache: %" PRIu32 " of %" PRIu32 " tokens equal", a->n_equal, a->n_compared);
+    if (a->diverged)
+        fprintf(stderr, ", first difference at token %" PRIu32 " (its two best logits there are %.4g apart)", a->first_divergence, (double)a->margin);
+    if (a->forced_agreement >= 0.0)
+        fprintf(stderr, ", %.1f%% are what ar says after the same text", 100.0 * a->forced_agreement);
+    fputc('\n', stderr);
 }

@@ -12,18 +12,6 @@ struct tokenize_options {
     const char *model;
 };
 
-/* Puts the line number in front of the tokenizer's messages, which know nothing of lines. */
-struct line_log {
-    const struct mn_log *next;
-    size_t line;
-};
-
-static void write_with_line(void *user, enum mn_log_level level, const char *text)
-{
-    const struct line_log *at = user;
-    log_note(at->next, level, "standard input: line %zu: %s", at->line, text);
-}
-
 static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const char *line, size_t n_bytes, const struct mn_log *log)
 {
     struct json_doc doc = {0};
@@ -52,19 +40,11 @@ static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const ch
     return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status;
 }
 
-static bool is_blank(const char *line, size_t n_bytes)
-{
-    for (size_t i = 0; i < n_bytes; i++)
-        if (!strchr(" \t\r\n", line[i]) || line[i] == '\0')
-            return false;
-    return true;
-}
-
 static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const struct mn_log *log)
 {
     enum mn_status status = MN_OK;
-    struct line_log at = {.next = log};
-    const struct mn_log with_line = {.write = write_with_line, .user = &at};
+    struct line_log at = {.next = log, .source = "standard input"};
+    const struct mn_log with_line = {.write = cli_write_with_line, .user = &at};
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n = 0;
@@ -74,7 +54,7 @@ static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const s
         if (n < 0)
             break;
         at.line++;
-        if (is_blank(line, (size_t)n))
+        if (cli_is_blank(line, (size_t)n))
             continue;
         status = encode_line(tokenizer, line, (size_t)n, &with_line);
         /* Per line, so that a program at the other end of two pipes gets its answer. */

@@ -227,7 +227,7 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
 }
 
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
-                                 struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+                                 struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
     return generate_batch(session->session, params, n, stats, total, on_end, user);
 }

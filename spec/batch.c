@@ -12,6 +12,7 @@ struct batch {
     struct generation **active;     /* [n_sequences], those sharing passes */
     bool *taken;                    /* [n_sequences] */
     uint32_t n, n_active, n_started, capacity;
+    bool ended; /* by the caller */
 };
 
 static bool same_text(const char *a, const char *b)
@@ -72,7 +73,7 @@ static enum mn_status admit(struct batch *b, double *prefill_ns)
 }
 
 /* Takes out those that are done. */
-static void retire(struct batch *b, struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+static void retire(struct batch *b, struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < b->n_active; i++) {
@@ -84,8 +85,7 @@ static void retire(struct batch *b, struct mn_stats *total, void (*on_end)(void 
         g->stats->decode_ns = clock_ns() - g->start_ns;
         b->taken[g->sequence] = false;
         total->n_sequences++;
-        if (on_end)
-            on_end(user, (uint32_t)(g - b->generations));
+        b->ended |= on_end && on_end(user, (uint32_t)(g - b->generations));
     }
     b->n_active = kept;
 }
@@ -105,24 +105,27 @@ static void sum_up(struct mn_stats *total, const struct mn_stats *stats, uint32_
     }
 }
 
-static enum mn_status run(struct batch *b, struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+static enum mn_status run(struct batch *b, struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
     const double start = clock_ns();
     enum mn_status status = MN_OK;
     do {
         status = admit(b, &total->prefill_ns);
         retire(b, total, on_end, user); /* the first token may be the last */
-        if (!status && b->n_active)
+        if (!status && b->n_active && !b->ended)
             status = schedule_tick(b->session, b->active, b->n_active, total);
         if (!status)
             retire(b, total, on_end, user);
-    } while (!status && (b->n_active || b->n_started < b->n));
-    total->decode_ns = clock_ns() - start - total->prefill_ns;
+    } while (!status && !b->ended && (b->n_active || b->n_started < b->n));
+    const double now = clock_ns();
+    for (uint32_t i = 0; i < b->n_active; i++)
+        b->active[i]->stats->decode_ns = now - b->active[i]->start_ns;
+    total->decode_ns = now - start - total->prefill_ns;
     return status;
 }
 
 enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
-                              struct mn_stats *total, void (*on_end)(void *user, uint32_t i), void *user)
+                              struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
     const struct mn_log *log = s->model->device->log;
     struct batch b = {.session = s, .n = n};

@@ -156,7 +156,9 @@ static enum mn_status tick(struct generation *g, struct window *w)
 {
     g->event_ns = clock_ns();
     append(g, w);
+    const struct work_mark mark = work_begin(g->session);
     enum mn_status status = advance(g, w);
+    work_end(g->stats, g->session, &mark);
     if (status)
         return status;
     g->stats->rounds++;

@@ -51,19 +51,6 @@ static void pack(struct generation *const *generations, uint32_t n, struct place
     }
 }
 
-/* Adds what the passes since `before` read to the statistics. */
-static void count_work(struct mn_stats *work, const struct session *s, const struct session_counts *before, uint64_t submits, uint64_t dispatches)
-{
-    work->prelude_passes += s->counts.passes[PASS_PRELUDE] - before->passes[PASS_PRELUDE];
-    work->core_passes += s->counts.passes[PASS_CORE] - before->passes[PASS_CORE];
-    work->coda_passes += s->counts.passes[PASS_CODA] - before->passes[PASS_CODA];
-    work->core_rows += s->counts.rows[PASS_CORE] - before->rows[PASS_CORE];
-    work->weight_bytes += s->counts.weight_bytes - before->weight_bytes;
-    work->kv_bytes += s->counts.kv_bytes - before->kv_bytes;
-    work->submits += s->stream.n_submits - submits;
-    work->dispatches += s->stream.n_dispatches - dispatches;
-}
-
 static enum mn_status absorb(struct generation *g, const struct place *place, const uint32_t *tokens, uint32_t steps, double ns)
 {
     const uint32_t first = g->request.first;
@@ -86,8 +73,7 @@ enum mn_status schedule_tick(struct session *s, struct generation *const *genera
     struct row rows[SESSION_MAX_ROWS];
     struct place places[SESSION_MAX_ROWS];
     uint32_t tokens[SESSION_MAX_ROWS], steps = UINT32_MAX;
-    const struct session_counts before = s->counts;
-    const uint64_t submits = s->stream.n_submits, dispatches = s->stream.n_dispatches;
+    const struct work_mark mark = work_begin(s);
     enum mn_status status = open_requests(generations, n);
     if (status)
         return status;
@@ -110,7 +96,7 @@ enum mn_status schedule_tick(struct session *s, struct generation *const *genera
         const struct place place = places[i];
         status = absorb(g, &place, tokens, steps, ns);
     }
-    count_work(work, s, &before, submits, dispatches);
+    work_end(work, s, &mark);
     return status;
 }
 

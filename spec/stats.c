@@ -21,6 +21,24 @@ void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted)
         stats->accepted_at[i]++;
 }
 
+struct work_mark work_begin(const struct session *s)
+{
+    return (struct work_mark){s->counts, s->stream.n_submits, s->stream.n_dispatches};
+}
+
+void work_end(struct mn_stats *work, const struct session *s, const struct work_mark *mark)
+{
+    const struct session_counts *now = &s->counts, *before = &mark->counts;
+    work->prelude_passes += now->passes[PASS_PRELUDE] - before->passes[PASS_PRELUDE];
+    work->core_passes += now->passes[PASS_CORE] - before->passes[PASS_CORE];
+    work->coda_passes += now->passes[PASS_CODA] - before->passes[PASS_CODA];
+    work->core_rows += now->rows[PASS_CORE] - before->rows[PASS_CORE];
+    work->weight_bytes += now->weight_bytes - before->weight_bytes;
+    work->kv_bytes += now->kv_bytes - before->kv_bytes;
+    work->submits += s->stream.n_submits - mark->n_submits;
+    work->dispatches += s->stream.n_dispatches - mark->n_dispatches;
+}
+
 static double ratio(double a, double b)
 {
     return b > 0.0 ? a / b : 0.0;
