@@ -216,7 +216,7 @@ static enum mn_status run_all(struct batch *b)
     for (uint32_t i = 0; i < b->n; i++)
         if (!b->printed[i] && b->runs[i].n_tokens)
             print_run(b, i, status);
-    report_total(b->common, &total, parallel);
+    report_total(&b->runs[0], &total, parallel);
     enum mn_status flushed = status == MN_OK || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
     report_banner(b->common);
     report_summary(&total);

@@ -73,8 +73,8 @@ enum mn_status generate_file(const struct generate_run *common);
 
 /* One JSON document on stdout. */
 void report_json(const struct generate_run *run, enum mn_status status);
-/* {"total":{...}} with the passes, bytes and times of a batch. `n_parallel` sequences ran at once. */
-void report_total(const struct generate_run *common, const struct mn_stats *total, uint32_t n_parallel);
+/* {"total":{...}} with the passes, bytes and times of the batch that the run belongs to; `n_parallel` sequences ran at once. */
+void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel);
 /* The device, for reports of others' machines; one line on stderr. */
 void report_banner(const struct generate_run *run);
 /* One event of the run as a JSON line in the trace file. */

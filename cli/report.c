@@ -169,13 +169,13 @@ void report_json(const struct generate_run *run, enum mn_status status)
     puts("}");
 }
 
-void report_total(const struct generate_run *common, const struct mn_stats *total, uint32_t n_parallel)
+void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel)
 {
     putchar('{');
     cli_json_key("total", true);
     putchar('{');
-    cli_json_string("device", common->info.device_name, true);
-    cli_json_string("driver", common->info.driver, false);
+    cli_json_string("device", any->info.device_name, true);
+    cli_json_string("driver", any->info.driver, false);
     cli_json_string("strategy", total->strategy, false);
     json_lossless(total);
     cli_json_u64("sequences", total->n_sequences, false);
@@ -189,7 +189,7 @@ void report_total(const struct generate_run *common, const struct mn_stats *tota
     json_acceptance(total);
     json_work(total);
     json_times(total);
-    json_settings(common);
+    json_settings(any);
     puts("}}");
 }
 

@@ -38,13 +38,28 @@ static uint32_t rows_of(const struct generation *g)
     return g->strategy->drafts ? g->lookahead + 1 : g->max_inflight;
 }
 
+/* Puts the sequence in front of messages of those who know of one only. */
+struct sequence_log {
+    const struct mn_log *next;
+    uint32_t sequence;
+};
+
+static void write_with_sequence(void *user, enum mn_log_level level, const char *text)
+{
+    const struct sequence_log *at = user;
+    log_note(at->next, level, "sequence %u of the batch: %s", at->sequence, text);
+}
+
 static enum mn_status open_all(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
 {
     const struct mn_log *log = b->session->model->device->log;
     for (uint32_t i = 0; i < b->n; i++) {
-        enum mn_status status = generation_open(&b->generations[i], b->session, &params[i], &stats[i]);
+        struct sequence_log at = {log, i};
+        const struct mn_log with_sequence = {write_with_sequence, &at};
+        enum mn_status status = generation_open(&b->generations[i], b->session, &params[i], &stats[i], &with_sequence);
+        b->generations[i].log = log;
         if (status)
-            return log_fail(log, status, "sequence %u of the batch cannot run", i);
+            return status;
         if (!b->generations[i].strategy->batches)
             return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch", b->generations[i].strategy->name);
         if (!same_settings(&params[i], &params[0]))

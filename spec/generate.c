@@ -94,9 +94,9 @@ static enum mn_status reserve(struct generation *g)
     return MN_OK;
 }
 
-enum mn_status generation_open(struct generation *g, struct session *s, const struct mn_generate_params *p, struct mn_stats *stats)
+enum mn_status generation_open(struct generation *g, struct session *s, const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
 {
-    *g = (struct generation){.session = s, .params = p, .stats = stats, .log = s->model->device->log};
+    *g = (struct generation){.session = s, .params = p, .stats = stats, .log = log};
     g->strategy = strategy_find(p->strategy ? p->strategy : "ar");
     g->num_steps = p->num_steps ? p->num_steps : s->num_steps;
     *stats = (struct mn_stats){.strategy = g->strategy ? g->strategy->name : "", .num_steps = g->num_steps, .n_sequences = 1, .n_prompt = p->n_prompt};
@@ -154,7 +154,7 @@ void generation_close(struct generation *g)
 enum mn_status generate(struct session *s, const struct mn_generate_params *p, struct mn_stats *stats)
 {
     struct generation g;
-    enum mn_status status = generation_open(&g, s, p, stats);
+    enum mn_status status = generation_open(&g, s, p, stats, s->model->device->log);
     if (!status)
         status = generation_prefill(&g, 0);
     if (!status && !g.done)

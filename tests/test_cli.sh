@@ -90,7 +90,8 @@ for sub in devices info generate logits tokenize selftest; do
   "
 done
 run generate --help
-for flag in model prompt ids file max-new-tokens num-steps strategy draft-steps lookahead max-inflight kv-policy kv-type weight-type temp top-k top-p \
+for flag in model prompt ids file batch parallel max-new-tokens num-steps strategy draft-steps lookahead max-inflight verification-threshold \
+    continuous headway freeze-threshold state-noise embed-average compare-ar trace exit require-lossless kv-policy kv-type weight-type temp top-k top-p \
     min-p seed init-scale ignore-eos stop chat ctx device no-bos output special; do
     has "generate --help: --$flag with its default" "$(printf %s "$out" | grep -e "--$flag ")" "[default: "
 done
@@ -211,6 +212,63 @@ while read -r line && [ $n -lt 4 ]; do
     run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos --special
     same "vector $n: text of the reference" "$(printf %s "$line" | string text)" "$out"
 done <"$vectors/raven-tiny-generate.jsonl"
+
+# The cost table of auto goes where the caller's caches are.
+XDG_CACHE_HOME=$tmp/cache
+export XDG_CACHE_HOME
+run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy auto
+json_ok "auto: JSON" "$out"
+same "auto: tokens of the reference" "$wanted" "$(printf %s "$out" | numbers tokens)"
+has "auto: lossless" "$out" '"lossless":true'
+has "auto: its choice" "$out" '"chosen_strategy":"'
+same "auto: one cost table stored" 1 "$(find "$tmp/cache/muninn" -name 'costs-*.json' | wc -l | tr -d ' ')"
+
+# Lossy ways say so everywhere, and --compare-ar says how far they strayed.
+run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy diffusion --compare-ar
+json_ok "diffusion: JSON" "$out"
+has "diffusion: lossy" "$out" '"lossless":false,"lossy_because":"--strategy diffusion"'
+has "diffusion: its policy" "$out" '"kv_policy":"share:1"'
+has "diffusion: agreement" "$out" '"agreement":{"compared":32,"equal":'
+has "diffusion: LOSSY on stderr" "$err" "LOSSY (--strategy diffusion)"
+has "diffusion: agreement on stderr" "$err" "against ar with a full cache: "
+run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy wavefront --compare-ar
+has "--compare-ar of a lossless run" "$out" '"agreement":{"compared":32,"equal":32,"rate":1,"diverged":false,"forced_agreement":1}'
+has "wavefront: cost model beside the measure" "$out" '"tick_weight_bytes_model":'
+run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --continuous
+has "--continuous: LOSSY" "$err" "LOSSY (--continuous)"
+run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy draft-verify --verification-threshold 0.5
+has "--verification-threshold: LOSSY" "$err" "LOSSY (--verification-threshold)"
+refuses "diffusion with a full cache" 2 "share:1" generate -p x --strategy diffusion --kv-policy full
+refuses "diffusion under --require-lossless" 2 "--require-lossless" generate -p x --strategy diffusion --require-lossless
+refuses "--continuous with draft-verify" 2 "--continuous" generate -p x --strategy draft-verify --continuous
+refuses "--verification-threshold above 1" 2 "--verification-threshold 1.5:" generate -p x --strategy draft-verify --verification-threshold 1.5
+refuses "--compare-ar with --batch" 2 "--compare-ar" generate --batch "$tmp/none" --compare-ar
+refuses "--parallel without --batch" 2 "--parallel" generate -p x --parallel 2
+refuses "--batch beside -p" 2 "more than one prompt" generate -p x --batch "$tmp/none"
+refuses "--batch with a missing file" 4 "$tmp/none" generate --batch "$tmp/none"
+
+# Batches: a line per sequence and a total; the tokens of each alone.
+head -n 4 "$vectors/raven-tiny-generate.jsonl" >"$tmp/cases"
+sed 's/.*"ids": *\(\[[0-9, ]*\]\).*"num_steps": *\([0-9]*\).*/{"ids":\1,"num_steps":\2,"n":32,"id":"x"}/; t
+     s/.*"num_steps": *\([0-9]*\).*"ids": *\(\[[0-9, ]*\]\).*/{"ids":\2,"num_steps":\1,"n":32,"id":"x"}/' "$tmp/cases" >"$tmp/batch"
+for strategy in ar draft-verify wavefront; do
+    run generate --batch "$tmp/batch" --strategy $strategy --draft-steps 2 --lookahead 3 --parallel 3 --ignore-eos --trace "$tmp/trace"
+    same "batch: $strategy: exit code" 0 "$code"
+    same "batch: $strategy: a line per sequence and the total" 5 "$(wc -l <"$tmp/out" | tr -d ' ')"
+    json_ok "batch: $strategy: JSON" "[$(paste -s -d, "$tmp/out")]"
+    same "batch: $strategy: tokens of the reference" "$(numbers tokens <"$tmp/cases" | sort)" "$(numbers tokens <"$tmp/out" | sort)"
+    has "batch: $strategy: total" "$(tail -n 1 "$tmp/out")" '{"total":{'
+    has "batch: $strategy: ids are handed back" "$(head -n 1 "$tmp/out")" '"id":"x"'
+    has "batch: $strategy: trace names the sequence" "$(head -n 1 "$tmp/trace")" '{"sequence":'
+done
+for bad in '{}' x '[1]' '{"prompt":"a","ids":[1]}' '{"ids":[]}' '{"ids":[512]}' '{"prompt":"a","n":0}' '{"prompt":"a","tokens":1}' '{"prompt":1}' '{"prompt":"a","id":[]}'; do
+    printf '{"prompt":"b"}\n\n%s\n' "$bad" >"$tmp/bad"
+    refuses "batch: bad line $bad" 4 "$tmp/bad: line 3:" generate --batch "$tmp/bad"
+done
+printf '{"prompt":"b"}\n{"prompt":"a","n":600}\n' >"$tmp/bad"
+refuses "batch: a sequence that does not fit" 2 "sequence 1 of the batch: a prompt of" generate --batch "$tmp/bad"
+: >"$tmp/bad"
+refuses "batch: an empty file" 4 "no line with a prompt" generate --batch "$tmp/bad"
 
 run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 -o json --strategy draft-verify
 for key in device driver strategy lossless num_steps draft_steps lookahead prompt_tokens prefill_tok_s decode_tok_s new_tokens rounds drafted \
