@@ -10,6 +10,7 @@
 
 /* Longest time one submit may take: drivers reset a GPU that does not answer for about two seconds. */
 #define SUBMIT_NS 150e6
+enum { MAX_CORE_PER_SUBMIT = 200 };
 
 static const uint32_t stamp_rows[SESSION_N_STAMPS] = {1, 2, 4, 8, 16, 32, 64, 64};
 
@@ -208,6 +209,7 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     s->n_sequences = n_sequences;
     s->num_steps = params->num_steps;
     s->max_rows = params->max_rows ? params->max_rows : 16;
+    s->submit_ns = SUBMIT_NS;
     arena_init(&s->scratch, model->device, "scratch", ARENA_DEVICE);
     arena_init(&s->shared, model->device, "state", ARENA_SHARED);
     struct kv_cache_params cache = {params->policy, params->kv_type, n_ctx, n_sequences, params->num_steps};
@@ -291,6 +293,26 @@ static void count_attention(struct session *s, const struct session_run_params *
     s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) + new_positions * config->n_prelude);
 }
 
+/* Core passes that a submit may hold. A stamp that has not been measured starts with one. */
+static uint32_t core_per_submit(const struct session *s, uint32_t stamp)
+{
+    const double most = s->core_ns[stamp] > 0.0 || isinf(s->submit_ns) ? s->submit_ns / s->core_ns[stamp] : 1.0;
+    return most < 1.0 ? 1 : most > MAX_CORE_PER_SUBMIT ? MAX_CORE_PER_SUBMIT : (uint32_t)most;
+}
+
+/* Every submit with core passes in it teaches what one takes: caches grow, clocks fall. What else is in it counts as theirs, which errs
+ * on the safe side. */
+static enum mn_status run_timed(struct session *s, const struct recording *const *list, uint32_t n, uint32_t stamp, uint32_t n_core)
+{
+    const double start = now_ns();
+    enum mn_status status = stream_run(&s->stream, list, n);
+    if (status || n_core == 0)
+        return status;
+    const double ns = (now_ns() - start) / n_core;
+    s->core_ns[stamp] = s->core_ns[stamp] > 0.0 ? 0.5 * (s->core_ns[stamp] + ns) : ns;
+    return MN_OK;
+}
+
 enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
 {
     enum mn_status status = check_run(s, p);
@@ -300,7 +322,7 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     const enum pass head = s->sampler.temperature > 0.0f ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
     const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill), stamp_head = session_stamp(p->n_head, p->prefill);
     const struct recording *list[256];
-    uint32_t n = 0, n_core = 0;
+    uint32_t n = 0, n_core = 0, n_tail = 0; /* core passes so far, and in the last submit */
     write_state(s, p);
     count_attention(s, p);
     if (p->n_new) {
@@ -308,20 +330,16 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
         count_pass(s, PASS_PRELUDE, stamp_new, p->n_new, w->prelude_bytes);
     }
     while (n_core < p->n_core && !status) {
-        double row_groups = (double)((p->n_rows + 7) / 8);
-        uint32_t at_once = s->core_ns > 0.0 ? (uint32_t)(SUBMIT_NS / (s->core_ns * row_groups)) : 1;
-        at_once = at_once < 1 ? 1 : at_once > 200 ? 200 : at_once;
-        uint32_t begin = n_core;
-        for (; n_core < p->n_core && n_core - begin < at_once; n_core++) {
+        const uint32_t left = p->n_core - n_core, piece = core_per_submit(s, stamp);
+        const uint32_t count = left < piece ? left : piece;
+        for (uint32_t i = 0; i < count; i++, n_core++) {
             list[n++] = &s->recordings[PASS_CORE][stamp];
             count_pass(s, PASS_CORE, stamp, p->n_rows, w->core_bytes);
         }
+        n_tail = count;
         if (n_core == p->n_core)
             break; /* the last piece goes out together with coda and head */
-        double start = now_ns();
-        status = stream_run(&s->stream, list, n);
-        double ns = (now_ns() - start) / (n * row_groups);
-        s->core_ns = s->core_ns > 0.0 ? 0.5 * (s->core_ns + ns) : ns;
+        status = run_timed(s, list, n, stamp, count);
         n = 0;
     }
     if (p->coda) {
@@ -333,7 +351,7 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
         count_pass(s, head, stamp_head, p->n_head, w->head.row_bytes * w->head.n_out);
     }
     if (!status && n)
-        status = stream_run(&s->stream, list, n);
+        status = run_timed(s, list, n, stamp, n_tail);
     if (status)
         return status;
     const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + (p->n_rows - p->n_head);

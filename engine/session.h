@@ -76,7 +76,8 @@ struct session {
     struct recording recordings[PASS_COUNT][SESSION_N_STAMPS];
     uint32_t n_dispatches[PASS_COUNT]; /* per pass at one row */
     struct session_counts counts;
-    double core_ns;           /* measured time of one core pass: bounds the length of submits */
+    double core_ns[SESSION_N_STAMPS]; /* measured time of one core pass, 0: not yet; with submit_ns it bounds the length of submits */
+    double submit_ns;         /* longest time that one submit should take */
 };
 
 /* MN_ERR_USAGE for sizes out of range, MN_ERR_MEMORY when it does not fit. */

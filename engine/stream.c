@@ -23,6 +23,28 @@ static enum mn_status lost(struct stream *stream)
     return log_fail(stream->device->log, MN_ERR_DEVICE_LOST, "device '%s' was lost earlier", stream->device->caps.name);
 }
 
+static enum mn_status create_fence(struct stream *stream, VkFence *fence)
+{
+    VkFenceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    enum mn_status status = stream_check(stream, stream->device->vk.CreateFence(stream->device->handle, &info, NULL, fence), "vkCreateFence");
+    if (status)
+        *fence = VK_NULL_HANDLE;
+    return status;
+}
+
+static enum mn_status init_slot(struct stream *stream, struct staging_slot *slot)
+{
+    struct recording recording;
+    enum mn_status status = create_fence(stream, &slot->fence);
+    if (!status)
+        status = arena_reserve(&stream->staging_arena, STREAM_STAGING_BYTES, &slot->span);
+    if (!status && !(status = stream_record(stream, &recording))) {
+        slot->commands = recording.handle;
+        status = stream_end(stream, &recording);
+    }
+    return status;
+}
+
 enum mn_status stream_init(struct stream *stream, struct device *device, struct kernels *kernels)
 {
     *stream = (struct stream){.device = device, .kernels = kernels, .timeout_ns = 120ull * 1000000000ull};
@@ -36,9 +58,8 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
     enum mn_status status = stream_check(stream, device->vk.CreateCommandPool(device->handle, &pool, NULL, &stream->pool), "vkCreateCommandPool");
     if (status)
         stream->pool = VK_NULL_HANDLE;
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    if (!status && (status = stream_check(stream, device->vk.CreateFence(device->handle, &fence, NULL, &stream->fence), "vkCreateFence")))
-        stream->fence = VK_NULL_HANDLE;
+    if (!status)
+        status = create_fence(stream, &stream->fence);
     if (!status && device->caps.timestamp_ns > 0.0) {
         VkQueryPoolCreateInfo timers = {
             .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = STREAM_MAX_TIMERS};
@@ -46,8 +67,8 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
         if (status)
             stream->timers = VK_NULL_HANDLE;
     }
-    if (!status)
-        status = arena_reserve(&stream->staging_arena, STREAM_STAGING_BYTES, &stream->staging);
+    for (uint32_t i = 0; i < STREAM_STAGING_SLOTS && !status; i++)
+        status = init_slot(stream, &stream->staging[i]);
     if (!status)
         status = arena_commit(&stream->staging_arena);
     struct recording transfer;
@@ -68,6 +89,12 @@ void stream_finish(struct stream *stream)
     /* After a timeout the work may still be running on what is destroyed below: it gets a last chance, a bounded one. */
     if (stream->pending)
         device->vk.WaitForFences(device->handle, 1, &stream->fence, VK_TRUE, FINISH_NS);
+    for (uint32_t i = 0; i < STREAM_STAGING_SLOTS; i++) {
+        if (stream->staging[i].pending)
+            device->vk.WaitForFences(device->handle, 1, &stream->staging[i].fence, VK_TRUE, FINISH_NS);
+        if (stream->staging[i].fence)
+            device->vk.DestroyFence(device->handle, stream->staging[i].fence, NULL);
+    }
     for (struct stream_descriptors *d = stream->descriptors, *next; d; d = next) {
         next = d->next;
         device->vk.DestroyDescriptorPool(device->handle, d->pool, NULL);
@@ -230,25 +257,37 @@ enum mn_status stream_end(struct stream *stream, struct recording *recording)
     return stream_check(stream, stream->device->vk.EndCommandBuffer(recording->handle), "vkEndCommandBuffer");
 }
 
-static enum mn_status submit_and_wait(struct stream *stream, const VkCommandBuffer *handles, uint32_t n)
+static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handles, uint32_t n, VkFence fence, bool *pending)
 {
     struct device *device = stream->device;
-    VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = n, .pCommandBuffers = handles};
+    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = n, .pCommandBuffers = handles};
     /* Reset before use, not after: should the reset fail, the next submit starts with another one. */
-    VkResult result = device->vk.ResetFences(device->handle, 1, &stream->fence);
+    VkResult result = device->vk.ResetFences(device->handle, 1, &fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkResetFences");
-    result = device->vk.QueueSubmit(device->queue, 1, &submit, stream->fence);
+    result = device->vk.QueueSubmit(device->queue, 1, &info, fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkQueueSubmit");
-    stream->pending = true;
+    *pending = true;
     stream->n_submits++;
-    result = device->vk.WaitForFences(device->handle, 1, &stream->fence, VK_TRUE, stream->timeout_ns);
+    return MN_OK;
+}
+
+static enum mn_status wait_for(struct stream *stream, VkFence fence, bool *pending)
+{
+    struct device *device = stream->device;
+    VkResult result = device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, stream->timeout_ns);
     /* A wait that ran out of memory says nothing about the work, which must end before anything of it is used again. */
     if (result < 0 && result != VK_ERROR_DEVICE_LOST && device->vk.DeviceWaitIdle(device->handle) != VK_SUCCESS)
         result = VK_ERROR_DEVICE_LOST;
-    stream->pending = result == VK_TIMEOUT || result == VK_ERROR_DEVICE_LOST;
+    *pending = result == VK_TIMEOUT || result == VK_ERROR_DEVICE_LOST;
     return stream_check(stream, result, "vkWaitForFences");
+}
+
+static enum mn_status submit_and_wait(struct stream *stream, const VkCommandBuffer *handles, uint32_t n)
+{
+    enum mn_status status = submit(stream, handles, n, stream->fence, &stream->pending);
+    return status ? status : wait_for(stream, stream->fence, &stream->pending);
 }
 
 enum mn_status stream_run(struct stream *stream, const struct recording *const *recordings, uint32_t n)
@@ -268,17 +307,30 @@ enum mn_status stream_run(struct stream *stream, const struct recording *const *
     return status;
 }
 
-static enum mn_status transfer(struct stream *stream, struct span from, uint64_t from_offset, struct span to, uint64_t to_offset, uint64_t bytes)
+static enum mn_status record_copy(struct stream *stream, VkCommandBuffer commands, struct span from, uint64_t from_offset, struct span to, uint64_t to_offset,
+                                  uint64_t bytes)
 {
-    struct recording recording = {.handle = stream->transfer};
-    enum mn_status status = begin(stream, stream->transfer);
+    struct recording recording = {.handle = commands};
+    enum mn_status status = begin(stream, commands);
     if (status)
         return status;
     from.offset += from_offset;
     to.offset += to_offset;
     stream_copy(stream, &recording, from, to, bytes);
-    status = stream_end(stream, &recording);
-    return status ? status : submit_and_wait(stream, &stream->transfer, 1);
+    return stream_end(stream, &recording);
+}
+
+static enum mn_status wait_slot(struct stream *stream, struct staging_slot *slot)
+{
+    return slot->pending ? wait_for(stream, slot->fence, &slot->pending) : MN_OK;
+}
+
+enum mn_status stream_wait(struct stream *stream)
+{
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < STREAM_STAGING_SLOTS && !status; i++)
+        status = wait_slot(stream, &stream->staging[i]);
+    return status;
 }
 
 enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t offset, const void *from, uint64_t bytes)
@@ -291,9 +343,15 @@ enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t off
     }
     enum mn_status status = MN_OK;
     for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
-        uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
-        memcpy(span_host(stream->staging), (const uint8_t *)from + at, n);
-        status = transfer(stream, stream->staging, 0, to, offset + at, n);
+        struct staging_slot *slot = &stream->staging[stream->next_slot++ % STREAM_STAGING_SLOTS];
+        const uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
+        status = wait_slot(stream, slot);
+        if (status)
+            break;
+        memcpy(span_host(slot->span), (const uint8_t *)from + at, n);
+        status = record_copy(stream, slot->commands, slot->span, 0, to, offset + at, n);
+        if (!status)
+            status = submit(stream, &slot->commands, 1, slot->fence, &slot->pending);
     }
     return status;
 }
@@ -306,12 +364,15 @@ enum mn_status stream_download(struct stream *stream, struct span from, uint64_t
         memcpy(to, (const uint8_t *)span_host(from) + offset, bytes);
         return MN_OK;
     }
-    enum mn_status status = MN_OK;
+    const struct span staging = stream->staging[0].span;
+    enum mn_status status = stream_wait(stream); /* the slot must be free */
     for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
-        uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
-        status = transfer(stream, from, offset + at, stream->staging, 0, n);
+        const uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
+        status = record_copy(stream, stream->transfer, from, offset + at, staging, 0, n);
         if (!status)
-            memcpy((uint8_t *)to + at, span_host(stream->staging), n);
+            status = submit_and_wait(stream, &stream->transfer, 1);
+        if (!status)
+            memcpy((uint8_t *)to + at, span_host(staging), n);
     }
     return status;
 }

@@ -1,7 +1,7 @@
 /* The stream: recording, submitting, waiting, uploading, downloading and timing on the one compute queue.
  *
- * Owns: the command pool, descriptor pools, the fence, the staging ring, the query pool.
- * Never: allocates after recording is done; submits twice before a wait.
+ * Owns: the command pool, descriptor pools, the fences, the staging ring, the query pool.
+ * Never: allocates after recording is done; has anything but uploads under way when a call returns.
  * Thread-safety: none.
  */
 #ifndef MUNINN_STREAM_H
@@ -10,9 +10,17 @@
 #include "buffer.h"
 #include "kernel.h"
 
-enum { STREAM_STAGING_BYTES = 8 << 20, STREAM_MAX_TIMERS = 512 };
+enum { STREAM_STAGING_SLOTS = 2, STREAM_STAGING_BYTES = 4 << 20, STREAM_MAX_TIMERS = 512 }; /* bytes of one slot */
 
 struct stream_descriptors; /* one descriptor pool in a list */
+
+/* A piece of the staging ring: while the device copies out of one, the host fills the next. */
+struct staging_slot {
+    struct span span;
+    VkCommandBuffer commands;
+    VkFence fence;
+    bool pending;
+};
 
 struct stream {
     struct device *device;
@@ -22,7 +30,8 @@ struct stream {
     VkFence fence;
     VkQueryPool timers;            /* null when the device has no timestamps */
     struct arena staging_arena;
-    struct span staging;
+    struct staging_slot staging[STREAM_STAGING_SLOTS];
+    uint32_t next_slot;
     struct stream_descriptors *descriptors;
     uint64_t timeout_ns;           /* longest wait for one submit before the device counts as lost */
     bool pending;
@@ -57,8 +66,12 @@ enum mn_status stream_end(struct stream *stream, struct recording *recording);
  * to the next. MN_ERR_DEVICE_LOST when the wait exceeds `timeout_ns`. */
 enum mn_status stream_run(struct stream *stream, const struct recording *const *recordings, uint32_t n);
 
-/* Copies host bytes into a span (directly when the host sees it) and back; both wait until the copy is done. */
+/* Copies host bytes into a span, directly when the host sees it. Else the last pieces may still be under way when it returns: what is
+ * submitted later comes behind them, and who frees the span without a submit after it calls stream_wait first. */
 enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t offset, const void *from, uint64_t bytes);
+/* Waits for uploads under way. */
+enum mn_status stream_wait(struct stream *stream);
+/* Copies back, and waits until that is done. */
 enum mn_status stream_download(struct stream *stream, struct span from, uint64_t offset, void *to, uint64_t bytes);
 enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word);
 /* Timer values in nanoseconds since timer 0; all zero on a device without timestamps. */

@@ -205,11 +205,8 @@ static enum mn_status plan_block(struct loader *loader, const char *prefix, stru
         snprintf(name, sizeof name, "%s.attn.qk_bias", prefix);
         status = read_vector(loader, name, 2 * d, bias);
     }
-    block->input_pending = previous != NULL;
     if (!status)
         status = plan_vector(loader, &block->input_norm, norms->norm_1, previous, d);
-    if (!status)
-        status = plan_vector(loader, &block->pending_in, previous ? previous : norms->norm_1, NULL, d);
     if (!status)
         status = plan_vector(loader, &block->norm_2, norms->norm_2, NULL, d);
     if (!status)
@@ -382,6 +379,9 @@ enum mn_status weights_load(struct weights *weights, const char *dir, const stru
         status = stream_upload(stream, *loader.vectors[i].span, 0, loader.vectors[i].values, loader.vectors[i].n * sizeof(float));
     if (!status)
         count_bytes(weights, config);
+    enum mn_status waited = device->lost ? MN_OK : stream_wait(stream); /* also behind a failure: the arena is freed below */
+    if (!status)
+        status = waited;
     for (uint32_t i = 0; i < loader.n_vectors; i++)
         free(loader.vectors[i].values);
     free(loader.vectors);

@@ -29,8 +29,6 @@ struct block_weights {
     struct matrix gate;   /* [2F, d]: gate i in row 2i, up i in row 2i + 1 */
     struct matrix down;   /* [d, F] */
     struct span input_norm;    /* [d] norm_1, times norm_4 of the block before where that is still pending */
-    bool input_pending;        /* whether it is */
-    struct span pending_in;    /* [d] norm_4 of the block before */
     struct span norm_2;        /* [d] */
     struct span gate_norm;     /* [d] norm_2 * norm_3 */
     struct span norm_4;        /* [d] */
