@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bandwidth.h"
+
 enum { PATH_BYTES = 4096 };
 
 static const char *type_name(VkPhysicalDeviceType type)
@@ -150,6 +152,12 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .core_bytes = model->weights.core_bytes,
                                    .coda_bytes = model->weights.coda_bytes,
                                    .validation_messages = model->device->n_messages};
+}
+
+enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
+{
+    enum { BYTES = 256 << 20 };
+    return bandwidth_measure(engine->model, BYTES, gb_s);
 }
 
 static enum mn_status need_tokenizer(const struct mn_engine *engine)

@@ -21,6 +21,8 @@
 #include "proj_plain.spv.h"
 #include "qkv.spv.h"
 #include "qkv_plain.spv.h"
+#include "read.spv.h"
+#include "read_plain.spv.h"
 #include "sample.spv.h"
 #include "sample_plain.spv.h"
 
@@ -38,6 +40,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_NORM] = ENTRY(norm, 7, norm_args),
     [KERNEL_ARGMAX] = ENTRY(argmax, 3, argmax_args),
     [KERNEL_SAMPLE] = ENTRY(sample, 3, sample_args),
+    [KERNEL_READ] = ENTRY(read, 3, read_args),
 };
 
 const struct kernel_info *kernel_info(enum kernel_id id)

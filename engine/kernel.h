@@ -20,6 +20,7 @@ enum kernel_id {
     KERNEL_NORM,      /* RMSNorm of whole rows: the coda's input */
     KERNEL_ARGMAX,    /* second stage of the argmax */
     KERNEL_SAMPLE,    /* temperature, top-k, top-p, min-p, Gumbel noise */
+    KERNEL_READ,      /* reads a buffer: the measured ceiling */
     KERNEL_COUNT
 };
 

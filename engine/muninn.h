@@ -98,6 +98,10 @@ struct mn_model_info {
 };
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);
 
+/* Measures the device's read bandwidth in 10^9 bytes per second: the ceiling of work that is bound by memory. Takes some tens of
+ * milliseconds on a GPU. */
+enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s);
+
 /* Text to ids. `specials`: special tokens in the text are recognised. *ids is malloc'ed, free() it. MN_ERR_USAGE for text that
  * is not UTF-8, MN_ERR_FILE when the model has no tokenizer. */
 enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids, size_t *n_ids);

@@ -105,4 +105,8 @@ struct sample_args {
     U32 n_vocab, stride;
 };
 
+struct read_args {
+    U32 n_chunks, n_threads;
+};
+
 #endif

@@ -382,6 +382,29 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
     rig_end(rig);
 }
 
+/* ---- read ---- */
+
+static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint32_t n_groups, uint64_t seed)
+{
+    rig_begin(rig, "read", name, seed);
+    struct rig_rows rows = {.table = TABLE_CORE, .n = 1, .n_ctx = 4, .n_sequences = 1, .n_depths = 1};
+    rig_rows(rig, &rows);
+    double *state, *state_expected, *data = rig_zeros(rig, 4 * (size_t)n_chunks);
+    const uint32_t local = rig->tuning.row_threads, n_threads = n_groups * local;
+    double *sums = rig_zeros(rig, n_threads);
+    for (uint32_t i = 0; i < 4 * n_chunks; i++) {
+        data[i] = rig_random(rig);
+        double *sum = &sums[i / 4 % n_threads];
+        *sum = (double)(uint32_t)((uint32_t)*sum + (uint32_t)data[i]); /* modulo 2^32, as on the device */
+    }
+    struct guarded *const bindings[] = {plan_state(rig, &rows, &state, &state_expected), rig_buffer(rig, "data", ELEMENT_U32, 4 * n_chunks, data, NULL, 0.0),
+                                        rig_buffer(rig, "sink", ELEMENT_U32, n_threads, NULL, sums, LIMIT_EXACT)};
+    const struct read_args args = {.n_chunks = n_chunks, .n_threads = n_threads};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_READ, &local, 1, bindings, &args, n_groups, 1);
+    rig_end(rig);
+}
+
 /* ---- all ---- */
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -406,6 +429,11 @@ static void row_cases_run(struct rig *rig)
     for (size_t i = 0; i < COUNT(sample_cases) && !rig->status; i++)
         if (!quick || sample_cases[i].quick)
             run_sample(rig, &sample_cases[i], i);
+    run_read(rig, "1000 chunks, 3 groups", 1000, 3, 1);
+    if (!quick) {
+        run_read(rig, "one chunk, 2 groups", 1, 2, 2);
+        run_read(rig, "40001 chunks, 16 groups", 40001, 16, 3);
+    }
 }
 
 static enum mn_status run(const struct kernel_cases_params *params, void (*cases)(struct rig *rig), uint32_t *n_cases)

@@ -1,0 +1,96 @@
+#include "bandwidth.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "args.h"
+
+enum { PASSES = 8, REPETITIONS = 7, GPU_GROUPS = 1024, CPU_GROUPS = 16, GPU_THREADS = 256 };
+static const uint32_t WORD = 0x01020305;
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct reading {
+    struct stream stream;
+    struct arena arena;
+    struct span state, data, sink;
+    uint32_t n_chunks, n_groups, local;
+};
+
+static enum mn_status prepare(struct reading *r, struct model *model, uint64_t bytes, struct recording *recording)
+{
+    struct device *device = model->device;
+    const struct caps *caps = &device->caps;
+    const uint64_t most[] = {caps->max_storage_range, caps->max_allocation_bytes / 2, caps->device_heap_bytes / 8};
+    for (int i = 0; i < 3; i++)
+        bytes = bytes < most[i] ? bytes : most[i];
+    r->local = caps->is_cpu ? caps->subgroup_size : caps->max_workgroup_threads < GPU_THREADS ? caps->max_workgroup_threads : GPU_THREADS;
+    r->n_groups = caps->is_cpu ? CPU_GROUPS : GPU_GROUPS;
+    r->n_chunks = (uint32_t)(bytes / 16);
+    const struct read_args args = {r->n_chunks, r->n_groups * r->local};
+    arena_init(&r->arena, device, "bandwidth", ARENA_DEVICE);
+    enum mn_status status = stream_init(&r->stream, device, &model->kernels);
+    if (!status)
+        status = arena_reserve(&r->arena, ARENA_ALIGN * 16, &r->state);
+    if (!status)
+        status = arena_reserve(&r->arena, bytes, &r->data);
+    if (!status)
+        status = arena_reserve(&r->arena, (uint64_t)args.n_threads * 4, &r->sink);
+    if (!status)
+        status = arena_commit(&r->arena);
+    if (!status)
+        status = stream_fill(&r->stream, r->data, WORD);
+    const struct pipeline *pipeline;
+    if (!status)
+        status = kernels_get(&model->kernels, KERNEL_READ, &r->local, 1, &pipeline);
+    if (!status)
+        status = stream_record(&r->stream, recording);
+    const struct span bindings[] = {r->state, r->data, r->sink};
+    for (int i = 0; i < PASSES && !status; i++)
+        status = stream_dispatch(&r->stream, recording, pipeline, bindings, &args, r->n_groups, 1, 1);
+    return status ? status : stream_end(&r->stream, recording);
+}
+
+static enum mn_status check(struct reading *r, const struct device *device)
+{
+    const uint32_t n_threads = r->n_groups * r->local;
+    uint32_t *sums = malloc(n_threads * sizeof *sums);
+    if (!sums)
+        return log_fail(device->log, MN_ERR_MEMORY, "out of host memory for sums");
+    enum mn_status status = stream_download(&r->stream, r->sink, 0, sums, n_threads * sizeof *sums);
+    for (uint32_t i = 0; i < n_threads && !status; i++) {
+        const uint32_t n = i < r->n_chunks ? (r->n_chunks - 1 - i) / n_threads + 1 : 0;
+        if (sums[i] != n * 4 * WORD)
+            status = log_fail(device->log, MN_ERR_CHECK, "read bandwidth: thread %u summed up %u instead of %u", i, sums[i], n * 4 * WORD);
+    }
+    free(sums);
+    return status;
+}
+
+enum mn_status bandwidth_measure(struct model *model, uint64_t bytes, double *gb_s)
+{
+    struct reading r = {0};
+    struct recording recording;
+    const struct recording *list = &recording;
+    double fastest = INFINITY;
+    enum mn_status status = prepare(&r, model, bytes, &recording);
+    for (int i = 0; i < REPETITIONS && !status; i++) {
+        const double start = now_s();
+        status = stream_run(&r.stream, &list, 1);
+        fastest = fmin(fastest, now_s() - start);
+    }
+    if (!status)
+        status = check(&r, model->device);
+    *gb_s = status ? 0.0 : (double)r.n_chunks * 16.0 * PASSES / fastest / 1e9;
+    if (r.stream.device)
+        stream_finish(&r.stream);
+    if (r.arena.device)
+        arena_finish(&r.arena);
+    return status;
+}
