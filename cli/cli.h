@@ -48,6 +48,12 @@ struct id_list {
     uint32_t n;
 };
 
+/* Words behind the options, into argv. */
+struct operand_list {
+    char *const *items;
+    uint32_t n;
+};
+
 struct option_spec {
     const char *name;     /* long name, without dashes */
     char letter;          /* short name, or 0 */
@@ -66,6 +72,8 @@ struct command {
     const char *notes; /* paragraphs behind the options; may be NULL */
     const struct option_spec *options;
     size_t n_options, values_bytes;
+    bool takes_operands;
+    size_t operands_offset; /* of the struct operand_list in the values, where it does */
     enum mn_status (*run)(const void *values, const struct mn_log *log);
 };
 
@@ -145,6 +153,6 @@ void text_out_free(struct text_out *out);
 
 /* ---- the subcommands ---- */
 
-extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest;
+extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge;
 
 #endif

@@ -9,7 +9,8 @@
 #include "cli.h"
 
 static const struct command *const commands[] = {&command_generate, &command_logits,  &command_tokenize,
-                                                 &command_info,     &command_devices, &command_selftest};
+                                                 &command_info,     &command_devices, &command_selftest,
+                                                 &command_bench,    &command_merge};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -191,7 +191,9 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
         }
         status = store(option_of_code(command, code), optarg, values, log);
     }
-    if (!status && optind < argc)
+    if (!status && command->takes_operands)
+        *(struct operand_list *)(void *)((char *)values + command->operands_offset) = (struct operand_list){argv + optind, (uint32_t)(argc - optind)};
+    else if (!status && optind < argc)
         return log_fail(log, MN_ERR_USAGE, "unexpected argument '%s'; see `muninn %s --help`", argv[optind], command->name);
     return status;
 }
