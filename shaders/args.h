@@ -107,6 +107,7 @@ struct sample_args {
 
 struct read_args {
     U32 n_chunks, n_threads;
+    U32 group_chunks;     /* 0: threads take turns over the whole buffer; else each group reads so many in a row */
 };
 
 #endif

@@ -10,9 +10,14 @@ layout(push_constant) uniform Args { read_args args; };
 
 void main()
 {
+    // On a GPU all groups walk through the buffer side by side; on a CPU, where groups run one after the other, each has a piece of its own.
+    bool pieces = args.group_chunks != 0;
+    uint first = pieces ? gl_WorkGroupID.x * args.group_chunks : 0;
+    uint end = pieces ? min(args.n_chunks, first + args.group_chunks) : args.n_chunks;
     uint thread = gl_GlobalInvocationID.x;
+    uint step = pieces ? LOCAL : args.n_threads;
     uvec4 sum = uvec4(0);
-    for (uint i = thread; i < args.n_chunks; i += args.n_threads)
+    for (uint i = first + (pieces ? gl_LocalInvocationID.x : thread); i < end; i += step)
         sum += data.c[i];
     sink.sum[thread] = sum.x + sum.y + sum.z + sum.w;
 }
