@@ -20,7 +20,7 @@ struct bench_model {
     struct mn_engine *engine;
     struct mn_model_info info;
     const char *dir;
-    char hash[17];                       /* of config.json and the tensors' headers */
+    char hash[CLI_HASH_BYTES];           /* of config.json and the tensors' headers */
     double ceiling_gb_s;                 /* measured read bandwidth */
     uint32_t n_prompts, *prompts[8], lengths[8]; /* at the prompt length of the setting under way; owned */
     uint32_t prompt_tokens;              /* that length; UINT32_MAX: none yet */

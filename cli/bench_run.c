@@ -1,6 +1,4 @@
 /* muninn bench: one model on one device, one setting measured and turned into a result row. */
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,7 +9,7 @@
 #include "commit.h"
 #include "sampler.h"
 
-enum { HASH_BYTES = 1 << 20, MAX_BATCH = 64, COLUMNS = 2 };
+enum { MAX_BATCH = 64, COLUMNS = 2 };
 
 /* The fixed set: a question, a sort, a chain of assignments, a sum. Models without a tokenizer get ids from a counter-based generator. */
 static const char *const texts[] = {"Kai has 53 keys and Max has 52 keys. How many keys do they have together?", "sort 2 8 0 1 9 4 :",
@@ -27,70 +25,13 @@ struct reference {
 
 /* ---- the model ---- */
 
-static uint64_t fold(uint64_t hash, const void *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
-    return hash;
-}
-
-/* Name, size, beginning and end of a file. */
-static enum mn_status fold_file(const char *dir, const char *name, uint64_t *hash, const struct mn_log *log)
-{
-    char path[CLI_PATH_BYTES + 256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *file = fopen(path, "rb");
-    uint8_t *bytes = malloc(HASH_BYTES);
-    enum mn_status status = !bytes ? log_fail(log, MN_ERR_MEMORY, "out of host memory for a hash") : file ? MN_OK : log_fail(log, MN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno));
-    if (!status) {
-        size_t n = fread(bytes, 1, HASH_BYTES, file);
-        *hash = fold(fold(*hash, name, strlen(name)), bytes, n);
-        if (fseek(file, 0, SEEK_END) == 0) {
-            const long size = ftell(file);
-            *hash = fold(*hash, &size, sizeof size);
-            if (size > HASH_BYTES && fseek(file, -HASH_BYTES, SEEK_END) == 0)
-                *hash = fold(*hash, bytes, fread(bytes, 1, HASH_BYTES, file));
-        }
-        if (ferror(file))
-            status = log_fail(log, MN_ERR_FILE, "%s: cannot be read", path);
-    }
-    if (file)
-        fclose(file);
-    free(bytes);
-    return status;
-}
-
-static int is_tensors(const struct dirent *entry)
-{
-    const size_t n = strlen(entry->d_name);
-    return n > 12 && !strcmp(entry->d_name + n - 12, ".safetensors");
-}
-
-static enum mn_status hash_model(struct bench_model *m, const struct mn_log *log)
-{
-    struct dirent **entries;
-    uint64_t hash = 0xcbf29ce484222325u;
-    enum mn_status status = fold_file(m->dir, "config.json", &hash, log);
-    const int n = scandir(m->dir, &entries, is_tensors, alphasort);
-    if (n < 0)
-        return status ? status : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", m->dir, strerror(errno));
-    for (int i = 0; i < n; i++) {
-        if (!status)
-            status = fold_file(m->dir, entries[i]->d_name, &hash, log);
-        free(entries[i]);
-    }
-    free(entries);
-    snprintf(m->hash, sizeof m->hash, "%016" PRIx64, hash);
-    return status;
-}
-
 enum mn_status bench_model_open(struct bench_model *m, const struct bench_setting *setting, const char *dir, const struct mn_log *log)
 {
     *m = (struct bench_model){.dir = dir, .prompt_tokens = UINT32_MAX};
     enum mn_status status = mn_engine_create(
         &m->engine, &(struct mn_engine_params){.model_dir = dir, .device = setting->device, .weight_type = setting->weight_type, .log = log});
     if (!status)
-        status = hash_model(m, log);
+        status = cli_model_hash(dir, m->hash, log);
     if (!status)
         status = mn_read_bandwidth(m->engine, &m->ceiling_gb_s);
     if (!status)

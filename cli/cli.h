@@ -3,7 +3,7 @@
  * A subcommand is a `struct command`: one option table that gives its --help, its defaults and its parser, and a function
  * that gets the parsed values. Data goes to stdout, everything else to stderr as `muninn: ...`.
  *
- * Owns: options, the default model, prompts from files, writing to stdout, the interrupt flag.
+ * Owns: options, the default model, prompts, writing to stdout, the interrupt flag.
  * Never: computes anything; is included by another layer. Environment variables are read here only (MUNINN_MODEL,
  * XDG_CACHE_HOME, HOME, LP_NUM_THREADS).
  * Thread-safety: none; one thread.
@@ -23,6 +23,7 @@ enum {
     CLI_IDS_MAX = 1 << 20,       /* ids in one --ids list: the longest context there is */
     CLI_FILE_BYTES_MAX = 64 << 20,
     CLI_PATH_BYTES = 4096,
+    CLI_HASH_BYTES = 17,
 };
 
 /* ---- options.c ---- */
@@ -131,6 +132,17 @@ void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first
 
 /* To be called before an engine is created. `option` NULL: by the size of the model in `dir`, unless LP_NUM_THREADS is set. */
 void cli_set_cpu_threads(const char *option, const char *dir);
+
+/* ---- model_hash.c ---- */
+
+/* FNV-1a of config.json and of the tensor files' names, sizes, beginnings and ends, as hexadecimal digits: `text` [CLI_HASH_BYTES]. MN_ERR_FILE. */
+enum mn_status cli_model_hash(const char *dir, char *text, const struct mn_log *log);
+
+/* ---- prompt.c ---- */
+
+/* A text prompt as ids, special tokens recognised, with the model's begin token in front unless it is there or `bos` is false. *ids is
+ * malloc'ed. MN_ERR_USAGE: not UTF-8, or more than CLI_IDS_MAX ids. MN_ERR_FILE: the model has no tokenizer. */
+enum mn_status cli_encode_prompt(struct mn_engine *engine, const char *text, size_t n_bytes, bool bos, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
 
 /* ---- text.c ---- */
 

@@ -9,35 +9,20 @@
 
 /* ---- the prompt ---- */
 
-static enum mn_status encode_text(struct generate_run *run, const char *text, size_t n_bytes)
+static enum mn_status encode_chat(struct generate_run *run, const char *text, size_t n_bytes)
 {
-    const struct generate_options *options = run->options;
-    if (options->chat && strlen(text) != n_bytes)
-        return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat", options->file, strlen(text));
-    if (options->chat)
-        return mn_chat(run->engine, options->system, text, &run->prompt, &run->n_prompt);
-    enum mn_status status = mn_tokenize(run->engine, text, n_bytes, true, &run->prompt, &run->n_prompt);
-    uint32_t bos = run->info.bos_token_id;
-    if (status || options->no_bos || bos == UINT32_MAX || (run->n_prompt && run->prompt[0] == bos))
-        return status;
-    uint32_t *longer = malloc((run->n_prompt + 1) * sizeof *longer);
-    if (!longer)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %zu prompt ids", run->n_prompt + 1);
-    longer[0] = bos;
-    if (run->n_prompt)
-        memcpy(longer + 1, run->prompt, run->n_prompt * sizeof *longer);
-    free(run->prompt);
-    run->prompt = longer;
-    run->n_prompt++;
-    return MN_OK;
+    if (strlen(text) != n_bytes)
+        return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat", run->options->file, strlen(text));
+    enum mn_status status = mn_chat(run->engine, run->options->system, text, &run->prompt, &run->n_prompt);
+    if (!status && run->n_prompt > CLI_IDS_MAX)
+        status = log_fail(run->log, MN_ERR_USAGE, "a prompt of %zu tokens; at most %d", run->n_prompt, CLI_IDS_MAX);
+    return status;
 }
 
 enum mn_status run_take_text(struct generate_run *run, const char *text, size_t n_bytes)
 {
-    enum mn_status status = encode_text(run, text, n_bytes);
-    if (!status && run->n_prompt > CLI_IDS_MAX)
-        status = log_fail(run->log, MN_ERR_USAGE, "a prompt of %zu tokens; at most %d", run->n_prompt, CLI_IDS_MAX);
-    return status;
+    return run->options->chat ? encode_chat(run, text, n_bytes)
+                              : cli_encode_prompt(run->engine, text, n_bytes, !run->options->no_bos, &run->prompt, &run->n_prompt, run->log);
 }
 
 enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
