@@ -258,3 +258,8 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
         .ids = ids, .n = n_ids, .num_steps = num_steps ? num_steps : s->num_steps, .state0 = state0, .each_logits = each, .user = user};
     return session_prefill(s, &prefill, NULL);
 }
+
+enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params)
+{
+    return score(session->session, params);
+}

@@ -25,5 +25,7 @@ enum mn_status generate_batch(struct session *session, const struct mn_generate_
 /* spec/agreement.c; see mn_compare_ar */
 enum mn_status compare_ar(struct session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
                           struct mn_agreement *agreement);
+/* spec/score.c; see mn_score */
+enum mn_status score(struct session *session, const struct mn_score_params *params);
 
 #endif

@@ -260,6 +260,42 @@ enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_p
 enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,
                          enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab), void *user);
 
+/* ---- scoring ---- */
+
+enum { MN_MAX_SCORE_DEPTHS = 128 };
+
+/* The ids from n_context on are scored, each behind all ids before it. */
+struct mn_score_item {
+    const uint32_t *ids; /* [n_ids]; n_ids - 1 <= n_ctx, since the last one is only predicted */
+    uint32_t n_ids;
+    uint32_t n_context;  /* 1..n_ids - 1 */
+};
+
+struct mn_likelihood {
+    double logprob; /* natural logarithm, summed over the scored ids; log-softmax in double of the float logits */
+    bool is_greedy; /* each scored id has the largest logit at its place; of equal ones the lowest id counts */
+};
+
+struct mn_score_params {
+    const struct mn_score_item *items; /* [n_items] */
+    uint32_t n_items;
+    const uint32_t *num_steps; /* [n_num_steps] depths in any order, each 1..session.num_steps */
+    uint32_t n_num_steps;      /* 1..MN_MAX_SCORE_DEPTHS */
+    /* Called for the items in order, with the likelihoods [n_num_steps] in the order of num_steps. Anything but MN_OK ends the run and is
+     * what mn_score returns. */
+    enum mn_status (*each)(void *user, uint32_t item, const struct mn_likelihood *likelihoods);
+    /* After every pass, with the core steps of rows done and to be done; may be NULL. A non-zero return ends the run with
+     * MN_ERR_INTERRUPTED. */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user; /* of both callbacks */
+};
+
+/* Likelihoods of given ids at one or several depths: a teacher-forced pass through the prefill path. The session's n_sequences items run
+ * at a time and share passes; all depths come out of one run to the deepest. The logits behind the numbers are, bit for bit, those of
+ * mn_logits for the item alone at that depth. MN_ERR_USAGE names the item; MN_ERR_RUN: logits that are not finite. Initial states
+ * are zero. */
+enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params);
+
 #ifdef __cplusplus
 }
 #endif

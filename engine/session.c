@@ -360,11 +360,16 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     return MN_OK;
 }
 
-enum mn_status session_read_logits(struct session *s, uint32_t row, float *logits)
+enum mn_status session_read_logits_rows(struct session *s, uint32_t row, uint32_t n, float *logits)
 {
     const uint64_t bytes = s->model->config.vocab_size * sizeof *logits;
     const uint32_t first = ((const uint32_t *)span_host(s->state))[2 * TABLE_HEAD];
-    return stream_download(&s->stream, s->logits, (first + row) * bytes, logits, bytes);
+    return stream_download(&s->stream, s->logits, (first + row) * bytes, logits, n * bytes);
+}
+
+enum mn_status session_read_logits(struct session *s, uint32_t row, float *logits)
+{
+    return session_read_logits_rows(s, row, 1, logits);
 }
 
 /* Vectors of consecutive positions of a [slots, stride] buffer, without their padding: [n, n_embd]. */

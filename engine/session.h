@@ -101,6 +101,8 @@ enum mn_status session_prefill(struct session *session, const struct session_pre
 
 /* Logits of the i-th head row of the last run, [vocab_size]. */
 enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);
+/* The same of n head rows from the `row`-th, in one transfer: [n, vocab_size]. */
+enum mn_status session_read_logits_rows(struct session *session, uint32_t row, uint32_t n, float *logits);
 /* The latent state of a position after `depth` steps, its current depth: what ln_f is applied to. state [n_embd]. */
 enum mn_status session_read_state(struct session *session, uint32_t sequence, uint32_t position, uint32_t depth, float *state);
 /* The same of n positions from `first`, all after `depth` steps: states [n, n_embd]. */
