@@ -1,7 +1,6 @@
 /* muninn bench: every combination of the settings asked for, measured one after the other. */
 #include "bench.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,18 +226,12 @@ static void end_progress(void)
         fputs("\r\033[K", stderr);
 }
 
-/* One write and a sync: a row is in the file as a whole, or as a cut-off last line, which the next run leaves out. */
 static enum mn_status append(struct sweep *w, const cJSON *row)
 {
     if (!w->file)
         return MN_OK;
-    char *text = cJSON_PrintUnformatted(row);
-    if (!text)
-        return log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a row");
-    errno = 0;
-    const bool good = fprintf(w->file, "%s\n", text) > 0 && fflush(w->file) == 0 && (fsync(fileno(w->file)) == 0 || errno == EINVAL);
-    cJSON_free(text);
-    return good ? MN_OK : log_fail(w->log, MN_ERR_RUN, "%s: writing failed: %s", w->options->results, strerror(errno));
+    enum mn_status status = rows_append(w->file, w->options->results, row, w->log);
+    return status ? status : rows_sync(w->file, w->options->results, w->log);
 }
 
 static void warn_outliers(const struct sweep *w, const cJSON *row, const struct bench_setting *s)
@@ -322,27 +315,6 @@ static enum mn_status run_all(struct sweep *w, const struct bench_common *common
     return status;
 }
 
-/* A cut-off last line is taken away before anything is appended behind it. */
-static enum mn_status open_results(struct sweep *w)
-{
-    const char *path = w->options->results;
-    uint64_t n_good = 0;
-    if (!path)
-        return MN_OK;
-    struct rows old = {0};
-    enum mn_status status = rows_read(&old, path, true, &n_good, w->log);
-    if (status)
-        return status;
-    if (w->options->resume)
-        w->rows = old;
-    else
-        rows_free(&old);
-    if (access(path, F_OK) == 0 && truncate(path, (off_t)n_good) != 0)
-        return log_fail(w->log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", path, strerror(errno));
-    w->file = fopen(path, "a");
-    return w->file ? MN_OK : log_fail(w->log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
-}
-
 static enum mn_status report(const struct sweep *w)
 {
     enum mn_status status = rows_write(&w->rows, w->options->output, stdout, w->log);
@@ -374,8 +346,8 @@ static enum mn_status run(const void *values, const struct mn_log *log)
                                         .stop = cli_interrupted,
                                         .log = log};
     cli_catch_interrupt();
-    if (!status)
-        status = open_results(w);
+    if (!status && options->results)
+        status = rows_open(&w->file, options->results, options->resume ? &w->rows : NULL, log);
     if (!status)
         status = run_all(w, &common);
     /* Whatever ended it: what was measured is shown. */

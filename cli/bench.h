@@ -3,9 +3,7 @@
 #ifndef MUNINN_BENCH_COMMAND_H
 #define MUNINN_BENCH_COMMAND_H
 
-#include <cjson/cJSON.h>
-
-#include "cli.h"
+#include "rows.h"
 #include "sampling.h"
 
 /* One point of the cross product. A figure that a strategy does not use is 0. */
@@ -47,27 +45,9 @@ struct bench_common {
 /* Measures one setting. *row is the caller's to cJSON_Delete. MN_ERR_CHECK when a lossless setting's tokens are not those of ar. */
 enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, cJSON **row);
 
-/* ---- rows.c ---- */
+/* ---- rows.c; the rest of it is in rows.h ---- */
 
 /* The name under which a setting is known in a results file: everything that a repetition must share. malloc'ed, NULL without memory. */
 char *row_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
-
-/* Result rows, objects with a "key". Zeroed is an empty list. */
-struct rows {
-    cJSON **items; /* [n], owned */
-    size_t n, capacity;
-};
-
-/* Takes the row. */
-enum mn_status rows_add(struct rows *rows, cJSON *row, const struct mn_log *log);
-const cJSON *rows_find(const struct rows *rows, const char *key);
-void rows_free(struct rows *rows);
-
-/* Reads a results file. A last line without its newline is what a killed run leaves behind: it is left out, and *n_good is where it begins.
- * Every other line that is not a row is MN_ERR_FORMAT with its number. A missing file is empty when `may_be_missing`. */
-enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missing, uint64_t *n_good, const struct mn_log *log);
-
-/* "md", "csv", "json" or "jsonl". Lossy rows say so in each of them. */
-enum mn_status rows_write(const struct rows *rows, const char *format, FILE *stream, const struct mn_log *log);
 
 #endif

@@ -116,6 +116,47 @@ enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missin
     return status;
 }
 
+/* ---- appending ---- */
+
+enum mn_status rows_open(FILE **file, const char *path, struct rows *rows, const struct mn_log *log)
+{
+    uint64_t n_good = 0;
+    struct rows old = {0};
+    *file = NULL;
+    enum mn_status status = rows_read(&old, path, true, &n_good, log);
+    if (!status && access(path, F_OK) == 0 && truncate(path, (off_t)n_good) != 0)
+        status = log_fail(log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", path, strerror(errno));
+    if (!status && !(*file = fopen(path, "a")))
+        status = log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+    if (!status && rows)
+        *rows = old;
+    else
+        rows_free(&old);
+    return status;
+}
+
+static enum mn_status write_failed(const char *path, const struct mn_log *log)
+{
+    return log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", path, strerror(errno));
+}
+
+enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const struct mn_log *log)
+{
+    char *text = cJSON_PrintUnformatted(row);
+    if (!text)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
+    errno = 0;
+    const bool good = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0;
+    cJSON_free(text);
+    return good ? MN_OK : write_failed(path, log);
+}
+
+enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log)
+{
+    errno = 0;
+    return fsync(fileno(file)) == 0 || errno == EINVAL ? MN_OK : write_failed(path, log); /* EINVAL: a pipe or a device */
+}
+
 /* ---- writing ---- */
 
 /* A value as plain text for tables: numbers short, arrays with blanks between. */
