@@ -165,6 +165,6 @@ void text_out_free(struct text_out *out);
 
 /* ---- the subcommands ---- */
 
-extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge;
+extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_trace;
 
 #endif
