@@ -49,7 +49,7 @@ struct id_list {
     uint32_t n;
 };
 
-/* Words behind the options, into argv. */
+/* Words that are no options, before, between or behind them; into argv. */
 struct operand_list {
     char *const *items;
     uint32_t n;
@@ -165,6 +165,6 @@ void text_out_free(struct text_out *out);
 
 /* ---- the subcommands ---- */
 
-extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_trace;
+extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_report, command_trace;
 
 #endif

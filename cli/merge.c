@@ -1,55 +1,24 @@
 /* muninn merge: the rows of several result files, each setting once. */
-#include <stdlib.h>
-#include <string.h>
-
-#include "bench.h"
-#include "json.h"
+#include "rows.h"
 
 struct merge_options {
     struct operand_list files;
     const char *output;
 };
 
-/* The newest row of a setting stands where its first one stood. */
-static enum mn_status take(struct rows *all, struct rows *more, const struct mn_log *log)
-{
-    enum mn_status status = MN_OK;
-    for (size_t i = 0; i < more->n && !status; i++) {
-        cJSON *row = more->items[i];
-        const char *key = json_find(row, "key")->valuestring;
-        size_t j = 0;
-        more->items[i] = NULL;
-        while (j < all->n && strcmp(json_find(all->items[j], "key")->valuestring, key) != 0)
-            j++;
-        if (j == all->n) {
-            status = rows_add(all, row, log);
-            continue;
-        }
-        const cJSON *old_time = json_find(all->items[j], "time"), *time = json_find(row, "time");
-        const bool newer = !cJSON_IsString(old_time) || (cJSON_IsString(time) && strcmp(time->valuestring, old_time->valuestring) >= 0);
-        cJSON_Delete(newer ? all->items[j] : row);
-        if (newer)
-            all->items[j] = row;
-    }
-    rows_free(more);
-    return status;
-}
-
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct merge_options *options = values;
     struct rows all = {0};
     uint64_t n_good;
+    size_t n_older;
     enum mn_status status = MN_OK;
     if (options->files.n == 0)
         return log_fail(log, MN_ERR_USAGE, "no file to merge; see `muninn merge --help`");
-    for (uint32_t i = 0; i < options->files.n && !status; i++) {
-        struct rows more = {0};
-        status = rows_read(&more, options->files.items[i], false, &n_good, log);
-        if (!status)
-            status = take(&all, &more, log);
-        rows_free(&more);
-    }
+    for (uint32_t i = 0; i < options->files.n && !status; i++)
+        status = rows_read(&all, options->files.items[i], false, &n_good, log);
+    if (!status)
+        status = rows_keep_newest(&all, &n_older, log);
     if (!status)
         status = rows_write(&all, options->output, stdout, log);
     rows_free(&all);

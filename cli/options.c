@@ -123,13 +123,13 @@ static enum mn_status store(const struct option_spec *option, const char *text, 
     return MN_ERR_USAGE;
 }
 
-/* The tables in getopt's form. `letters` begins with "+:": the first operand ends the options (none is allowed), and a
- * missing argument is told from an unknown option. */
+/* The tables in getopt's form. `letters` begins with "+", the first operand ends the options (none is allowed), or "-", operands come as
+ * code 1 in their order; then ":", a missing argument is told from an unknown option. */
 static void build_getopt(const struct command *command, struct option *longs, char *letters)
 {
     size_t n_letters = 0;
     assert(command->n_options <= OPTIONS_MAX);
-    letters[n_letters++] = '+';
+    letters[n_letters++] = command->takes_operands ? '-' : '+';
     letters[n_letters++] = ':';
     letters[n_letters++] = 'h';
     for (size_t i = 0; i < command->n_options; i++) {
@@ -167,6 +167,7 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
     struct option longs[OPTIONS_MAX + 2];
     char letters[2 * OPTIONS_MAX + 4];
     enum mn_status status = MN_OK;
+    int n_operands = 0;
     *help = false;
     for (size_t i = 0; i < command->n_options && !status; i++)
         if (command->options[i].value)
@@ -179,6 +180,10 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
         int code = getopt_long(argc, argv, letters, longs, NULL);
         if (code == -1)
             break;
+        if (code == 1) {
+            argv[++n_operands] = optarg; /* words before it are done with */
+            continue;
+        }
         if (code == '?')
             return log_fail(log, MN_ERR_USAGE, "unknown or misused option '%s'; see `muninn %s --help`", word, command->name);
         if (code == ':')
@@ -191,8 +196,10 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
         }
         status = store(option_of_code(command, code), optarg, values, log);
     }
+    while (command->takes_operands && optind < argc) /* those behind "--" */
+        argv[++n_operands] = argv[optind++];
     if (!status && command->takes_operands)
-        *(struct operand_list *)(void *)((char *)values + command->operands_offset) = (struct operand_list){argv + optind, (uint32_t)(argc - optind)};
+        *(struct operand_list *)(void *)((char *)values + command->operands_offset) = (struct operand_list){argv + 1, (uint32_t)n_operands};
     else if (!status && optind < argc)
         return log_fail(log, MN_ERR_USAGE, "unexpected argument '%s'; see `muninn %s --help`", argv[optind], command->name);
     return status;

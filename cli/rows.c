@@ -67,6 +67,63 @@ void rows_free(struct rows *rows)
     *rows = (struct rows){0};
 }
 
+/* ---- each setting once ---- */
+
+struct place {
+    const char *key;
+    size_t at;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    const int order = strcmp(x->key, y->key);
+    return order ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Of equal times the later line. A row without a time is older than all. */
+static bool is_newer(const cJSON *row, const cJSON *than)
+{
+    const cJSON *time = json_find(row, "time"), *old = json_find(than, "time");
+    return !cJSON_IsString(old) || (cJSON_IsString(time) && strcmp(time->valuestring, old->valuestring) >= 0);
+}
+
+enum mn_status rows_keep_newest(struct rows *rows, size_t *n_older, const struct mn_log *log)
+{
+    size_t n_kept = 0;
+    *n_older = 0;
+    if (rows->n < 2)
+        return MN_OK;
+    struct place *places = malloc(rows->n * sizeof *places);
+    if (!places)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu keys", rows->n);
+    for (size_t i = 0; i < rows->n; i++)
+        places[i] = (struct place){key_of(rows->items[i]), i};
+    qsort(places, rows->n, sizeof *places, by_key);
+    for (size_t i = 0, first = 0; i < rows->n; i++) {
+        cJSON **stays = &rows->items[places[first].at], **item = &rows->items[places[i].at];
+        if (i == first || strcmp(places[i].key, places[first].key) != 0) {
+            first = i;
+            continue;
+        }
+        const bool newer = is_newer(*item, *stays);
+        cJSON *older = newer ? *stays : *item;
+        if (newer) {
+            *stays = *item;
+            places[first].key = places[i].key; /* the old one's key goes with it */
+        }
+        cJSON_Delete(older);
+        *item = NULL;
+    }
+    free(places);
+    for (size_t i = 0; i < rows->n; i++)
+        if (rows->items[i])
+            rows->items[n_kept++] = rows->items[i];
+    *n_older = rows->n - n_kept;
+    rows->n = n_kept;
+    return MN_OK;
+}
+
 /* ---- reading ---- */
 
 static enum mn_status take_line(struct rows *rows, const char *line, size_t n_bytes, const struct mn_log *log)

@@ -1,0 +1,29 @@
+/* Theme, then everything drawn once; again when the width changes. */
+
+const THEMES = ["system", "light", "dark"];
+let theme = 0;
+byId("theme").addEventListener("click", () => {
+    theme = (theme + 1) % THEMES.length;
+    if (theme === 0) delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = THEMES[theme];
+    byId("theme").textContent = "Theme: " + THEMES[theme];
+});
+
+document.title = text(about.title);
+byId("title").textContent = text(about.title);
+byId("subtitle").textContent = [count(allRows.length, "row"), days(allRows), about.files.length > 1 ? count(about.files.length, "file") : ""].filter(Boolean).join(" \u00b7 ");
+byId("footer").append(html("p", null, `Made by muninn ${text(about.version)} (commit ${text(about.commit)}) from `, listed(about.files.map((file) => `${text(file.name)} (${count(file.rows, "row")})`), 20),
+    about.older_rows ? `; ${count(about.older_rows, "older row")} of settings measured again left out` : "", ". The rows are in this page as JSON, in the element with the id \u201crows\u201d."));
+
+makeFilters();
+drawAll();
+
+let waiting = false;
+window.addEventListener("resize", () => {
+    if (waiting || document.documentElement.clientWidth === drawnWidth) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+        waiting = false;
+        drawAll();
+    });
+});

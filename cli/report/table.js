@@ -1,0 +1,187 @@
+/* What was measured on what, in words, and the table of all rows. */
+
+/* ---- summary ---- */
+
+function tile(title, value, words) {
+    return html("div", {class: "tile"}, html("p", null, title), html("p", {class: "value"}, value), html("p", null, words));
+}
+
+function drawSummary(root, view) {
+    const runs = view.of("run"), timed = runs.filter((row) => has(row, "decode_tok_s", isNumber)), lossless = timed.filter((row) => isLossy(row) === false);
+    const tiles = html("div", {class: "tiles"});
+    const gain = lossless.filter((row) => row.strategy !== "ar" && speedup(row) !== null);
+    if (gain.length) {
+        const row = best(gain, speedup);
+        tiles.append(tile("largest lossless speedup", times(speedup(row)), `${settingName(row)}, ${say(row, "device")}`));
+    }
+    if (lossless.length) {
+        const row = best(lossless, (r) => r.decode_tok_s);
+        tiles.append(tile("fastest lossless setting", short(row.decode_tok_s, 4) + " tok/s", `${settingName(row)}, ${say(row, "device")}`));
+    }
+    const near = timed.filter((row) => has(row, "ceiling_percent", isNumber));
+    if (near.length) {
+        const row = best(near, (r) => r.ceiling_percent);
+        tiles.append(tile("nearest to the bandwidth ceiling", short(row.ceiling_percent) + " %", `${settingName(row)}, ${short(number(row, "gb_s"))} of ${short(number(row, "ceiling_gb_s"))} GB/s`));
+    }
+    if (runs.length) {
+        const promise = runs.filter((row) => isLossy(row) === false), kept = promise.filter((row) => row.equals_ar === true);
+        tiles.append(tile("lossless rows whose tokens equal ar's", `${kept.length} of ${promise.length}`, `${count(runs.length - promise.length, "row")} lossy or unknown`));
+    }
+    root.replaceChildren(tiles);
+    const broken = runs.filter((row) => isLossy(row) === false && row.equals_ar === false);
+    if (broken.length) root.append(html("p", {class: "callout", role: "alert"}, `${count(broken.length, "lossless row")} with other tokens than ar: `, broken.slice(0, 5).map(settingName).join("; ")));
+    const outliers = runs.filter((row) => (number(row, "decode_outliers") ?? 0) > 0).length, loose = runs.filter((row) => (number(row, "decode_spread") ?? 0) > 0.1).length;
+    if (outliers || loose) note(root, `Noise: in ${count(loose, "row")} the slowest and the fastest repetition are more than 10 % apart; ${count(outliers, "row")} with outliers (modified z-score above 3.5).`);
+    if (!allRows.length) note(root, "There are no rows in this report.");
+    else if (!view.rows.length) note(root, "No row passes the filters.");
+}
+
+/* ---- what was measured on what ---- */
+
+const distinct = (rows, key) => [...new Set(rows.filter((row) => Object.hasOwn(row, key)).map((row) => say(row, key)))];
+/* At most a few of many values. */
+function listed(values, most = 6) {
+    return values.length <= most ? values.join(", ") : `${values.slice(0, most).join(", ")} and ${values.length - most} more`;
+}
+function range(rows, key, unit) {
+    const values = rows.map((row) => number(row, key)).filter((v) => v !== null);
+    if (!values.length) return "";
+    const low = best(values, (v) => -v), high = best(values, (v) => v);
+    return (short(low) === short(high) ? short(low) : `${short(low)} to ${short(high)}`) + unit;
+}
+function days(rows) {
+    const all = rows.map((row) => word(row, "time")).filter((t) => t !== null && /^\d{4}-\d\d-\d\d/.test(t)).map((t) => t.slice(0, 10)).sort();
+    return !all.length ? "" : all[0] === all[all.length - 1] ? all[0] : `${all[0]} to ${all[all.length - 1]}`;
+}
+
+function card(title, pairs) {
+    return html("div", {class: "card"}, html("h3", null, title), html("dl", null, pairs.filter(([, value]) => value).map(([name, value]) => [html("dt", null, name), html("dd", null, value)])));
+}
+
+const CARDS_MAX = 24;
+function drawMeasured(root, view) {
+    const cards = html("div", {class: "cards"});
+    const add = (keys, make) => {
+        const groups = conditions(view.rows.filter((row) => Object.hasOwn(row, keys[0])), keys);
+        cards.append(...groups.slice(0, CARDS_MAX).map(make));
+        if (groups.length > CARDS_MAX) cards.append(html("p", {class: "note"}, `${groups.length - CARDS_MAX} more are not listed.`));
+    };
+    add(["device", "driver"], ({rows, first}) => card(say(first, "device"), [
+        ["driver", say(first, "driver")], ["device line", word(first, "banner") === null ? "" : text(first.banner, 300)], ["CPU threads", listed(distinct(rows, "cpu_threads").filter((v) => v !== "none"))],
+        ["read bandwidth", range(rows, "ceiling_gb_s", " GB/s")], ["measured", days(rows)], ["program", listed(distinct(rows, "version")) + ", commit " + listed(distinct(rows, "commit"))], ["rows", String(rows.length)]]));
+    add(["model", "model_hash"], ({rows, first}) => card(say(first, "model"), [
+        ["hash", say(first, "model_hash")], ["parameters", range(rows, "n_parameters", "")], ["weights on the device", number(first, "weight_bytes") === null ? "" : megabytes(first.weight_bytes)],
+        ["weight types", listed(distinct(rows, "weight_type"))], ["caches", listed(distinct(rows, "kv_policy"))], ["R", listed(distinct(rows, "num_steps"))], ["K", listed(distinct(rows, "draft_steps"), 12)], ["L", listed(distinct(rows, "lookahead"), 12)],
+        ["strategies", listed(distinct(rows, "strategy"))], ["new tokens", listed(distinct(rows, "new_tokens"))], ["prompts", listed(distinct(rows, "prompt_set"))], ["repetitions", range(rows, "repetitions", "")],
+        ["command", listed(distinct(rows, "command"), 3)]]));
+    root.replaceChildren(html("h2", null, "What was measured on what"), cards);
+    const floors = view.of("floor");
+    for (const row of floors.slice(0, CARDS_MAX)) note(root, `${say(row, "device")}: a dispatch that does next to nothing takes ${short(number(row, "us"))} \u00b5s, a submit and its wait ${short(number(row, "submit_us"))} \u00b5s.`);
+}
+
+/* ---- the table ---- */
+
+/* [key, title, kind of value, minor: left out on paper] */
+const COLUMNS = {
+    run: [["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["num_steps", "R"], ["kv_policy", "cache"], ["decode_tok_s", "tok/s"], [speedup, "speedup"], ["lossless", "lossless"], ["equals_ar", "equals ar"],
+        ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"], ["weight_mb_per_token", "MB/ token"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["decode_spread", "spread"], ["prefill_tok_s", "prefill tok/s", true],
+        ["agreement", "agree- ment", true], ["batch", "batch", true], ["prompt_tokens", "prompt", true], ["new_tokens", "new", true], ["kv_type", "cache type", true], ["weight_type", "weights", true], ["model", "model", true], ["device", "device", true],
+        ["driver", "driver", true], ["commit", "commit", true], ["time", "time", true]],
+    pass: [["pass", "pass"], ["rows", "rows"], ["position", "position"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["us_spread", "spread"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["weight_type", "weights"], ["model", "model", true],
+        ["device", "device", true], ["commit", "commit", true], ["time", "time", true]],
+    kernel: [["kernel", "kernel"], ["what", "what"], ["pass", "pass"], ["shape", "shape"], ["rows", "rows"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["gb_s", "GB/s"], ["gflop_s", "GFLOP/s"], ["ceiling_percent", "% of ceiling"],
+        ["weight_type", "weights"], ["model", "model", true], ["device", "device", true], ["commit", "commit", true], ["time", "time", true]],
+};
+const COLUMNS_MAX = 24, PAGE = 200;
+const sorting = {key: null, down: false};
+let tableKind = null, search = "", shownRows = PAGE;
+
+const titleOf = ([key, title]) => title ?? fieldTitle(key);
+const columnId = ([key]) => (typeof key === "function" ? "speedup" : key);
+const cellValue = (row, [key]) => (typeof key === "function" ? key(row) : Object.hasOwn(row, key) ? row[key] : null);
+
+/* Rows of a kind this page does not know: their plain values, as they are called. */
+function columnsOf(kind, rows) {
+    if (Object.hasOwn(COLUMNS, kind)) return COLUMNS[kind];
+    const keys = new Set();
+    for (const row of rows.slice(0, 50)) for (const key of Object.keys(row)) if (key !== "key" && keys.size < COLUMNS_MAX && (row[key] === null || typeof row[key] !== "object")) keys.add(key);
+    return [...keys].map((key) => [key]);
+}
+
+function cellWords(row, column) {
+    const value = cellValue(row, column), id = columnId(column);
+    if (value === null) return "";
+    if (id === "speedup") return times(value);
+    if (id === "lossless") return value === true ? "yes" : "LOSSY";
+    if (id === "acceptance_rate" || id === "decode_spread" || id === "us_spread") return isNumber(value) ? percent(value) : text(value, 30);
+    if (isNumber(value)) return Number.isInteger(value) ? String(value) : short(value, 4);
+    return say(row, column[0]);
+}
+
+function tableRow(row, columns) {
+    const lossy = kindOf(row) === "run" && isLossy(row) !== false;
+    return html("tr", {class: lossy ? "lossy" : false}, columns.map((column) => {
+        const value = cellValue(row, column), words = cellWords(row, column), id = columnId(column);
+        const node = html("td", {class: [isNumber(value) ? "number" : "", column[2] ? "minor" : ""].join(" ").trim() || false}, id === "lossless" && lossy ? html("b", {class: "badge"}, "LOSSY") : words);
+        if (id === "lossless" && lossy) node.append(" ", text(word(row, "lossy_because") ?? "not said", 60));
+        if (id === "equals_ar" && value === false && isLossy(row) === false) node.replaceChildren(html("b", {class: "badge"}, "DIFFERS"));
+        return node;
+    }));
+}
+
+/* All words must be in the row, in any column. */
+function found(rows, columns) {
+    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+    if (!words.length) return rows;
+    return rows.filter((row) => {
+        const all = columns.map((column) => cellWords(row, column)).join("\n").toLowerCase();
+        return words.every((w) => all.includes(w));
+    });
+}
+
+function drawTable(root, view) {
+    const kinds = [...view.kinds.keys()].sort((a, b) => (a === "run" ? -1 : b === "run" ? 1 : 0));
+    if (!view.kinds.has(tableKind)) tableKind = kinds[0] ?? null;
+    const titles = {run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor"};
+    const controls = html("div", {class: "controls screen"});
+    if (kinds.length > 1)
+        controls.append(html("label", null, "Rows ", html("select", {id: "table-kind", change: (event) => {
+            tableKind = kinds[Number(event.target.value)];
+            sorting.key = null;
+            shownRows = PAGE;
+            drawTable(root, view);
+        }}, kinds.map((kind, i) => option(i, Object.hasOwn(titles, kind) ? titles[kind] : text(kind, 30), kind === tableKind)))));
+    controls.append(html("label", null, "Find ", html("input", {type: "search", id: "search", value: search, placeholder: "words, in any column", input: (event) => {
+        search = event.target.value;
+        shownRows = PAGE;
+        update();
+    }})));
+    const body = html("tbody"), status = html("p", {class: "note", id: "table-status", role: "status"}), more = html("button", {type: "button", id: "more", class: "screen", click: () => {
+        shownRows += PAGE;
+        update();
+    }}, `Show ${PAGE} more`);
+    const rows = tableKind === null ? [] : view.of(tableKind), columns = columnsOf(tableKind, rows);
+    const heads = columns.map((column) => html("th", {scope: "col", class: column[2] ? "minor" : false}, html("button", {type: "button", "data-column": columnId(column), click: () => {
+        const same = sorting.key === columnId(column);
+        sorting.down = same ? !sorting.down : rows.some((row) => isNumber(cellValue(row, column)) && !Number.isInteger(cellValue(row, column)));
+        sorting.key = columnId(column);
+        update();
+    }}, titleOf(column))));
+    function update() {
+        const column = columns.find((c) => columnId(c) === sorting.key), order = [...found(rows, columns)];
+        if (column) {
+            const direction = sorting.down ? -1 : 1, missing = (v) => v === null || v === "";
+            order.sort((a, b) => {
+                const x = cellValue(a, column), y = cellValue(b, column);
+                return missing(x) || missing(y) ? missing(x) - missing(y) : direction * compareValues(x, y);
+            });
+        }
+        heads.forEach((head, i) => head.setAttribute("aria-sort", columns[i] !== column ? "none" : sorting.down ? "descending" : "ascending"));
+        body.replaceChildren(...order.slice(0, shownRows).map((row) => tableRow(row, columns)));
+        status.textContent = order.length > shownRows ? `${shownRows} of ${count(order.length, "row")}` : count(order.length, "row");
+        more.hidden = order.length <= shownRows;
+    }
+    update();
+    root.replaceChildren(html("h2", null, "All rows"), controls, status,
+        html("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of rows"}, html("table", null, html("thead", null, html("tr", null, heads)), body)), more);
+}
