@@ -95,6 +95,19 @@ static enum mn_status check_range(struct device *device, const struct model_conf
                     params->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k", params->type == KV_F16 ? "" : ", or --kv-type f16");
 }
 
+/* Said before the driver does, which knows nothing of contexts; a software device would even grant what is not there. */
+static enum mn_status check_memory(const struct kv_cache *cache, const struct device *device)
+{
+    const uint64_t available = device_available_bytes(device), needed = cache->arena.bytes;
+    if (needed <= available)
+        return MN_OK;
+    return log_fail(device->log, MN_ERR_MEMORY,
+                    "cache: %u positions need %.1f MiB, device '%s' has %.1f MiB left; --ctx %" PRIu64 " would fit%s%s", cache->n_ctx * cache->n_sequences,
+                    (double)needed / 1048576.0, device->caps.name, (double)available / 1048576.0,
+                    (uint64_t)((double)available / (double)needed * cache->n_ctx), cache->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k",
+                    cache->type == KV_F16 ? "" : ", or --kv-type f16");
+}
+
 enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct model_config *config, const struct kv_cache_params *params)
 {
     *cache = (struct kv_cache){.n_blocks = config->n_prelude + config->n_core + config->n_coda,
@@ -118,6 +131,8 @@ enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, cons
     }
     if (!status)
         status = arena_reserve(&cache->arena, positions * sizeof(uint32_t), &cache->depths);
+    if (!status)
+        status = check_memory(cache, device);
     if (!status)
         status = arena_commit(&cache->arena);
     if (status)

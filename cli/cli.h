@@ -132,6 +132,7 @@ void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first
 
 /* To be called before an engine is created. `option` NULL: by the size of the model in `dir`, unless LP_NUM_THREADS is set. */
 void cli_set_cpu_threads(const char *option, const char *dir);
+void cli_set_cpu_threads_synthetic(const char *option, const char *shape);
 
 /* ---- model_hash.c ---- */
 
@@ -165,6 +166,6 @@ void text_out_free(struct text_out *out);
 
 /* ---- the subcommands ---- */
 
-extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_report, command_trace;
+extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_compare, command_report, command_trace;
 
 #endif

@@ -8,23 +8,34 @@
 
 #include "cli.h"
 #include "config.h"
+#include "synthetic.h"
 
 /* Matrix values of one core pass from which the workers pay: measured break-even lies between raven-tiny's 0.4 million and 4 million. */
 enum { SMALL_CORE = 2000000 };
 
-static bool is_small(const char *dir)
+static bool is_small(const char *dir, const char *synthetic)
 {
     struct model_config c;
-    if (config_load(&c, dir, NULL)) /* what is wrong with it, the engine will say */
+    if (synthetic ? synthetic_config(&c, synthetic, NULL) : config_load(&c, dir, NULL)) /* what is wrong with it, the engine will say */
         return false;
     const uint64_t d = c.n_embd, block = 4 * d * d + 3 * d * c.intermediate_size;
     return d * d + c.n_core * block < SMALL_CORE;
 }
 
-void cli_set_cpu_threads(const char *option, const char *dir)
+static void set_threads(const char *option, const char *dir, const char *synthetic)
 {
     if (option)
         setenv("LP_NUM_THREADS", option, 1);
-    else if (!getenv("LP_NUM_THREADS") && is_small(dir))
+    else if (!getenv("LP_NUM_THREADS") && is_small(dir, synthetic))
         setenv("LP_NUM_THREADS", "0", 1); /* 0: no workers, the queue's own thread computes */
+}
+
+void cli_set_cpu_threads(const char *option, const char *dir)
+{
+    set_threads(option, dir, NULL);
+}
+
+void cli_set_cpu_threads_synthetic(const char *option, const char *shape)
+{
+    set_threads(option, NULL, shape);
 }

@@ -20,6 +20,8 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (!status)
         status = rows_keep_newest(&all, &n_older, log);
     if (!status)
+        status = rows_add_speedup(&all, log);
+    if (!status)
         status = rows_write(&all, options->output, stdout, log);
     rows_free(&all);
     return status;

@@ -1,62 +1,104 @@
 /* Result rows: JSON objects, so that every output format shows the same figures. */
 #include <errno.h>
-#include <inttypes.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "bench.h"
-#include "commit.h"
 #include "json.h"
+#include "rows.h"
 
 enum { ROWS_MAX = 1000000 };
 
-char *row_key(const struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
+const char *row_string(const cJSON *row, const char *key)
 {
-    char *key = NULL;
-    size_t n;
-    FILE *out = open_memstream(&key, &n);
-    if (!out)
-        return NULL;
-    fprintf(out, "%s|%s|%s|%s|%s|%s|%s|%s|R%" PRIu32 " K%" PRIu32 " L%" PRIu32 " W%" PRIu32 " p%" PRIu32 " n%" PRIu32 " b%" PRIu32 "|t%g s%" PRIu64, MUNINN_COMMIT,
-            model->info.device_name, model->info.driver, model->hash, model->info.weight_type, s->kv_policy, s->kv_type, s->strategy, s->num_steps, s->draft_steps,
-            s->lookahead, s->max_inflight, s->prompt_tokens, s->n_new, s->batch, (double)common->temperature, common->seed);
-    for (uint32_t i = 0; i < common->n_acceptance; i++)
-        fprintf(out, "%s%g", i ? "," : "|a", (double)common->acceptance[i]);
-    if (fclose(out) != 0) {
-        free(key);
+    const cJSON *value = json_find(row, key);
+    return cJSON_IsString(value) ? value->valuestring : "";
+}
+
+char *row_values(const cJSON *row, const char *const *keys, size_t n)
+{
+    char *text = NULL;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+    bool good = out != NULL;
+    for (size_t i = 0; i < n && good; i++) {
+        const cJSON *value = json_find(row, keys[i]);
+        char *printed = value ? cJSON_PrintUnformatted(value) : NULL;
+        good = !value || printed;
+        fprintf(out, "%s|", printed ? printed : "");
+        cJSON_free(printed);
+    }
+    good = out && fclose(out) == 0 && good;
+    if (!good) {
+        free(text);
         return NULL;
     }
-    return key;
+    return text;
+}
+
+/* ---- the list ---- */
+
+static size_t slot_of(const struct rows *rows, const char *key)
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (const char *c = key; *c; c++)
+        hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+    size_t slot = (size_t)(hash ^ hash >> 32) & (rows->n_slots - 1);
+    while (rows->slots[slot] && strcmp(row_string(rows->items[rows->slots[slot] - 1], "key"), key) != 0)
+        slot = (slot + 1) & (rows->n_slots - 1);
+    return slot;
+}
+
+static void index_all(struct rows *rows)
+{
+    memset(rows->slots, 0, rows->n_slots * sizeof *rows->slots);
+    for (size_t i = 0; i < rows->n; i++) {
+        const size_t slot = slot_of(rows, row_string(rows->items[i], "key"));
+        if (!rows->slots[slot])
+            rows->slots[slot] = i + 1;
+    }
+}
+
+/* Twice as much of everything; the hash table stays half empty. */
+static bool grow(struct rows *rows)
+{
+    const size_t capacity = rows->capacity ? 2 * rows->capacity : 64;
+    cJSON **items = realloc(rows->items, capacity * sizeof *items);
+    if (!items)
+        return false;
+    rows->items = items;
+    size_t *slots = calloc(2 * capacity, sizeof *slots);
+    if (!slots)
+        return false;
+    free(rows->slots);
+    rows->slots = slots;
+    rows->n_slots = 2 * capacity;
+    rows->capacity = capacity;
+    index_all(rows);
+    return true;
 }
 
 enum mn_status rows_add(struct rows *rows, cJSON *row, const struct mn_log *log)
 {
-    if (rows->n == rows->capacity) {
-        const size_t capacity = rows->capacity ? 2 * rows->capacity : 64;
-        cJSON **items = realloc(rows->items, capacity * sizeof *items);
-        if (!items) {
-            cJSON_Delete(row);
-            return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu rows", capacity);
-        }
-        rows->items = items;
-        rows->capacity = capacity;
+    if (rows->n == rows->capacity && !grow(rows)) {
+        cJSON_Delete(row);
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu rows", rows->n + 1);
     }
+    const size_t slot = slot_of(rows, row_string(row, "key"));
     rows->items[rows->n++] = row;
+    if (!rows->slots[slot])
+        rows->slots[slot] = rows->n;
     return MN_OK;
-}
-
-static const char *key_of(const cJSON *row)
-{
-    return json_find(row, "key")->valuestring;
 }
 
 const cJSON *rows_find(const struct rows *rows, const char *key)
 {
-    for (size_t i = 0; i < rows->n; i++)
-        if (!strcmp(key_of(rows->items[i]), key))
-            return rows->items[i];
-    return NULL;
+    if (rows->n == 0)
+        return NULL;
+    const size_t slot = slot_of(rows, key);
+    return rows->slots[slot] ? rows->items[rows->slots[slot] - 1] : NULL;
 }
 
 void rows_free(struct rows *rows)
@@ -64,6 +106,7 @@ void rows_free(struct rows *rows)
     for (size_t i = 0; i < rows->n; i++)
         cJSON_Delete(rows->items[i]);
     free(rows->items);
+    free(rows->slots);
     *rows = (struct rows){0};
 }
 
@@ -98,7 +141,7 @@ enum mn_status rows_keep_newest(struct rows *rows, size_t *n_older, const struct
     if (!places)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu keys", rows->n);
     for (size_t i = 0; i < rows->n; i++)
-        places[i] = (struct place){key_of(rows->items[i]), i};
+        places[i] = (struct place){row_string(rows->items[i], "key"), i};
     qsort(places, rows->n, sizeof *places, by_key);
     for (size_t i = 0, first = 0; i < rows->n; i++) {
         cJSON **stays = &rows->items[places[first].at], **item = &rows->items[places[i].at];
@@ -121,6 +164,7 @@ enum mn_status rows_keep_newest(struct rows *rows, size_t *n_older, const struct
             rows->items[n_kept++] = rows->items[i];
     *n_older = rows->n - n_kept;
     rows->n = n_kept;
+    index_all(rows);
     return MN_OK;
 }
 
@@ -145,6 +189,36 @@ static enum mn_status take_line(struct rows *rows, const char *line, size_t n_by
     return status;
 }
 
+/* What may stand at the end of a file whose writer was killed: the beginning of a row, and nothing else. */
+static bool begins_a_row(const char *line, size_t n_bytes)
+{
+    static const char start[] = "{\"key\":\"";
+    return !memcmp(line, start, n_bytes < sizeof start - 1 ? n_bytes : sizeof start - 1);
+}
+
+enum mn_status rows_parse(struct rows *rows, const char *path, const char *text, size_t n_bytes, uint64_t *n_good, const struct mn_log *log)
+{
+    struct line_log at = {log, path, 0};
+    const struct mn_log with_line = {.write = cli_write_with_line, .user = &at}, silent = {0};
+    enum mn_status status = MN_OK;
+    *n_good = 0;
+    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        const size_t n = (size_t)((newline ? newline : end) - line);
+        at.line++;
+        const bool last = !newline && begins_a_row(line, n);
+        if (!cli_is_blank(line, n))
+            status = take_line(rows, line, n, last ? &silent : &with_line);
+        if (last && status == MN_ERR_FORMAT) {
+            log_note(log, MN_LOG_WARN, "%s: line %zu is cut off and left out", path, at.line);
+            return MN_OK;
+        }
+        line += n + (newline != NULL);
+        *n_good = (uint64_t)(line - text);
+    }
+    return status;
+}
+
 enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missing, uint64_t *n_good, const struct mn_log *log)
 {
     char *text;
@@ -155,46 +229,82 @@ enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missin
     enum mn_status status = cli_read_file(path, &text, &n_bytes, log);
     if (status)
         return status;
-    struct line_log at = {log, path, 0};
-    const struct mn_log with_line = {.write = cli_write_with_line, .user = &at};
-    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
-        const char *newline = memchr(line, '\n', (size_t)(end - line));
-        if (!newline) {
-            log_note(log, MN_LOG_WARN, "%s: line %zu is cut off and left out", path, at.line + 1);
-            break;
-        }
-        at.line++;
-        if (!cli_is_blank(line, (size_t)(newline - line)))
-            status = take_line(rows, line, (size_t)(newline - line), &with_line);
-        line = newline + 1;
-        *n_good = (uint64_t)(line - text);
-    }
+    status = rows_parse(rows, path, text, n_bytes, n_good, log);
     free(text);
     return status;
 }
 
 /* ---- appending ---- */
 
+static enum mn_status write_failed(const char *path, const struct mn_log *log)
+{
+    return log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", path, strerror(errno));
+}
+
+/* Through the descriptor that holds the lock: closing any other one of the file would give the lock up. */
+static enum mn_status read_locked(struct rows *rows, int file, size_t n, const char *path, uint64_t *n_good, const struct mn_log *log)
+{
+    if (n > CLI_FILE_BYTES_MAX)
+        return log_fail(log, MN_ERR_FILE, "%s: more than %d bytes", path, CLI_FILE_BYTES_MAX);
+    char *text = malloc(n + 1);
+    if (!text)
+        return log_fail(log, MN_ERR_MEMORY, "%s: out of host memory for %zu bytes", path, n);
+    size_t at = 0;
+    errno = 0;
+    while (at < n) {
+        const ssize_t got = pread(file, text + at, n - at, (off_t)at);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            break;
+        at += got > 0 ? (size_t)got : 0;
+    }
+    enum mn_status status = at == n ? rows_parse(rows, path, text, n, n_good, log) : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    free(text);
+    return status;
+}
+
+/* Two writers in one file would each miss what the other has; then what there is, and a clean end. */
+static enum mn_status begin_appending(struct rows *rows, int file, const char *path, const struct mn_log *log)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat info;
+    uint64_t n_good = 0;
+    char last = '\n';
+    if (fcntl(file, F_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES)) /* file systems without locks: nothing to be done */
+        return log_fail(log, MN_ERR_FILE, "%s: another process is writing it; shards need a file each", path);
+    if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) /* a pipe or a device has nothing to go on from */
+        return MN_OK;
+    enum mn_status status = read_locked(rows, file, (size_t)info.st_size, path, &n_good, log);
+    if (status)
+        return status;
+    if (ftruncate(file, (off_t)n_good) != 0)
+        return log_fail(log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", path, strerror(errno));
+    if (n_good > 0 && pread(file, &last, 1, (off_t)n_good - 1) == 1 && last != '\n' && write(file, "\n", 1) != 1)
+        return write_failed(path, log);
+    return MN_OK;
+}
+
 enum mn_status rows_open(FILE **file, const char *path, struct rows *rows, const struct mn_log *log)
 {
-    uint64_t n_good = 0;
     struct rows old = {0};
     *file = NULL;
-    enum mn_status status = rows_read(&old, path, true, &n_good, log);
-    if (!status && access(path, F_OK) == 0 && truncate(path, (off_t)n_good) != 0)
-        status = log_fail(log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", path, strerror(errno));
-    if (!status && !(*file = fopen(path, "a")))
-        status = log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+    const int descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "a");
+    if (!stream) {
+        enum mn_status status = log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+        if (descriptor >= 0)
+            close(descriptor);
+        return status;
+    }
+    enum mn_status status = begin_appending(&old, descriptor, path, log);
+    if (status)
+        fclose(stream);
+    else
+        *file = stream;
     if (!status && rows)
         *rows = old;
     else
         rows_free(&old);
     return status;
-}
-
-static enum mn_status write_failed(const char *path, const struct mn_log *log)
-{
-    return log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", path, strerror(errno));
 }
 
 enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const struct mn_log *log)
@@ -212,116 +322,4 @@ enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log)
 {
     errno = 0;
     return fsync(fileno(file)) == 0 || errno == EINVAL ? MN_OK : write_failed(path, log); /* EINVAL: a pipe or a device */
-}
-
-/* ---- writing ---- */
-
-/* A value as plain text for tables: numbers short, arrays with blanks between. */
-static void write_plain(FILE *stream, const cJSON *value, int digits, bool csv)
-{
-    const cJSON *item;
-    bool first = true;
-    if (!value || cJSON_IsNull(value))
-        return;
-    if (cJSON_IsBool(value)) {
-        fputs(cJSON_IsTrue(value) ? "yes" : "no", stream);
-    } else if (cJSON_IsNumber(value)) {
-        fprintf(stream, "%.*g", digits, value->valuedouble);
-    } else if (cJSON_IsString(value)) {
-        /* Names come from outside: nothing in them may end a cell or start a formula in a spreadsheet. */
-        if (csv && strchr("=+-@", value->valuestring[0]) && value->valuestring[0])
-            fputc('\'', stream);
-        for (const char *c = value->valuestring; *c; c++) {
-            if (!csv && (*c == '|' || *c == '\\' || *c == '<'))
-                fputc('\\', stream);
-            if (csv && *c == '"')
-                fputc('"', stream);
-            fputc((unsigned char)*c < ' ' ? ' ' : *c, stream);
-        }
-    } else {
-        cJSON_ArrayForEach(item, value)
-        {
-            fputs(first ? "" : " ", stream);
-            write_plain(stream, item, digits, csv);
-            first = false;
-        }
-    }
-}
-
-static void write_markdown(const struct rows *rows, FILE *stream)
-{
-    static const struct {
-        const char *title, *key;
-        int digits;
-    } columns[] = {{"device", "device", 0},          {"model", "model", 0},           {"weights", "weight_type", 0},      {"cache", "kv_policy", 0},
-                   {"", "kv_type", 0},               {"strategy", "strategy", 0},     {"R", "num_steps", 9},              {"K", "draft_steps", 9},
-                   {"L", "lookahead", 9},            {"batch", "batch", 9},           {"prompt", "prompt_tokens", 9},     {"new", "new_tokens", 9},
-                   {"prefill tok/s", "prefill_tok_s", 4}, {"decode tok/s", "decode_tok_s", 4}, {"spread", "decode_spread", 2}, {"acceptance", "acceptance_rate", 3},
-                   {"MB/token", "weight_mb_per_token", 4}, {"GB/s", "gb_s", 3},       {"% of ceiling", "ceiling_percent", 3}, {"lossless", "lossless", 0},
-                   {"equals ar", "equals_ar", 0}};
-    enum { N = sizeof columns / sizeof *columns };
-    for (int i = 0; i < N; i++)
-        fprintf(stream, "| %s ", columns[i].title);
-    fputs("|\n", stream);
-    for (int i = 0; i < N; i++)
-        fputs(columns[i].digits ? "|---:" : "|---", stream);
-    fputs("|\n", stream);
-    for (size_t r = 0; r < rows->n; r++) {
-        for (int i = 0; i < N; i++) {
-            fputs("| ", stream);
-            if (!strcmp(columns[i].key, "lossless") && cJSON_IsFalse(json_find(rows->items[r], "lossless")))
-                fputs("LOSSY: ", stream), write_plain(stream, json_find(rows->items[r], "lossy_because"), 0, false);
-            else
-                write_plain(stream, json_find(rows->items[r], columns[i].key), columns[i].digits, false);
-            fputc(' ', stream);
-        }
-        fputs("|\n", stream);
-    }
-}
-
-/* All rows come from one function and have the same keys in the same order; a row of another version may lack some. */
-static void write_csv(const struct rows *rows, FILE *stream)
-{
-    const cJSON *column;
-    if (rows->n == 0)
-        return;
-    cJSON_ArrayForEach(column, rows->items[0])
-        fprintf(stream, "%s%s", column == rows->items[0]->child ? "" : ",", column->string);
-    fputc('\n', stream);
-    for (size_t r = 0; r < rows->n; r++) {
-        cJSON_ArrayForEach(column, rows->items[0])
-        {
-            if (column != rows->items[0]->child)
-                fputc(',', stream);
-            fputc('"', stream);
-            write_plain(stream, json_find(rows->items[r], column->string), 9, true);
-            fputc('"', stream);
-        }
-        fputc('\n', stream);
-    }
-}
-
-static enum mn_status write_json(const struct rows *rows, bool array, FILE *stream, const struct mn_log *log)
-{
-    fputs(array ? "[" : "", stream);
-    for (size_t r = 0; r < rows->n; r++) {
-        char *text = cJSON_PrintUnformatted(rows->items[r]);
-        if (!text)
-            return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
-        fprintf(stream, "%s%s%s", array && r ? ",\n" : "", text, array ? "" : "\n");
-        cJSON_free(text);
-    }
-    fputs(array ? "]\n" : "", stream);
-    return MN_OK;
-}
-
-enum mn_status rows_write(const struct rows *rows, const char *format, FILE *stream, const struct mn_log *log)
-{
-    if (!strcmp(format, "md"))
-        write_markdown(rows, stream);
-    else if (!strcmp(format, "csv"))
-        write_csv(rows, stream);
-    else
-        return write_json(rows, !strcmp(format, "json"), stream, log);
-    return MN_OK;
 }

@@ -27,6 +27,9 @@ enum mn_status sampling_run(const struct sampling *sampling, sampling_once once,
                             const struct mn_log *log);
 void samples_free(struct samples *samples);
 
+/* Sorts the values; n >= 1. */
+double samples_median(double *values, uint32_t n);
+
 struct summary {
     double median, min, max;
     double mad;          /* median absolute deviation from the median */
@@ -36,5 +39,17 @@ struct summary {
 /* Of one column; all zeros for no samples. With a mad of 0 (more than half of the samples equal) the mean absolute deviation takes its
  * place (Iglewicz and Hoaglin), and equal samples have no outliers. */
 struct summary samples_summary(const struct samples *samples, uint32_t column);
+
+/* How much faster b is than a: the median of all quotients b[j] / a[i] (Hodges and Lehmann), with the 95 % confidence interval that inverts
+ * the Mann-Whitney test: exact for up to INTERVAL_EXACT samples on each side, by its normal approximation beyond. Nothing is assumed of the
+ * distribution but that samples are independent and above 0. */
+enum { INTERVAL_EXACT = 50 };
+struct interval {
+    double ratio, low, high;
+    bool bounded; /* false: so few samples that no interval holds with 95 % */
+};
+
+/* n_a, n_b from 1 to SAMPLES_MAX. MN_ERR_MEMORY. */
+enum mn_status samples_ratio(const double *a, uint32_t n_a, const double *b, uint32_t n_b, struct interval *out, const struct mn_log *log);
 
 #endif

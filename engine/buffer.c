@@ -15,8 +15,10 @@ void arena_finish(struct arena *arena)
         next = block->next;
         if (block->buffer)
             device->vk.DestroyBuffer(device->handle, block->buffer, NULL);
-        if (block->memory)
+        if (block->memory) {
             device->vk.FreeMemory(device->handle, block->memory, NULL);
+            device->reserved_bytes -= block->bytes;
+        }
         free(block);
     }
     arena->first = arena->last = NULL;
@@ -104,6 +106,7 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
                         "or a smaller --weight-type or --kv-type needs less",
                         arena->name, (double)arena->bytes / 1048576.0, device->caps.name, (double)heap / 1048576.0, (int)result);
     }
+    device->reserved_bytes += block->bytes;
     result = device->vk.BindBufferMemory(device->handle, block->buffer, block->memory, 0);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkBindBufferMemory");

@@ -413,6 +413,30 @@ enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, 
     return status;
 }
 
+/* MemAvailable: what the system can give without swapping. UINT64_MAX where there is no such file. */
+static uint64_t system_available_bytes(void)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/meminfo", "r");
+    bool found = false;
+    while (file && !found && fgets(line, sizeof line, file))
+        found = sscanf(line, "MemAvailable: %llu kB", &kib) == 1;
+    if (file)
+        fclose(file);
+    return found ? (uint64_t)kib * 1024 : UINT64_MAX;
+}
+
+uint64_t device_available_bytes(const struct device *device)
+{
+    const uint64_t heap = device->caps.device_heap_bytes;
+    uint64_t available = heap > device->reserved_bytes ? heap - device->reserved_bytes : 0;
+    if (!device->caps.is_cpu)
+        return available;
+    const uint64_t system = system_available_bytes();
+    return system - system / 20 < available ? system - system / 20 : available;
+}
+
 void device_banner(const struct caps *caps, char *text, size_t text_bytes)
 {
     snprintf(text, text_bytes, "%s | %s | uma %d | fp16 %d | int dot %d | subgroup %u | shared %u KiB | matrix cores %d", caps->name,

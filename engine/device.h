@@ -74,6 +74,7 @@ struct device {
     uint32_t queue_family;
     VkPhysicalDeviceMemoryProperties memory;
     struct caps caps;
+    uint64_t reserved_bytes;       /* in arenas */
     bool lost;                     /* sticky: every later call on the device returns MN_ERR_DEVICE_LOST */
     uint32_t n_messages;           /* warnings and errors of the validation layer so far */
     char first_message[512];
@@ -92,6 +93,10 @@ void device_destroy(struct device *device);
 /* Calls `visit` for every Vulkan device, usable or not (`refusal` is NULL, or why Muninn cannot use it). */
 enum mn_status device_list(void (*visit)(void *user, uint32_t index, const struct caps *caps, const char *refusal), void *user,
                            const struct mn_log *log);
+
+/* Bytes that can still be allocated: of the largest device-local heap what the arenas left, on a software device also no more than the
+ * system can give without swapping (a twentieth is kept back). */
+uint64_t device_available_bytes(const struct device *device);
 
 /* Maps a failed VkResult to a status and logs it with `what`; remembers a lost device. */
 enum mn_status device_fail(struct device *device, VkResult result, const char *what);

@@ -73,6 +73,8 @@ enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_p
 {
     *out = NULL;
     struct model_params model = {.dir = params->model_dir,
+                                 .synthetic = params->synthetic,
+                                 .synthetic_seed = params->synthetic_seed,
                                  .device = {.select = params->device, .validate = params->validate},
                                  .weight_type = WEIGHT_TYPE_AS_STORED};
     enum mn_status status = MN_OK;
@@ -85,7 +87,7 @@ enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_p
         return log_fail(params->log, MN_ERR_MEMORY, "out of host memory for an engine");
     engine->log = params->log;
     status = model_load(&engine->model, &model, params->log);
-    if (!status)
+    if (!status && !params->synthetic)
         status = load_tokenizer(engine, params->model_dir);
     if (status) {
         mn_engine_destroy(engine);
@@ -145,6 +147,7 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .eos_token_ids = c->eos_token_ids,
                                    .tied = c->tie_embeddings,
                                    .qk_bias = c->qk_bias,
+                                   .has_tokenizer = engine->tokenizer != NULL,
                                    .weight_type = weight_type_name(model->weights.adapter_state.type),
                                    .n_parameters = count_parameters(model),
                                    .weight_bytes = model->weights.arena.bytes,

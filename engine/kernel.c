@@ -11,6 +11,8 @@
 #include "attention_plain.spv.h"
 #include "embed.spv.h"
 #include "embed_plain.spv.h"
+#include "fill.spv.h"
+#include "fill_plain.spv.h"
 #include "gate.spv.h"
 #include "gate_plain.spv.h"
 #include "head.spv.h"
@@ -41,6 +43,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_ARGMAX] = ENTRY(argmax, 3, argmax_args),
     [KERNEL_SAMPLE] = ENTRY(sample, 3, sample_args),
     [KERNEL_READ] = ENTRY(read, 3, read_args),
+    [KERNEL_FILL] = ENTRY(fill, 2, fill_args),
 };
 
 const struct kernel_info *kernel_info(enum kernel_id id)

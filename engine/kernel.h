@@ -21,6 +21,7 @@ enum kernel_id {
     KERNEL_ARGMAX,    /* second stage of the argmax */
     KERNEL_SAMPLE,    /* temperature, top-k, top-p, min-p, Gumbel noise */
     KERNEL_READ,      /* reads a buffer: the measured ceiling */
+    KERNEL_FILL,      /* weights from a seed: synthetic models */
     KERNEL_COUNT
 };
 

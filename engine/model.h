@@ -36,6 +36,8 @@ struct model {
 
 struct model_params {
     const char *dir;
+    const char *synthetic; /* instead of dir: a shape, see synthetic.h */
+    uint64_t synthetic_seed;
     struct device_params device;
     enum weight_type weight_type;
 };

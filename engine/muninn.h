@@ -75,6 +75,11 @@ struct mn_engine;
 
 struct mn_engine_params {
     const char *model_dir;   /* Hugging Face folder: config.json, model.safetensors (or index + shards), tokenizer.json */
+    /* For measuring without a model: a shape instead of model_dir, whose weights the device makes from a seed, the same ones on every
+     * device and in every weight type. "huginn-3.5b", "raven-1b", "raven-100m", "raven-tiny"; "d=..,heads=..,ff=..,vocab=..,layers=P-C-K"
+     * with ",steps=..,ctx=.." if wanted; or the path of a config.json. It has no tokenizer. */
+    const char *synthetic;
+    uint64_t synthetic_seed;
     const char *device;      /* NULL: the best one; an index; or part of a name */
     const char *weight_type; /* NULL: as stored; "bf16", "f16", "f32" */
     bool validate;           /* run under the Vulkan validation layer; its messages go to the log and are counted */
@@ -90,7 +95,7 @@ struct mn_model_info {
     uint32_t bos_token_id; /* UINT32_MAX: none */
     uint32_t n_eos;
     const uint32_t *eos_token_ids;
-    bool tied, qk_bias;
+    bool tied, qk_bias, has_tokenizer;
     const char *weight_type; /* of the core's first matrix, as it lies on the device */
     uint64_t n_parameters, weight_bytes; /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */

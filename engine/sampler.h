@@ -25,7 +25,7 @@ enum mn_status sampler_check(const struct sampler_params *params, const struct m
 void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /* Noise purposes: the last word of the counter. */
-enum { NOISE_GUMBEL = 0, NOISE_STATE = 1, NOISE_ACCEPT = 2, NOISE_DIFFUSION = 3 };
+enum { NOISE_GUMBEL = 0, NOISE_STATE = 1, NOISE_ACCEPT = 2, NOISE_DIFFUSION = 3, NOISE_WEIGHT = 4 };
 
 /* Uniform in the open interval (0, 1) from 32 random bits. */
 float unit_from_bits(uint32_t bits);

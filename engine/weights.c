@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "safetensors.h"
+#include "synthetic.h"
 
 enum { CHUNK = 8, NAME_BYTES = 128, MAX_ITEMS = 16 + 11 * 3 * CONFIG_LAYERS_MAX, PIECE_BYTES = 4 << 20 };
 
@@ -19,9 +20,10 @@ enum layout {
 
 struct item {
     struct matrix *matrix;
-    const struct tensor_view *tensor;
+    const struct tensor_view *tensor; /* NULL: synthetic */
     enum layout layout;
     uint32_t column0, n_columns; /* the tensor's columns that belong to this matrix */
+    uint32_t n_in;               /* inputs of the whole tensor */
 };
 
 struct vector_item {
@@ -35,7 +37,8 @@ struct loader {
     const struct model_config *config;
     struct device *device;
     struct stream *stream;
-    struct safetensors *file;
+    struct safetensors *file; /* NULL: synthetic */
+    uint64_t seed;            /* of a synthetic model */
     const char *dir;
     enum weight_type type;
     struct item *items;
@@ -81,14 +84,13 @@ static enum weight_type stored_type(const struct tensor_view *tensor)
     return tensor->dtype == TENSOR_F32 ? WEIGHT_TYPE_F32 : tensor->dtype == TENSOR_F16 ? WEIGHT_TYPE_F16 : WEIGHT_TYPE_BF16;
 }
 
-/* Plans a matrix of `rows` x `n_columns` starting at `column0` of tensor `name`, which must be [>= rows, columns]. */
-static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, const char *name, uint32_t rows, uint32_t columns,
-                                  uint32_t column0, uint32_t n_columns, enum layout layout)
+/* The tensor of a matrix, which must be [>= rows, columns]. */
+static enum mn_status find_matrix(struct loader *loader, const char *name, uint32_t rows, uint32_t columns, const struct tensor_view **out)
 {
-    const struct tensor_view *tensor;
-    enum mn_status status = find_tensor(loader, name, &tensor);
+    enum mn_status status = find_tensor(loader, name, out);
     if (status)
         return status;
+    const struct tensor_view *tensor = *out;
     /* Only the embedding and the head may have more rows than are used: checkpoints pad the vocabulary. */
     bool padded = rows == loader->config->vocab_size && !strstr(name, ".mlp.") && !strstr(name, ".attn.");
     if (tensor->rank != 2 || tensor->shape[1] != columns || (padded ? tensor->shape[0] < rows : tensor->shape[0] != rows))
@@ -96,11 +98,27 @@ static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, 
                         "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64 "], config.json asks for [%u, %u]",
                         safetensors_shard_name(loader->file, tensor->shard), name, tensor->rank, tensor->shape[0],
                         tensor->rank > 1 ? tensor->shape[1] : 0, rows, columns);
+    return MN_OK;
+}
+
+static enum weight_type matrix_type(const struct loader *loader, const struct tensor_view *tensor)
+{
+    if (loader->type != WEIGHT_TYPE_AS_STORED)
+        return loader->type;
+    return tensor ? stored_type(tensor) : WEIGHT_TYPE_BF16;
+}
+
+/* Plans a matrix of `rows` x `n_columns` starting at `column0` of tensor `name`, which must be [>= rows, columns]. */
+static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, const char *name, uint32_t rows, uint32_t columns,
+                                  uint32_t column0, uint32_t n_columns, enum layout layout)
+{
+    const struct tensor_view *tensor = NULL;
+    enum mn_status status = loader->file ? find_matrix(loader, name, rows, columns, &tensor) : MN_OK;
+    if (status)
+        return status;
     const struct model_config *config = loader->config;
     uint32_t inner = layout == LAYOUT_HEADS ? config->n_heads * chunks(config->head_dim) * CHUNK : n_columns;
-    *matrix = (struct matrix){.type = loader->type == WEIGHT_TYPE_AS_STORED ? stored_type(tensor) : loader->type,
-                              .n_out = rows,
-                              .n_chunks = chunks(inner)};
+    *matrix = (struct matrix){.type = matrix_type(loader, tensor), .n_out = rows, .n_chunks = chunks(inner)};
     matrix->row_bytes = (uint64_t)matrix->n_chunks * CHUNK * (matrix->type == WEIGHT_TYPE_F32 ? 4 : 2);
     uint64_t range = loader->device->caps.max_storage_range;
     /* Windows start at multiples of 256 rows: their byte offsets then meet any alignment (rows are multiples of 16 bytes). */
@@ -110,7 +128,7 @@ static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, 
         return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "tensor '%s': 256 rows of %" PRIu64 " bytes exceed the %" PRIu64 " bytes that device '%s' binds at once",
                         name, matrix->row_bytes, range, loader->device->caps.name);
     loader->items[loader->n_items++] =
-        (struct item){.matrix = matrix, .tensor = tensor, .layout = layout, .column0 = column0, .n_columns = n_columns};
+        (struct item){.matrix = matrix, .tensor = tensor, .layout = layout, .column0 = column0, .n_columns = n_columns, .n_in = columns};
     return arena_reserve(&loader->weights->arena, matrix->row_bytes * rows, &matrix->span);
 }
 
@@ -136,6 +154,10 @@ static enum mn_status decode_values(struct loader *loader, const struct tensor_v
 static enum mn_status read_vector(struct loader *loader, const char *name, uint32_t n, float *out)
 {
     const struct tensor_view *tensor;
+    for (uint32_t i = 0; i < n && !loader->file; i++) /* a synthetic model's norms do nothing but normalise */
+        out[i] = strstr(name, "bias") ? 0.0f : 1.0f;
+    if (!loader->file)
+        return MN_OK;
     enum mn_status status = find_tensor(loader, name, &tensor);
     if (status)
         return status;
@@ -353,43 +375,84 @@ static void count_bytes(struct weights *weights, const struct model_config *conf
     weights->coda_bytes += weights->head.row_bytes * weights->head.n_out;
 }
 
-enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config, enum weight_type type,
-                            struct device *device, struct stream *stream)
+/* A matrix is known by its place in the plan, which the configuration alone decides. */
+static enum mn_status synthesize_matrix(struct loader *loader, const struct item *item)
 {
+    const bool heads = item->layout == LAYOUT_HEADS;
+    const struct synthetic_matrix what = {.seed = loader->seed,
+                                          .number = (uint32_t)(item - loader->items),
+                                          .n_in = item->n_in,
+                                          .period = heads ? chunks(loader->config->head_dim) * CHUNK : item->matrix->n_chunks * CHUNK,
+                                          .n_valid = heads ? loader->config->head_dim : item->n_columns};
+    return synthetic_fill(loader->stream, item->matrix, &what);
+}
+
+/* Before anything is allocated: a software device would be given memory that is not there, and the system would end the program. */
+static enum mn_status check_fit(const struct loader *loader)
+{
+    const uint64_t available = device_available_bytes(loader->device), needed = loader->weights->arena.bytes;
+    if (needed <= available)
+        return MN_OK;
+    const bool f32 = loader->type == WEIGHT_TYPE_F32;
+    return log_fail(loader->device->log, MN_ERR_MEMORY, "synthetic model: its weights need %.1f MiB as %s, device '%s' has %.1f MiB: %s", (double)needed / 1048576.0,
+                    weight_type_name(matrix_type(loader, NULL)), loader->device->caps.name, (double)available / 1048576.0,
+                    !f32 || needed / 2 > available ? "no --weight-type would fit" : "--weight-type bf16 or f16 would fit");
+}
+
+/* Plans everything, then makes the matrices with `make`, one by one. */
+static enum mn_status build(struct loader *loader, enum mn_status (*make)(struct loader *loader, const struct item *item))
+{
+    const struct model_config *config = loader->config;
+    struct weights *weights = loader->weights;
+    struct device *device = loader->device;
     const uint32_t n_blocks = config->n_prelude + config->n_core + config->n_coda;
-    *weights = (struct weights){0};
     arena_init(&weights->arena, device, "weights", ARENA_DEVICE);
-    struct loader loader = {.weights = weights, .config = config, .device = device, .stream = stream, .dir = dir, .type = type};
     weights->blocks = calloc(n_blocks, sizeof *weights->blocks);
-    loader.items = calloc(16 + 4 * (size_t)n_blocks, sizeof *loader.items);
-    loader.vectors = calloc(16 + 6 * (size_t)n_blocks, sizeof *loader.vectors);
+    loader->items = calloc(16 + 4 * (size_t)n_blocks, sizeof *loader->items);
+    loader->vectors = calloc(16 + 6 * (size_t)n_blocks, sizeof *loader->vectors);
     enum mn_status status = MN_OK;
     weights->state_norm = calloc(config->n_embd, sizeof *weights->state_norm);
-    if (!weights->blocks || !weights->state_norm || !loader.items || !loader.vectors)
+    if (!weights->blocks || !weights->state_norm || !loader->items || !loader->vectors)
         status = log_fail(device->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
+    if (!status && loader->dir)
+        status = safetensors_open(&loader->file, loader->dir, NULL, device->log);
     if (!status)
-        status = safetensors_open(&loader.file, dir, NULL, device->log);
-    if (!status)
-        status = plan_all(&loader);
+        status = plan_all(loader);
+    if (!status && !loader->dir)
+        status = check_fit(loader);
     if (!status)
         status = arena_commit(&weights->arena);
-    for (uint32_t i = 0; i < loader.n_items && !status; i++)
-        status = upload_matrix(&loader, &loader.items[i]);
-    for (uint32_t i = 0; i < loader.n_vectors && !status; i++)
-        status = stream_upload(stream, *loader.vectors[i].span, 0, loader.vectors[i].values, loader.vectors[i].n * sizeof(float));
+    for (uint32_t i = 0; i < loader->n_items && !status; i++)
+        status = make(loader, &loader->items[i]);
+    for (uint32_t i = 0; i < loader->n_vectors && !status; i++)
+        status = stream_upload(loader->stream, *loader->vectors[i].span, 0, loader->vectors[i].values, loader->vectors[i].n * sizeof(float));
     if (!status)
         count_bytes(weights, config);
-    enum mn_status waited = device->lost ? MN_OK : stream_wait(stream); /* also behind a failure: the arena is freed below */
+    enum mn_status waited = device->lost ? MN_OK : stream_wait(loader->stream); /* also behind a failure: the arena is freed below */
     if (!status)
         status = waited;
-    for (uint32_t i = 0; i < loader.n_vectors; i++)
-        free(loader.vectors[i].values);
-    free(loader.vectors);
-    free(loader.items);
-    safetensors_close(loader.file);
+    for (uint32_t i = 0; i < loader->n_vectors; i++)
+        free(loader->vectors[i].values);
+    free(loader->vectors);
+    free(loader->items);
+    safetensors_close(loader->file);
     if (status)
         weights_finish(weights);
     return status;
+}
+
+enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config, enum weight_type type,
+                            struct device *device, struct stream *stream)
+{
+    *weights = (struct weights){0};
+    return build(&(struct loader){.weights = weights, .config = config, .device = device, .stream = stream, .dir = dir, .type = type}, upload_matrix);
+}
+
+enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type, uint64_t seed, struct device *device,
+                                  struct stream *stream)
+{
+    *weights = (struct weights){0};
+    return build(&(struct loader){.weights = weights, .config = config, .device = device, .stream = stream, .type = type, .seed = seed}, synthesize_matrix);
 }
 
 void weights_finish(struct weights *weights)

@@ -51,6 +51,10 @@ struct weights {
 /* Loads, checks, lays out and uploads the checkpoint in `dir`; `type` AS_STORED keeps each matrix as it is in the file. */
 enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config, enum weight_type type,
                             struct device *device, struct stream *stream);
+/* The same shapes and layouts with values made on the device from `seed` (see synthetic.h); AS_STORED is bf16. MN_ERR_MEMORY says which
+ * weight type would fit. */
+enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type, uint64_t seed, struct device *device,
+                                  struct stream *stream);
 void weights_finish(struct weights *weights);
 
 const char *weight_type_name(enum weight_type type); /* "bf16" */

@@ -105,6 +105,16 @@ struct sample_args {
     U32 n_vocab, stride;
 };
 
+struct fill_args {
+    U32 n_rows, n_chunks; /* of the window */
+    U32 row0;             /* first row of the window in the matrix */
+    U32 group_chunks;     /* chunks per workgroup */
+    U32 period, n_valid;  /* of `period` inputs the first n_valid are weights, the others padding */
+    U32 matrix;           /* number of the matrix in its model */
+    U32 seed_lo, seed_hi;
+    F32 scale;
+};
+
 struct read_args {
     U32 n_chunks, n_threads;
     U32 group_chunks;     /* 0: threads take turns over the whole buffer; else each group reads so many in a row */
