@@ -136,6 +136,9 @@ void cli_set_cpu_threads_synthetic(const char *option, const char *shape);
 
 /* ---- model_hash.c ---- */
 
+/* FNV-1a, going on from `hash`. */
+#define CLI_FOLD_START UINT64_C(0xcbf29ce484222325)
+uint64_t cli_fold(uint64_t hash, const void *bytes, size_t n_bytes);
 /* FNV-1a of config.json and of the tensor files' names, sizes, beginnings and ends, as hexadecimal digits: `text` [CLI_HASH_BYTES]. MN_ERR_FILE. */
 enum mn_status cli_model_hash(const char *dir, char *text, const struct mn_log *log);
 

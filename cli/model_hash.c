@@ -9,7 +9,7 @@
 
 enum { HASH_BYTES = 1 << 20 };
 
-static uint64_t fold(uint64_t hash, const void *bytes, size_t n)
+uint64_t cli_fold(uint64_t hash, const void *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
@@ -28,12 +28,12 @@ static enum mn_status fold_file(const char *dir, const char *name, uint64_t *has
                                    : log_fail(log, MN_ERR_FILE, "%s: cannot be opened: %s", path, strerror(errno));
     if (!status) {
         size_t n = fread(bytes, 1, HASH_BYTES, file);
-        *hash = fold(fold(*hash, name, strlen(name)), bytes, n);
+        *hash = cli_fold(cli_fold(*hash, name, strlen(name)), bytes, n);
         if (fseek(file, 0, SEEK_END) == 0) {
             const long size = ftell(file);
-            *hash = fold(*hash, &size, sizeof size);
+            *hash = cli_fold(*hash, &size, sizeof size);
             if (size > HASH_BYTES && fseek(file, -HASH_BYTES, SEEK_END) == 0)
-                *hash = fold(*hash, bytes, fread(bytes, 1, HASH_BYTES, file));
+                *hash = cli_fold(*hash, bytes, fread(bytes, 1, HASH_BYTES, file));
         }
         if (ferror(file))
             status = log_fail(log, MN_ERR_FILE, "%s: cannot be read", path);
@@ -53,7 +53,7 @@ static int is_tensors(const struct dirent *entry)
 enum mn_status cli_model_hash(const char *dir, char *text, const struct mn_log *log)
 {
     struct dirent **entries;
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = CLI_FOLD_START;
     enum mn_status status = fold_file(dir, "config.json", &hash, log);
     const int n = scandir(dir, &entries, is_tensors, alphasort);
     if (n < 0)

@@ -208,7 +208,7 @@ const struct command command_trace = {
     .summary = "Traces the recurrence: state, prediction and exits of every token after every step.",
     .synopsis = "[-m DIR] (-p TEXT | --ids LIST | -f FILE) [OPTIONS]",
     .example = "muninn trace -p 'sort 2 8 0 1 9 4 :' -n 7 --num-steps 32 --inits 4 --results trace.jsonl",
-    .notes = "Records: trace_header, a trace_token per position, trace_summary. Arrays have one number per step: norm of the state s before the last\n"
+    .notes = "Records, by `bench`: trace_header, a trace per position, trace_summary. Arrays have one number per step: norm of the state s before the last\n"
              "norm, change |s - s'| / |s| against the step before, kl to the last step's distribution, entropy, top1 with its probability, and\n"
              "whether it is the last step's. exits: the first step at which each criterion of `generate --exit` asks for the exit. path: the states\n"
              "on the principal components. Prompt positions take each step together; generated ones follow one by one.\n"

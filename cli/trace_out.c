@@ -72,23 +72,49 @@ static enum mn_status write_token_text(const struct trace_report *r, uint32_t id
 
 /* ---- records ---- */
 
-static void write_header(const struct trace_report *r, FILE *f)
+/* Names the trace: everything that its numbers depend on. */
+static void write_id(const struct trace_report *r, char *id)
 {
     const struct depth_trace_params *p = r->params;
-    const struct terminal_rule *rule = &p->terminal;
-    fputs("{\"record\":\"trace_header\"", f);
-    text(f, "version", MN_VERSION);
-    text(f, "commit", MUNINN_COMMIT);
-    text(f, "banner", r->info.device_banner);
+    const char *const texts[] = {MUNINN_COMMIT, r->info.device_name, r->info.driver, r->hash, r->info.weight_type, r->kv_type};
+    const uint32_t numbers[] = {p->num_steps, p->n_new, p->ignore_eos, p->n_inits, p->n_components, p->terminal.window};
+    const double rule[] = {p->terminal.near, p->terminal.lag, p->terminal.aligned, p->terminal.straight, p->terminal.steady, (double)p->init_scale};
+    uint64_t hash = CLI_FOLD_START;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        hash = cli_fold(hash, texts[i], strlen(texts[i]) + 1);
+    hash = cli_fold(cli_fold(cli_fold(hash, numbers, sizeof numbers), rule, sizeof rule), &p->seed, sizeof p->seed);
+    snprintf(id, CLI_HASH_BYTES, "%016" PRIx64, cli_fold(hash, p->prompt, p->n_prompt * sizeof *p->prompt));
+}
+
+/* Every record begins with what it is and what result rows are filtered by. `place` NULL: that of a token. */
+static void write_beginning(const struct trace_report *r, FILE *f, const char *kind, const char *id, const char *place, uint32_t position)
+{
+    fprintf(f, "{\"bench\":\"%s\",\"key\":\"trace-%s-", kind, id);
+    if (place)
+        fprintf(f, "%s\"", place);
+    else
+        fprintf(f, "%" PRIu32 "\"", position);
+    fprintf(f, ",\"trace\":\"%s\"", id);
     text(f, "device", r->info.device_name);
     text(f, "driver", r->info.driver);
     text(f, "model", r->model);
     text(f, "model_hash", r->hash);
     text(f, "weight_type", r->info.weight_type);
-    text(f, "kv_policy", "full");
     text(f, "kv_type", r->kv_type);
-    fprintf(f, ",\"num_steps\":%" PRIu32 ",\"prompt_tokens\":%" PRIu32 ",\"max_new_tokens\":%" PRIu32 ",\"ignore_eos\":%s,\"n_embd\":%" PRIu32 ",\"vocab_size\":%" PRIu32,
-            p->num_steps, p->n_prompt, p->n_new, p->ignore_eos ? "true" : "false", r->info.n_embd, r->info.vocab_size);
+    fprintf(f, ",\"num_steps\":%" PRIu32, r->params->num_steps);
+}
+
+static void write_header(const struct trace_report *r, const char *id, FILE *f)
+{
+    const struct depth_trace_params *p = r->params;
+    const struct terminal_rule *rule = &p->terminal;
+    write_beginning(r, f, "trace_header", id, "header", 0);
+    text(f, "version", MN_VERSION);
+    text(f, "commit", MUNINN_COMMIT);
+    text(f, "banner", r->info.device_banner);
+    text(f, "kv_policy", "full");
+    fprintf(f, ",\"prompt_tokens\":%" PRIu32 ",\"max_new_tokens\":%" PRIu32 ",\"ignore_eos\":%s,\"n_embd\":%" PRIu32 ",\"vocab_size\":%" PRIu32, p->n_prompt, p->n_new,
+            p->ignore_eos ? "true" : "false", r->info.n_embd, r->info.vocab_size);
     fprintf(f, ",\"inits\":%" PRIu32 ",\"seed\":%" PRIu64, p->n_inits, p->seed);
     setting(f, "init_scale", (double)p->init_scale);
     text(f, "kl", "sum p_R (log p_R - log p_t), nats");
@@ -160,13 +186,14 @@ static void write_path(const struct depth_trace *t, uint32_t token, FILE *f)
     fputc(']', f);
 }
 
-static enum mn_status write_token(const struct trace_report *r, uint32_t i, FILE *f, const struct mn_log *log)
+static enum mn_status write_token(const struct trace_report *r, const char *id, uint32_t i, FILE *f, const struct mn_log *log)
 {
     const struct depth_trace *t = r->trace;
     const struct depth_token *token = &t->tokens[i];
     const struct depth_step *steps = t->steps + (size_t)i * t->n_steps;
     const uint32_t n = t->n_steps, last = steps[n - 1].top1;
-    fprintf(f, "{\"record\":\"trace_token\",\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"text\":", i, token->id);
+    write_beginning(r, f, "trace", id, NULL, i);
+    fprintf(f, ",\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"text\":", i, token->id);
     enum mn_status status = write_token_text(r, token->id, f, log);
     fprintf(f, ",\"generated\":%s", token->generated ? "true" : "false");
     step_array(f, "norm", steps, n, offsetof(struct depth_step, norm));
@@ -230,11 +257,12 @@ static void write_independence(const struct depth_trace *t, FILE *f)
             largest, n > 0.0 ? n_same / n : 0.0);
 }
 
-static void write_summary(const struct trace_report *r, FILE *f)
+static void write_summary(const struct trace_report *r, const char *id, FILE *f)
 {
     const struct depth_trace *t = r->trace;
     const uint32_t n_prompt = t->n_tokens < t->n_prompt ? t->n_tokens : t->n_prompt;
-    fprintf(f, "{\"record\":\"trace_summary\",\"tokens\":%" PRIu32 ",\"prompt_tokens\":%" PRIu32 ",\"generated_tokens\":%" PRIu32 ",\"ended_by_eos\":%s,\"interrupted\":%s",
+    write_beginning(r, f, "trace_summary", id, "summary", 0);
+    fprintf(f, ",\"tokens\":%" PRIu32 ",\"prompt_tokens\":%" PRIu32 ",\"generated_tokens\":%" PRIu32 ",\"ended_by_eos\":%s,\"interrupted\":%s",
             t->n_tokens, n_prompt, t->n_tokens - n_prompt, t->ended_by_eos ? "true" : "false", r->interrupted ? "true" : "false");
     fputs(",\"classes\":{", f);
     for (int kind = 0; kind < TERMINAL_COUNT; kind++) {
@@ -263,11 +291,13 @@ static void write_summary(const struct trace_report *r, FILE *f)
 enum mn_status trace_write_records(const struct trace_report *r, FILE *f, const struct mn_log *log)
 {
     enum mn_status status = MN_OK;
-    write_header(r, f);
+    char id[CLI_HASH_BYTES];
+    write_id(r, id);
+    write_header(r, id, f);
     for (uint32_t i = 0; i < r->trace->n_tokens && !status; i++)
-        status = write_token(r, i, f, log);
+        status = write_token(r, id, i, f, log);
     if (!status)
-        write_summary(r, f);
+        write_summary(r, id, f);
     return status;
 }
 
