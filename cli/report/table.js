@@ -142,7 +142,7 @@ function found(rows, columns) {
 function drawTable(root, view) {
     const kinds = [...view.kinds.keys()].sort((a, b) => (a === "run" ? -1 : b === "run" ? 1 : 0));
     if (!view.kinds.has(tableKind)) tableKind = kinds[0] ?? null;
-    const titles = {run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor"};
+    const titles = {run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor", trace: "traced tokens", trace_header: "traces", trace_summary: "traces, summed up"};
     const controls = html("div", {class: "controls screen"});
     if (kinds.length > 1)
         controls.append(html("label", null, "Rows ", html("select", {id: "table-kind", change: (event) => {
