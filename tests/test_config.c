@@ -4,40 +4,12 @@
  * huginn-0125 settings, the default model and the golden vectors as positive cases; damaged and missing files in a
  * temporary directory.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "capture.h"
 
-#include <cmocka.h>
-
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "config.h"
-
-struct capture {
-    unsigned n;
-    char line[1024];
-};
-
-static void capture_write(void *user, enum mn_log_level level, const char *line)
-{
-    struct capture *c = user;
-    (void)level;
-    c->n++;
-    snprintf(c->line, sizeof c->line, "%s", line);
-}
-
-/* Asserts one message holding both texts, and forgets it. */
-static void expect_log(struct capture *c, const char *first, const char *second)
-{
-    if (c->n != 1 || !strstr(c->line, first) || !strstr(c->line, second))
-        fail_msg("%u messages, last \"%s\", expected one with \"%s\" and \"%s\"", c->n, c->line, first, second);
-    *c = (struct capture){0};
-}
 
 static const char *const base[][2] = {
     {"model_type", "\"huginn_raven\""},

@@ -4,15 +4,9 @@
  * hostile sizes (100,000 keys, a million brackets) must be answered at once. A captured log checks that there is
  * exactly one message per failure.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "capture.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,27 +14,6 @@
 #include "json.h"
 
 enum { CAP_BYTES = 1 << 22 };
-
-struct capture {
-    unsigned n;
-    char line[1024];
-};
-
-static void capture_write(void *user, enum mn_log_level level, const char *line)
-{
-    struct capture *c = user;
-    (void)level;
-    c->n++;
-    snprintf(c->line, sizeof c->line, "%s", line);
-}
-
-/* Asserts one message holding every given text, and forgets it. */
-static void expect_log(struct capture *c, const char *first, const char *second)
-{
-    if (c->n != 1 || !strstr(c->line, first) || !strstr(c->line, second))
-        fail_msg("%u messages, last \"%s\", expected one with \"%s\" and \"%s\"", c->n, c->line, first, second);
-    *c = (struct capture){0};
-}
 
 static enum mn_status parse(struct json_doc *doc, const char *text, size_t n, struct mn_log *log)
 {

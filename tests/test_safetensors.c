@@ -4,42 +4,14 @@
  * rules over real folders in a temporary directory for what needs files: indices, shards, pipes, truncation after
  * opening; the golden checkpoints of tests/vectors as the positive case.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "capture.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "safetensors.h"
-
-struct capture {
-    unsigned n;
-    char line[1024];
-};
-
-static void capture_write(void *user, enum mn_log_level level, const char *line)
-{
-    struct capture *c = user;
-    (void)level;
-    c->n++;
-    snprintf(c->line, sizeof c->line, "%s", line);
-}
-
-/* Asserts one message holding both texts, and forgets it. */
-static void expect_log(struct capture *c, const char *first, const char *second)
-{
-    if (c->n != 1 || !strstr(c->line, first) || !strstr(c->line, second))
-        fail_msg("%u messages, last \"%s\", expected one with \"%s\" and \"%s\"", c->n, c->line, first, second);
-    *c = (struct capture){0};
-}
 
 /* length prefix + header, in a block of exactly that size; the caller frees it. */
 static unsigned char *build(const char *header, uint64_t claimed_bytes, size_t *n_bytes)
