@@ -4,7 +4,12 @@
 
 #include "synthetic.h"
 
-static struct tuning choose_tuning(const struct caps *caps)
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+struct tuning tuning_choose(const struct caps *caps)
 {
     const uint32_t bcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
     if (caps->is_cpu)
@@ -20,7 +25,7 @@ static struct tuning choose_tuning(const struct caps *caps)
                            .prefill = {64, 1, 2, 16, 0},
                            .attention_threads = caps->subgroup_size,
                            .attention_split = 128,
-                           .row_threads = 256};
+                           .row_threads = min_u32(256, caps->max_workgroup_threads)};
 }
 
 uint32_t tile_groups(const struct tile *tile, uint32_t n_out)
@@ -45,7 +50,7 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
     if (!status)
         status = stream_init(&stream, model->device, &model->kernels);
     if (!status) {
-        model->tuning = choose_tuning(&model->device->caps);
+        model->tuning = tuning_choose(&model->device->caps);
         model->head_pad = (model->config.head_dim + 7) / 8 * 8;
         model->stride = (model->config.n_embd + 7) / 8 * 8;
         model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;

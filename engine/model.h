@@ -23,6 +23,9 @@ struct tuning {
     uint32_t row_threads;                        /* workgroup size of the kernels with one workgroup per row */
 };
 
+/* Within the device's limits; the order of additions of decoding and of prefill follows from it. */
+struct tuning tuning_choose(const struct caps *caps);
+
 struct model {
     struct device *device;
     struct kernels kernels;

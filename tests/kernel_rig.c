@@ -6,27 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct tuning default_tuning(const struct caps *caps)
-{
-    /* As engine/model.c chooses: one SIMD vector per workgroup on a CPU, 32 lanes per output row on a GPU. */
-    const uint32_t broadcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
-    if (caps->is_cpu)
-        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, broadcast},
-                               .prefill = {caps->subgroup_size, 1, 4, 8, broadcast},
-                               .attention_threads = caps->subgroup_size,
-                               .attention_split = 128,
-                               .row_threads = caps->subgroup_size};
-    return (struct tuning){.decode = {128, 32, 4, 8, 0},
-                           .prefill = {64, 1, 2, 16, 0},
-                           .attention_threads = caps->subgroup_size,
-                           .attention_split = 128,
-                           .row_threads = 256};
-}
-
 enum mn_status rig_init(struct rig *rig, const struct kernel_cases_params *params)
 {
     *rig = (struct rig){.params = params};
-    rig->tuning = params->tuning ? *params->tuning : default_tuning(&params->device->caps);
+    rig->tuning = params->tuning ? *params->tuning : tuning_choose(&params->device->caps);
     rig->pool = malloc(RIG_POOL_VALUES * sizeof *rig->pool);
     if (!rig->pool)
         return log_fail(params->device->log, MN_ERR_MEMORY, "out of host memory for the kernel cases");

@@ -1,7 +1,7 @@
 /* Goal: the engine computes the model as the reference PyTorch code does.
  * Method: logits after several recurrence counts, with zero and with given initial states (bound 2e-4 absolute), and greedy
  * tokens with the cache policies full, share:1 and share:4 (equal), on three golden checkpoints; text generations of the
- * shipped model (equal). f32 weights and cache; the Vulkan validation layer must stay silent. */
+ * shipped model (equal). f32 weights and cache, on every device found; the Vulkan validation layer must stay silent. */
 #include "testing.h"
 
 #include <math.h>
@@ -209,5 +209,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_square), cmocka_unit_test(test_converging), cmocka_unit_test(test_odd_bf16_sharded),
                                        cmocka_unit_test(test_raven_tiny)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

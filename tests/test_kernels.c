@@ -16,24 +16,6 @@
 #include "kernel_rig.h"
 #include "ref.h"
 
-enum { MAX_DEVICES = 16 };
-
-struct found {
-    uint32_t n;
-    char select[MAX_DEVICES][16];
-};
-
-static void visit(void *user, uint32_t index, const struct caps *caps, const char *refusal)
-{
-    struct found *found = user;
-    if (refusal) {
-        print_message("device %u '%s' is not used: %s\n", index, caps->name, refusal);
-        return;
-    }
-    if (found->n < MAX_DEVICES)
-        snprintf(found->select[found->n++], sizeof *found->select, "%u", index);
-}
-
 struct tally {
     uint32_t n_failed;
     bool verbose;
@@ -53,7 +35,7 @@ static void report(void *user, const struct kernel_case_result *result)
                       result->limit, result->detail);
 }
 
-static void test_device(const char *select, bool plain)
+static void check_device(const char *select, bool plain)
 {
     struct test_log log;
     struct device *device = NULL;
@@ -92,16 +74,16 @@ static void test_device(const char *select, bool plain)
 
 static void test_all_devices(void **state)
 {
-    const struct found *found = *state;
+    const struct test_devices *found = *state;
     for (uint32_t i = 0; i < found->n; i++)
-        test_device(found->select[i], false);
+        check_device(found->select[i], false);
 }
 
 static void test_all_devices_plain(void **state)
 {
-    const struct found *found = *state;
+    const struct test_devices *found = *state;
     for (uint32_t i = 0; i < found->n; i++)
-        test_device(found->select[i], true);
+        check_device(found->select[i], true);
 }
 
 /* One case without a kernel: what is uploaded plays the part of its output. `stray` writes one word behind the buffer. */
@@ -124,7 +106,7 @@ static bool accepts(const struct kernel_cases_params *params, enum element eleme
 /* The checks must be able to fail: wrong values, stray writes, missing writes and values that are not finite are noticed. */
 static void test_cases_notice(void **state)
 {
-    const struct found *found = *state;
+    const struct test_devices *found = *state;
     struct test_log log;
     struct device *device;
     struct kernels kernels;
@@ -264,13 +246,8 @@ static void test_reference(void **state)
 
 int main(void)
 {
-    struct found found = {0};
-    struct test_log log;
-    test_log_init(&log);
-    if (device_list(visit, &found, &log.log) == MN_ERR_NO_DEVICE) {
-        fprintf(stderr, "skipped: %s\n", log.last);
-        return 77;
-    }
+    struct test_devices found;
+    test_devices_find(&found);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
         cmocka_unit_test_prestate(test_cases_notice, &found),

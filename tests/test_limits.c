@@ -3,7 +3,7 @@
  * Method: `caps` is overwritten after the device is made and before anything is built on it. Row windows and several memory
  * blocks: the same bits as without the limit. Shaders without subgroup operations and the GPU's tiling (on whatever device this
  * runs on): the golden logits within the bound of test_golden.c, and every strategy emits the tokens of ar (D2). A cache that
- * is too large: the context that the message names does fit. The Vulkan validation layer must stay silent. */
+ * is too large: the context that the message names does fit. On every device found; the Vulkan validation layer must stay silent. */
 #include "testing.h"
 
 #include <math.h>
@@ -12,9 +12,6 @@
 #include <string.h>
 
 #define LOGIT_BOUND 2e-4
-
-/* How a GPU's kernels are tiled (model.c); attention_threads is the subgroup size. */
-static const struct tuning gpu_tuning = {.decode = {128, 32, 4, 8, 0}, .prefill = {64, 1, 2, 16, 0}, .attention_split = 128, .row_threads = 256};
 
 /* One of these stands for the whole change of a device. */
 struct limits {
@@ -27,27 +24,20 @@ static struct model *open_model_with(struct test_log *log, const char *dir, cons
     struct model *model = calloc(1, sizeof *model);
     struct stream stream = {0};
     test_log_init(log);
-    struct mn_engine *shipped = test_engine(log, dir, NULL); /* for its tuning; and it ends the test where there is no device */
     assert_non_null(model);
-    model->tuning = shipped->model->tuning;
-    test_engine_done(shipped);
 
     assert_int_equal(config_load(&model->config, dir, &log->log), MN_OK);
-    struct device_params params = {.validate = MN_TEST_VALIDATE};
+    struct device_params params = {.select = test_device, .validate = MN_TEST_VALIDATE};
     assert_int_equal(device_create(&model->device, &params, &log->log), MN_OK);
     struct caps *caps = &model->device->caps;
     const uint64_t range = caps->max_storage_range;
     if (limits->max_allocation_bytes)
         caps->max_allocation_bytes = limits->max_allocation_bytes;
-    if (limits->no_shuffle) {
+    if (limits->no_shuffle)
         caps->subgroup_shuffle = false;
-        model->tuning.decode.broadcast = model->tuning.prefill.broadcast = 0;
-    }
-    if (limits->gpu) {
+    if (limits->gpu)
         caps->is_cpu = caps->uma = false;
-        model->tuning = gpu_tuning;
-        model->tuning.attention_threads = caps->subgroup_size;
-    }
+    model->tuning = tuning_choose(caps);
     assert_int_equal(kernels_init(&model->kernels, model->device), MN_OK);
     assert_int_equal(stream_init(&stream, model->device, &model->kernels), MN_OK);
     model->head_pad = (model->config.head_dim + 7) / 8 * 8;
@@ -387,5 +377,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),   cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_no_shuffle),
                                        cmocka_unit_test(test_gpu_tiles), cmocka_unit_test(test_gpu_tiles_no_shuffle), cmocka_unit_test(test_cache_too_large)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * every K, L and cap on the rows in flight.
  * Method: properties over K in 1..8, L in 1..8 (wavefront: K in {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on the shipped
  * model and on a random one with odd sizes, with stop tokens and the end of the context inside rounds and waves; comparison
- * token for token or bit for bit; the Vulkan validation layer must stay silent. */
+ * token for token or bit for bit, on every device found; the Vulkan validation layer must stay silent. */
 #include "testing.h"
 
 #include <stdio.h>
@@ -285,5 +285,5 @@ int main(void)
                                        cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled),
                                        cmocka_unit_test(test_wavefront_shipped_greedy), cmocka_unit_test(test_wavefront_shipped_sampled),
                                        cmocka_unit_test(test_wavefront_random_sampled)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

@@ -119,5 +119,5 @@ static void test_cases(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

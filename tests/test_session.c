@@ -1,8 +1,8 @@
 /* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, what is refused and how, that the
  * statistics are what was done, that cutting a prompt or a submit into pieces changes nothing.
- * Method: one random model with odd sizes. Tokens of strategies are compared with those of ar; statistics are rebuilt from the
- * trace; logits of cut prompts are compared bit for bit, those under share:k with the reference in double. The Vulkan
- * validation layer must stay silent. */
+ * Method: one random model with odd sizes, on every device found. Tokens of strategies are compared with those of ar; statistics
+ * are rebuilt from the trace; logits of cut prompts are compared bit for bit, those under share:k with the reference in double.
+ * The Vulkan validation layer must stay silent. */
 #include "testing.h"
 
 #include <math.h>
@@ -578,5 +578,5 @@ int main(void)
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_session_refusals), cmocka_unit_test(test_statistics),
         cmocka_unit_test(test_dispatches),     cmocka_unit_test(test_split_submits),  cmocka_unit_test(test_kv_bytes),
         cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),          cmocka_unit_test(test_share_is_lossy)};
-    return cmocka_run_group_tests(tests, open_engine, close_engine);
+    return RUN_ON_EVERY_DEVICE(tests, open_engine, close_engine);
 }

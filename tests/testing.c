@@ -39,10 +39,52 @@ void test_log_init(struct test_log *log)
     *log = (struct test_log){.log = {remember, log}};
 }
 
+const char *test_device;
+
+static void visit_device(void *user, uint32_t index, const struct caps *caps, const char *refusal)
+{
+    struct test_devices *devices = user;
+    if (refusal)
+        print_message("device %u '%s' is not used: %s\n", index, caps->name, refusal);
+    else if (devices->n < TEST_MAX_DEVICES)
+        snprintf(devices->select[devices->n++], sizeof *devices->select, "%u", index);
+}
+
+void test_devices_find(struct test_devices *devices)
+{
+    struct test_log log;
+    test_log_init(&log);
+    *devices = (struct test_devices){0};
+    enum mn_status status = device_list(visit_device, devices, &log.log);
+    if (status == MN_ERR_NO_DEVICE || (!status && devices->n == 0)) {
+        fprintf(stderr, "skipped: %s\n", status ? log.last : "no device that can be used");
+        exit(77);
+    }
+    if (status) {
+        fprintf(stderr, "%s\n", log.last);
+        exit(1);
+    }
+}
+
+int test_every_device(const struct CMUnitTest *tests, size_t n, CMFixtureFunction setup, CMFixtureFunction teardown)
+{
+    struct test_devices devices;
+    int n_failed = 0;
+    test_devices_find(&devices);
+    for (uint32_t i = 0; i < devices.n; i++) {
+        char name[32];
+        test_device = devices.select[i];
+        snprintf(name, sizeof name, "device %s", test_device);
+        n_failed += _cmocka_run_group_tests(name, tests, n, setup, teardown); /* what the macro calls, for an array of its own */
+    }
+    test_device = NULL;
+    return n_failed;
+}
+
 struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type)
 {
     struct mn_engine *engine = NULL;
-    struct mn_engine_params params = {.model_dir = dir, .weight_type = weight_type, .validate = MN_TEST_VALIDATE, .log = &log->log};
+    struct mn_engine_params params = {.model_dir = dir, .device = test_device, .weight_type = weight_type, .validate = MN_TEST_VALIDATE, .log = &log->log};
     enum mn_status status = mn_engine_create(&engine, &params);
     if (status == MN_ERR_NO_DEVICE) {
         fprintf(stderr, "skipped: %s\n", log->last);

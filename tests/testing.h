@@ -23,7 +23,22 @@ struct test_log {
 };
 void test_log_init(struct test_log *log);
 
-/* Opens a model with the validation layer on. Ends the program with 77 (skipped) when there is no Vulkan device at all. */
+/* Devices of this machine that Muninn can use, as values for `select`. Ends the program with 77 (skipped) when there is none. */
+enum { TEST_MAX_DEVICES = 16 };
+struct test_devices {
+    uint32_t n;
+    char select[TEST_MAX_DEVICES][16];
+};
+void test_devices_find(struct test_devices *devices);
+
+/* What test_engine opens; NULL: the best device. */
+extern const char *test_device;
+
+/* Runs all tests once on each device; returns the number of failures. */
+int test_every_device(const struct CMUnitTest *tests, size_t n, CMFixtureFunction setup, CMFixtureFunction teardown);
+#define RUN_ON_EVERY_DEVICE(tests, setup, teardown) test_every_device((tests), sizeof(tests) / sizeof *(tests), (setup), (teardown))
+
+/* Opens a model on `test_device` with the validation layer on. Ends the program with 77 (skipped) when there is no Vulkan device at all. */
 struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type);
 /* Asserts that the validation layer said nothing and frees the engine. */
 void test_engine_done(struct mn_engine *engine);
