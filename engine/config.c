@@ -90,7 +90,7 @@ static enum mn_status parse_shape(struct model_config *c, const struct json_doc 
         return json_refuse(doc, MN_ERR_FORMAT, "n_embd", json_find(root, "n_embd"), "must be a multiple of n_heads");
     c->head_dim = c->n_embd / c->n_heads;
     if (c->head_dim % 2 != 0)
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'n_heads': value %u: gives heads of %u, must be even",
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'n_heads': value %u: gives heads of %u, must be even: the rotary embedding turns pairs",
                         doc->file, (unsigned)c->n_heads, (unsigned)c->head_dim);
     if (c->head_dim > CONFIG_HEAD_DIM_MAX)
         return log_fail(doc->log, MN_ERR_UNSUPPORTED, "%s: key 'n_heads': value %u: gives heads of %u, at most %d can be run", doc->file,

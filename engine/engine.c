@@ -9,6 +9,12 @@
 
 enum { PATH_BYTES = 4096 };
 
+/* A missing argument is the caller's mistake like any other: refused, not followed. */
+static enum mn_status missing(const struct mn_log *log, const char *function, const char *argument)
+{
+    return log_fail(log, MN_ERR_USAGE, "%s: %s is NULL", function, argument);
+}
+
 static const char *type_name(VkPhysicalDeviceType type)
 {
     switch (type) {
@@ -50,6 +56,8 @@ static void visit_device(void *user, uint32_t index, const struct caps *caps, co
 
 enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info *info), void *user, const struct mn_log *log)
 {
+    if (!visit)
+        return missing(log, "mn_devices", "visit");
     struct visitor visitor = {visit, user};
     return device_list(visit_device, &visitor, log);
 }
@@ -71,7 +79,12 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
 
 enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params)
 {
+    const struct mn_log *log = params ? params->log : NULL;
+    if (!out)
+        return missing(log, "mn_engine_create", "out");
     *out = NULL;
+    if (!params || (!params->model_dir && !params->synthetic))
+        return missing(log, "mn_engine_create", params ? "params.model_dir" : "params");
     struct model_params model = {.dir = params->model_dir,
                                  .synthetic = params->synthetic,
                                  .synthetic_seed = params->synthetic_seed,
@@ -127,6 +140,11 @@ static uint64_t count_parameters(const struct model *model)
 
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
 {
+    if (!info)
+        return;
+    *info = (struct mn_model_info){0};
+    if (!engine)
+        return;
     const struct model *model = engine->model;
     const struct model_config *c = &model->config;
     *info = (struct mn_model_info){.device_banner = engine->banner,
@@ -160,31 +178,36 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
 {
     enum { BYTES = 256 << 20 };
+    if (!engine || !gb_s)
+        return missing(engine ? engine->log : NULL, "mn_read_bandwidth", engine ? "gb_s" : "engine");
     return bandwidth_measure(engine->model, BYTES, gb_s);
 }
 
-static enum mn_status need_tokenizer(const struct mn_engine *engine)
+/* `given`: are the other arguments there? */
+static enum mn_status need_tokenizer(const struct mn_engine *engine, const char *function, bool given)
 {
+    if (!engine || !given)
+        return missing(engine ? engine->log : NULL, function, engine ? "an argument" : "engine");
     return engine->tokenizer ? MN_OK : log_fail(engine->log, MN_ERR_FILE, "the model has no tokenizer.json: give token ids instead of text");
 }
 
 enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids, size_t *n_ids)
 {
-    enum mn_status status = need_tokenizer(engine);
+    enum mn_status status = need_tokenizer(engine, "mn_tokenize", (text || n_bytes == 0) && ids && n_ids);
     if (status)
         return status;
-    return mn_tokenizer_encode(engine->tokenizer, text, n_bytes, specials ? MN_ENCODE_SPECIAL : MN_ENCODE_PLAIN, ids, n_ids, engine->log);
+    return mn_tokenizer_encode(engine->tokenizer, text ? text : "", n_bytes, specials ? MN_ENCODE_SPECIAL : MN_ENCODE_PLAIN, ids, n_ids, engine->log);
 }
 
 enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials, char **text, size_t *n_bytes)
 {
-    enum mn_status status = need_tokenizer(engine);
+    enum mn_status status = need_tokenizer(engine, "mn_detokenize", (ids || n_ids == 0) && text && n_bytes);
     return status ? status : mn_tokenizer_decode(engine->tokenizer, ids, n_ids, skip_specials, text, n_bytes, engine->log);
 }
 
 enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids, size_t *n_ids)
 {
-    enum mn_status status = need_tokenizer(engine);
+    enum mn_status status = need_tokenizer(engine, "mn_chat", message && ids && n_ids);
     if (status)
         return status;
     struct mn_chat_message messages[2];
@@ -197,7 +220,12 @@ enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char 
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine, const struct mn_session_params *params)
 {
+    const struct mn_log *log = engine ? engine->log : NULL;
+    if (!out)
+        return missing(log, "mn_session_create", "out");
     *out = NULL;
+    if (!engine || !params)
+        return missing(log, "mn_session_create", engine ? "params" : "engine");
     struct session_params session = {.n_ctx = params->n_ctx,
                                      .n_sequences = params->n_sequences,
                                      .num_steps = params->num_steps ? params->num_steps : engine->model->config.mean_recurrence,
@@ -234,24 +262,32 @@ void mn_session_destroy(struct mn_session *session)
 
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats)
 {
+    if (!session || !params || !stats)
+        return missing(session ? session->engine->log : NULL, "mn_generate", !session ? "session" : !params ? "params" : "stats");
     return generate(session->session, params, stats);
 }
 
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
                                  struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
+    if (!session || !params || !stats || !total)
+        return missing(session ? session->engine->log : NULL, "mn_generate_batch", !session ? "session" : !params ? "params" : stats ? "total" : "stats");
     return generate_batch(session->session, params, n, stats, total, on_end, user);
 }
 
 enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
                              struct mn_agreement *agreement)
 {
+    if (!full || !params || !tokens || !agreement)
+        return missing(full ? full->engine->log : NULL, "mn_compare_ar", !full ? "session" : !params ? "params" : tokens ? "agreement" : "tokens");
     return compare_ar(full->session, params, tokens, n_tokens, agreement);
 }
 
 enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,
                          enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab), void *user)
 {
+    if (!session || !ids || !each)
+        return missing(session ? session->engine->log : NULL, "mn_logits", !session ? "session" : ids ? "each" : "ids");
     struct session *s = session->session;
     if (num_steps > s->num_steps)
         return log_fail(session->engine->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps, s->num_steps);

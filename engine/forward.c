@@ -1,6 +1,9 @@
 #include "forward.h"
 
 #include <math.h>
+#include <stdlib.h>
+
+#include "pace.h"
 
 /* A matrix of activations with what the next kernel must know: where its norm statistics lie and which norm is pending. */
 struct activation {
@@ -14,7 +17,9 @@ struct activation {
 struct recorder {
     struct session *session;
     const struct model *model;
-    struct recording *out;
+    struct piece piece; /* under construction */
+    double piece_work;
+    struct pass_recording *out;
     const struct tile *tile;
     uint32_t table, n, groups_y; /* row table; activation rows per workgroup; workgroups over rows */
     enum mn_status status;
@@ -25,6 +30,45 @@ struct flavour {
     uint32_t input, scale;
     uint32_t extra[3];
 };
+
+/* ---- pieces ---- */
+
+static void end_piece(struct recorder *r)
+{
+    struct session *s = r->session;
+    if (!r->status)
+        r->status = stream_end(&s->stream, &r->piece.recording);
+    if (r->status)
+        return;
+    struct piece *pieces = realloc(s->pieces, (s->n_pieces + 1) * sizeof *pieces);
+    if (!pieces) {
+        r->status = log_fail(r->model->device->log, MN_ERR_MEMORY, "out of host memory for recordings");
+        return;
+    }
+    s->pieces = pieces;
+    s->pieces[s->n_pieces++] = r->piece;
+    r->out->n++;
+}
+
+static void begin_piece(struct recorder *r)
+{
+    r->piece = (struct piece){0};
+    r->piece_work = 0.0;
+    if (!r->status)
+        r->status = stream_record(&r->session->stream, &r->piece.recording);
+}
+
+/* The dispatch that comes next takes `work`: a piece that would become too long with it ends here. */
+static void make_room(struct recorder *r, double work)
+{
+    if (r->piece_work > 0.0 && r->piece_work + work > r->session->piece_work) {
+        end_piece(r);
+        begin_piece(r);
+    }
+    r->piece_work += work;
+}
+
+/* ---- dispatches ---- */
 
 static struct matmul_args base_args(const struct recorder *r)
 {
@@ -53,14 +97,21 @@ static void input_args(struct matmul_args *args, const struct activation *in)
     args->n_parts_in = in->n_parts;
 }
 
-/* One dispatch per window of the matrix. bindings[1] is filled with the window. */
+/* Most rows of a matrix in one dispatch, for it to fit into a piece. */
+static uint32_t rows_per_dispatch(const struct recorder *r, const struct matrix *matrix)
+{
+    const double most = r->session->piece_work / pace_matmul_work(matrix->n_chunks * 8.0, r->n * r->groups_y);
+    return most >= matrix->n_out ? matrix->n_out : most < 2 * MATRIX_ROWS_STEP ? MATRIX_ROWS_STEP : (uint32_t)most & ~(uint32_t)(MATRIX_ROWS_STEP - 1);
+}
+
+/* One dispatch per window of the matrix, or more where that would take too long. bindings[1] is filled with the rows. */
 static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *matrix, const struct flavour *flavour, struct span *bindings,
                    struct matmul_args *args, uint32_t advance_index)
 {
     const struct tile *tile = r->tile;
-    const uint32_t rows_per_group = tile->threads / tile->k_lanes * tile->rows;
-    for (uint32_t row0 = 0; row0 < matrix->n_out && !r->status; row0 += matrix->window_rows) {
-        uint32_t n = matrix->n_out - row0 < matrix->window_rows ? matrix->n_out - row0 : matrix->window_rows;
+    const uint32_t rows_per_group = tile->threads / tile->k_lanes * tile->rows, most = rows_per_dispatch(r, matrix);
+    for (uint32_t row0 = 0, n; row0 < matrix->n_out && !r->status; row0 += n) {
+        n = matrix_rows_at(matrix, row0, most);
         uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, r->n, (uint32_t)matrix->type, flavour->input, flavour->scale,
                            r->session->n_splits > 1, tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2]};
         if (advance_index && row0 + n < matrix->n_out)
@@ -69,14 +120,16 @@ static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *m
         r->status = kernels_get(&r->session->model->kernels, id, spec, sizeof spec / sizeof *spec, &pipeline);
         if (r->status)
             return;
-        bindings[1] = matrix->span;
-        bindings[1].offset += row0 * matrix->row_bytes;
-        bindings[1].bytes = n * matrix->row_bytes;
+        bindings[1] = matrix_span(matrix, row0, n);
         args->n_chunks = matrix->n_chunks;
         args->n_out = n;
         args->row0 = row0;
         args->parts_out0 = row0 / rows_per_group;
-        r->status = stream_dispatch(&r->session->stream, r->out, pipeline, bindings, args, tile_groups(tile, n), r->groups_y, 1);
+        const double weights = n * (matrix->n_chunks * 8.0);
+        make_room(r, pace_matmul_work(weights, r->n * r->groups_y));
+        r->piece.weights += weights;
+        if (!r->status)
+            r->status = stream_dispatch(&r->session->stream, &r->piece.recording, pipeline, bindings, args, tile_groups(tile, n), r->groups_y, 1);
     }
 }
 
@@ -116,7 +169,10 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
     struct span bindings[] = {s->state, s->query, kv->kv, s->cache.depths, s->partial_o, s->partial_ml};
     struct span groups = s->state;
     groups.offset += (STATE_GROUPS + 3 * r->table) * sizeof(uint32_t);
-    r->status = stream_dispatch_indirect(&s->stream, r->out, pipeline, bindings, &args, groups);
+    make_room(r, pace_attention_work(s, (double)r->n * r->groups_y * s->n_ctx));
+    r->piece.n_attention++;
+    if (!r->status)
+        r->status = stream_dispatch_indirect(&s->stream, &r->piece.recording, pipeline, bindings, &args, groups);
 }
 
 /* out = W in + residual, with statistics for the norm `pending` that follows. */
@@ -175,13 +231,12 @@ static void embed(struct recorder *r, const struct activation *x)
                               .parts_stride = s->parts_stride,
                               .n_chunks = wte->n_chunks,
                               .scale = sqrtf((float)r->model->config.n_embd)};
-    struct span bindings[] = {s->state, wte->span, x->data, x->parts, s->states, s->state};
+    struct span bindings[] = {s->state, {0}, x->data, x->parts, s->states, s->state};
     for (uint32_t row0 = 0; row0 < wte->n_out && !r->status; row0 += wte->window_rows) {
         args.row0 = row0;
-        args.n_rows = wte->n_out - row0 < wte->window_rows ? wte->n_out - row0 : wte->window_rows;
-        bindings[1].offset = wte->span.offset + row0 * wte->row_bytes;
-        bindings[1].bytes = args.n_rows * wte->row_bytes;
-        r->status = stream_dispatch(&s->stream, r->out, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
+        args.n_rows = matrix_rows_at(wte, row0, wte->window_rows);
+        bindings[1] = matrix_span(wte, row0, args.n_rows);
+        r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
     }
 }
 
@@ -205,7 +260,7 @@ static void norm(struct recorder *r, const struct activation *state, const struc
                              .parts_out_stride = s->parts_stride,
                              .eps = r->model->config.norm_eps};
     struct span bindings[] = {s->state, state->data, *state->pending, r->model->weights.norm_f, state->parts, y->data, y->parts};
-    r->status = stream_dispatch(&s->stream, r->out, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
+    r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
 }
 
 static void pick(struct recorder *r, bool sampled)
@@ -221,7 +276,7 @@ static void pick(struct recorder *r, bool sampled)
     struct argmax_args argmax = {.table = r->table, .n_groups = tile_groups(r->tile, r->model->config.vocab_size)};
     struct sample_args sample = {.table = r->table, .n_vocab = r->model->config.vocab_size, .stride = r->model->config.vocab_size};
     struct span bindings[] = {s->state, sampled ? s->logits : s->best, s->state};
-    r->status = stream_dispatch(&s->stream, r->out, pipeline, bindings, sampled ? (const void *)&sample : &argmax, r->n * r->groups_y, 1, 1);
+    r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, sampled ? (const void *)&sample : &argmax, r->n * r->groups_y, 1, 1);
 }
 
 /* x = norm_2(x + attn(norm_1 x)), x = norm_4(x + mlp(norm_3 x)), the last norm left pending on `out`. */
@@ -241,7 +296,7 @@ static void block(struct recorder *r, uint32_t index, bool core, const struct ac
     project(r, &w->down, INPUT_PLAIN, SCALE_NONE, &hidden, NULL, &y, out, advance, true);
 }
 
-enum mn_status forward_record(struct session *session, enum pass pass, uint32_t stamp, struct recording *out)
+enum mn_status forward_record(struct session *session, enum pass pass, uint32_t stamp, struct pass_recording *out)
 {
     static const uint32_t tables[PASS_COUNT] = {TABLE_PRELUDE, TABLE_CORE, TABLE_CODA, TABLE_HEAD, TABLE_HEAD};
     const struct model *model = session->model;
@@ -258,7 +313,8 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
     const struct activation injected = {session->injected, session->x_parts, model->stride, 0, true, NULL};
     struct activation x = {session->x, session->x_parts, model->stride, 1, false, NULL};
 
-    r->status = stream_record(&session->stream, out);
+    *out = (struct pass_recording){.first = session->n_pieces};
+    begin_piece(r);
     switch (r->status ? PASS_COUNT : pass) {
     case PASS_PRELUDE:
         embed(r, &x);
@@ -303,7 +359,8 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
     case PASS_COUNT:
         break;
     }
-    return r->status ? r->status : stream_end(&session->stream, out);
+    end_piece(r);
+    return r->status;
 }
 
 const struct tile *forward_tile(const struct session *session, uint32_t stamp)

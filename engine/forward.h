@@ -1,11 +1,11 @@
-/* The transformer as dispatches: records one pass for one stamp of rows. Included by session.c alone.
+/* The transformer as dispatches: records one pass for one stamp of rows, in pieces. Included by session.c alone.
  * Never: submits, allocates device memory or looks at tokens. */
 #ifndef MUNINN_FORWARD_H
 #define MUNINN_FORWARD_H
 
 #include "session.h"
 
-enum mn_status forward_record(struct session *session, enum pass pass, uint32_t stamp, struct recording *out);
+enum mn_status forward_record(struct session *session, enum pass pass, uint32_t stamp, struct pass_recording *out);
 
 /* Matmul tile of a stamp. */
 const struct tile *forward_tile(const struct session *session, uint32_t stamp);

@@ -8,6 +8,8 @@
  * tokens that `ar` emits with the same num_steps, sampler and seed on the same device - for every draft depth and lookahead,
  * greedy and sampled. `mn_stats.lossless` says whether a run was under that contract.
  *
+ * A NULL argument that is not said to be allowed is MN_ERR_USAGE, or 0 where a number is returned.
+ *
  * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are independent.
  */
 #ifndef MUNINN_H

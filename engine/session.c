@@ -2,15 +2,12 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "forward.h"
-
-/* Longest time one submit may take: drivers reset a GPU that does not answer for about two seconds. */
-#define SUBMIT_NS 150e6
-enum { MAX_CORE_PER_SUBMIT = 200 };
+#include "pace.h"
 
 static const uint32_t stamp_rows[SESSION_N_STAMPS] = {1, 2, 4, 8, 16, 32, 64, 64};
 
@@ -29,16 +26,52 @@ uint32_t session_stamp_rows(uint32_t stamp)
     return stamp_rows[stamp];
 }
 
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 static uint32_t max_u32(uint32_t a, uint32_t b)
 {
     return a > b ? a : b;
+}
+
+/* Most bytes that one buffer may have: what the device binds and allocates at once. */
+static uint64_t most_bytes(const struct session *s)
+{
+    const struct caps *caps = &s->model->device->caps;
+    const uint64_t allocation = caps->max_allocation_bytes - ARENA_ALIGN;
+    return (caps->max_storage_range < allocation ? caps->max_storage_range : allocation) & ~(uint64_t)(ARENA_ALIGN - 1);
+}
+
+/* One buffer of the scratch arena. Those that grow with the context say so, for a hint. */
+struct plan {
+    const char *name;
+    struct span *span;
+    uint64_t bytes;
+    bool by_context;
+};
+
+static enum mn_status reserve(struct session *s, const struct plan *plan)
+{
+    const struct caps *caps = &s->model->device->caps;
+    const uint64_t limit = most_bytes(s);
+    char hint[80] = "";
+    if (plan->by_context)
+        snprintf(hint, sizeof hint, "; --ctx %" PRIu64 " would fit", s->n_ctx * limit / plan->bytes);
+    if (plan->bytes > limit)
+        return log_fail(s->model->device->log, MN_ERR_MEMORY, "%s take %.1f MiB, device '%s' allows %.1f MiB for one buffer%s", plan->name,
+                        (double)plan->bytes / 1048576.0, caps->name, (double)limit / 1048576.0, hint);
+    return arena_reserve(&s->scratch, plan->bytes, plan->span);
+}
+
+/* A vocabulary may be too large for the logits of SESSION_MAX_ROWS rows to fit into one buffer; prompts then run in smaller chunks. */
+static enum mn_status choose_logit_rows(struct session *s)
+{
+    const uint64_t row_bytes = s->model->config.vocab_size * sizeof(float), rows = most_bytes(s) / row_bytes;
+    s->logit_rows = rows < SESSION_MAX_ROWS ? (uint32_t)rows : SESSION_MAX_ROWS;
+    if (s->logit_rows >= s->max_rows)
+        return MN_OK;
+    return log_fail(s->model->device->log, MN_ERR_MEMORY,
+                    "the logits of %u rows of %u ids take %.1f MiB, device '%s' allows %.1f MiB for one buffer; at most %u rows per pass would fit: a smaller --lookahead "
+                    "or --max-inflight",
+                    s->max_rows, s->model->config.vocab_size, (double)(s->max_rows * row_bytes) / 1048576.0, s->model->device->caps.name,
+                    (double)most_bytes(s) / 1048576.0, s->logit_rows);
 }
 
 static enum mn_status reserve_buffers(struct session *s)
@@ -52,30 +85,29 @@ static enum mn_status reserve_buffers(struct session *s)
     s->parts_stride = max_u32(tile_groups(&tuning->decode, config->n_embd), tile_groups(&tuning->prefill, config->n_embd));
     s->n_splits = (s->n_ctx + tuning->attention_split - 1) / tuning->attention_split;
     const uint64_t parts = (uint64_t)s->parts_stride * 2 * f32;
-    struct {
-        struct span *span;
-        uint64_t bytes;
-    } const plan[] = {
-        {&s->x, rows * d * f32},
-        {&s->y, rows * d * f32},
-        {&s->query, rows * heads * f32},
-        {&s->hidden, rows * model->ff_stride * f32},
-        {&s->partial_o, rows * s->n_splits * heads * f32},
-        {&s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32},
-        {&s->states, slots * d * f32},
-        {&s->injected, slots * d * f32},
-        {&s->x_parts, rows * parts},
-        {&s->y_parts, rows * parts},
-        {&s->state_parts, slots * parts},
-        {&s->logits, rows * config->vocab_size * f32},
-        {&s->best, rows * groups * 2 * f32},
-        {&s->rotary, (uint64_t)s->n_ctx * config->head_dim * f32},
+    enum mn_status status = choose_logit_rows(s);
+    const struct plan plan[] = {
+        {"activations", &s->x, rows * d * f32, false},
+        {"activations", &s->y, rows * d * f32, false},
+        {"queries", &s->query, rows * heads * f32, false},
+        {"hidden activations", &s->hidden, rows * model->ff_stride * f32, false},
+        {"partial sums of attention", &s->partial_o, rows * s->n_splits * heads * f32, true},
+        {"partial sums of attention", &s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32, true},
+        {"latent states", &s->states, slots * d * f32, true},
+        {"embedded inputs", &s->injected, slots * d * f32, true},
+        {"norm statistics", &s->x_parts, rows * parts, false},
+        {"norm statistics", &s->y_parts, rows * parts, false},
+        {"norm statistics of states", &s->state_parts, slots * parts, true},
+        {"logits", &s->logits, s->logit_rows * config->vocab_size * f32, false},
+        {"candidates", &s->best, rows * groups * 2 * f32, false},
+        {"rotary angles", &s->rotary, (uint64_t)s->n_ctx * config->head_dim * f32, true},
     };
-    enum mn_status status = MN_OK;
     for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
-        status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
+        status = reserve(s, &plan[i]);
     if (!status)
         status = arena_reserve(&s->shared, (STATE_HEAD_WORDS + 5 * STATE_MAX_ROWS) * sizeof(uint32_t), &s->state);
+    if (!status && !(s->host_logits = malloc(config->vocab_size * sizeof *s->host_logits)))
+        status = log_fail(model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
     if (!status)
         status = arena_commit(&s->scratch);
     return status ? status : arena_commit(&s->shared);
@@ -120,7 +152,8 @@ static enum mn_status record_all(struct session *s)
             if (stamp <= session_stamp(s->max_rows, false) || stamp == SESSION_N_STAMPS - 1)
                 status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
     for (int pass = 0; pass < PASS_COUNT; pass++)
-        s->n_dispatches[pass] = s->recordings[pass][0].n_dispatches;
+        for (uint32_t i = 0; i < s->recordings[pass][0].n; i++)
+            s->n_dispatches[pass] += s->pieces[s->recordings[pass][0].first + i].recording.n_dispatches;
     return status;
 }
 
@@ -171,14 +204,14 @@ static enum mn_status warm_up(struct session *s)
     const struct row row = {0};
     enum mn_status status = MN_OK;
     for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++) {
-        if (!s->recordings[PASS_CORE][stamp].handle)
+        if (s->recordings[PASS_CORE][stamp].n == 0)
             continue;
         write_state(s, &(struct session_run_params){.rows = &row, .n_rows = 1, .n_new = 1, .n_core = 1, .coda = true, .n_head = 1});
         ((uint32_t *)span_host(s->state))[STATE_TEMPERATURE] = bits_of(1.0f);
-        const struct recording *list[PASS_COUNT];
+        struct pace pace = {.session = s}; /* teaches nothing: these times are not those of later runs */
         for (int pass = 0; pass < PASS_COUNT; pass++)
-            list[pass] = &s->recordings[pass][stamp];
-        status = stream_run(&s->stream, list, PASS_COUNT);
+            pace_pass(&pace, (enum pass)pass, stamp, 1, 1.0);
+        status = pace_end(&pace);
     }
     s->stream.n_submits = s->stream.n_dispatches = 0;
     return status;
@@ -209,7 +242,7 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     s->n_sequences = n_sequences;
     s->num_steps = params->num_steps;
     s->max_rows = params->max_rows ? params->max_rows : 16;
-    s->submit_ns = SUBMIT_NS;
+    pace_init(s, params->piece_work);
     arena_init(&s->scratch, model->device, "scratch", ARENA_DEVICE);
     arena_init(&s->shared, model->device, "state", ARENA_SHARED);
     struct kv_cache_params cache = {params->policy, params->kv_type, n_ctx, n_sequences, params->num_steps};
@@ -244,6 +277,8 @@ void session_destroy(struct session *s)
     kv_cache_finish(&s->cache);
     arena_finish(&s->scratch);
     arena_finish(&s->shared);
+    free(s->host_logits);
+    free(s->pieces);
     free(s);
 }
 
@@ -253,23 +288,50 @@ void session_set_sampler(struct session *s, const struct sampler_params *sampler
     s->init_scale = init_scale;
 }
 
+enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] >= s->model->config.vocab_size)
+            return log_fail(s->model->device->log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", ids[i], s->model->config.vocab_size);
+    return MN_OK;
+}
+
+/* Two rows at one place would race, and a row above one less deep would read entries that are not final. */
+static enum mn_status check_order(const struct session *s, const struct session_run_params *p)
+{
+    const struct row *last[SESSION_MAX_ROWS] = {NULL}; /* by sequence */
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        const struct row *row = &p->rows[i], *before = last[row->sequence];
+        if (before && (row->position <= before->position || row->depth > before->depth))
+            return log_fail(s->model->device->log, MN_ERR_USAGE,
+                            "row at position %u, depth %u behind one at position %u, depth %u of the same sequence: positions must ascend, depths must not", row->position,
+                            row->depth, before->position, before->depth);
+        if (i >= p->n_rows - p->n_new && row->depth != 0)
+            return log_fail(s->model->device->log, MN_ERR_USAGE, "row at position %u enters at depth %u: must be 0", row->position, row->depth);
+        last[row->sequence] = row;
+    }
+    return MN_OK;
+}
+
 /* The device trusts what it is given: every index a kernel will use is checked here. */
 static enum mn_status check_run(struct session *s, const struct session_run_params *p)
 {
     const struct mn_log *log = s->model->device->log;
-    if (p->n_rows < 1 || p->n_rows > (p->prefill ? SESSION_MAX_ROWS : s->max_rows) || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
+    const uint32_t most = p->prefill ? s->logit_rows : s->max_rows;
+    if (p->n_rows < 1 || p->n_rows > most || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
         return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows, p->n_new, p->n_head);
     for (uint32_t i = 0; i < p->n_rows; i++) {
         const struct row *row = &p->rows[i];
-        if (row->token >= s->model->config.vocab_size)
-            return log_fail(log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", row->token, s->model->config.vocab_size);
+        enum mn_status status = session_check_ids(s, &row->token, 1);
+        if (status)
+            return status;
         if (row->position >= s->n_ctx)
             return log_fail(log, MN_ERR_USAGE, "position %u: the context has %u (--ctx)", row->position, s->n_ctx);
-        if (row->sequence >= s->n_sequences || row->depth + p->n_core > s->num_steps)
+        if (row->sequence >= s->n_sequences || row->depth > s->num_steps || p->n_core > s->num_steps - row->depth)
             return log_fail(log, MN_ERR_USAGE, "row of sequence %u at depth %u + %u steps: the session has %u sequences and %u steps", row->sequence,
                             row->depth, p->n_core, s->n_sequences, s->num_steps);
     }
-    return MN_OK;
+    return check_order(s, p);
 }
 
 static void count_pass(struct session *s, enum pass pass, uint32_t stamp, uint32_t n_rows, uint64_t bytes)
@@ -280,7 +342,7 @@ static void count_pass(struct session *s, enum pass pass, uint32_t stamp, uint32
     s->counts.weight_bytes += bytes * ((n_rows + n_max - 1) / n_max);
 }
 
-static void count_attention(struct session *s, const struct session_run_params *p)
+static void count_attention(struct session *s, const struct session_run_params *p, double *all, double *of_new)
 {
     const struct model_config *config = &s->model->config;
     uint64_t positions = 0, new_positions = 0;
@@ -290,27 +352,9 @@ static void count_attention(struct session *s, const struct session_run_params *
             new_positions += p->rows[i].position + 1;
     }
     uint64_t entry = 2ull * config->n_heads * s->model->head_pad * (s->cache.type == KV_F16 ? 2 : 4);
+    *all = (double)positions;
+    *of_new = (double)new_positions;
     s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) + new_positions * config->n_prelude);
-}
-
-/* Core passes that a submit may hold. A stamp that has not been measured starts with one. */
-static uint32_t core_per_submit(const struct session *s, uint32_t stamp)
-{
-    const double most = s->core_ns[stamp] > 0.0 || isinf(s->submit_ns) ? s->submit_ns / s->core_ns[stamp] : 1.0;
-    return most < 1.0 ? 1 : most > MAX_CORE_PER_SUBMIT ? MAX_CORE_PER_SUBMIT : (uint32_t)most;
-}
-
-/* Every submit with core passes in it teaches what one takes: caches grow, clocks fall. What else is in it counts as theirs, which errs
- * on the safe side. */
-static enum mn_status run_timed(struct session *s, const struct recording *const *list, uint32_t n, uint32_t stamp, uint32_t n_core)
-{
-    const double start = now_ns();
-    enum mn_status status = stream_run(&s->stream, list, n);
-    if (status || n_core == 0)
-        return status;
-    const double ns = (now_ns() - start) / n_core;
-    s->core_ns[stamp] = s->core_ns[stamp] > 0.0 ? 0.5 * (s->core_ns[stamp] + ns) : ns;
-    return MN_OK;
 }
 
 enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
@@ -321,37 +365,27 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     const struct weights *w = &s->model->weights;
     const enum pass head = s->sampler.temperature > 0.0f ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
     const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill), stamp_head = session_stamp(p->n_head, p->prefill);
-    const struct recording *list[256];
-    uint32_t n = 0, n_core = 0, n_tail = 0; /* core passes so far, and in the last submit */
+    struct pace pace = {.session = s, .teaches = true};
+    double positions, new_positions;
     write_state(s, p);
-    count_attention(s, p);
+    count_attention(s, p, &positions, &new_positions);
     if (p->n_new) {
-        list[n++] = &s->recordings[PASS_PRELUDE][stamp_new];
+        pace_pass(&pace, PASS_PRELUDE, stamp_new, p->n_new, new_positions);
         count_pass(s, PASS_PRELUDE, stamp_new, p->n_new, w->prelude_bytes);
     }
-    while (n_core < p->n_core && !status) {
-        const uint32_t left = p->n_core - n_core, piece = core_per_submit(s, stamp);
-        const uint32_t count = left < piece ? left : piece;
-        for (uint32_t i = 0; i < count; i++, n_core++) {
-            list[n++] = &s->recordings[PASS_CORE][stamp];
-            count_pass(s, PASS_CORE, stamp, p->n_rows, w->core_bytes);
-        }
-        n_tail = count;
-        if (n_core == p->n_core)
-            break; /* the last piece goes out together with coda and head */
-        status = run_timed(s, list, n, stamp, count);
-        n = 0;
+    for (uint32_t i = 0; i < p->n_core; i++) {
+        pace_pass(&pace, PASS_CORE, stamp, p->n_rows, positions);
+        count_pass(s, PASS_CORE, stamp, p->n_rows, w->core_bytes);
     }
     if (p->coda) {
-        list[n++] = &s->recordings[PASS_CODA][stamp];
+        pace_pass(&pace, PASS_CODA, stamp, p->n_rows, positions);
         count_pass(s, PASS_CODA, stamp, p->n_rows, w->coda_bytes - w->head.row_bytes * w->head.n_out);
     }
     if (p->n_head) {
-        list[n++] = &s->recordings[head][stamp_head];
+        pace_pass(&pace, head, stamp_head, p->n_head, 0.0);
         count_pass(s, head, stamp_head, p->n_head, w->head.row_bytes * w->head.n_out);
     }
-    if (!status && n)
-        status = run_timed(s, list, n, stamp, n_tail);
+    status = pace_end(&pace);
     if (status)
         return status;
     const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + (p->n_rows - p->n_head);
@@ -432,11 +466,10 @@ enum mn_status session_write_injected(struct session *s, uint32_t sequence, uint
 }
 
 /* One chunk of the prompt, `n_core` steps from `depth`. */
-static enum mn_status prefill_chunk(struct session *s, const struct session_prefill_params *p, uint32_t begin, uint32_t depth, uint32_t n_core,
+static enum mn_status prefill_chunk(struct session *s, const struct session_prefill_params *p, uint32_t begin, uint32_t n, uint32_t depth, uint32_t n_core,
                                     bool coda, uint32_t *token)
 {
     struct row rows[SESSION_MAX_ROWS];
-    uint32_t n = p->n - begin < SESSION_MAX_ROWS ? p->n - begin : SESSION_MAX_ROWS;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (struct row){p->ids[begin + i], p->first + begin + i, p->sequence, depth};
     bool last = begin + n == p->n;
@@ -453,17 +486,20 @@ static enum mn_status prefill_chunk(struct session *s, const struct session_pref
     if (!status && coda && last && token)
         *token = picked[run.n_head - 1];
     if (!status && coda && p->each_logits) {
-        float *logits = malloc(s->model->config.vocab_size * sizeof *logits);
-        if (!logits)
-            return log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
         for (uint32_t i = 0; i < n && !status; i++) {
-            status = session_read_logits(s, i, logits);
+            status = session_read_logits(s, i, s->host_logits);
             if (!status)
-                status = p->each_logits(p->user, p->first + begin + i, logits, s->model->config.vocab_size);
+                status = p->each_logits(p->user, p->first + begin + i, s->host_logits, s->model->config.vocab_size);
         }
-        free(logits);
     }
     return status;
+}
+
+/* Rows of the chunk that begins at `at`. Their number is free to change: no bit depends on how a prompt is cut. */
+static uint32_t chunk_at(const struct session *s, const struct session_prefill_params *p, uint32_t at)
+{
+    const uint32_t left = p->n - at, end = left < SESSION_MAX_ROWS ? p->n : at + SESSION_MAX_ROWS, most = pace_chunk_rows(s, p->first + end - 1);
+    return left < most ? left : most;
 }
 
 enum mn_status session_prefill(struct session *s, const struct session_prefill_params *p, uint32_t *token)
@@ -471,19 +507,27 @@ enum mn_status session_prefill(struct session *s, const struct session_prefill_p
     if (p->n < 1 || p->n > s->n_ctx || p->first > s->n_ctx - p->n)
         return log_fail(s->model->device->log, MN_ERR_USAGE, "a prompt of %u tokens at position %u does not fit into the context of %u (--ctx)", p->n,
                         p->first, s->n_ctx);
-    enum mn_status status = p->state0 ? session_write_states(s, p->sequence, p->first, p->state0, p->n) : MN_OK;
-    const uint32_t step = SESSION_MAX_ROWS;
-    if (s->cache.policy.share == 0 || p->n <= step) {
-        for (uint32_t at = 0; at < p->n && !status; at += step)
-            status = prefill_chunk(s, p, at, 0, p->num_steps, true, token);
+    enum mn_status status = session_check_ids(s, p->ids, p->n);
+    if (!status && p->state0)
+        status = session_write_states(s, p->sequence, p->first, p->state0, p->n);
+    uint32_t n; /* of a chunk */
+    if (s->cache.policy.share == 0 || p->n <= pace_chunk_rows(s, p->first + p->n - 1)) {
+        for (uint32_t at = 0; at < p->n && !status; at += n) {
+            n = chunk_at(s, p, at);
+            status = prefill_chunk(s, p, at, n, 0, p->num_steps, true, token);
+        }
         return status;
     }
     /* Under sharing, the positions of a prompt read each other at the SAME step: all chunks take a step before any takes the
      * next. With `full` slots both orders give the same bits, and the loop above needs fewer submits. */
     for (uint32_t t = 0; t < p->num_steps && !status; t++)
-        for (uint32_t at = 0; at < p->n && !status; at += step)
-            status = prefill_chunk(s, p, at, t, 1, false, NULL);
-    for (uint32_t at = 0; at < p->n && !status; at += step)
-        status = prefill_chunk(s, p, at, p->num_steps, 0, true, token);
+        for (uint32_t at = 0; at < p->n && !status; at += n) {
+            n = chunk_at(s, p, at);
+            status = prefill_chunk(s, p, at, n, t, 1, false, NULL);
+        }
+    for (uint32_t at = 0; at < p->n && !status; at += n) {
+        n = chunk_at(s, p, at);
+        status = prefill_chunk(s, p, at, n, p->num_steps, 0, true, token);
+    }
     return status;
 }

@@ -2,7 +2,7 @@
  *
  * The unit of work is the ROW: (sequence, position, depth). Everything - prefill, plain decoding, drafts, verification, rows
  * at different depths - is a set of rows sent through passes: prelude, n core steps, coda, head. `session_run` is the only
- * way to compute. Rows of one run are ordered by position; a row may only be less deep than the rows before it.
+ * way to compute. Rows of one sequence stand in a run by ascending position, and none is deeper than those before it.
  *
  * Owns: stream, cache, scratch and state buffers, recordings. All memory is reserved and all pipelines are built when the
  * session is created. Never: knows strategies, text or stop tokens. Thread-safety: none.
@@ -32,11 +32,12 @@ struct session_params {
     enum kv_type kv_type;
     struct sampler_params sampler;
     float init_scale;     /* 0: zero initial states */
+    double piece_work;    /* 0: what suits the device; pace.h */
 };
 
 /* What one run does. Rows go to depth `depth + n_core`. */
 struct session_run_params {
-    const struct row *rows; /* [n_rows] by position; for n_new > 0 the last n_new start at depth 0 */
+    const struct row *rows; /* [n_rows], each sequence by position; for n_new > 0 the last n_new start at depth 0 */
     uint32_t n_rows;
     uint32_t n_new;         /* trailing rows that go through the prelude first */
     uint32_t n_core;        /* core steps for all rows */
@@ -52,6 +53,16 @@ struct session_counts {
     uint64_t rows[PASS_COUNT];
     uint64_t weight_bytes; /* matrix bytes read: a pass reads its weights once per group of rows that share them */
     uint64_t kv_bytes;     /* cache bytes read by attention */
+};
+
+/* A part of a recorded pass, short enough for a submit of its own; see pace.h. */
+struct piece {
+    struct recording recording;
+    double weights;       /* matrix elements that it reads */
+    uint32_t n_attention; /* attention dispatches */
+};
+struct pass_recording {
+    uint32_t first, n; /* session.pieces */
 };
 
 struct session {
@@ -70,14 +81,21 @@ struct session {
     struct span states;       /* [slots, d] latent states, last norm pending */
     struct span injected;     /* [slots, d] the adapter's embedding half: constant over a row's steps */
     struct span x_parts, y_parts, state_parts; /* norm statistics, [rows or slots, parts] */
-    struct span logits, best; /* [rows, V], [rows, groups] */
+    struct span logits, best; /* [logit_rows, V], [rows, groups] */
     struct span rotary;       /* [n_ctx, head_dim / 2] (cos, sin) */
+    float *host_logits;       /* [V] of one row, for session_prefill's each_logits */
     uint32_t parts_stride, n_splits;
-    struct recording recordings[PASS_COUNT][SESSION_N_STAMPS];
+    uint32_t logit_rows;      /* rows that `logits` holds: SESSION_MAX_ROWS, or what the device binds at once */
+    struct piece *pieces;     /* [n_pieces] */
+    uint32_t n_pieces;
+    struct pass_recording recordings[PASS_COUNT][SESSION_N_STAMPS];
     uint32_t n_dispatches[PASS_COUNT]; /* per pass at one row */
     struct session_counts counts;
-    double core_ns[SESSION_N_STAMPS]; /* measured time of one core pass, 0: not yet; with submit_ns it bounds the length of submits */
-    double submit_ns;         /* longest time that one submit should take */
+    double submit_ns;         /* longest time that one submit should take; pace.h */
+    double piece_work;
+    double ns_per_work[SESSION_N_STAMPS];
+    bool measured[SESSION_N_STAMPS];
+    double (*now_ns)(void);   /* the clock behind ns_per_work; tests have their own */
 };
 
 /* MN_ERR_USAGE for sizes out of range, MN_ERR_MEMORY when it does not fit. */
@@ -98,6 +116,9 @@ struct session_prefill_params {
     void *user;
 };
 enum mn_status session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
+
+/* MN_ERR_USAGE when an id is beyond the vocabulary. */
+enum mn_status session_check_ids(const struct session *session, const uint32_t *ids, uint32_t n);
 
 /* Logits of the i-th head row of the last run, [vocab_size]. */
 enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);

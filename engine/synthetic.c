@@ -11,7 +11,7 @@
 
 /* Chunks a thread writes (loops of software devices are bounded), threads of a workgroup on a GPU, and bytes a submit fills at most: drivers
  * reset a GPU that works on one for seconds. */
-enum { THREAD_CHUNKS = 16, GPU_THREADS = 256, GROUPS_MAX = 65535, PIECE_BYTES = 64 << 20, ALIGNED_ROWS = 256, TEXT_BYTES = 512 };
+enum { THREAD_CHUNKS = 16, GPU_THREADS = 256, GROUPS_MAX = 65535, PIECE_BYTES = 64 << 20, TEXT_BYTES = 512 };
 
 /* ---- shapes ---- */
 
@@ -137,17 +137,15 @@ enum mn_status synthetic_fill(struct stream *stream, const struct matrix *matrix
                              .seed_lo = (uint32_t)what->seed,
                              .seed_hi = (uint32_t)(what->seed >> 32),
                              .scale = synthetic_scale(what->n_in)};
-    /* Pieces start where windows may: at multiples of 256 rows. */
-    uint64_t piece = PIECE_BYTES / matrix->row_bytes / ALIGNED_ROWS * ALIGNED_ROWS;
-    piece = piece ? piece : ALIGNED_ROWS;
+    /* Pieces start where windows may. */
+    uint64_t piece = PIECE_BYTES / matrix->row_bytes / MATRIX_ROWS_STEP * MATRIX_ROWS_STEP;
+    piece = piece ? piece : MATRIX_ROWS_STEP;
     piece = piece < matrix->window_rows ? piece : matrix->window_rows;
     const struct pipeline *pipeline;
     enum mn_status status = kernels_get(stream->kernels, KERNEL_FILL, spec, 2, &pipeline);
-    for (uint64_t row0 = 0; row0 < matrix->n_out && !status; row0 += piece) {
-        args.row0 = (uint32_t)row0;
-        args.n_rows = (uint32_t)(matrix->n_out - row0 < piece ? matrix->n_out - row0 : piece);
-        const struct span span = {matrix->span.block, matrix->span.offset + row0 * matrix->row_bytes, args.n_rows * matrix->row_bytes};
-        status = fill_piece(stream, pipeline, span, &args, threads);
+    for (; args.row0 < matrix->n_out && !status; args.row0 += args.n_rows) {
+        args.n_rows = matrix_rows_at(matrix, args.row0, (uint32_t)piece);
+        status = fill_piece(stream, pipeline, matrix_span(matrix, args.row0, args.n_rows), &args, threads);
     }
     return status;
 }

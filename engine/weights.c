@@ -62,6 +62,20 @@ enum mn_status weight_type_parse(const char *text, enum weight_type *out, const 
     return log_fail(log, MN_ERR_USAGE, "--weight-type %s: must be bf16, f16 or f32", text);
 }
 
+uint32_t matrix_rows_at(const struct matrix *matrix, uint32_t row0, uint32_t most)
+{
+    const uint32_t left = matrix->n_out - row0, in_window = matrix->window_rows - row0 % matrix->window_rows, n = left < in_window ? left : in_window;
+    return n < most ? n : most;
+}
+
+struct span matrix_span(const struct matrix *matrix, uint32_t row0, uint32_t n)
+{
+    struct span span = matrix->windows[row0 / matrix->window_rows];
+    span.offset += row0 % matrix->window_rows * matrix->row_bytes;
+    span.bytes = n * matrix->row_bytes;
+    return span;
+}
+
 static uint32_t chunks(uint32_t n)
 {
     return (n + CHUNK - 1) / CHUNK;
@@ -82,6 +96,27 @@ static enum mn_status find_tensor(struct loader *loader, const char *name, const
 static enum weight_type stored_type(const struct tensor_view *tensor)
 {
     return tensor->dtype == TENSOR_F32 ? WEIGHT_TYPE_F32 : tensor->dtype == TENSOR_F16 ? WEIGHT_TYPE_F16 : WEIGHT_TYPE_BF16;
+}
+
+/* Cuts a matrix into what the device can bind and allocate at once. */
+static enum mn_status reserve_windows(struct loader *loader, struct matrix *matrix, const char *name)
+{
+    const struct caps *caps = &loader->device->caps;
+    const uint64_t allocation = caps->max_allocation_bytes - ARENA_ALIGN;
+    const uint64_t most = caps->max_storage_range < allocation ? caps->max_storage_range : allocation, window = most / matrix->row_bytes;
+    matrix->window_rows = window >= matrix->n_out ? matrix->n_out : (uint32_t)(window & ~(uint64_t)(MATRIX_ROWS_STEP - 1));
+    if (matrix->window_rows == 0)
+        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "tensor '%s': %d rows of %" PRIu64 " bytes exceed the %" PRIu64 " bytes that device '%s' binds at once",
+                        name, MATRIX_ROWS_STEP, matrix->row_bytes, most, caps->name);
+    matrix->n_windows = (matrix->n_out + matrix->window_rows - 1) / matrix->window_rows;
+    matrix->windows = calloc(matrix->n_windows, sizeof *matrix->windows);
+    if (!matrix->windows)
+        return log_fail(loader->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", name);
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < matrix->n_windows && !status; i++)
+        status = arena_reserve(&loader->weights->arena, matrix->row_bytes * matrix_rows_at(matrix, i * matrix->window_rows, matrix->window_rows),
+                               &matrix->windows[i]);
+    return status;
 }
 
 /* The tensor of a matrix, which must be [>= rows, columns]. */
@@ -120,16 +155,9 @@ static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, 
     uint32_t inner = layout == LAYOUT_HEADS ? config->n_heads * chunks(config->head_dim) * CHUNK : n_columns;
     *matrix = (struct matrix){.type = matrix_type(loader, tensor), .n_out = rows, .n_chunks = chunks(inner)};
     matrix->row_bytes = (uint64_t)matrix->n_chunks * CHUNK * (matrix->type == WEIGHT_TYPE_F32 ? 4 : 2);
-    uint64_t range = loader->device->caps.max_storage_range;
-    /* Windows start at multiples of 256 rows: their byte offsets then meet any alignment (rows are multiples of 16 bytes). */
-    uint64_t window = range / matrix->row_bytes;
-    matrix->window_rows = window >= rows ? rows : (uint32_t)(window & ~(uint64_t)255);
-    if (matrix->window_rows == 0)
-        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "tensor '%s': 256 rows of %" PRIu64 " bytes exceed the %" PRIu64 " bytes that device '%s' binds at once",
-                        name, matrix->row_bytes, range, loader->device->caps.name);
     loader->items[loader->n_items++] =
         (struct item){.matrix = matrix, .tensor = tensor, .layout = layout, .column0 = column0, .n_columns = n_columns, .n_in = columns};
-    return arena_reserve(&loader->weights->arena, matrix->row_bytes * rows, &matrix->span);
+    return reserve_windows(loader, matrix, name);
 }
 
 /* Converts `n` stored values to f32, refusing what no weight may be. */
@@ -346,12 +374,12 @@ static enum mn_status upload_matrix(struct loader *loader, const struct item *it
     uint8_t *raw = malloc(item->n_columns * (size_t)4);
     float *values = malloc(item->n_columns * sizeof *values);
     enum mn_status status = packed && raw && values ? MN_OK : log_fail(loader->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", item->tensor->name);
-    for (uint32_t row = 0; row < matrix->n_out && !status; row += rows_at_once) {
-        uint32_t n = matrix->n_out - row < rows_at_once ? matrix->n_out - row : rows_at_once;
+    for (uint32_t row = 0, n; row < matrix->n_out && !status; row += n) {
+        n = matrix_rows_at(matrix, row, rows_at_once);
         for (uint32_t i = 0; i < n && !status; i++)
             status = pack_row(loader, item, row + i, raw, values, packed + i * matrix->row_bytes);
         if (!status)
-            status = stream_upload(loader->stream, matrix->span, row * matrix->row_bytes, packed, n * matrix->row_bytes);
+            status = stream_upload(loader->stream, matrix_span(matrix, row, n), 0, packed, n * matrix->row_bytes);
     }
     free(packed);
     free(raw);
@@ -412,6 +440,7 @@ static enum mn_status build(struct loader *loader, enum mn_status (*make)(struct
     loader->vectors = calloc(16 + 6 * (size_t)n_blocks, sizeof *loader->vectors);
     enum mn_status status = MN_OK;
     weights->state_norm = calloc(config->n_embd, sizeof *weights->state_norm);
+    weights->n_blocks = weights->blocks ? n_blocks : 0;
     if (!weights->blocks || !weights->state_norm || !loader->items || !loader->vectors)
         status = log_fail(device->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
     if (!status && loader->dir)
@@ -459,6 +488,17 @@ void weights_finish(struct weights *weights)
 {
     if (weights->arena.device)
         arena_finish(&weights->arena);
+    for (uint32_t i = 0; i < weights->n_blocks; i++) {
+        free(weights->blocks[i].qkv.windows);
+        free(weights->blocks[i].proj.windows);
+        free(weights->blocks[i].gate.windows);
+        free(weights->blocks[i].down.windows);
+    }
+    if (weights->head.windows != weights->embedding.windows) /* tied: the same matrix */
+        free(weights->head.windows);
+    free(weights->embedding.windows);
+    free(weights->adapter_state.windows);
+    free(weights->adapter_embed.windows);
     free(weights->blocks);
     free(weights->state_norm);
     *weights = (struct weights){0};

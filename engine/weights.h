@@ -12,15 +12,20 @@
 #include "config.h"
 #include "stream.h"
 
+/* Windows and dispatches start at multiples of so many rows: their byte offsets then meet any alignment (rows are multiples of 16
+ * bytes), and they hold whole workgroups of every tile. */
+enum { MATRIX_ROWS_STEP = 256 };
+
 enum weight_type { WEIGHT_TYPE_F32 = 0, WEIGHT_TYPE_F16, WEIGHT_TYPE_BF16, WEIGHT_TYPE_AS_STORED };
 
+/* Rows of equal length, in windows that each fit into one binding and one allocation of the device: usually one window. */
 struct matrix {
-    struct span span;
+    struct span *windows; /* [n_windows], all but the last of window_rows rows */
     enum weight_type type;
     uint32_t n_out;       /* rows */
     uint32_t n_chunks;    /* input length / 8, padded */
     uint64_t row_bytes;
-    uint32_t window_rows; /* rows one binding may span: n_out, unless the device's range is smaller than the matrix */
+    uint32_t n_windows, window_rows;
 };
 
 struct block_weights {
@@ -41,7 +46,8 @@ struct weights {
     struct matrix head;          /* [V, d]: the embedding when tied */
     struct matrix adapter_state; /* [d, d]: columns of the state */
     struct matrix adapter_embed; /* [d, d]: columns of the embedding */
-    struct block_weights *blocks; /* prelude, core, coda in order */
+    struct block_weights *blocks; /* [n_blocks] prelude, core, coda in order */
+    uint32_t n_blocks;
     struct span norm_f;          /* [d] ln_f */
     struct span head_norm;       /* [d] ln_f, times norm_4 of the last coda block */
     float *state_norm;           /* [d] on the host: norm_4 of the last core block, pending on latent states */
@@ -56,6 +62,10 @@ enum mn_status weights_load(struct weights *weights, const char *dir, const stru
 enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type, uint64_t seed, struct device *device,
                                   struct stream *stream);
 void weights_finish(struct weights *weights);
+
+/* Rows from `row0` on that lie in one window, at most `most`; and these rows for binding. */
+uint32_t matrix_rows_at(const struct matrix *matrix, uint32_t row0, uint32_t most);
+struct span matrix_span(const struct matrix *matrix, uint32_t row0, uint32_t n);
 
 const char *weight_type_name(enum weight_type type); /* "bf16" */
 enum mn_status weight_type_parse(const char *text, enum weight_type *out, const struct mn_log *log);

@@ -54,6 +54,8 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
 {
     const struct mn_log *log = b->session->model->device->log;
     for (uint32_t i = 0; i < b->n; i++) {
+        if (!same_settings(&params[i], &params[0]))
+            return log_fail(log, MN_ERR_USAGE, "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
         struct sequence_log at = {log, i};
         const struct mn_log with_sequence = {write_with_sequence, &at};
         enum mn_status status = generation_open(&b->generations[i], b->session, &params[i], &stats[i], &with_sequence);
@@ -62,8 +64,6 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
             return status;
         if (!b->generations[i].strategy->batches)
             return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch", b->generations[i].strategy->name);
-        if (!same_settings(&params[i], &params[0]))
-            return log_fail(log, MN_ERR_USAGE, "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
     }
     uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);
     b->capacity = most < b->session->n_sequences ? most : b->session->n_sequences;

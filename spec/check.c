@@ -12,7 +12,7 @@ static enum mn_status check_lengths(const struct session *s, const struct mn_gen
     if ((uint64_t)p->n_prompt + p->n_new - 1 > s->n_ctx)
         return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx); -n %u would fit", p->n_prompt,
                         p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
-    return MN_OK;
+    return session_check_ids(s, p->prompt, p->n_prompt);
 }
 
 static bool is_share(float x)

@@ -20,21 +20,30 @@
 #include "strategy.h"
 
 struct window {
-    float *states;   /* [rows, n_embd] behind the last tick */
+    float *states;   /* [rows, n_embd] behind the last tick; the other three lie behind it */
     float *moved;    /* [rows, n_embd] behind this one */
     float *injected; /* [rows, n_embd] averaged */
     float *fresh;    /* [rows, n_embd] */
     uint32_t steps[SESSION_MAX_ROWS];
 };
 
-static enum mn_status window_init(struct window *w, const struct generation *g)
+static enum mn_status open(struct generation *g)
 {
     const size_t n = (size_t)g->max_inflight * g->session->model->config.n_embd;
-    float *all = malloc(4 * n * sizeof *all);
+    struct window *w = g->window = calloc(1, sizeof *w);
+    float *all = w ? malloc(4 * n * sizeof *all) : NULL;
     if (!all)
         return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a window of %u rows", g->max_inflight);
     *w = (struct window){.states = all, .moved = all + n, .injected = all + 2 * n, .fresh = all + 3 * n};
     return MN_OK;
+}
+
+static void close(struct generation *g)
+{
+    if (g->window)
+        free(g->window->states);
+    free(g->window);
+    g->window = NULL;
 }
 
 /* The standard deviation of initial states at scale 1: sqrt(2 / (5 d)) * sqrt(d). */
@@ -176,14 +185,10 @@ static enum mn_status tick(struct generation *g, struct window *w)
 
 static enum mn_status run(struct generation *g)
 {
-    struct window w = {0};
-    enum mn_status status = window_init(&w, g);
-    if (status)
-        return status;
+    enum mn_status status = MN_OK;
     while (!g->done && !status)
-        status = tick(g, &w);
-    free(w.states);
+        status = tick(g, g->window);
     return status;
 }
 
-const struct strategy strategy_diffusion = {.name = "diffusion", .run = run};
+const struct strategy strategy_diffusion = {.name = "diffusion", .open = open, .close = close, .run = run};

@@ -2,8 +2,7 @@
  *
  * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (the spec's section 2). A single
  * row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run here from end to end. */
-#include <stdlib.h>
-
+#include "pace.h"
 #include "strategy.h"
 
 static bool is_due(const struct generation *g, uint32_t step)
@@ -53,7 +52,7 @@ static enum mn_status check_logits(struct generation *g, uint32_t head_row, bool
 void early_exit_begin(struct generation *g, uint32_t row, uint32_t max_steps)
 {
     struct early_exit *e = &g->early;
-    *e = (struct early_exit){.row = row, .max_steps = max_steps, .active = true, .before = e->before, .now = e->now};
+    *e = (struct early_exit){.row = row, .max_steps = max_steps, .active = true, .before = e->before, .now = e->now, .rows = e->rows};
     exit_begin(&g->exit_memory);
 }
 
@@ -105,8 +104,9 @@ enum mn_status early_exit_absorb(struct generation *g)
 static enum mn_status run_prompt(struct generation *g, struct row *rows, uint32_t n, uint32_t n_core, bool enter, bool coda, uint32_t *token)
 {
     enum mn_status status = MN_OK;
-    for (uint32_t at = 0; at < n && !status; at += SESSION_MAX_ROWS) {
-        uint32_t n_chunk = n - at < SESSION_MAX_ROWS ? n - at : SESSION_MAX_ROWS;
+    for (uint32_t at = 0, n_chunk; at < n && !status; at += n_chunk) {
+        const uint32_t left = n - at, end = left < SESSION_MAX_ROWS ? n : at + SESSION_MAX_ROWS, most = pace_chunk_rows(g->session, end - 1);
+        n_chunk = left < most ? left : most;
         struct session_run_params run = {.rows = rows + at,
                                          .n_rows = n_chunk,
                                          .n_new = enter ? n_chunk : 0,
@@ -146,9 +146,7 @@ static enum mn_status leave_together(struct generation *g, struct row *rows, uin
 enum mn_status early_exit_prompt(struct generation *g, uint32_t *steps, uint32_t *token)
 {
     const uint32_t n = g->params->n_prompt;
-    struct row *rows = calloc(n, sizeof *rows);
-    if (!rows)
-        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a prompt of %u tokens", n);
+    struct row *rows = g->early.rows;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (struct row){.token = g->params->prompt[i], .position = i, .sequence = g->sequence};
     enum mn_status status = g->params->state0 ? session_write_states(g->session, g->sequence, 0, g->params->state0, n) : MN_OK;
@@ -157,6 +155,5 @@ enum mn_status early_exit_prompt(struct generation *g, uint32_t *steps, uint32_t
     *steps = rows[0].depth;
     g->stats->exit_steps += rows[0].depth;
     g->stats->exit_rows++;
-    free(rows);
     return status;
 }

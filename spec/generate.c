@@ -87,6 +87,8 @@ static enum mn_status reserve(struct generation *g)
     enum mn_status status = g->exit.criterion ? exit_memory_init(&g->exit_memory, config->vocab_size, g->log) : MN_OK;
     if (status)
         return status;
+    if (exits_answer(g) && !(g->early.rows = calloc(g->params->n_prompt, sizeof *g->early.rows)))
+        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a prompt of %u tokens", g->params->n_prompt);
     bool exits = g->exit.criterion, logits = exits || g->params->verification_threshold > 0.0f;
     if ((exits && (!(g->early.before = floats(n)) || !(g->early.now = floats(n)))) || (logits && !(g->logits = floats(config->vocab_size))) ||
         (g->params->continuous && !(g->warm = floats(d))))
@@ -146,9 +148,11 @@ void generation_close(struct generation *g)
     exit_memory_finish(&g->exit_memory);
     free(g->early.before);
     free(g->early.now);
+    free(g->early.rows);
     free(g->logits);
     free(g->warm);
     g->early.before = g->early.now = g->logits = g->warm = NULL;
+    g->early.rows = NULL;
 }
 
 enum mn_status generate(struct session *s, const struct mn_generate_params *p, struct mn_stats *stats)

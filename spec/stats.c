@@ -52,30 +52,30 @@ static double decoded_tokens(const struct mn_stats *stats)
 
 double mn_stats_acceptance_rate(const struct mn_stats *stats)
 {
-    return ratio((double)stats->accepted, (double)stats->drafted);
+    return stats ? ratio((double)stats->accepted, (double)stats->drafted) : 0.0;
 }
 
 double mn_stats_mean_acceptance_length(const struct mn_stats *stats)
 {
-    return stats->rounds ? 1.0 + ratio((double)stats->accepted, (double)stats->rounds) : 0.0;
+    return stats && stats->rounds ? 1.0 + ratio((double)stats->accepted, (double)stats->rounds) : 0.0;
 }
 
 double mn_stats_prefill_tok_s(const struct mn_stats *stats)
 {
-    return ratio((double)stats->n_prompt * 1e9, stats->prefill_ns);
+    return stats ? ratio((double)stats->n_prompt * 1e9, stats->prefill_ns) : 0.0;
 }
 
 double mn_stats_decode_tok_s(const struct mn_stats *stats)
 {
-    return ratio(decoded_tokens(stats) * 1e9, stats->decode_ns);
+    return stats ? ratio(decoded_tokens(stats) * 1e9, stats->decode_ns) : 0.0;
 }
 
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats)
 {
-    return ratio((double)stats->weight_bytes, decoded_tokens(stats));
+    return stats ? ratio((double)stats->weight_bytes, decoded_tokens(stats)) : 0.0;
 }
 
 double mn_stats_gb_s(const struct mn_stats *stats)
 {
-    return ratio((double)(stats->weight_bytes + stats->kv_bytes), stats->decode_ns);
+    return stats ? ratio((double)(stats->weight_bytes + stats->kv_bytes), stats->decode_ns) : 0.0;
 }

@@ -14,6 +14,7 @@
 #include "session.h"
 
 struct automatic; /* auto.c */
+struct window;    /* diffusion.c */
 
 /* Rows generation.rows[first .. first + n_rows) go `steps` core steps further. */
 struct request {
@@ -30,6 +31,7 @@ struct early_exit {
     uint32_t row, step, max_steps;
     bool active, entered, leave, predicted;
     float *before, *now; /* [n_prompt, n_embd] latent states of the step before and of this one */
+    struct row *rows;    /* [n_prompt] of a prompt that leaves early */
 };
 
 /* Predictions at several depths, to learn how often each agrees with the target; see draft_verify.c. */
@@ -71,6 +73,7 @@ struct generation {
     struct early_exit early;
     struct probe probe;
     struct automatic *automatic;
+    struct window *window;
     float *logits;         /* [vocab_size], for strategies that look at them */
     float *warm;           /* [n_embd], for the warm start */
 };

@@ -25,11 +25,11 @@ static bool in_range(uint32_t value, uint32_t max)
 static void check_config(const struct model_config *c)
 {
     require(in_range(c->n_embd, CONFIG_EMBD_MAX) && in_range(c->n_heads, CONFIG_HEADS_MAX));
-    require(c->head_dim > 0 && c->head_dim % 2 == 0 && c->head_dim * c->n_heads == c->n_embd);
+    require(c->head_dim > 0 && c->head_dim <= CONFIG_HEAD_DIM_MAX && c->head_dim % 2 == 0 && c->head_dim * c->n_heads == c->n_embd);
     require(in_range(c->intermediate_size, CONFIG_INTERMEDIATE_MAX) && in_range(c->vocab_size, CONFIG_VOCAB_MAX));
     require(c->padded_vocab_size >= c->vocab_size && c->padded_vocab_size <= CONFIG_VOCAB_MAX);
-    require(in_range(c->n_prelude, CONFIG_LAYERS_MAX) && in_range(c->n_core, CONFIG_LAYERS_MAX));
-    require(in_range(c->n_coda, CONFIG_LAYERS_MAX) && in_range(c->mean_recurrence, CONFIG_RECURRENCE_MAX));
+    require(c->n_prelude <= CONFIG_LAYERS_MAX && in_range(c->n_core, CONFIG_LAYERS_MAX) && c->n_coda <= CONFIG_LAYERS_MAX);
+    require(in_range(c->mean_recurrence, CONFIG_RECURRENCE_MAX));
     require(in_range(c->block_size, CONFIG_BLOCK_MAX));
     require(isfinite(c->norm_eps) && c->norm_eps > 0 && isfinite(c->rope_base) && c->rope_base >= 1);
     require(c->bos_token_id == UINT32_MAX || c->bos_token_id < c->vocab_size);

@@ -100,7 +100,7 @@ static const struct {
     {"n_embd", "2", MN_ERR_FORMAT, "key 'n_embd'", "value 2: must be a multiple"}, /* head_dim would be 0 */
     {"n_embd", "2056", MN_ERR_UNSUPPORTED, "key 'n_heads'", "at most 256"},
     {"n_heads", "64", MN_ERR_FORMAT, "key 'n_heads'", "value 64: gives heads of 1, must be even"},
-    {"n_embd", "60", MN_ERR_FORMAT, "key 'n_heads'", "gives heads of 15, must be even"},
+    {"n_embd", "60", MN_ERR_FORMAT, "key 'n_heads'", "gives heads of 15, must be even: the rotary embedding turns pairs"},
     {"num_attention_heads", "8", MN_ERR_FORMAT, "key 'num_attention_heads'", "value 8: must equal n_heads"},
     {"num_attention_heads", "4", MN_OK, NULL, NULL},
     {"num_key_value_heads", "4", MN_OK, NULL, NULL},

@@ -200,6 +200,105 @@ static void test_several_blocks(void **state)
     random_model_remove(dir);
 }
 
+/* So many ids that the embedding (and head: they are tied) takes 5 MiB and a row of logits 80 kB. */
+static const struct random_shape many_ids = {.n_embd = 64, .n_heads = 4, .intermediate_size = 96, .vocab_size = 20000, .n_prelude = 1, .n_core = 1,
+                                             .n_coda = 1,  .block_size = 96, .tied = true, .qk_bias = false, .seed = 9};
+
+/* The smallest allocation that a stream can live with: a matrix beyond it lies in several. */
+static void test_matrix_beyond_allocation(void **state)
+{
+    (void)state;
+    struct test_log log;
+    char *dir;
+    random_model_write(&many_ids, &dir);
+    struct model *model = open_model_with(&log, dir, &(struct limits){0});
+    float *expected = take_prints(model, 64);
+    assert_int_equal(model->weights.embedding.n_windows, 1);
+    close_model(model);
+    model = open_model_with(&log, dir, &(struct limits){.max_allocation_bytes = STREAM_STAGING_BYTES + ARENA_ALIGN});
+    const struct matrix *matrix = &model->weights.embedding;
+    assert_int_equal(matrix->n_windows, 2);
+    assert_true(matrix->windows[0].block != matrix->windows[1].block);
+    for (const struct arena_block *block = model->weights.arena.first; block; block = block->next)
+        assert_true(block->bytes <= STREAM_STAGING_BYTES + ARENA_ALIGN);
+    float *got = take_prints(model, 64);
+    assert_memory_equal(got, expected, (size_t)N_PRINTS * many_ids.vocab_size * sizeof *got);
+    close_model(model);
+    free(got);
+    free(expected);
+    random_model_remove(dir);
+}
+
+/* A binding that holds the logits of 16 rows: prompts run in chunks of 16, sessions with more rows per pass are refused. */
+static void test_logits_beyond_binding(void **state)
+{
+    (void)state;
+    struct test_log log;
+    char *dir;
+    struct session *session;
+    random_model_write(&many_ids, &dir);
+    const uint64_t range = 16 * 4 * many_ids.vocab_size;
+    struct model *model = open_model_with(&log, dir, &(struct limits){.max_storage_range = range});
+    float *expected = take_prints(model, 64);
+    model->device->caps.max_storage_range = range;
+    float *got = take_prints(model, 64);
+    assert_memory_equal(got, expected, (size_t)N_PRINTS * many_ids.vocab_size * sizeof *got);
+    struct session_params params = {.num_steps = 2, .max_rows = 17, .n_ctx = 64, .sampler = {.top_p = 1.0f}};
+    assert_int_equal(session_create(&session, model, &params), MN_ERR_MEMORY);
+    assert_int_equal(log.n_errors, 1);
+    if (!strstr(log.last, "17 rows of 20000 ids") || !strstr(log.last, "at most 16 rows per pass") || !strstr(log.last, "--lookahead"))
+        fail_msg("message without sizes or hint: %.400s", log.last);
+    log.n_errors = 0;
+    params.max_rows = 16;
+    session = open_session(model, &params);
+    assert_int_equal(session->logit_rows, 16);
+    session_destroy(session);
+    close_model(model);
+    free(got);
+    free(expected);
+    random_model_remove(dir);
+}
+
+/* What is allocated and bound follows the context: the message says which one would fit, and it does. */
+static void test_states_beyond_binding(void **state)
+{
+    (void)state;
+    struct test_log log;
+    char *dir;
+    struct session *session;
+    random_model_write(&wide, &dir);
+    struct model *model = open_model_with(&log, dir, &(struct limits){.max_storage_range = WIDE_RANGE});
+    model->device->caps.max_storage_range = WIDE_RANGE; /* 256 states of 320 floats; entries of a cache with one slot need less */
+    struct session_params params = {.num_steps = 1, .max_rows = 1, .n_ctx = 300, .kv_type = KV_F16, .sampler = {.top_p = 1.0f}};
+    params.policy.share = 1;
+    assert_int_equal(session_create(&session, model, &params), MN_ERR_MEMORY);
+    assert_int_equal(log.n_errors, 1);
+    const char *hint = strstr(log.last, "--ctx ");
+    if (!hint || !strstr(log.last, "allows 0.3 MiB"))
+        fail_msg("message without sizes or hint: %.400s", log.last);
+    log.n_errors = 0;
+    const uint32_t fits = (uint32_t)strtoul(hint + strlen("--ctx "), NULL, 10);
+    assert_true(fits < 300 && fits > 128);
+    params.n_ctx = fits;
+    session = open_session(model, &params);
+    session_destroy(session);
+    close_model(model);
+    random_model_remove(dir);
+}
+
+/* Threads per workgroup follow the device too. */
+static void test_tuning(void **state)
+{
+    (void)state;
+    struct caps caps = {.subgroup_size = 32, .max_workgroup_threads = 1024, .max_shared_bytes = 49152};
+    assert_int_equal(tuning_choose(&caps).row_threads, 256);
+    assert_int_equal(tuning_choose(&caps).decode.threads, 128);
+    caps.max_workgroup_threads = 128; /* what Vulkan promises */
+    caps.max_shared_bytes = 16384;
+    const struct tuning least = tuning_choose(&caps);
+    assert_true(least.row_threads == 128 && least.decode.threads == 64 && least.prefill.threads <= 128 && least.attention_threads <= 128);
+}
+
 /* ---- the same results within a bound ---- */
 
 struct comparison {
@@ -375,7 +474,9 @@ static void test_cache_too_large(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),   cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_no_shuffle),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),   cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_matrix_beyond_allocation),
+                                       cmocka_unit_test(test_logits_beyond_binding), cmocka_unit_test(test_states_beyond_binding),
+                                       cmocka_unit_test(test_tuning),    cmocka_unit_test(test_no_shuffle),
                                        cmocka_unit_test(test_gpu_tiles), cmocka_unit_test(test_gpu_tiles_no_shuffle), cmocka_unit_test(test_cache_too_large)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }
