@@ -300,5 +300,7 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
 
 enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params)
 {
+    if (!session || !params)
+        return missing(session ? session->engine->log : NULL, "mn_score", session ? "params" : "session");
     return score(session->session, params);
 }

@@ -159,8 +159,8 @@ static enum mn_status trace_prompt(struct tracer *w)
         .ids = w->params->prompt, .n = t->n_prompt, .num_steps = t->n_steps, .each_logits = keep_final, .user = w};
     enum mn_status status = session_prefill(w->session, &prefill, &w->next);
     for (uint32_t step = 0; step <= t->n_steps && !status; step++)
-        for (uint32_t at = 0; at < t->n_prompt && !status; at += SESSION_MAX_ROWS)
-            status = run_chunk(w, at, t->n_prompt - at < SESSION_MAX_ROWS ? t->n_prompt - at : SESSION_MAX_ROWS, step);
+        for (uint32_t at = 0, most = w->session->logit_rows; at < t->n_prompt && !status; at += most)
+            status = run_chunk(w, at, t->n_prompt - at < most ? t->n_prompt - at : most, step);
     for (uint32_t i = 0; i < t->n_prompt; i++)
         t->tokens[i].id = w->params->prompt[i];
     if (!status)

@@ -71,7 +71,7 @@ static bool next_chunk(struct scorer *sc, uint32_t depth)
     struct chunk *c = &sc->chunk;
     struct row heads[SESSION_MAX_ROWS];
     c->n_rows = c->n_heads = 0;
-    while (c->n_rows + c->n_heads < SESSION_MAX_ROWS && sc->cursor.item < sc->n) {
+    while (c->n_rows + c->n_heads < sc->session->logit_rows && sc->cursor.item < sc->n) {
         const struct mn_score_item *item = item_of(sc, sc->cursor.item);
         const uint32_t position = sc->cursor.position++;
         const struct row row = {item->ids[position], position, sc->cursor.item, depth};

@@ -137,6 +137,48 @@ static void test_cases_notice(void **state)
     device_destroy(device);
 }
 
+static VKAPI_ATTR void VKAPI_CALL no_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to, VkDependencyFlags flags, uint32_t n_memory,
+                                             const VkMemoryBarrier *memory, uint32_t n_buffers, const VkBufferMemoryBarrier *buffers, uint32_t n_images,
+                                             const VkImageMemoryBarrier *images)
+{
+    (void)commands, (void)from, (void)to, (void)flags, (void)n_memory, (void)memory, (void)n_buffers, (void)buffers, (void)n_images, (void)images;
+}
+
+/* So must the validation layer: a copy that reads what another wrote, with the barrier between them taken away. */
+static void test_validation_notices(void **state)
+{
+    const struct test_devices *found = *state;
+    for (int with_barrier = 1; with_barrier >= 0; with_barrier--) {
+        struct test_log log;
+        struct device *device;
+        struct kernels kernels;
+        struct stream stream;
+        struct arena arena;
+        struct span spans[3];
+        struct recording recording;
+        test_log_init(&log);
+        assert_int_equal(device_create(&device, &(struct device_params){.select = found->select[0], .validate = true}, &log.log), MN_OK);
+        assert_int_equal(kernels_init(&kernels, device), MN_OK);
+        assert_int_equal(stream_init(&stream, device, &kernels), MN_OK);
+        arena_init(&arena, device, "test", ARENA_DEVICE);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(arena_reserve(&arena, ARENA_ALIGN, &spans[i]), MN_OK);
+        assert_int_equal(arena_commit(&arena), MN_OK);
+        if (!with_barrier)
+            device->vk.CmdPipelineBarrier = no_barrier;
+        assert_int_equal(stream_record(&stream, &recording), MN_OK);
+        stream_copy(&stream, &recording, spans[0], spans[1], ARENA_ALIGN);
+        stream_copy(&stream, &recording, spans[1], spans[2], ARENA_ALIGN);
+        assert_int_equal(stream_end(&stream, &recording), MN_OK);
+        assert_true(with_barrier ? device->n_messages == 0 : device->n_messages > 0);
+        assert_true(with_barrier || strstr(device->first_message, "SYNC-HAZARD"));
+        stream_finish(&stream);
+        arena_finish(&arena);
+        kernels_finish(&kernels);
+        device_destroy(device);
+    }
+}
+
 /* ---- the reference against the published code ---- */
 
 struct golden {
@@ -251,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
         cmocka_unit_test_prestate(test_cases_notice, &found),
+        cmocka_unit_test_prestate(test_validation_notices, &found),
         cmocka_unit_test_prestate(test_all_devices, &found),
         cmocka_unit_test_prestate(test_all_devices_plain, &found),
     };

@@ -384,6 +384,7 @@ static void test_null_arguments(void **state)
     assert_refused(mn_logits(session, NULL, 1, 2, NULL, no_logits, NULL), "ids", "mn_logits");
     assert_refused(mn_logits(session, prompt, N_PROMPT, 2, NULL, NULL, NULL), "each", "mn_logits");
     assert_int_equal(mn_logits(session, prompt, N_PROMPT, 2, NULL, no_logits, NULL), MN_OK);
+    assert_refused(mn_score(session, NULL), "params", "mn_score");
 
     /* Where even the log is missing, the status alone speaks. */
     assert_int_equal(mn_engine_create(&no_engine, NULL), MN_ERR_USAGE);
@@ -396,6 +397,7 @@ static void test_null_arguments(void **state)
     assert_int_equal(mn_generate_batch(NULL, &good, 1, &stats, &total, NULL, NULL), MN_ERR_USAGE);
     assert_int_equal(mn_compare_ar(NULL, &good, &token, 1, &agreement), MN_ERR_USAGE);
     assert_int_equal(mn_logits(NULL, prompt, N_PROMPT, 2, NULL, no_logits, NULL), MN_ERR_USAGE);
+    assert_int_equal(mn_score(NULL, &(struct mn_score_params){0}), MN_ERR_USAGE);
     assert_int_equal(mn_devices(no_device, NULL, NULL), MN_OK);
     mn_engine_info(engine, NULL);
     mn_engine_info(NULL, &info);
