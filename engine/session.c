@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,27 +38,6 @@ static uint64_t most_bytes(const struct session *s)
     return (caps->max_storage_range < allocation ? caps->max_storage_range : allocation) & ~(uint64_t)(ARENA_ALIGN - 1);
 }
 
-/* One buffer of the scratch arena. Those that grow with the context say so, for a hint. */
-struct plan {
-    const char *name;
-    struct span *span;
-    uint64_t bytes;
-    bool by_context;
-};
-
-static enum mn_status reserve(struct session *s, const struct plan *plan)
-{
-    const struct caps *caps = &s->model->device->caps;
-    const uint64_t limit = most_bytes(s);
-    char hint[80] = "";
-    if (plan->by_context)
-        snprintf(hint, sizeof hint, "; --ctx %" PRIu64 " would fit", s->n_ctx * limit / plan->bytes);
-    if (plan->bytes > limit)
-        return log_fail(s->model->device->log, MN_ERR_MEMORY, "%s take %.1f MiB, device '%s' allows %.1f MiB for one buffer%s", plan->name,
-                        (double)plan->bytes / 1048576.0, caps->name, (double)limit / 1048576.0, hint);
-    return arena_reserve(&s->scratch, plan->bytes, plan->span);
-}
-
 /* A vocabulary may be too large for the logits of SESSION_MAX_ROWS rows to fit into one buffer; prompts then run in smaller chunks. */
 static enum mn_status choose_logit_rows(struct session *s)
 {
@@ -86,24 +64,28 @@ static enum mn_status reserve_buffers(struct session *s)
     s->n_splits = (s->n_ctx + tuning->attention_split - 1) / tuning->attention_split;
     const uint64_t parts = (uint64_t)s->parts_stride * 2 * f32;
     enum mn_status status = choose_logit_rows(s);
-    const struct plan plan[] = {
-        {"activations", &s->x, rows * d * f32, false},
-        {"activations", &s->y, rows * d * f32, false},
-        {"queries", &s->query, rows * heads * f32, false},
-        {"hidden activations", &s->hidden, rows * model->ff_stride * f32, false},
-        {"partial sums of attention", &s->partial_o, rows * s->n_splits * heads * f32, true},
-        {"partial sums of attention", &s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32, true},
-        {"latent states", &s->states, slots * d * f32, true},
-        {"embedded inputs", &s->injected, slots * d * f32, true},
-        {"norm statistics", &s->x_parts, rows * parts, false},
-        {"norm statistics", &s->y_parts, rows * parts, false},
-        {"norm statistics of states", &s->state_parts, slots * parts, true},
-        {"logits", &s->logits, s->logit_rows * config->vocab_size * f32, false},
-        {"candidates", &s->best, rows * groups * 2 * f32, false},
-        {"rotary angles", &s->rotary, (uint64_t)s->n_ctx * config->head_dim * f32, true},
+    /* What grows with the context takes no more per position than a block of the cache, which has been checked by now. */
+    struct {
+        struct span *span;
+        uint64_t bytes;
+    } const plan[] = {
+        {&s->x, rows * d * f32},
+        {&s->y, rows * d * f32},
+        {&s->query, rows * heads * f32},
+        {&s->hidden, rows * model->ff_stride * f32},
+        {&s->partial_o, rows * s->n_splits * heads * f32},
+        {&s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32},
+        {&s->states, slots * d * f32},
+        {&s->injected, slots * d * f32},
+        {&s->x_parts, rows * parts},
+        {&s->y_parts, rows * parts},
+        {&s->state_parts, slots * parts},
+        {&s->logits, s->logit_rows * config->vocab_size * f32},
+        {&s->best, rows * groups * 2 * f32},
+        {&s->rotary, (uint64_t)s->n_ctx * config->head_dim * f32},
     };
     for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
-        status = reserve(s, &plan[i]);
+        status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
     if (!status)
         status = arena_reserve(&s->shared, (STATE_HEAD_WORDS + 5 * STATE_MAX_ROWS) * sizeof(uint32_t), &s->state);
     if (!status && !(s->host_logits = malloc(config->vocab_size * sizeof *s->host_logits)))

@@ -259,33 +259,6 @@ static void test_logits_beyond_binding(void **state)
     random_model_remove(dir);
 }
 
-/* What is allocated and bound follows the context: the message says which one would fit, and it does. */
-static void test_states_beyond_binding(void **state)
-{
-    (void)state;
-    struct test_log log;
-    char *dir;
-    struct session *session;
-    random_model_write(&wide, &dir);
-    struct model *model = open_model_with(&log, dir, &(struct limits){.max_storage_range = WIDE_RANGE});
-    model->device->caps.max_storage_range = WIDE_RANGE; /* 256 states of 320 floats; entries of a cache with one slot need less */
-    struct session_params params = {.num_steps = 1, .max_rows = 1, .n_ctx = 300, .kv_type = KV_F16, .sampler = {.top_p = 1.0f}};
-    params.policy.share = 1;
-    assert_int_equal(session_create(&session, model, &params), MN_ERR_MEMORY);
-    assert_int_equal(log.n_errors, 1);
-    const char *hint = strstr(log.last, "--ctx ");
-    if (!hint || !strstr(log.last, "allows 0.3 MiB"))
-        fail_msg("message without sizes or hint: %.400s", log.last);
-    log.n_errors = 0;
-    const uint32_t fits = (uint32_t)strtoul(hint + strlen("--ctx "), NULL, 10);
-    assert_true(fits < 300 && fits > 128);
-    params.n_ctx = fits;
-    session = open_session(model, &params);
-    session_destroy(session);
-    close_model(model);
-    random_model_remove(dir);
-}
-
 /* Threads per workgroup follow the device too. */
 static void test_tuning(void **state)
 {
@@ -474,9 +447,9 @@ static void test_cache_too_large(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),   cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_matrix_beyond_allocation),
-                                       cmocka_unit_test(test_logits_beyond_binding), cmocka_unit_test(test_states_beyond_binding),
-                                       cmocka_unit_test(test_tuning),    cmocka_unit_test(test_no_shuffle),
-                                       cmocka_unit_test(test_gpu_tiles), cmocka_unit_test(test_gpu_tiles_no_shuffle), cmocka_unit_test(test_cache_too_large)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_windows),    cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_matrix_beyond_allocation), cmocka_unit_test(test_logits_beyond_binding),
+        cmocka_unit_test(test_tuning),     cmocka_unit_test(test_no_shuffle),     cmocka_unit_test(test_gpu_tiles),                cmocka_unit_test(test_gpu_tiles_no_shuffle),
+        cmocka_unit_test(test_cache_too_large)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }
