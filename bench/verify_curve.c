@@ -4,7 +4,6 @@
  *
  * JSON lines: one per n (median of 15 runs of 16 core passes each), then one per kernel (fastest of 30 runs, from device
  * timestamps). POSITION (default 128) is how many tokens stand in the cache. */
-#include <math.h>
 #include <string.h>
 
 #include "bench.h"
@@ -68,15 +67,14 @@ static enum mn_status measure_kernels(struct session *session, uint32_t n_rows, 
     struct session_run_params all = {.rows = rows, .n_rows = n_rows, .n_new = n_rows, .n_core = 1, .coda = true, .n_head = n_rows};
     enum mn_status status = session_run(session, &all, NULL);
     for (int pass = PASS_PRELUDE; pass <= PASS_HEAD_GREEDY && !status; pass++) {
-        struct pass_recording recording;
+        struct recording recording;
         session->stream.profile = true;
-        session->piece_work = INFINITY; /* timers belong to one recording */
-        status = forward_record(session, (enum pass)pass, session_stamp(n_rows, false), &recording);
+        status = forward_record_whole(session, (enum pass)pass, session_stamp(n_rows, false), &recording);
         session->stream.profile = false;
         const uint32_t n = session->stream.n_profiled;
         double fastest[STREAM_MAX_TIMERS], now[STREAM_MAX_TIMERS], sum[KERNEL_COUNT] = {0};
         uint32_t count[KERNEL_COUNT] = {0};
-        const struct recording *list[] = {status ? NULL : &session->pieces[recording.first].recording};
+        const struct recording *list[] = {&recording};
         for (uint32_t i = 0; i < KERNEL_REPETITIONS && !status; i++) {
             /* Every run starts from the same rows: a core pass raises their depths. */
             status = session_run(session, &all, NULL);

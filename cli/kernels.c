@@ -260,7 +260,7 @@ static enum mn_status measure_ops(struct measuring *m)
     if (!samples)
         return log_fail(m->common->log, MN_ERR_MEMORY, "out of host memory for samples");
     stream->profile = true;
-    enum mn_status status = forward_record(m->session, m->pass, session_stamp(m->n_rows, false), &recording);
+    enum mn_status status = forward_record_whole(m->session, m->pass, session_stamp(m->n_rows, false), &recording);
     stream->profile = false;
     if (!status && stream->n_profiled != m->n_ops)
         status = log_fail(m->common->log, MN_ERR_RUN, "--kernels: pass %s has %u dispatches, %u can be timed", pass_names[m->pass], recording.n_dispatches, stream->n_profiled);
@@ -296,8 +296,12 @@ static enum mn_status measure_rows(struct measuring *m, uint32_t n_rows)
     m->n_rows = n_rows;
     for (int pass = PASS_PRELUDE; pass <= PASS_HEAD_GREEDY && !status; pass++) {
         struct samples samples = {0};
+        struct recording recording;
         m->pass = (enum pass)pass;
-        m->recording = &m->session->recordings[pass][session_stamp(n_rows, false)];
+        status = forward_record_whole(m->session, m->pass, session_stamp(n_rows, false), &recording);
+        if (status)
+            return status;
+        m->recording = &recording;
         m->n_repeats = pass == PASS_CORE ? STEPS - 1 : 1; /* a core pass raises depths: the session has STEPS */
         list_ops(m);
         status = sampling_run(&m->sampling, time_pass, m, 1, m->common->stop, &samples, m->common->log);

@@ -363,6 +363,18 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
     return r->status;
 }
 
+enum mn_status forward_record_whole(struct session *session, enum pass pass, uint32_t stamp, struct recording *out)
+{
+    const double limit = session->piece_work;
+    struct pass_recording whole;
+    session->piece_work = INFINITY;
+    enum mn_status status = forward_record(session, pass, stamp, &whole);
+    session->piece_work = limit;
+    if (!status)
+        *out = session->pieces[--session->n_pieces].recording;
+    return status;
+}
+
 const struct tile *forward_tile(const struct session *session, uint32_t stamp)
 {
     return stamp == SESSION_N_STAMPS - 1 ? &session->model->tuning.prefill : &session->model->tuning.decode;
