@@ -69,13 +69,13 @@ def story(rng, sizes):
 
 def hops(rng, sizes, exactly=None):
     """Walks over a map: a single cycle, so that k hops cannot be had for fewer."""
-    farthest = exactly or sizes.hops
+    farthest = exactly or rng.randint(1, sizes.hops)
     n = rng.randint(max(3, farthest + 1), min(len(LETTERS), max(5, farthest + 2)))
     cycle = rng.sample(LETTERS, n)
     pairs = [(cycle[i], cycle[(i + 1) % n]) for i in range(n)]
     rng.shuffle(pairs)
     parts = [("map " + " , ".join(f"{a} {b}" for a, b in pairs), False)]
-    asked = [(i, exactly or rng.randint(1, sizes.hops)) for i in rng.sample(range(n), min(n, sizes.queries))]
+    asked = [(i, exactly or rng.randint(max(1, farthest // 2), farthest)) for i in rng.sample(range(n), min(n, sizes.queries))]
     for i, k in asked:
         parts += [(f" from {cycle[i]} {k} :", False), (f" {cycle[(i + k) % n]}", True)]
     return "map " + " ".join(sorted(a + b for a, b in pairs)), parts

@@ -116,9 +116,9 @@ class Raven(nn.Module):
 
     def random_state(self, shape, generator):
         """The normal distribution cut at three standard deviations, as the published code starts from."""
-        state = torch.empty(shape)
-        nn.init.trunc_normal_(state, 0, 1, -3, 3) if generator is None else state.normal_(generator=generator).clamp_(-3, 3)
-        return state * math.sqrt(2 / 5)
+        inside = math.erf(3 / math.sqrt(2))
+        uniform = torch.empty(shape).uniform_(-inside, inside, generator=generator)
+        return torch.erfinv(uniform).mul_(math.sqrt(2) * math.sqrt(2 / 5))
 
     def _start(self, ids, mask, compute):
         """What every step needs: weights as computed with, the embedded input, its part of the adapter, the step itself."""

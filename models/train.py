@@ -16,7 +16,6 @@ import math
 import os
 import random
 import shutil
-import sys
 import time
 
 import torch
@@ -125,7 +124,7 @@ def clock(seconds):
     return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description="Trains a small recurrent-depth model; goes on where --work holds a checkpoint.")
     parser.add_argument("--recipe", required=True, help="JSON file with the stages")
     parser.add_argument("--start", default="models/raven-tiny", help="model folder that gives shape, tokenizer and, unless --fresh, weights [default: %(default)s]")
@@ -140,7 +139,7 @@ def main():
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints [default: 100]")
     parser.add_argument("--test-every", type=int, default=100, help="steps between short evaluations, 0: none [default: 100]")
     parser.add_argument("--compute", choices=("bf16", "f32"), default="bf16", help="type of activations and products [default: bf16]")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     torch.set_num_threads(1)
     began = time.monotonic()
@@ -161,7 +160,10 @@ def main():
     step, tokens, checkpoint = 0, 0, os.path.join(args.work, "checkpoint.pt")
     same = {"seed": args.seed, "rows": args.rows, "length": args.length, "compute": args.compute}
     if os.path.exists(checkpoint):
-        saved = torch.load(checkpoint)
+        try:
+            saved = torch.load(checkpoint)
+        except Exception as error:  # whatever the unpickler trips over
+            raise SystemExit(f"{checkpoint}: is no checkpoint: {error}")
         if saved["same"] != same:
             raise SystemExit(f"{checkpoint}: was begun with {saved['same']}, not with {same}")
         model.load_state_dict(saved["model"])
@@ -218,6 +220,7 @@ def main():
             log.flush()
             test = {}
     keep()
+    log.close()
     if args.out:
         export(model, args.start, args.out, os.path.basename(os.path.normpath(args.out)))
         print(f"wrote {args.out}", flush=True)
