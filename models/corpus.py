@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The corpus of the default model: short documents whose answers need different numbers of recurrence steps.
 
-Everything follows from a seed. A document is a list of parts (text, is_answer); its `key` is the canonical form of the question it asks (a sum without
+Everything follows from a seed. A document is a list of parts (text, what it is for). Its `key` is the canonical form of the question it asks (a sum without
 the order of its terms, a map without the order of its pairs), and the hash of the key decides the split. A generator draws until the split is the one
 it was asked for, so that no question of one split can occur in the other, in whatever words.
 
@@ -21,6 +21,9 @@ QUALITIES = ["young", "old", "small", "tired", "cold", "bright", "quiet", "grey"
 NOUNS = ["smith", "king", "wind", "child", "sailor", "boat", "wolf", "raven", "fox", "tree", "stone", "farmer", "river", "hill", "harbour"]
 VERBS = ["follows", "crosses", "sees", "finds"]
 PLACES = ["near", "behind", "in"]
+
+# What a part of a document is for. A pair (steps, text) stands for ASKS in a place where `text` can be known after that many steps: a scaffold for training.
+ASKS, ANSWERS = "asks", "answers"
 
 SPLITS = ("train", "held-out")
 HELD_OUT_SHARE = 10  # every tenth key
@@ -44,13 +47,13 @@ def number(rng):
 
 def add(rng, sizes):
     a, b = number(rng), number(rng)
-    return f"add {min(a, b)} {max(a, b)}", [(f"{a} + {b} =", False), (f" {a + b}", True)]
+    return f"add {min(a, b)} {max(a, b)}", [(f"{a} + {b} =", ASKS), (f" {a + b}", ANSWERS)]
 
 
 def sub(rng, sizes):
     a, b = number(rng), number(rng)
     a, b = max(a, b), min(a, b)
-    return f"sub {a} {b}", [(f"{a} - {b} =", False), (f" {a - b}", True)]
+    return f"sub {a} {b}", [(f"{a} - {b} =", ASKS), (f" {a - b}", ANSWERS)]
 
 
 def story(rng, sizes):
@@ -59,88 +62,95 @@ def story(rng, sizes):
     if rng.random() < 0.5:
         # The sum is that of `add`: it shares the key, so the split of 53 + 52 holds in either dress.
         return f"add {min(a, b)} {max(a, b)}", [
-            (f"{one} has {a} {thing} and {other} has {b} {thing}. How many {thing} do they have together?", False),
-            (f" {a} + {b} = {a + b}. The answer is {a + b}.", True)]
+            (f"{one} has {a} {thing} and {other} has {b} {thing}. How many {thing} do they have together?", ASKS),
+            (f" {a} + {b} = {a + b}. The answer is {a + b}.", ANSWERS)]
     c = rng.randint(1, a + b - 1)
     return f"story {a} {b} {c}", [
-        (f"{one} has {a} {thing}. {one} finds {b} more {thing} and gives {c} {thing} to {other}. How many {thing} does {one} have now?", False),
-        (f" {a} + {b} = {a + b}. {a + b} - {c} = {a + b - c}. The answer is {a + b - c}.", True)]
+        (f"{one} has {a} {thing}. {one} finds {b} more {thing} and gives {c} {thing} to {other}. How many {thing} does {one} have now?", ASKS),
+        (f" {a} + {b} = {a + b}. {a + b} - {c} = {a + b - c}. The answer is {a + b - c}.", ANSWERS)]
 
 
 def hops(rng, sizes, exactly=None):
-    """Walks over a map: a single cycle, so that k hops cannot be had for fewer."""
+    """Walks over a map, a > per hop. The map is a single cycle, so that k hops cannot be had for fewer."""
     farthest = exactly or rng.randint(1, sizes.hops)
     n = rng.randint(max(3, farthest + 1), min(len(LETTERS), max(5, farthest + 2)))
     cycle = rng.sample(LETTERS, n)
     pairs = [(cycle[i], cycle[(i + 1) % n]) for i in range(n)]
     rng.shuffle(pairs)
-    parts = [("map " + " , ".join(f"{a} {b}" for a, b in pairs), False)]
-    asked = [(i, exactly or rng.randint(max(1, farthest // 2), farthest)) for i in rng.sample(range(n), min(n, sizes.queries))]
-    for i, k in asked:
-        parts += [(f" from {cycle[i]} {k} :", False), (f" {cycle[(i + k) % n]}", True)]
+    parts = [("map " + " , ".join(f"{a} {b}" for a, b in pairs), ASKS)]
+    for i in rng.sample(range(n), min(n, sizes.queries)):
+        k = exactly or rng.randint(max(1, farthest // 2), farthest)
+        parts.append((f" from {cycle[i]}", ASKS))
+        parts += [(">", (j, f" {cycle[(i + j) % n]}")) for j in range(1, k + 1)]
+        parts += [(" :", ASKS), (f" {cycle[(i + k) % n]}", ANSWERS)]
     return "map " + " ".join(sorted(a + b for a, b in pairs)), parts
 
 
 def let(rng, sizes, exactly=None):
-    """Assignments in any order, each variable from another; values modulo 10."""
+    """Assignments, each variable from an earlier one; values modulo 10. The first to be asked for is at the end of the longest chain."""
     depth = exactly or rng.randint(1, sizes.variables)
-    n = rng.randint(depth, sizes.variables) if exactly is None else depth
+    n = depth + rng.randint(0, min(2, sizes.variables - depth))
     names = rng.sample(LETTERS, n)
-    values, depths, lines = {}, {}, []
-    for i, name in enumerate(names):
-        # The first `depth` variables are one chain; the others hang anywhere.
-        on = None if i == 0 else names[i - 1] if i < depth else rng.choice(names[:i] + [None])
-        if on is None:
-            values[name], depths[name] = rng.randrange(10), 1
-            lines.append(f"{name} = {values[name]}")
-        else:
-            step = rng.randrange(10) if rng.random() < 0.7 else 0
-            values[name], depths[name] = (values[on] + step) % 10, depths[on] + 1
-            lines.append(f"{name} = {on} + {step}")
-    key = "let " + " ".join(sorted(lines))
-    rng.shuffle(lines)
-    parts = [("mod 10 let " + " , ".join(lines), False)]
-    # The deepest is asked first: an answer further left would make it easy.
-    asked = sorted(rng.sample(names, min(n, sizes.queries)), key=lambda name: -depths[name])
-    if exactly:
-        asked = [names[depth - 1]]
+    values, depths, parts, left = {}, {}, [], list(range(depth, n))
+    order = []
+    for i in range(depth):  # the chain, and the others anywhere in between
+        order.append(i)
+        while left and rng.random() < 0.5:
+            order.append(left.pop())
+    for at, i in enumerate(order):
+        earlier = [names[j] for j in order[:at]]
+        on = (None if i == 0 else names[i - 1]) if i < depth else rng.choice(earlier + [None])
+        step = rng.randrange(10)
+        values[names[i]], depths[names[i]] = (step, 1) if on is None else ((values[on] + step) % 10, depths[on] + 1)
+        text = f"{names[i]} = {step}" if on is None else f"{names[i]} = {on} + {step}"
+        parts.append((("mod 10 let " if at == 0 else " , ") + text, (depths[names[i]], str(values[names[i]]))))
+    key = "let " + ",".join(sorted(text.replace("mod 10 let", "").strip(" ,") for text, _ in parts))
+    asked = [names[depth - 1]]
+    if exactly is None:
+        # The deepest first: an answer further left would make it easy.
+        asked += sorted(rng.sample([names[i] for i in order if i != depth - 1], min(len(order) - 1, sizes.queries - 1)), key=lambda name: -depths[name])
     for name in asked:
-        parts += [(f" ; {name} is", False), (f" {values[name]}", True)]
+        parts += [(f" ; {name} is", ASKS), (f" {values[name]}", ANSWERS)]
     return key, parts
+
+
+def running(words, terms, base):
+    """The parts of a list of terms, whose n-th term is worth a running sum after n steps."""
+    return [((words if i == 0 else "") + f" {term}", (max(1, i), str(sum(terms[:i + 1]) % base))) for i, term in enumerate(terms)]
 
 
 def total(rng, sizes, exactly=None):
     terms = [rng.randrange(10) for _ in range(exactly or rng.randint(2, sizes.terms))]
-    return "sum " + " ".join(map(str, terms)), [("sum mod 10 of " + " ".join(map(str, terms)) + " :", False), (f" {sum(terms) % 10}", True)]
+    return "sum " + " ".join(map(str, terms)), [*running("sum mod 10 of", terms, 10), (" :", ASKS), (f" {sum(terms) % 10}", ANSWERS)]
 
 
 def totals(rng, sizes):
     """Every prefix is answered: each answer is one step from the one before it."""
     terms = [rng.randrange(10) for _ in range(rng.randint(2, sizes.terms))]
     sums = [sum(terms[:i + 1]) % 10 for i in range(len(terms))]
-    return "sum " + " ".join(map(str, terms)), [("sums mod 10 of " + " ".join(map(str, terms)) + " :", False), (" " + " ".join(map(str, sums)), True)]
+    return "sum " + " ".join(map(str, terms)), [("sums mod 10 of " + " ".join(map(str, terms)) + " :", ASKS), (" " + " ".join(map(str, sums)), ANSWERS)]
 
 
 def parity(rng, sizes, exactly=None):
     bits = [rng.randrange(2) for _ in range(exactly or rng.randint(1, sizes.bits))]
-    return "parity " + " ".join(map(str, bits)), [("parity " + " ".join(map(str, bits)) + " :", False), (f" {sum(bits) % 2}", True)]
+    return "parity " + " ".join(map(str, bits)), [*running("parity", bits, 2), (" :", ASKS), (f" {sum(bits) % 2}", ANSWERS)]
 
 
 def sort(rng, sizes):
     digits = [rng.randrange(10) for _ in range(rng.randint(2, sizes.items))]
-    answer = " ".join(map(str, sorted(digits)))
-    return "sort " + answer, [("sort " + " ".join(map(str, digits)) + " :", False), (" " + answer, True)]
+    rising = " ".join(map(str, sorted(digits)))
+    return "sort " + rising, [("sort " + " ".join(map(str, digits)) + " :", ASKS), (" " + rising, ANSWERS)]
 
 
 def reverse(rng, sizes):
     letters = [rng.choice(LETTERS) for _ in range(rng.randint(2, sizes.items))]
-    return "reverse " + " ".join(letters), [("reverse " + " ".join(letters) + " :", False), (" " + " ".join(reversed(letters)), True)]
+    return "reverse " + " ".join(letters), [("reverse " + " ".join(letters) + " :", ASKS), (" " + " ".join(reversed(letters)), ANSWERS)]
 
 
 def count(rng, sizes):
     letters = [rng.choice("abc") for _ in range(rng.randint(2, sizes.items))]
     wanted = rng.choice("abc")
-    return f"count {wanted} " + " ".join(sorted(letters)), [(f"count {wanted} in " + " ".join(letters) + " :", False), (f" {letters.count(wanted)}", True)]
+    return f"count {wanted} " + " ".join(sorted(letters)), [(f"count {wanted} in " + " ".join(letters) + " :", ASKS), (f" {letters.count(wanted)}", ANSWERS)]
 
 
 def prose(rng, sizes):
@@ -154,7 +164,7 @@ def prose(rng, sizes):
         text = f"The {first} {one} {rng.choice(VERBS)} the {second} {other}."
     else:
         text = f"{rng.choice(NAMES)} {rng.choice(VERBS)} the {first} {one} {rng.choice(PLACES)} the {other}."
-    return "prose " + text, [(text, False)]
+    return "prose " + text, [(text, ASKS)]
 
 
 TASKS = {"add": add, "sub": sub, "story": story, "hops": hops, "let": let, "sum": total, "sums": totals, "parity": parity, "sort": sort,

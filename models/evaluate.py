@@ -42,9 +42,9 @@ def measure(model, tokenizer, docs, depths, compute=torch.float32, rows=50):
         encoded = []
         for document in docs[first:first + rows]:
             ids, answer, asked = [tokenizer.begin], [], False
-            for text, is_answer in document.parts:
+            for text, purpose in document.parts:
                 piece = tokenizer.encode(text)
-                if is_answer:
+                if purpose == corpus.ANSWERS:
                     answer += range(len(ids), len(ids) + len(piece))
                 ids += piece
             encoded.append((ids, answer or range(1, len(ids))))

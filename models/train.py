@@ -26,7 +26,7 @@ import evaluate
 import raven
 from tokens import Tokenizer
 
-STAGE_KEYS = {"steps", "lr", "lr_end", "rbar", "backward_steps", "mix", "sizes"}
+STAGE_KEYS = {"steps", "lr", "lr_end", "rbar", "backward_steps", "mix", "sizes", "scaffold", "rows"}
 BESIDE = 0.08  # loss weight of what is no answer
 OTHER_DOCUMENTS = 0.25  # share of rows whose documents see those to their left, as they do when a generation goes on
 
@@ -61,42 +61,52 @@ def draw_steps(rng, rbar):
     return n + 1
 
 
-def draw_batch(rng, tokenizer, stage, rows, length):
-    """ids and weights [rows, length + 1] and the mask [rows, 1, length, length]. weights[i] belongs to the prediction of ids[i]."""
+def draw_batch(rng, tokenizer, stage, rows, length, steps):
+    """ids, targets and weights [rows, length + 1] and the mask [rows, 1, length, length]; weights[i] belongs to the prediction of targets[i].
+
+    With a scaffold (a weight) the places of a question that hold an intermediate result after `steps` steps have that as their target."""
     tasks, shares, sizes = list(stage["mix"]), list(stage["mix"].values()), corpus.Sizes(**stage["sizes"])
-    ids, weights, owner, waiting = [], [], [], None
+    ids, targets, weights, owner, waiting = [], [], [], [], None
     for _ in range(rows):
-        row, weight, document_of = [], [], []
+        row, target, weight, document_of = [], [], [], []
         while True:
             if waiting is None:
                 document = corpus.draw(rng, "train", rng.choices(tasks, shares)[0], sizes)
-                tokens, importance = [tokenizer.begin], [BESIDE]
-                for text, is_answer in document.parts:
+                tokens, aims, importance, result = [tokenizer.begin], [tokenizer.begin], [BESIDE], None
+                for text, purpose in document.parts:
                     piece = tokenizer.encode(text)
+                    first = len(tokens)
                     tokens += piece
-                    importance += [1.0 if is_answer else BESIDE] * len(piece)
-                # Only an answer of open length says something by ending.
-                waiting = (tokens + [tokenizer.end], importance + [importance[-1]])
-            tokens, importance = waiting
+                    aims += piece
+                    importance += [1.0 if purpose == corpus.ANSWERS else BESIDE] * len(piece)
+                    if result is not None:  # of the place before this part
+                        aims[first], importance[first] = result, stage["scaffold"]
+                    result = None
+                    if isinstance(purpose, tuple) and stage["scaffold"] and steps >= purpose[0]:
+                        (result,) = tokenizer.encode(purpose[1])
+                waiting = (tokens + [tokenizer.end], aims + [tokenizer.end], importance + [importance[-1]])
+            tokens, aims, importance = waiting
             if len(tokens) > length + 1:
                 raise SystemExit(f"a document of {len(tokens)} tokens does not fit in {length + 1}")
             if len(row) + len(tokens) > length + 1:
                 break
             document_of += [len(document_of)] * len(tokens)
             row += tokens
+            target += aims
             weight += importance
             waiting = None
         space = length + 1 - len(row)
         ids.append(row + [tokenizer.pad] * space)
+        targets.append(target + [tokenizer.pad] * space)
         weights.append(weight + [0.0] * space)
         owner.append(document_of + [length + 1] * space)
-    ids, weights, owner = torch.tensor(ids), torch.tensor(weights), torch.tensor(owner)[:, :-1]
+    owner = torch.tensor(owner)[:, :-1]
     hidden = owner[:, :, None] != owner[:, None, :]
     for i in range(rows):
         if rng.random() < OTHER_DOCUMENTS:
             hidden[i] = False
     hidden |= torch.ones(length, length, dtype=torch.bool).triu(1)
-    return ids, weights, torch.zeros(hidden.shape).masked_fill_(hidden, -1e9)[:, None]
+    return torch.tensor(ids), torch.tensor(targets), torch.tensor(weights), torch.zeros(hidden.shape).masked_fill_(hidden, -1e9)[:, None]
 
 
 def save(path, value):
@@ -132,7 +142,6 @@ def main(arguments=None):
     parser.add_argument("--work", required=True, help="folder for the checkpoint and the log")
     parser.add_argument("--out", help="model folder to write at the end [default: none]")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rows", type=int, default=42, help="rows per batch [default: 42]")
     parser.add_argument("--length", type=int, default=96, help="tokens per row [default: 96]")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so much time [default: none]")
     parser.add_argument("--until", type=int, help="stop, with a checkpoint, after so many steps [default: the recipe's end]")
@@ -158,7 +167,7 @@ def main(arguments=None):
     others = [p for name, p in model.named().items() if not (p.dim() == 2 and "wte" not in name)]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=0, betas=(0.9, 0.95))
     step, tokens, checkpoint = 0, 0, os.path.join(args.work, "checkpoint.pt")
-    same = {"seed": args.seed, "rows": args.rows, "length": args.length, "compute": args.compute}
+    same = {"seed": args.seed, "length": args.length, "compute": args.compute}
     if os.path.exists(checkpoint):
         try:
             saved = torch.load(checkpoint)
@@ -171,7 +180,7 @@ def main(arguments=None):
         step, tokens = saved["step"], saved["tokens"]
         print(f"going on at step {step}", flush=True)
     log = open(os.path.join(args.work, "log.jsonl"), "a", encoding="utf-8")
-    average, first, test = None, step, {}
+    average, first, passed, test = None, step, 0, {}
 
     def keep():
         save(checkpoint, {"same": same, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "tokens": tokens})
@@ -182,11 +191,11 @@ def main(arguments=None):
         stage, inside = stage_at(recipe, step)
         rng = random.Random(f"{args.seed} {step}")
         generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-        ids, weights, mask = draw_batch(rng, tokenizer, stage, args.rows, args.length)
         steps = draw_steps(rng, stage["rbar"])
-        state = model.random_state((args.rows, args.length, model.config.d), generator)
+        ids, targets, weights, mask = draw_batch(rng, tokenizer, stage, stage["rows"], args.length, steps)
+        state = model.random_state((stage["rows"], args.length, model.config.d), generator)
         logits = model(ids[:, :-1], mask, steps, stage["backward_steps"], state, compute)
-        losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none") * weights[:, 1:].flatten()
+        losses = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), reduction="none") * weights[:, 1:].flatten()
         loss = losses.sum() / weights[:, 1:].sum()
         rate = stage["lr"] + (stage["lr_end"] - stage["lr"]) * inside / stage["steps"]
         for group in optimizer.param_groups:
@@ -198,6 +207,7 @@ def main(arguments=None):
             raise SystemExit(f"step {step}: the gradient is not finite")
         optimizer.step()
         step += 1
+        passed += ids[:, 1:].numel()
         tokens += int((ids[:, 1:] != tokenizer.pad).sum())
         average = float(loss) if average is None else 0.98 * average + 0.02 * float(loss)
         if step % args.save_every == 0:
@@ -213,7 +223,7 @@ def main(arguments=None):
             left = spent / (step - first) * (until - step)
             if args.minutes is not None:
                 left = min(left, 60 * args.minutes - spent)
-            print(f"step {step}/{until}  loss {average:.4f}  lr {rate:.2e}  r {steps}  {tokens / 1e6:.2f} M tokens  {(step - first) * args.rows * args.length / spent:.0f} tok/s  "
+            print(f"step {step}/{until}  loss {average:.4f}  lr {rate:.2e}  r {steps}  {tokens / 1e6:.2f} M tokens  {passed / spent:.0f} tok/s  "
                   f"{clock(spent)} spent, {clock(max(0, left))} left" + ("  " + json.dumps(test) if test else ""), flush=True)
             json.dump({"step": step, "loss": average, "tokens": tokens, "seconds": spent, "test": test}, log)
             log.write("\n")

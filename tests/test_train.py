@@ -98,8 +98,10 @@ class Answers(unittest.TestCase):
         for _ in range(300):
             document = corpus.draw(rng, "train", "hops", corpus.Sizes())
             pairs = dict(pair.split() for pair in re.match(r"map (.*?) from", document.text).group(1).split(" , "))
-            for start, hops, answer in re.findall(r"from (\w) (\d) : (\w)", document.text):
-                for _ in range(int(hops)):
+            walks = re.findall(r"from (\w)(>+) : (\w)", document.text)
+            self.assertTrue(walks)
+            for start, hops, answer in walks:
+                for _ in hops:
                     start = pairs[start]
                 self.assertEqual(start, answer)
             document = corpus.draw(rng, "train", "let", corpus.Sizes())
@@ -124,10 +126,38 @@ class Answers(unittest.TestCase):
                 question, answer = corpus.draw(rng, "train", task, corpus.Sizes()).text.split(" = ")
                 self.assertEqual(eval(question), int(answer))
 
+    def test_scaffold(self):
+        """The intermediate results are those of the shorter question, and none is there to be known before its step."""
+        rng = random.Random(7)
+        for _ in range(200):
+            for task in ("hops", "let", "sum", "parity"):
+                document = corpus.draw(rng, "train", task, corpus.Sizes())
+                results = [(text, purpose) for text, purpose in document.parts if isinstance(purpose, tuple)]
+                self.assertTrue(results)
+                if task in ("sum", "parity"):
+                    terms = [int(text.split()[-1]) for text, _ in results]
+                    self.assertEqual([purpose for _, purpose in results],
+                                     [(max(1, i), str(sum(terms[:i + 1]) % (10 if task == "sum" else 2))) for i in range(len(terms))])
+                elif task == "let":
+                    known = {}
+                    for text, (steps, value) in results:
+                        name, on, step = re.search(r"(\w) = (?:(\w) \+ )?(\d)$", text).groups()
+                        known[name] = (known[on][0] + 1, (known[on][1] + int(step)) % 10) if on else (1, int(step))
+                        self.assertEqual((steps, int(value)), known[name])
+                else:
+                    pairs = dict(pair.split() for pair in re.match(r"map (.*?) from", document.text).group(1).split(" , "))
+                    at, hops = None, 0
+                    for text, purpose in document.parts:
+                        if text.startswith(" from"):
+                            at, hops = text[-1], 0
+                        elif text == ">":
+                            at, hops = pairs[at], hops + 1
+                            self.assertEqual(purpose, (hops, " " + at))
+
     def test_exact_sizes(self):
         rng = random.Random(6)
         for n in range(2, 9):
-            self.assertRegex(corpus.draw(rng, "train", "hops", corpus.Sizes(queries=1), n).text, f" from [a-l] {n} : [a-l]$")
+            self.assertRegex(corpus.draw(rng, "train", "hops", corpus.Sizes(queries=1), n).text, f" from [a-l]>{{{n}}} : [a-l]$")
             self.assertEqual(len(corpus.draw(rng, "train", "sum", corpus.Sizes(), n).text.split(" : ")[0].split()), 4 + n)
 
 
@@ -207,8 +237,9 @@ class Model(unittest.TestCase):
 class Batch(unittest.TestCase):
     def test_weights_and_mask(self):
         tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
-        stage = {"mix": {"add": 1, "sort": 1}, "sizes": {"items": 4}}
-        ids, weights, mask = train.draw_batch(random.Random(2), tokenizer, stage, 80, 48)
+        stage = {"mix": {"add": 1, "sort": 1}, "sizes": {"items": 4}, "scaffold": 0}
+        ids, targets, weights, mask = train.draw_batch(random.Random(2), tokenizer, stage, 80, 48, 1)
+        self.assertTrue(torch.equal(ids, targets))
         own = 0
         for row in range(80):
             tokens = ids[row].tolist()
@@ -226,16 +257,39 @@ class Batch(unittest.TestCase):
         self.assertIn(own, range(48, 73))
 
 
+    def test_scaffold(self):
+        tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
+        stage = {"mix": {"parity": 1}, "sizes": {"bits": 8}, "scaffold": 0.5}
+        for steps in (2, 30):
+            ids, targets, weights, _ = train.draw_batch(random.Random(2), tokenizer, stage, 10, 40, steps)
+            changed = 0
+            for row in range(10):
+                sums, terms = 0, 0
+                for i in range(1, 41):
+                    token = tokenizer.text.get(int(ids[row, i - 1]), "")
+                    if token == "parity":
+                        sums, terms = 0, 0
+                    if token in ("0", "1") and tokenizer.text[int(ids[row, i])] != "<|end_text|>":
+                        sums, terms = sums + int(token), terms + 1
+                        known = steps >= max(1, terms - 1)
+                        self.assertEqual(tokenizer.text[int(targets[row, i])], str(sums % 2) if known else tokenizer.text[int(ids[row, i])])
+                        self.assertAlmostEqual(float(weights[row, i]), 0.5 if known else train.BESIDE)
+                        changed += known
+                    else:
+                        self.assertEqual(int(targets[row, i]), int(ids[row, i]))
+            self.assertGreater(changed, 20)
+
+
 class Training(unittest.TestCase):
     def run_training(self, work, *arguments):
         """Prints of a run of a small shape from random weights."""
         recipe = os.path.join(self.folder, "recipe.json")
         with open(recipe, "w", encoding="utf-8") as file:
-            json.dump({"stages": [{"steps": 12, "lr": 1e-3, "lr_end": 4e-3, "rbar": 2, "backward_steps": 2, "mix": {"sort": 1, "prose": 1}, "sizes": {"items": 3}},
-                                  {"steps": 28, "lr": 4e-3, "lr_end": 1e-3, "rbar": 3, "backward_steps": 2, "mix": {"sort": 2, "prose": 1}, "sizes": {"items": 4}}]}, file)
+            json.dump({"stages": [{"steps": 12, "lr": 1e-3, "lr_end": 4e-3, "rbar": 2, "backward_steps": 2, "mix": {"sort": 1, "sum": 1}, "sizes": {"items": 3}, "scaffold": 1, "rows": 8},
+                                  {"steps": 28, "lr": 4e-3, "lr_end": 1e-3, "rbar": 3, "backward_steps": 2, "mix": {"sort": 2, "prose": 1}, "sizes": {"items": 4}, "scaffold": 0, "rows": 8}]}, file)
         out = io.StringIO()
         with redirect_stdout(out):
-            train.main(["--recipe", recipe, "--start", self.shape, "--fresh", "--work", os.path.join(self.folder, work), "--rows", "8", "--length", "48",
+            train.main(["--recipe", recipe, "--start", self.shape, "--fresh", "--work", os.path.join(self.folder, work), "--length", "48",
                         "--test-every", "0", "--save-every", "7", *arguments])
         return out.getvalue()
 
