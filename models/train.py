@@ -26,7 +26,7 @@ import evaluate
 import raven
 from tokens import Tokenizer
 
-STAGE_KEYS = {"steps", "lr", "lr_end", "rbar", "backward_steps", "mix", "sizes", "scaffold", "rows"}
+STAGE_KEYS = {"steps", "lr", "lr_end", "rbar", "backward_steps", "mix", "sizes", "scaffold", "rows", "wait"}
 BESIDE = 0.08  # loss weight of what is no answer
 OTHER_DOCUMENTS = 0.25  # share of rows whose documents see those to their left, as they do when a generation goes on
 
@@ -64,7 +64,7 @@ def draw_steps(rng, rbar):
 def draw_batch(rng, tokenizer, stage, rows, length, steps):
     """ids, targets and weights [rows, length + 1] and the mask [rows, 1, length, length]; weights[i] belongs to the prediction of targets[i].
 
-    With a scaffold (a weight) the places of a question that hold an intermediate result after `steps` steps have that as their target."""
+    With `wait` an answer that takes more than `steps` steps has no weight: what is learned from it can only be a guess. With a scaffold (a weight) the places of a question that hold an intermediate result after `steps` steps have that as their target."""
     tasks, shares, sizes = list(stage["mix"]), list(stage["mix"].values()), corpus.Sizes(**stage["sizes"])
     ids, targets, weights, owner, waiting = [], [], [], [], None
     for _ in range(rows):
@@ -72,16 +72,18 @@ def draw_batch(rng, tokenizer, stage, rows, length, steps):
         while True:
             if waiting is None:
                 document = corpus.draw(rng, "train", rng.choices(tasks, shares)[0], sizes)
-                tokens, aims, importance, result = [tokenizer.begin], [tokenizer.begin], [BESIDE], None
+                tokens, aims, importance, result, known = [tokenizer.begin], [tokenizer.begin], [BESIDE], None, (0, "")
                 for text, purpose in document.parts:
                     piece = tokenizer.encode(text)
                     first = len(tokens)
                     tokens += piece
                     aims += piece
-                    importance += [1.0 if purpose == corpus.ANSWERS else BESIDE] * len(piece)
+                    early = stage["wait"] and purpose == corpus.ANSWERS and known[1] == text.strip() and steps < known[0]
+                    importance += [0.0 if early else 1.0 if purpose == corpus.ANSWERS else BESIDE] * len(piece)
                     if result is not None:  # of the place before this part
                         aims[first], importance[first] = result, stage["scaffold"]
                     result = None
+                    known = (purpose[0], purpose[1].strip()) if isinstance(purpose, tuple) else known
                     if isinstance(purpose, tuple) and stage["scaffold"] and steps >= purpose[0]:
                         (result,) = tokenizer.encode(purpose[1])
                 waiting = (tokens + [tokenizer.end], aims + [tokenizer.end], importance + [importance[-1]])

@@ -237,7 +237,7 @@ class Model(unittest.TestCase):
 class Batch(unittest.TestCase):
     def test_weights_and_mask(self):
         tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
-        stage = {"mix": {"add": 1, "sort": 1}, "sizes": {"items": 4}, "scaffold": 0}
+        stage = {"mix": {"add": 1, "sort": 1}, "sizes": {"items": 4}, "scaffold": 0, "wait": 0}
         ids, targets, weights, mask = train.draw_batch(random.Random(2), tokenizer, stage, 80, 48, 1)
         self.assertTrue(torch.equal(ids, targets))
         own = 0
@@ -259,7 +259,7 @@ class Batch(unittest.TestCase):
 
     def test_scaffold(self):
         tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
-        stage = {"mix": {"parity": 1}, "sizes": {"bits": 8}, "scaffold": 0.5}
+        stage = {"mix": {"parity": 1}, "sizes": {"bits": 8}, "scaffold": 0.5, "wait": 1}
         for steps in (2, 30):
             ids, targets, weights, _ = train.draw_batch(random.Random(2), tokenizer, stage, 10, 40, steps)
             changed = 0
@@ -278,6 +278,13 @@ class Batch(unittest.TestCase):
                     else:
                         self.assertEqual(int(targets[row, i]), int(ids[row, i]))
             self.assertGreater(changed, 20)
+            # An answer has weight when it can be known.
+            for row in range(10):
+                for document in re.finditer(r"parity([ 01]+) : \d", tokenizer.decode(ids[row].tolist())):
+                    needed = max(1, len(document.group(1).split()) - 1)
+                    at = len(tokenizer.encode(tokenizer.decode(ids[row].tolist())[:document.end()].replace("<|begin_text|>", "").replace("<|end_text|>", "")))
+                    at += tokenizer.decode(ids[row].tolist())[:document.end()].count("<|") - 1
+                    self.assertEqual(float(weights[row, at]), 1.0 if steps >= needed else 0.0)
 
 
 class Training(unittest.TestCase):
@@ -285,8 +292,8 @@ class Training(unittest.TestCase):
         """Prints of a run of a small shape from random weights."""
         recipe = os.path.join(self.folder, "recipe.json")
         with open(recipe, "w", encoding="utf-8") as file:
-            json.dump({"stages": [{"steps": 12, "lr": 1e-3, "lr_end": 4e-3, "rbar": 2, "backward_steps": 2, "mix": {"sort": 1, "sum": 1}, "sizes": {"items": 3}, "scaffold": 1, "rows": 8},
-                                  {"steps": 28, "lr": 4e-3, "lr_end": 1e-3, "rbar": 3, "backward_steps": 2, "mix": {"sort": 2, "prose": 1}, "sizes": {"items": 4}, "scaffold": 0, "rows": 8}]}, file)
+            json.dump({"stages": [{"steps": 12, "lr": 1e-3, "lr_end": 4e-3, "rbar": 2, "backward_steps": 2, "mix": {"sort": 1, "sum": 1}, "sizes": {"items": 3}, "scaffold": 1, "rows": 8, "wait": 0},
+                                  {"steps": 28, "lr": 4e-3, "lr_end": 1e-3, "rbar": 3, "backward_steps": 2, "mix": {"sort": 2, "prose": 1}, "sizes": {"items": 4}, "scaffold": 0, "rows": 8, "wait": 0}]}, file)
         out = io.StringIO()
         with redirect_stdout(out):
             train.main(["--recipe", recipe, "--start", self.shape, "--fresh", "--work", os.path.join(self.folder, work), "--length", "48",
