@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "generate.h"
-#include "json.h"
+#include "lines.h"
 
 enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 64, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
 
@@ -63,25 +63,15 @@ static enum mn_status take_id(struct generate_run *run, const struct json_doc *d
 
 static enum mn_status take_ids(struct generate_run *run, const struct json_doc *doc)
 {
-    const cJSON *array, *item;
-    enum mn_status status = json_get_array(doc, doc->root, "ids", &array);
-    const int n = status ? 0 : cJSON_GetArraySize(array);
-    if (!status && (n < 1 || n > CLI_IDS_MAX))
-        return json_refuse(doc, MN_ERR_FORMAT, "ids", array, "must hold at least one token id");
-    struct id_list list = {.ids = malloc((n ? (size_t)n : 1) * sizeof(uint32_t))};
-    if (!status && !list.ids)
-        status = log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %d ids", n);
-    if (!status)
-        cJSON_ArrayForEach(item, array)
-            if (!status)
-                status = json_as_u32(doc, "ids", item, 0, run->info.vocab_size - 1, &list.ids[list.n++]);
+    struct id_list list;
+    enum mn_status status = lines_get_ids(doc, "ids", run->info.vocab_size, &list.ids, &list.n);
     if (!status)
         status = run_take_ids(run, &list);
     free(list.ids);
     return status;
 }
 
-static enum mn_status take_line(struct generate_run *run, const char *line, size_t n_bytes, const struct mn_log *log)
+static enum mn_status fill_run(struct generate_run *run, const char *line, size_t n_bytes, const struct mn_log *log)
 {
     struct json_doc doc = {0};
     const char *text = NULL;
@@ -105,41 +95,40 @@ static enum mn_status take_line(struct generate_run *run, const char *line, size
     return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status; /* a bad line in a file, whoever noticed */
 }
 
+static enum mn_status take_line(void *user, size_t number, const char *line, size_t n_bytes, const struct mn_log *log)
+{
+    struct batch *b = user;
+    struct generate_run *run = &b->runs[b->n];
+    (void)number;
+    *run = *b->common;
+    run->log = log;
+    run->collects = run->in_batch = true;
+    run->index = b->n++;
+    run->n_new = run->num_steps = 0;
+    enum mn_status status = fill_run(run, line, n_bytes, log);
+    run->log = b->common->log;
+    return status;
+}
+
 /* One run per line that is not blank. */
 static enum mn_status read_lines(struct batch *b, const char *text, size_t n_bytes)
 {
-    struct line_log at = {b->common->log, b->common->options->batch, 0};
-    const struct mn_log with_line = {.write = cli_write_with_line, .user = &at};
+    const struct mn_log *log = b->common->log;
+    const char *source = b->common->options->batch;
     size_t most = 1;
     for (size_t i = 0; i < n_bytes; i++)
         most += text[i] == '\n';
     if (most > LINES_MAX)
-        return log_fail(at.next, MN_ERR_FILE, "%s: %zu lines; at most %d", at.source, most, LINES_MAX);
+        return log_fail(log, MN_ERR_FILE, "%s: %zu lines; at most %d", source, most, LINES_MAX);
     b->runs = calloc(most, sizeof *b->runs);
     b->params = calloc(most, sizeof *b->params);
     b->stats = calloc(most, sizeof *b->stats);
     b->printed = calloc(most, sizeof *b->printed);
     if (!b->runs || !b->params || !b->stats || !b->printed)
-        return log_fail(at.next, MN_ERR_MEMORY, "out of host memory for %zu sequences", most);
-    enum mn_status status = MN_OK;
-    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
-        const char *newline = memchr(line, '\n', (size_t)(end - line));
-        const size_t n = (size_t)((newline ? newline : end) - line);
-        at.line++;
-        if (!cli_is_blank(line, n)) {
-            struct generate_run *run = &b->runs[b->n];
-            *run = *b->common;
-            run->log = &with_line;
-            run->collects = run->in_batch = true;
-            run->index = b->n++;
-            run->n_new = run->num_steps = 0;
-            status = take_line(run, line, n, &with_line);
-            run->log = b->common->log;
-        }
-        line += n + 1;
-    }
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu sequences", most);
+    enum mn_status status = lines_each(source, text, n_bytes, take_line, b, log);
     if (!status && b->n == 0)
-        status = log_fail(at.next, MN_ERR_FORMAT, "%s: no line with a prompt", at.source);
+        status = log_fail(log, MN_ERR_FORMAT, "%s: no line with a prompt", source);
     return status;
 }
 

@@ -169,6 +169,6 @@ void text_out_free(struct text_out *out);
 
 /* ---- the subcommands ---- */
 
-extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_compare, command_report, command_trace;
+extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_compare, command_report, command_score, command_trace;
 
 #endif

@@ -11,7 +11,7 @@
 static const struct command *const commands[] = {&command_generate, &command_logits,  &command_tokenize,
                                                  &command_info,     &command_devices, &command_selftest,
                                                  &command_bench,    &command_merge,   &command_compare, &command_report,
-                                                 &command_trace};
+                                                 &command_trace,    &command_score};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
