@@ -12,7 +12,7 @@ figure("speedup", "Speedup by draft depth and lookahead",
         note(box, leftOut(all, rows, "ar row with a full cache to compare with"));
         if (!rows.length) return note(box, "No row of draft-verify with a speedup among those shown.");
         const values = rows.map(speedup), low = Math.min(1, best(values.map((v) => -v), (v) => v) * -1), high = Math.max(1, best(values, (v) => v)), span = high - low || 1;
-        rampLegend(box, times(low), times(high), "times the speed of ar");
+        rampLegend(box, times(low), times(high), "the speed of ar");
         facets(box, conditions(rows), (panel, group, width) => {
             const ks = ascending(group.rows.map((row) => row.draft_steps)), ls = ascending(group.rows.map((row) => row.lookahead));
             const cells = new Map();

@@ -1,6 +1,6 @@
 /* Figures of the device: what it reaches, and what the memory-bound model says it should. */
 
-const STRATEGY_SHAPES = {ar: "square", "draft-verify": "circle", wavefront: "triangle", auto: "diamond", diffusion: "star"};
+const STRATEGY_SHAPES = {ar: "square", "draft-verify": "circle", wavefront: "triangle", auto: "diamond", diffusion: "nabla"};
 const strategyShape = (row) => STRATEGY_SHAPES[row.strategy] ?? "circle";
 const strategyClass = (row) => (Object.hasOwn(STRATEGY_SHAPES, row.strategy) ? row.strategy : "s7");
 const lossyLegend = (rows) => (rows.some((row) => isLossy(row) !== false) ? [{css: "ink lossy", kind: "circle", label: "hollow, dashed: LOSSY"}] : []);
@@ -92,9 +92,10 @@ figure("prediction", "Predicted against measured speedup",
         });
     });
 
-/* Horizontal bars, each with its words above it: long names have room on a telephone. bars: {label, value, low, high, css, tip}. */
-function barList(box, width, bars, unit) {
-    const high = Math.max(...bars.map((bar) => Math.max(bar.value, bar.high ?? 0))) || 1, step = 34;
+/* Horizontal bars, each with its words above it: long names have room on a telephone. bars: {label, value, low, high, css, tip}; `most` is the
+ * value of a full bar, so that several lists can be compared. */
+function barList(box, width, bars, unit, most) {
+    const high = most || 1, step = 34;
     const root = svg("svg", {viewBox: `0 0 ${width} ${bars.length * step + 4}`, width, height: bars.length * step + 4, role: "group", "aria-label": unit}), all = [];
     bars.forEach((bar, i) => {
         const y = i * step, length = (v) => Math.max(1, (v / high) * (width - 4));
@@ -108,6 +109,7 @@ function barList(box, width, bars, unit) {
     box.append(root);
 }
 
+const BARS_MAX = 40;
 figure("devices", "Devices side by side",
     "The fastest setting of every strategy on every device, lossless and lossy apart; one panel per model and condition. Whiskers reach from the slowest to the fastest repetition.",
     (box, view) => {
@@ -117,15 +119,15 @@ figure("devices", "Devices side by side",
         legend(box, [...strategyLegend(rows).map((entry) => ({...entry, kind: "square"})), ...lossyLegend(rows)]);
         const machine = ["device", "driver", "cpu_threads", "commit"], same = CONDITIONS.filter((key) => !machine.includes(key) && key !== "kv_policy" && key !== "forced_acceptance");
         facets(box, conditions(rows, same), (panel, group, width) => {
-            const bars = conditions(group.rows, machine).flatMap((here) => {
-                const kinds = conditions(here.rows, ["strategy", "lossless"]);
-                return kinds.map((kind) => {
+            const most = group.rows.reduce((a, row) => Math.max(a, row.decode_tok_s, ...(list(row, "decode_samples") ?? [])), 0);
+            facets(panel, conditions(group.rows, machine).map((here) => ({...here, label: here.label || say(here.first, "device")})), (inner, here, innerWidth) => {
+                const bars = conditions(here.rows, ["strategy", "lossless"]).map((kind) => {
                     const row = best(kind.rows, (r) => r.decode_tok_s), samples = list(row, "decode_samples");
-                    return {label: `${isLossy(row) === false ? "" : "LOSSY "}${settingName(row)} \u00b7 ${here.label || say(row, "device")}`, value: row.decode_tok_s, css: strategyClass(row) + lossyClass(row),
+                    return {label: (isLossy(row) === false ? "" : "LOSSY ") + settingName(row), value: row.decode_tok_s, css: strategyClass(row) + lossyClass(row), lossy: isLossy(row) !== false,
                         tip: settingTip(row, [["fastest of", count(kind.rows.length, "setting")]]), low: samples ? Math.min(...samples) : undefined, high: samples ? Math.max(...samples) : undefined};
-                }).sort((a, b) => b.value - a.value);
+                }).sort((a, b) => a.lossy - b.lossy || b.value - a.value);
+                barList(inner, innerWidth, bars.slice(0, BARS_MAX), "tok/s", most);
+                if (bars.length > BARS_MAX) note(inner, `${bars.length - BARS_MAX} more bars are not shown.`);
             });
-            barList(panel, width, bars.slice(0, 60), "tok/s");
-            if (bars.length > 60) note(panel, `${bars.length - 60} more bars are not shown.`);
-        });
+        }, WHOLE_WIDTH);
     });

@@ -63,8 +63,8 @@ const list = (row, key) => (has(row, key, isList) ? row[key] : null);
 /* Rows of the first version have no `bench`: they are settings. */
 const kindOf = (row) => word(row, "bench") ?? (has(row, "strategy", isText) ? "run" : "other");
 
-/* true: not the tokens of ar, by design; null: the row does not say. */
-const isLossy = (row) => (has(row, "lossless", (v) => typeof v === "boolean") ? !row.lossless : null);
+/* true: not the tokens of ar, by design; null: a setting that does not say. Passes and kernels make no promise. */
+const isLossy = (row) => (has(row, "lossless", (v) => typeof v === "boolean") ? !row.lossless : kindOf(row) === "run" ? null : false);
 const lossyLabel = (row) => {
     const lossy = isLossy(row);
     return lossy === false ? null : lossy === null ? "lossless or not: the row does not say" : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
@@ -104,7 +104,7 @@ function conditions(rows, keys = CONDITIONS) {
     const differ = keys.filter((key) => all.some((group) => identity(group.first, [key]) !== identity(all[0].first, [key])));
     for (const group of all) {
         group.label = differ.map((key) => (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + say(group.first, key)).join(", ");
-        group.lossy = group.rows.some((row) => isLossy(row) !== false);
+        group.lossy = group.rows.every((row) => isLossy(row) !== false); /* of a mixed group the marks say which */
     }
     return all;
 }
@@ -168,7 +168,7 @@ function settingTip(row, extra = []) {
     add("weights read per token", number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
     add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (number(row, "ceiling_percent") === null ? "" : ", " + short(row.ceiling_percent) + " % of the ceiling"));
     add("cache", say(row, "kv_policy"));
-    add("device", say(row, "device"));
+    add("device", Object.hasOwn(row, "device") ? say(row, "device") : null);
     return lines;
 }
 
@@ -259,13 +259,13 @@ function leftOut(rows, kept, key) {
     return n > 0 ? `${count(n, "row")} left out: no ${key}.` : "";
 }
 
-const PANELS_MAX = 12, PANEL_MIN = 330;
+const PANELS_MAX = 12, PANEL_MIN = 330, WHOLE_WIDTH = Infinity;
 /* One panel per group, side by side where there is room. draw(panel, group, width). */
 function facets(box, groups, draw, narrowest = PANEL_MIN) {
     const shown = groups.slice(0, PANELS_MAX);
     const room = Math.max(260, box.clientWidth || 680), gap = 24;
     const columns = Math.max(1, Math.min(shown.length, Math.floor((room + gap) / (narrowest + gap))));
-    const width = Math.min(760, Math.floor((room - gap * (columns - 1)) / columns));
+    const width = Math.min(narrowest === WHOLE_WIDTH ? room : 760, Math.floor((room - gap * (columns - 1)) / columns));
     const grid = html("div", {class: "facets"});
     box.append(grid);
     for (const group of shown) {

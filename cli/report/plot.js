@@ -33,13 +33,15 @@ function fromZero(values, most = 5) {
     return [0, Math.ceil(max / step - 1e-9) * step];
 }
 
+const tickLabel = (v) => (Math.abs(v) >= 1e6 ? short(v / 1e6, 4) + "M" : Math.abs(v) >= 1e4 ? short(v / 1e3, 4) + "k" : short(v, 4));
+
 function makeScale(axis, from, to, most) {
     if (axis.bands) {
         const at = new Map(axis.bands.map((value, i) => [value, i])), step = (to - from) / axis.bands.length;
         return {map: (v) => from + step * (at.get(v) + 0.5), step: Math.abs(step), ticks: axis.bands, label: axis.format ?? String};
     }
     const [min, max] = axis.domain, span = max - min || 1;
-    return {map: (v) => from + ((to - from) * (v - min)) / span, step: 0, ticks: axis.ticks ?? niceTicks(min, max, most), label: axis.format ?? ((v) => short(v, 4))};
+    return {map: (v) => from + ((to - from) * (v - min)) / span, step: 0, ticks: axis.ticks ?? niceTicks(min, max, most), label: axis.format ?? tickLabel};
 }
 
 /* ---- a plot ---- */
@@ -52,13 +54,13 @@ const SHAPES = {
     square: (s) => `M${-s} ${-s}H${s}V${s}H${-s}Z`,
     triangle: (s) => `M0 ${-1.3 * s}L${1.2 * s} ${s}H${-1.2 * s}Z`,
     diamond: (s) => `M0 ${-1.4 * s}L${1.4 * s} 0L0 ${1.4 * s}L${-1.4 * s} 0Z`,
-    star: (s) => `M${-1.3 * s} ${-s}L0 ${-0.35 * s}L${1.3 * s} ${-s}L${0.5 * s} 0L${1.3 * s} ${s}L0 ${0.35 * s}L${-1.3 * s} ${s}L${-0.5 * s} 0Z`,
+    nabla: (s) => `M0 ${1.3 * s}L${1.2 * s} ${-s}H${-1.2 * s}Z`,
 };
 
 /* spec: width, height, x and y: {label, domain: [min, max] or bands: [...], ticks, format}, title. Bands of y run downwards, numbers upwards. */
 function plot(box, spec) {
     const {width, height} = spec;
-    const head = spec.y.label ? LINE + 5 : 8, foot = LINE + 6 + (spec.x.label ? LINE : 0);
+    const head = spec.y.label ? LINE + 11 : 8, foot = LINE + 6 + (spec.x.label ? LINE : 0);
     const labels = makeScale(spec.y, 0, 1, Math.max(2, height / 45));
     const left = Math.min(width * 0.4, 12 + LETTER * labels.ticks.reduce((most, v) => Math.max(most, labels.label(v).length), 1)), right = 14;
     const x = makeScale(spec.x, left, width - right, Math.max(2, (width - left) / 70));

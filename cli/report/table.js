@@ -70,8 +70,8 @@ function drawMeasured(root, view) {
         ["driver", say(first, "driver")], ["device line", word(first, "banner") === null ? "" : text(first.banner, 300)], ["CPU threads", listed(distinct(rows, "cpu_threads").filter((v) => v !== "none"))],
         ["read bandwidth", range(rows, "ceiling_gb_s", " GB/s")], ["measured", days(rows)], ["program", listed(distinct(rows, "version")) + ", commit " + listed(distinct(rows, "commit"))], ["rows", String(rows.length)]]));
     add(["model", "model_hash"], ({rows, first}) => card(say(first, "model"), [
-        ["hash", say(first, "model_hash")], ["parameters", range(rows, "n_parameters", "")], ["weights on the device", number(first, "weight_bytes") === null ? "" : megabytes(first.weight_bytes)],
-        ["weight types", listed(distinct(rows, "weight_type"))], ["caches", listed(distinct(rows, "kv_policy"))], ["R", listed(distinct(rows, "num_steps"))], ["K", listed(distinct(rows, "draft_steps"), 12)], ["L", listed(distinct(rows, "lookahead"), 12)],
+        ["hash", say(first, "model_hash")], ["parameters", number(first, "n_parameters") === null ? "" : short(first.n_parameters / 1e6) + " million"], ["weights on the device", number(first, "weight_bytes") === null ? "" : megabytes(first.weight_bytes)],
+        ["weight types", listed(distinct(rows, "weight_type"))], ["caches", listed(distinct(rows, "kv_policy"))], ["R", listed(distinct(rows, "num_steps"))], ["K", listed(distinct(rows, "draft_steps").filter((v) => v !== "0"), 12)], ["L", listed(distinct(rows, "lookahead").filter((v) => v !== "0"), 12)],
         ["strategies", listed(distinct(rows, "strategy"))], ["new tokens", listed(distinct(rows, "new_tokens"))], ["prompts", listed(distinct(rows, "prompt_set"))], ["repetitions", range(rows, "repetitions", "")],
         ["command", listed(distinct(rows, "command"), 3)]]));
     root.replaceChildren(html("h2", null, "What was measured on what"), cards);
@@ -98,7 +98,13 @@ let tableKind = null, search = "", shownRows = PAGE;
 
 const titleOf = ([key, title]) => title ?? fieldTitle(key);
 const columnId = ([key]) => (typeof key === "function" ? "speedup" : key);
-const cellValue = (row, [key]) => (typeof key === "function" ? key(row) : Object.hasOwn(row, key) ? row[key] : null);
+/* Zero where a strategy has no such figure. */
+const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "mean_acceptance_length"]);
+function cellValue(row, [key]) {
+    if (typeof key === "function") return key(row);
+    if (!Object.hasOwn(row, key) || (ZERO_IS_NONE.has(key) && row[key] === 0) || (key === "acceptance_rate" && row.drafted === 0)) return null;
+    return row[key];
+}
 
 /* Rows of a kind this page does not know: their plain values, as they are called. */
 function columnsOf(kind, rows) {
@@ -163,7 +169,8 @@ function drawTable(root, view) {
     const rows = tableKind === null ? [] : view.of(tableKind), columns = columnsOf(tableKind, rows);
     const heads = columns.map((column) => html("th", {scope: "col", class: column[2] ? "minor" : false}, html("button", {type: "button", "data-column": columnId(column), click: () => {
         const same = sorting.key === columnId(column);
-        sorting.down = same ? !sorting.down : rows.some((row) => isNumber(cellValue(row, column)) && !Number.isInteger(cellValue(row, column)));
+        /* Of what was measured the largest comes first, of what was set the smallest. */
+        sorting.down = same ? !sorting.down : !FIELDS.has(columnId(column)) && rows.some((row) => isNumber(cellValue(row, column)));
         sorting.key = columnId(column);
         update();
     }}, titleOf(column))));

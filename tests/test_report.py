@@ -1,0 +1,542 @@
+#!/usr/bin/python3
+"""Goal: the page of `muninn report` shows what the rows say, to eyes, keyboards and paper, asks no network for anything and runs nothing of
+what a row contains.
+
+Method: rows made up here (and the result files of bench/results) go through the program; the page is opened in a headless Chromium. Its console,
+its requests and its policy violations are read; marks are counted against the rows. Controls show that each of the watches sees something.
+Usage: test_report.py path/to/muninn source_dir   (exit 77 where there can be no Chromium; on Debian ./bootstrap test installs it)
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+
+
+def skip_or_fail():
+    """Missing programs are a failure where ./bootstrap test installs them."""
+    try:
+        import selenium  # noqa: F401
+
+        missing = [path for path in (CHROMIUM, CHROMEDRIVER) if not os.access(path, os.X_OK)]
+    except ImportError:
+        missing = ["python3-selenium"]
+    if missing:
+        debian = "ID=debian\n" in Path("/etc/os-release").read_text() if os.path.exists("/etc/os-release") else False
+        print("missing:", *missing, "- ./bootstrap test installs it" if debian else "- skipped")
+        sys.exit(1 if debian else 77)
+
+
+skip_or_fail()
+from selenium import webdriver  # noqa: E402
+from selenium.common.exceptions import NoAlertPresentException  # noqa: E402
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
+
+failed = []
+
+
+def check(name, good, *detail):
+    print("ok     " if good else "FAILED ", name, *([] if good else detail), flush=True)
+    if not good:
+        failed.append(name)
+
+
+def same(name, got, wanted):
+    check(name, got == wanted, f"\n        wanted {wanted!r:.600}\n        got    {got!r:.600}")
+
+
+def same_rows(name, got, wanted):
+    differ = [f"{i}: {key}: {a.get(key)!r:.60} instead of {b.get(key)!r:.60}" for i, (a, b) in enumerate(zip(got, wanted)) for key in {**a, **b} if a.get(key) != b.get(key)]
+    check(name, len(got) == len(wanted) and not differ, len(got), len(wanted), differ[:5])
+
+
+# ---- rows, made up: no figure here was measured ----
+
+
+def setting(device, strategy, k=0, l=0, w=0, policy="full", **more):
+    speed = 50.0 + 7 * k + 3 * l + (20 if "GPU" in device else 0)
+    share = 0.5 + 0.05 * k
+    row = {
+        "key": f"{device}|{strategy}|{k}|{l}|{w}|{policy}", "bench": "run", "time": f"2026-01-0{1 + k}T00:00:00Z", "version": "0.0", "commit": "0123456789ab", "device": device,
+        "driver": "driver of " + device, "banner": device + " | made up", "cpu_threads": "", "model": "tiny", "model_hash": "00ff", "n_parameters": 1000000, "weight_bytes": 2000000,
+        "weight_type": "bf16", "kv_type": "f16", "ceiling_gb_s": 10.0, "kv_policy": policy, "strategy": strategy, "num_steps": 32, "draft_steps": k, "lookahead": l, "max_inflight": w,
+        "batch": 1, "prompt_tokens": 0, "new_tokens": 64, "prompts": 4, "prompt_set": "built-in", "stop_at_eos": False, "temperature": 0, "seed": 0, "forced_acceptance": [],
+        "repetitions": 3, "decode_tok_s": speed, "decode_spread": 0.02, "decode_outliers": 0, "decode_samples": [speed - 1, speed, speed + 1], "prefill_tok_s": 300.5,
+        "lossless": policy == "full" and strategy != "diffusion", "lossy_because": "" if policy == "full" and strategy != "diffusion" else "for a reason",
+        "equals_ar": policy == "full" and strategy != "diffusion", "agreement": 1, "rounds": 100, "drafted": 100 * l if l else 100 if strategy == "wavefront" else 0,
+        "accepted": 10, "acceptance_rate": share if k else 0, "mean_acceptance_length": 1 + share * l if l else 0,
+        "acceptance_per_position": [share] * l, "accepted_lengths": [100 // (l + 1)] * (l + 1) if l else [], "weight_bytes_per_token": 3e7 / (1 + 0.1 * k + 0.05 * l),
+        "weight_mb_per_token": 30.0, "kv_bytes_per_token": 100, "gb_s": 4 + 0.1 * k, "ceiling_percent": 40.0 + k,
+    }
+    row.update(more)
+    # Numbers as `muninn bench` writes them: with at most 15 digits.
+    return json.loads(json.dumps(row), parse_float=lambda digits: float(f"{float(digits):.15g}"))
+
+
+def sweep():
+    rows = []
+    for device in ("GPU one", "CPU two"):
+        for policy in ("full", "share:1"):
+            rows.append(setting(device, "ar", policy=policy))
+            rows += [setting(device, "draft-verify", k, l, policy=policy) for k in (1, 2, 4) for l in (1, 3, 7)]
+            rows += [setting(device, "wavefront", k, w=8, policy=policy) for k in (1, 2, 4)]
+        rows.append(setting(device, "diffusion", 2, w=64, policy="share:1"))
+        common = {key: rows[-1][key] for key in ("time", "version", "commit", "device", "driver", "banner", "model", "model_hash", "weight_type", "kv_type", "ceiling_gb_s")}
+        for name in ("core", "head"):
+            rows += [{"key": f"{device}|{name}|{n}", "bench": "pass", **common, "pass": name, "rows": n, "position": 128, "us": 100.0 + 10 * n, "t_ratio": (100 + 10 * n) / 110, "gb_s": 5.0} for n in range(1, 9)]
+        rows += [{"key": f"{device}|kernel|{what}", "bench": "kernel", **common, "pass": "core", "kernel": "proj", "what": what, "rows": 1, "position": 128, "dispatches": 2, "us": 12.5,
+                  "gb_s": 6.0, "ceiling_percent": 60.0} for what in ("qkv", "gate", "down")]
+        rows.append({"key": f"{device}|floor", "bench": "floor", **common, "us": 4.5, "submit_us": 30.5})
+    return rows
+
+
+def is_run(row, strategy=None):
+    return "strategy" in row and strategy in (None, row["strategy"])
+
+
+def expected_marks(rows):
+    """Marks of every figure, from the rows alone, for sweeps like the one above: the choosers' figures show one condition and the largest L."""
+    drafts = [row for row in rows if is_run(row, "draft-verify")]
+    devices = {row["device"] for row in rows if is_run(row)}
+    return {
+        "speedup": len(drafts),
+        "acceptance": len(drafts) + len([row for row in rows if is_run(row, "wavefront")]),
+        "lengths": 3 * 8,
+        "positions": 3 * 7,
+        "verify": len([row for row in rows if row.get("bench") == "pass"]),
+        "bandwidth": len([row for row in rows if is_run(row)]),
+        "prediction": len([row for row in rows if is_run(row) and row["strategy"] != "ar"]),
+        "devices": len({(row["device"], row["strategy"], row["lossless"]) for row in rows if is_run(row) and row["device"] in devices}),
+    }
+
+
+# ---- the program ----
+
+
+class Report:
+    def __init__(self, program, folder):
+        self.program, self.folder, self.n = program, Path(folder), 0
+
+    def run(self, *arguments, stdin=b""):
+        done = subprocess.run([self.program, "report", *map(str, arguments)], input=stdin, capture_output=True, check=False)
+        return done.returncode, done.stdout, done.stderr.decode()
+
+    def file(self, name, rows):
+        path = self.folder / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    def page(self, rows, name=None, title=None):
+        self.n += 1
+        source, page = self.file(name or f"rows{self.n}.jsonl", rows), self.folder / f"page{self.n}.html"
+        code, out, err = self.run(source, "-o", page, *(["--title", title] if title is not None else []))
+        check(f"page {self.n}: written, nothing said", (code, out, err) == (0, b"", ""), code, out[:200], err)
+        return page
+
+
+def test_program(report):
+    rows = sweep()
+    source, page = report.file("in.jsonl", rows), report.folder / "out.html"
+    before = source.read_bytes()
+    refused = [
+        ("no input", 2, [], "no file"),
+        ("a file that is not there", 4, [report.folder / "absent.jsonl", "-o", page], "absent.jsonl"),
+        ("the output is an input", 2, [source, "-o", source], "is the input"),
+        ("the output is an input by another name", 2, [source, "-o", report.folder / "." / "hard.jsonl"], "is the input"),
+        ("the output is a folder", 2, [source, "-o", report.folder], "is not a file"),
+        ("the output is a device", 2, [source, "-o", "/dev/null"], "is not a file"),
+        ("no such folder", 4, [source, "-o", report.folder / "none" / "x.html"], "cannot be written"),
+        ("a row without a key", 4, [report.file("nokey.jsonl", [{"a": 1}]), "-o", page], "nokey.jsonl: line 1"),
+    ]
+    os.link(source, report.folder / "hard.jsonl")
+    (report.folder / "nul.jsonl").write_text('{"key":"a"}\n{"key":"b","device":"x\\u0000y"}\n')
+    refused.append(("a NUL in a string", 4, [report.folder / "nul.jsonl", "-o", page], "nul.jsonl: line 2"))
+    for name, code, arguments, part in refused:
+        got, out, err = report.run(*arguments)
+        check(f"refused: {name}", got == code and out == b"" and err.count("\n") == 1 and part in err, got, err)
+    check("refused: nothing was written", not page.exists() and source.read_bytes() == before)
+    same("refused: no temporary file is left", [p.name for p in report.folder.iterdir() if p.name.startswith(("out.html", "in.jsonl.", "x.html"))], [])
+
+    page.write_text("an older page")
+    code, out, err = report.run("-o", page, source)
+    check("a page is replaced", code == 0 and page.read_bytes().startswith(b"<!doctype html>"), code, err)
+    same("its mode follows the umask", page.stat().st_mode & 0o777, 0o666 & ~current_umask())
+    same("standard output gives the same bytes", report.run(source)[1], page.read_bytes())
+    same("and standard input", report.run("-", stdin=before)[1].replace(b"standard input", b"in.jsonl"), page.read_bytes())
+
+    older, newer = dict(rows[0], time="2026-01-01T00:00:00Z", decode_tok_s=1.5), dict(rows[0], time="2026-03-01T00:00:00Z", decode_tok_s=2.5)
+    twice = report.run(report.file("a.jsonl", [newer, rows[1]]), report.file("b.jsonl", [rows[2], older, older]))[1].decode()
+    same_rows("of one setting the newest row stays, in the first one's place", rows_of(twice), [newer, rows[1], rows[2]])
+    same("and the page says how many went", json.loads(between(twice, 'id="about">'))["older_rows"], 2)
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def between(page, start):
+    return page.split(start, 1)[1].split("</script>", 1)[0]
+
+
+def rows_of(page):
+    return json.loads(between(page, 'id="rows">'))
+
+
+# ---- the browser ----
+
+
+class Browser:
+    def __init__(self, folder):
+        options = Options()
+        options.binary_location = CHROMIUM
+        flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync",
+                 "disable-dev-shm-usage", "hide-scrollbars", "user-data-dir=" + tempfile.mkdtemp(dir=folder)]
+        for flag in flags:
+            options.add_argument("--" + flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(service=Service(CHROMEDRIVER), options=options)
+        self.driver.set_page_load_timeout(300)
+        self.driver.set_script_timeout(300)
+
+    def look(self, width=1400, scheme="light", media="screen"):
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
+    def open(self, page):
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)
+        self.driver.get(Path(page).as_uri())
+
+    def js(self, code, *arguments):
+        return self.driver.execute_script(code, *arguments)
+
+    def console(self):
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self):
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    def all(self, css):
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def one(self, css):
+        return self.driver.find_element(By.CSS_SELECTOR, css)
+
+    def marks(self, figures=None):
+        """Marks per figure, of these figures."""
+        marks = self.js("return Object.fromEntries([...document.querySelectorAll('figure')].map((f) => [f.id.replace('figure-', ''), f.querySelectorAll('.mark').length]))")
+        return {name: marks.get(name) for name in figures} if figures else marks
+
+    def counts(self, name, wanted):
+        same(name, self.marks(wanted), wanted)
+
+    def column(self, name):
+        return self.js("const i = [...document.querySelectorAll('#table th button')].findIndex((b) => b.dataset.column === arguments[0]);"
+                       "return [...document.querySelectorAll('#table tbody tr')].map((r) => r.cells[i].textContent)", name)
+
+    def has_alert(self):
+        try:
+            _ = self.driver.switch_to.alert.text
+            return True
+        except NoAlertPresentException:
+            return False
+
+
+def test_controls(browser, folder):
+    """The watches that the other tests rely on see a request, an error on the console and a handler that ran."""
+    (folder / "control.html").write_text("<!doctype html><img src=nothing.png onerror='window.ran = 1; console.error(\"seen\")'>")
+    browser.open(folder / "control.html")
+    browser.js("return new Promise((done) => setTimeout(done, 0))")
+    check("control: a second request is seen", any(url.endswith("nothing.png") for url in browser.requests()))
+    check("control: the console is read", any("seen" in line for line in browser.console()))
+    same("control: a handler in markup runs where no policy forbids it", browser.js("return window.ran"), 1)
+
+
+def open_quietly(browser, page, name):
+    browser.open(page)
+    same(f"{name}: no message on the console", browser.console(), [])
+    same(f"{name}: the page is all that was asked for", browser.requests(), [Path(page).as_uri()])
+
+
+def test_policy(browser):
+    policy = browser.js("return document.querySelector('meta[http-equiv=\"Content-Security-Policy\"]').content")
+    parts = {part.split()[0]: part.split()[1:] for part in policy.split(";")}
+    same("policy: nothing by default", parts["default-src"], ["'none'"])
+    for kind in ("script-src", "style-src"):
+        check(f"policy: {kind} is one hash", len(parts[kind]) == 1 and parts[kind][0].startswith("'sha256-"), parts[kind])
+    check("policy: nothing unsafe", "unsafe" not in policy)
+    blocked = browser.js("""
+        const seen = [];
+        document.addEventListener("securitypolicyviolation", (e) => seen.push(e.effectiveDirective));
+        const host = document.createElement("div");
+        host.innerHTML = "<img src='x.png' onerror='window.pwned = 1'><p style='color: red'>x</p>";
+        document.body.append(host);
+        const script = document.createElement("script");
+        script.textContent = "window.pwned = 2";
+        document.body.append(script);
+        return fetch("https://example.invalid/").then(() => ["fetched"], () => new Promise((done) => setTimeout(() => { host.remove(); script.remove(); done(seen); }, 50)));""")
+    for kind in ("img-src", "style-src-attr", "script-src-elem", "connect-src"):
+        check(f"policy: {kind} is refused", kind in blocked, blocked)
+    same("policy: nothing ran", browser.js("return window.pwned"), None)
+    browser.console()
+    browser.requests()
+
+
+def test_sweep(browser, report, rows):
+    browser.look()
+    page = report.page(rows)
+    open_quietly(browser, page, "sweep")
+    same_rows("sweep: the JSON in the page is the input", json.loads(browser.js("return document.getElementById('rows').textContent")), rows)
+    browser.counts("sweep: marks of every figure", expected_marks(rows))
+    runs = [row for row in rows if is_run(row)]
+    same("sweep: a table row per setting", len(browser.all("#table tbody tr")), len(runs))
+    lossy = [row for row in runs if not row["lossless"]]
+    same("sweep: lossy rows are labelled", sum(words.startswith("LOSSY for a reason") for words in browser.column("lossless")), len(lossy))
+    tips = browser.js("return [...document.querySelectorAll('#figure-bandwidth .mark, #figure-prediction .mark')].map((m) => [m.classList.contains('lossy'), m.getAttribute('aria-label').includes('LOSSY')])")
+    check("sweep: lossy marks are hollow and say so", all(a == b for a, b in tips) and sum(a for a, _ in tips) > len(lossy), tips[:5])
+
+    base = next(row for row in runs if row["device"] == "GPU one" and row["strategy"] == "ar" and row["kv_policy"] == "full")
+    row = next(row for row in runs if row["device"] == "GPU one" and row["kv_policy"] == "full" and (row["draft_steps"], row["lookahead"]) == (4, 7))
+    label = browser.js("return [...document.querySelectorAll('#figure-prediction .mark')].map((m) => m.getAttribute('aria-label')).find((t) => t.startsWith('draft-verify K 4 L 7') && t.includes('GPU one') && !t.includes('LOSSY'))")
+    check("sweep: speedup is over ar with a full cache", f"speedup over ar: {row['decode_tok_s'] / base['decode_tok_s']:.2f}\u00d7" in label, label)
+    check("sweep: the prediction is the ratio of weight bytes", f"predicted speedup: {base['weight_bytes_per_token'] / row['weight_bytes_per_token']:.2f}\u00d7" in label, label)
+
+    test_table(browser, runs)
+    test_filters(browser, rows)
+    test_tooltips(browser)
+    test_policy(browser)
+
+
+def test_table(browser, runs):
+    head = "#table th button[data-column=%s]"
+    speeds = sorted((row["decode_tok_s"] for row in runs), reverse=True)
+    for order in ("descending", "ascending"):
+        browser.one(head % "decode_tok_s").click()
+        same(f"table: tok/s {order}", [float(v) for v in browser.column("decode_tok_s")], speeds if order == "descending" else speeds[::-1])
+        same(f"table: aria-sort {order}", browser.js("return [...document.querySelectorAll('#table th')].map((h) => h.getAttribute('aria-sort')).filter((s) => s !== 'none')"), [order])
+    browser.one(head % "device").click()
+    same("table: words sort as words", browser.column("device"), sorted(row["device"] for row in runs))
+    browser.one(head % "draft_steps").click()
+    depths = browser.column("draft_steps")
+    n = sum(row["draft_steps"] > 0 for row in runs)
+    same("table: rows without the figure come last", (depths[:n], set(depths[n:])), (sorted(d for d in depths if d), {""}))
+    browser.one("#search").send_keys("wave share:1")
+    wanted = [row for row in runs if row["strategy"] == "wavefront" and row["kv_policy"] == "share:1"]
+    same("table: every word must be in the row", (set(browser.column("strategy")), len(browser.column("strategy"))), ({"wavefront"}, len(wanted)))
+    browser.one("#search").clear()
+    browser.one("#search").send_keys("<none>")
+    same("table: nothing found", len(browser.all("#table tbody tr")), 0)
+    browser.one("#search").send_keys(*[Keys.BACKSPACE] * 6)
+    same("table: all again", len(browser.all("#table tbody tr")), len(runs))
+    kinds = {"passes": 32, "kernels": 6, "dispatch floor": 2}
+    for kind, wanted in kinds.items():
+        Select(browser.one("#table-kind")).select_by_visible_text(kind)
+        same(f"table: {kind}", len(browser.all("#table tbody tr")), wanted)
+    Select(browser.one("#table-kind")).select_by_visible_text("settings")
+
+
+def test_filters(browser, rows):
+    Select(browser.one("[data-filter=device]")).select_by_visible_text("GPU one")
+    kept = [row for row in rows if row["device"] == "GPU one"]
+    browser.counts("filter: the figures follow", expected_marks(kept))
+    same("filter: the table follows", set(browser.column("device")), {"GPU one"})
+    Select(browser.one("[data-filter=lossless]")).select_by_visible_text("yes")
+    kept = [row for row in kept if row.get("lossless", True)]
+    browser.counts("filter: two at once", expected_marks(kept))
+    Select(browser.one("[data-filter=strategy]")).select_by_visible_text("diffusion")
+    check("filter: a figure that lost all its rows says so", "No setting with a bandwidth" in browser.one("#figure-bandwidth").text, browser.one("#figure-bandwidth").text)
+    browser.one("#clear").click()
+    browser.counts("filter: all again", expected_marks(rows))
+    Select(browser.one("[data-choice=positions]")).select_by_index(0)
+    same("chooser: another lookahead", browser.marks()["positions"], 3 * 1)
+
+
+def test_tooltips(browser):
+    tip = browser.one("#tooltip")
+    for figure in (name for name, n in browser.marks().items() if n > 0):
+        first = browser.one(f"#figure-{figure} .mark")
+        same(f"tooltip: {figure} is one stop of the Tab key", browser.js("return [...arguments[0].closest('svg').querySelectorAll('.mark')].filter((m) => m.tabIndex === 0).length", first), 1)
+        browser.js("arguments[0].focus()", first)
+        check(f"tooltip: {figure}, on focus", tip.is_displayed() and tip.text.split("\n")[0] == first.get_attribute("aria-label").split("\n")[0], tip.text)
+        ActionChains(browser.driver).send_keys(Keys.ARROW_RIGHT).perform()
+        now = browser.js("return document.activeElement.getAttribute('aria-label')")
+        check(f"tooltip: {figure}, the next mark by arrow", tip.is_displayed() and now != first.get_attribute("aria-label") and tip.text.split("\n")[0] == now.split("\n")[0], now)
+        box = browser.js("const r = arguments[0].getBoundingClientRect(); return [r.left, r.right]", tip)
+        check(f"tooltip: {figure}, inside the page", box[0] >= 0 and box[1] <= 1400, box)
+        ActionChains(browser.driver).send_keys(Keys.ESCAPE).perform()
+        check(f"tooltip: {figure}, Escape", not tip.is_displayed())
+    ActionChains(browser.driver).move_to_element(browser.one("#figure-speedup .mark")).perform()
+    check("tooltip: under the pointer", tip.is_displayed() and "draft-verify" in tip.text, tip.text)
+    browser.js("document.activeElement.blur()")
+
+
+# ---- looks ----
+
+CROWDED = """
+    const problems = [];
+    for (const axes of document.querySelectorAll("figure .axes")) {
+        const boxes = [...axes.querySelectorAll("text")].map((t) => [t.textContent, t.getBoundingClientRect()]);
+        boxes.forEach(([a, r], i) => boxes.slice(i + 1).forEach(([b, s]) => {
+            if (Math.min(r.right, s.right) - Math.max(r.left, s.left) > 1 && Math.min(r.bottom, s.bottom) - Math.max(r.top, s.top) > 4) problems.push(axes.closest("figure").id + ": " + a + " / " + b);
+        }));
+    }
+    return problems;"""
+
+
+def test_looks(browser, page):
+    browser.look()
+    browser.open(page)
+    light = browser.js("return getComputedStyle(document.body).backgroundColor")
+    for width in (1400, 768, 400):
+        for scheme in ("light", "dark"):
+            browser.look(width, scheme)
+            browser.open(page)
+            name = f"looks: {width} pixels, {scheme}"
+            same(f"{name}: no message", browser.console(), [])
+            check(f"{name}: nothing sticks out", browser.js("return document.documentElement.scrollWidth") <= width)
+            same(f"{name}: axis labels do not touch", browser.js(CROWDED), [])
+            sizes = browser.js("return [...document.querySelectorAll('svg text')].map((t) => parseFloat(getComputedStyle(t).fontSize) * t.getCTM().a)")
+            check(f"{name}: no tiny text in figures", min(sizes) >= 10, min(sizes))
+            picture = base64.b64decode(browser.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
+            check(f"{name}: it can be drawn", picture.startswith(b"\x89PNG") and len(picture) > 10000)
+            colour = browser.js("return getComputedStyle(document.body).backgroundColor")
+            check(f"{name}: colours", (colour == light) == (scheme == "light"), colour)
+    dark = browser.js("return getComputedStyle(document.body).backgroundColor")
+    themes = []
+    for _ in range(3):
+        browser.one("#theme").click()
+        themes.append(browser.js("return getComputedStyle(document.body).backgroundColor"))
+    same("looks: the switch goes light, dark, as the system", themes, [light, dark, dark])
+    browser.one("#theme").click()
+    browser.one("#theme").click()
+    browser.look(1400, "dark", "print")
+    same("print: light on paper, whatever the screen shows", browser.js("return getComputedStyle(document.body).backgroundColor"), light)
+    same("print: no controls", [e.get_attribute("id") or e.tag_name for e in browser.all("nav, button, select, input") if e.is_displayed() and e.tag_name != "button"], [])
+    browser.look()
+    pdf = base64.b64decode(browser.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+    check("print: a document of several pages", pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") + pdf.count(b"/Type /Page/") > 1, len(pdf))
+
+
+# ---- rows that are not as they should be ----
+
+MARKUP = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>'\"&lt;<!--"
+
+
+def test_hostile(browser, report):
+    rows = sweep()
+    for i, row in enumerate(rows):
+        row["key"] = f"{i} {MARKUP}"
+        if not is_run(row):
+            continue
+        row.update({"driver": MARKUP, "banner": MARKUP, "model": MARKUP, "commit": "<svg onload=window.pwned=3>", "lossy_because": MARKUP, "prompt_set": "a\u202eb\u200f\u0007\ud83d\ude00",
+                    "weight_type": "javascript:window.pwned=4", MARKUP: MARKUP, "__proto__": {"x": 1}, "constructor": "x", "command": "L" * 100000})
+    rows[0]["kv_policy"] = "full"
+    rows.append(setting("D" * 100000, "draft-verify", 1, 1))
+    rows.append({"key": "kind", "bench": MARKUP, "<b onclick=window.pwned=5>": "x", "device": MARKUP})
+    page = report.page(rows, name="<img src=x onerror=window.pwned=6>&\"'.jsonl", title=MARKUP)
+    text = page.read_text()
+    same("hostile: the rows' markup is in the page nowhere as markup", [part for part in ("</script><script>window", "<img", "<svg onload", "<b onclick", "<!--") if part in text.split("<script>")[0]], [])
+    browser.look()
+    open_quietly(browser, page, "hostile")
+    same("hostile: nothing ran", browser.js("return window.pwned"), None)
+    check("hostile: no dialog", not browser.has_alert())
+    same("hostile: no element came of it", browser.js("return [document.querySelectorAll('img, iframe, object, b[onclick], svg[onload], a').length, document.scripts.length]"), [0, 3])
+    same_rows("hostile: the JSON in the page is the input", json.loads(browser.js("return document.getElementById('rows').textContent")), rows)
+    shown = browser.js("return document.body.innerText")
+    check("hostile: the markup is there to read", MARKUP[:30] in shown and browser.js("return document.title").startswith("</script><script>"))
+    check("hostile: marks that turn the reading direction are spelled out", "a\\u202eb\\u200f\\u0007\U0001f600" in shown and "\u202e" not in shown)
+    longest = browser.js("return Math.max(...[...document.querySelectorAll('h1,h3,h4,dd,td,option,svg text,p')].map((e) => e.textContent.length))")
+    check("hostile: long strings are cut", longest < 1000, longest)
+    check("hostile: nothing sticks out", browser.js("return document.documentElement.scrollWidth") <= 1400)
+    marks = browser.marks(expected_marks(rows))
+    check("hostile: the figures are drawn", all(n > 0 for n in marks.values()), marks)
+
+
+def test_odd_rows(browser, report):
+    """Rows of other versions, values of other types, a file with nothing or one row: a figure says what it lacks, and no other suffers."""
+    browser.look()
+    for name, rows in (("empty", []), ("one row", [setting("GPU one", "ar")]), ("one draft", [setting("GPU one", "draft-verify", 2, 3)])):
+        page = report.page(rows)
+        open_quietly(browser, page, name)
+        same(f"{name}: the table", len(browser.all("#table tbody tr")), len(rows))
+        without = browser.js("return [...document.querySelectorAll('figure')].filter((f) => !f.querySelector('.mark') && !f.querySelector('.note')).map((f) => f.id)")
+        same(f"{name}: a figure without marks says why", without, [])
+    check("one draft: without ar there is no speedup", "ar row" in browser.one("#figure-speedup").text and browser.marks()["speedup"] == 0)
+    rows = sweep()
+    wanted = expected_marks(rows)
+    for row in rows:
+        if is_run(row):
+            del row["bench"]  # rows of the first version
+    broken = [row for row in rows if is_run(row, "draft-verify")][:4]
+    del broken[0]["acceptance_rate"]
+    broken[1]["gb_s"] = "fast"
+    broken[2]["decode_tok_s"] = None
+    broken[3]["accepted_lengths"] = [1, "two", {}]
+    wanted.update({"acceptance": wanted["acceptance"] - 1, "bandwidth": wanted["bandwidth"] - 2, "speedup": wanted["speedup"] - 1, "prediction": wanted["prediction"] - 1})
+    open_quietly(browser, report.page(rows), "odd rows")
+    browser.counts("odd rows: exactly their marks are missing", wanted)
+    for figure, n in (("acceptance", 1), ("bandwidth", 2), ("speedup", 1), ("prediction", 1), ("lengths", 1)):
+        check(f"odd rows: {figure} counts them", f"{n} row{'s' if n > 1 else ''} left out" in browser.one(f"#figure-{figure}").text, browser.one(f"#figure-{figure} .drawing").text[:200])
+    many = [setting("GPU one", "draft-verify", 1 + i % 30, 1 + i // 30 % 60, seed=i) for i in range(5000)]
+    for i, row in enumerate(many):
+        row["key"] = str(i)
+    open_quietly(browser, report.page(many), "5000 rows")
+    same("5000 rows: the table shows a part", (len(browser.all("#table tbody tr")), browser.one("#table-status").text), (200, "200 of 5000 rows"))
+    browser.one("#more").click()
+    same("5000 rows: and more when asked", len(browser.all("#table tbody tr")), 400)
+    check("5000 rows: marks are bounded", sum(browser.marks().values()) < 10000)
+
+
+def test_results(browser, report, source):
+    """The committed results are rows of the program itself: what the page looks for must be in them."""
+    for path in sorted((Path(source) / "bench" / "results").glob("*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        if not all("key" in row for row in rows):
+            continue  # printed by a program of bench/, not by `muninn bench`
+        open_quietly(browser, report.page(rows, name=path.name), path.name)
+        marks = browser.marks()
+        runs = [row for row in rows if is_run(row)]
+        same(f"{path.name}: every setting has its place", marks["bandwidth"], len(runs))
+        same(f"{path.name}: every pass as well", marks["verify"], len([row for row in rows if row.get("bench") == "pass"]))
+        if any(row["strategy"] == "draft-verify" for row in runs):
+            check(f"{path.name}: figures of drafting", all(marks[name] > 0 for name in ("acceptance", "lengths", "positions")), marks)
+
+
+def main():
+    program, source = sys.argv[1:3]
+    folder = Path(tempfile.mkdtemp(prefix="muninn-report-"))
+    browser = None
+    try:
+        report = Report(program, folder)
+        test_program(report)
+        browser = Browser(folder)
+        test_controls(browser, folder)
+        test_sweep(browser, report, sweep())
+        test_looks(browser, report.page(sweep()))
+        test_hostile(browser, report)
+        test_odd_rows(browser, report)
+        test_results(browser, report, source)
+    finally:
+        if browser:
+            browser.driver.quit()
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"{len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
