@@ -115,6 +115,7 @@ def expected_marks(rows):
         "lengths": 3 * 8,
         "positions": 3 * 7,
         "verify": len([row for row in rows if row.get("bench") == "pass"]),
+        "kernels": len([row for row in rows if row.get("bench") == "kernel"]),
         "bandwidth": len([row for row in rows if is_run(row)]),
         "prediction": len([row for row in rows if is_run(row) and row["strategy"] != "ar"]),
         "devices": len({(row["device"], row["strategy"], row["lossless"]) for row in rows if is_run(row) and row["device"] in devices}),
@@ -442,7 +443,7 @@ def test_hostile(browser, report):
         row["key"] = f"{i} {MARKUP}"
         if not is_run(row):
             continue
-        row.update({"driver": MARKUP, "banner": MARKUP, "model": MARKUP, "commit": "<svg onload=window.pwned=3>", "lossy_because": MARKUP, "prompt_set": "a\u202eb\u200f\u0007\ud83d\ude00",
+        row.update({"driver": MARKUP, "banner": MARKUP, "model": MARKUP, "commit": "<svg onload=window.pwned=3>", "lossy_because": MARKUP, "prompt_set": "a\u202eb\u200f\u0007\U0001f600",
                     "weight_type": "javascript:window.pwned=4", MARKUP: MARKUP, "__proto__": {"x": 1}, "constructor": "x", "command": "L" * 100000})
     rows[0]["kv_policy"] = "full"
     rows.append(setting("D" * 100000, "draft-verify", 1, 1))

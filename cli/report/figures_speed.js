@@ -13,6 +13,8 @@ function thin(box, rows) {
     return rows.length > POINTS_MAX ? [...rows].sort((a, b) => b.decode_tok_s - a.decode_tok_s).slice(0, POINTS_MAX) : rows;
 }
 
+const KERNEL_CONDITIONS = ["device", "driver", "cpu_threads", "model", "model_hash", "weight_type", "kv_type", "position", "commit"];
+
 figure("verify", "Verify-cost curve",
     "Time of a pass over n rows divided by the time over one row, t(n)/t(1). Flat is free verification; on the dashed line n rows cost as much as n passes of one row.",
     (box, view) => {
@@ -22,7 +24,7 @@ figure("verify", "Verify-cost curve",
         const names = [...new Set(rows.map((row) => row.pass))], known = ["core", "head", "prelude", "coda"];
         const css = (name) => "s" + (1 + (known.includes(name) ? known.indexOf(name) : 4 + (names.indexOf(name) % 3)));
         legend(box, [...names.map((name) => ({css: css(name), kind: Object.keys(SHAPES)[names.indexOf(name) % 5], label: text(name, 30)})), {css: "reference", label: "n passes of one row"}]);
-        facets(box, conditions(rows, ["device", "driver", "cpu_threads", "model", "model_hash", "weight_type", "kv_type", "position", "commit"]), (panel, group, width) => {
+        facets(box, conditions(rows, KERNEL_CONDITIONS), (panel, group, width) => {
             const xs = fromZero(group.rows.map((row) => row.rows), 8), ys = fromZero(group.rows.map((row) => row.t_ratio));
             const p = plot(panel, {width, height: 280, x: {label: "rows n", domain: xs}, y: {label: "t(n) / t(1)", domain: ys}});
             const end = Math.min(xs[1], ys[1]);
@@ -34,6 +36,43 @@ figure("verify", "Verify-cost curve",
                     p.dot(row.rows, row.t_ratio, css(row.pass), [`${text(row.pass, 30)} pass, ${count(row.rows, "row")}`, ["t(n)/t(1)", short(row.t_ratio)], ["time", short(number(row, "us"), 4) + " \u00b5s"], ["bandwidth", short(number(row, "gb_s")) + " GB/s"], ["device", say(row, "device")]],
                         Object.keys(SHAPES)[names.indexOf(row.pass) % 5]);
             }
+        });
+    });
+
+/* Horizontal bars, each with its words above it: long names have room on a telephone. bars: {label, value, low, high, css, tip}; `most` is the
+ * value of a full bar, so that several lists can be compared. */
+function barList(box, width, bars, unit, most) {
+    const high = most || 1, step = 34;
+    const root = svg("svg", {viewBox: `0 0 ${width} ${bars.length * step + 4}`, width, height: bars.length * step + 4, role: "group", "aria-label": unit}), all = [];
+    bars.forEach((bar, i) => {
+        const y = i * step, length = (v) => Math.max(1, (v / high) * (width - 4));
+        const node = svg("rect", {class: "bar mark " + bar.css, x: 1, y: y + 18, width: length(bar.value).toFixed(1), height: 12});
+        addTip(node, bar.tip, all);
+        const words = `${short(bar.value, 4)} ${unit}`;
+        root.append(svg("text", {x: 1, y: y + 13}, fit(bar.label, width - words.length * LETTER - 12)), svg("text", {class: "strong", x: width - 2, y: y + 13, "text-anchor": "end"}, words), node);
+        if (bar.low !== undefined && bar.high > bar.low)
+            root.append(svg("path", {class: "whisker", d: `M${length(bar.low).toFixed(1)} ${y + 24}H${length(bar.high).toFixed(1)}M${length(bar.low).toFixed(1)} ${y + 21}v6M${length(bar.high).toFixed(1)} ${y + 21}v6`}));
+    });
+    box.append(root);
+}
+
+const BARS_MAX = 40;
+figure("kernels", "Where a pass spends its time",
+    "Time of each kernel of a pass: one dispatch times the dispatches of that kernel, measured one by one: the sum need not be the time of the pass. The tooltip has bandwidth and arithmetic.",
+    (box, view) => {
+        const all = view.of("kernel"), rows = all.filter((row) => has(row, "us", isNumber) && has(row, "dispatches", isNumber) && has(row, "pass", isText) && has(row, "rows", isNumber));
+        note(box, leftOut(all, rows, "us, dispatches, pass or rows"));
+        if (!rows.length) return note(box, "No kernel was measured among the rows shown; `muninn bench --kernels` does.");
+        const entries = ascending(rows.map((row) => row.rows)).map((n) => ({id: n, label: count(n, "row")}));
+        const n = choose(box, "kernels", "Rows in the pass", entries).id, here = rows.filter((row) => row.rows === n), total = (row) => row.us * row.dispatches;
+        note(box, `With ${count(n, "row")} in the pass:`);
+        facets(box, conditions(here, [...KERNEL_CONDITIONS, "pass"]), (panel, group, width) => {
+            const sorted = [...group.rows].sort((a, b) => total(b) - total(a));
+            barList(panel, width, sorted.slice(0, BARS_MAX).map((row) => {
+                const name = [word(row, "what"), word(row, "shape")].filter(Boolean).map((part) => text(part, 30)).join(" ") || say(row, "kernel");
+                return {label: (row.dispatches > 1 ? row.dispatches + " \u00d7 " : "") + name, value: total(row), css: "s1", tip: [name, ["kernel", say(row, "kernel")], ["one dispatch", short(row.us, 4) + " \u00b5s"],
+                    ["bandwidth", `${short(number(row, "gb_s"))} GB/s, ${short(number(row, "ceiling_percent"))} % of the ceiling`], ["arithmetic", short(number(row, "gflop_s")) + " GFLOP/s"]]};
+            }), "\u00b5s", total(sorted[0]));
         });
     });
 
@@ -92,24 +131,6 @@ figure("prediction", "Predicted against measured speedup",
         });
     });
 
-/* Horizontal bars, each with its words above it: long names have room on a telephone. bars: {label, value, low, high, css, tip}; `most` is the
- * value of a full bar, so that several lists can be compared. */
-function barList(box, width, bars, unit, most) {
-    const high = most || 1, step = 34;
-    const root = svg("svg", {viewBox: `0 0 ${width} ${bars.length * step + 4}`, width, height: bars.length * step + 4, role: "group", "aria-label": unit}), all = [];
-    bars.forEach((bar, i) => {
-        const y = i * step, length = (v) => Math.max(1, (v / high) * (width - 4));
-        const node = svg("rect", {class: "bar mark " + bar.css, x: 1, y: y + 18, width: length(bar.value).toFixed(1), height: 12});
-        addTip(node, bar.tip, all);
-        const words = `${short(bar.value, 4)} ${unit}`;
-        root.append(svg("text", {x: 1, y: y + 13}, fit(bar.label, width - words.length * LETTER - 12)), svg("text", {class: "strong", x: width - 2, y: y + 13, "text-anchor": "end"}, words), node);
-        if (bar.low !== undefined && bar.high > bar.low)
-            root.append(svg("path", {class: "whisker", d: `M${length(bar.low).toFixed(1)} ${y + 24}H${length(bar.high).toFixed(1)}M${length(bar.low).toFixed(1)} ${y + 21}v6M${length(bar.high).toFixed(1)} ${y + 21}v6`}));
-    });
-    box.append(root);
-}
-
-const BARS_MAX = 40;
 figure("devices", "Devices side by side",
     "The fastest setting of every strategy on every device, lossless and lossy apart; one panel per model and condition. Whiskers reach from the slowest to the fastest repetition.",
     (box, view) => {

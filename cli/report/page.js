@@ -76,7 +76,7 @@ const FIELDS = new Map(Object.entries({
     device: "device", driver: "driver", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
     strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
     prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", commit: "commit",
-    version: "version", lossless: "lossless", bench: "kind", position: "position",
+    version: "version", lossless: "lossless", bench: "kind", position: "position", pass: "pass",
 }));
 const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
 
@@ -90,7 +90,7 @@ const say = (row, key) => {
     const shown = value === null || value === "" || (Array.isArray(value) && value.length === 0) ? "none" : typeof value === "object" ? JSON.stringify(value) : value === true ? "yes" : value === false ? "no" : value;
     return text(shown, 40);
 };
-const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]);
+const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]); /* needs no name in front */
 
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
 function conditions(rows, keys = CONDITIONS) {
@@ -266,13 +266,13 @@ function facets(box, groups, draw, narrowest = PANEL_MIN) {
     const room = Math.max(260, box.clientWidth || 680), gap = 24;
     const columns = Math.max(1, Math.min(shown.length, Math.floor((room + gap) / (narrowest + gap))));
     const width = Math.min(narrowest === WHOLE_WIDTH ? room : 760, Math.floor((room - gap * (columns - 1)) / columns));
-    const grid = html("div", {class: "facets"});
+    const grid = html("div", {class: columns > 1 && shown.some((group) => group.label.length * 8 > width) ? "facets two-lines" : "facets"}); /* plots beside each other begin at one height */
     box.append(grid);
     for (const group of shown) {
         const panel = html("div", {class: "panel"});
         panel.style.width = width + "px";
         grid.append(panel);
-        if (group.label || group.lossy) panel.append(html("h4", null, group.lossy ? html("b", {class: "badge"}, "LOSSY") : null, group.label || "these settings"));
+        if (group.label || group.lossy) panel.append(html("h4", null, html("span", null, group.lossy ? html("b", {class: "badge"}, "LOSSY") : null, group.label || "these settings")));
         draw(panel, group, width);
     }
     if (groups.length > shown.length) note(box, `${groups.length - shown.length} more groups are not shown: the filters choose among them.`);
@@ -281,7 +281,12 @@ function facets(box, groups, draw, narrowest = PANEL_MIN) {
 function drawFigure(parent, f, view) {
     const box = html("div", {class: "drawing"});
     parent.append(html("figure", {id: "figure-" + f.id}, html("figcaption", null, html("h3", null, f.title), html("p", null, f.words)), box));
-    f.draw(box, view);
+    try {
+        f.draw(box, view);
+    } catch (error) { /* a bug of one figure leaves the others and the table alone, and is not hidden */
+        console.error(error);
+        note(box, `This figure could not be drawn: ${text(error)}`);
+    }
 }
 
 let drawnWidth = 0;

@@ -55,6 +55,7 @@ const SHAPES = {
     triangle: (s) => `M0 ${-1.3 * s}L${1.2 * s} ${s}H${-1.2 * s}Z`,
     diamond: (s) => `M0 ${-1.4 * s}L${1.4 * s} 0L0 ${1.4 * s}L${-1.4 * s} 0Z`,
     nabla: (s) => `M0 ${1.3 * s}L${1.2 * s} ${-s}H${-1.2 * s}Z`,
+    star: (s) => `M${-1.3 * s} ${-s}L0 ${-0.35 * s}L${1.3 * s} ${-s}L${0.5 * s} 0L${1.3 * s} ${s}L0 ${0.35 * s}L${-1.3 * s} ${s}L${-0.5 * s} 0Z`,
 };
 
 /* spec: width, height, x and y: {label, domain: [min, max] or bands: [...], ticks, format}, title. Bands of y run downwards, numbers upwards. */
