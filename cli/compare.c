@@ -224,12 +224,12 @@ static void note_change(struct changes *changes, const char *key, const cJSON *a
     int i = 0;
     changes->failed |= !x || !y;
     if (x && y && strcmp(x, y) != 0) {
+        x[strlen(x) - 1] = y[strlen(y) - 1] = '\0'; /* the separator */
         while (i < changes->n && (strcmp(changes->items[i].key, key) != 0 || strcmp(changes->items[i].a, x) != 0 || strcmp(changes->items[i].b, y) != 0))
             i++;
         if (i < changes->n) {
             changes->items[i].n++;
         } else if (i < CHANGES_MAX) {
-            x[strlen(x) - 1] = y[strlen(y) - 1] = '\0'; /* the separator */
             changes->items[changes->n++] = (struct change){key, x, y, 1};
             return;
         } else {

@@ -7,7 +7,7 @@
 #include "args.h"
 
 /* A CPU driver may end a loop after 65535 rounds (llvmpipe does), and a device so slow that a run takes a second needs no seven of them. */
-enum { PASSES = 8, REPETITIONS = 7, SLOW_REPETITIONS = 2, GPU_GROUPS = 1024, CPU_GROUPS = 16, GPU_THREADS = 256, ROUNDS_MAX = 32768 };
+enum { GPU_PASSES = 8, CPU_PASSES = 2, CPU_BYTES = 64 << 20, REPETITIONS = 7, SLOW_REPETITIONS = 2, GPU_GROUPS = 1024, CPU_GROUPS = 16, GPU_THREADS = 256, ROUNDS_MAX = 32768 };
 static const uint32_t WORD = 0x01020305;
 static const double SLOW_S = 1.0;
 
@@ -22,7 +22,7 @@ struct reading {
     struct stream stream;
     struct arena arena;
     struct span state, data, sink;
-    uint32_t n_chunks, n_groups, local, group_chunks;
+    uint32_t n_chunks, n_groups, n_passes, local, group_chunks;
 };
 
 static enum mn_status prepare(struct reading *r, struct model *model, uint64_t bytes, struct recording *recording)
@@ -32,6 +32,9 @@ static enum mn_status prepare(struct reading *r, struct model *model, uint64_t b
     const uint64_t most[] = {caps->max_storage_range, caps->max_allocation_bytes / 2, caps->device_heap_bytes / 8};
     for (int i = 0; i < 3; i++)
         bytes = bytes < most[i] ? bytes : most[i];
+    if (caps->is_cpu && bytes > CPU_BYTES)
+        bytes = CPU_BYTES;
+    r->n_passes = caps->is_cpu ? CPU_PASSES : GPU_PASSES;
     r->local = caps->is_cpu ? caps->subgroup_size : caps->max_workgroup_threads < GPU_THREADS ? caps->max_workgroup_threads : GPU_THREADS;
     r->n_groups = caps->is_cpu ? CPU_GROUPS : GPU_GROUPS;
     r->n_chunks = (uint32_t)(bytes / 16);
@@ -57,7 +60,7 @@ static enum mn_status prepare(struct reading *r, struct model *model, uint64_t b
     if (!status)
         status = stream_record(&r->stream, recording);
     const struct span bindings[] = {r->state, r->data, r->sink};
-    for (int i = 0; i < PASSES && !status; i++)
+    for (uint32_t i = 0; i < r->n_passes && !status; i++)
         status = stream_dispatch(&r->stream, recording, pipeline, bindings, &args, r->n_groups, 1, 1);
     return status ? status : stream_end(&r->stream, recording);
 }
@@ -107,7 +110,7 @@ enum mn_status bandwidth_measure(struct model *model, uint64_t bytes, double *gb
     }
     if (!status)
         status = check(&r, model->device);
-    *gb_s = status ? 0.0 : (double)r.n_chunks * 16.0 * PASSES / fastest / 1e9;
+    *gb_s = status ? 0.0 : (double)r.n_chunks * 16.0 * r.n_passes / fastest / 1e9;
     if (r.stream.device)
         stream_finish(&r.stream);
     if (r.arena.device)

@@ -429,12 +429,10 @@ static uint64_t system_available_bytes(void)
 
 uint64_t device_available_bytes(const struct device *device)
 {
-    const uint64_t heap = device->caps.device_heap_bytes;
-    uint64_t available = heap > device->reserved_bytes ? heap - device->reserved_bytes : 0;
-    if (!device->caps.is_cpu)
-        return available;
-    const uint64_t system = system_available_bytes();
-    return system - system / 20 < available ? system - system / 20 : available;
+    const uint64_t heap = device->caps.device_heap_bytes, system = device->caps.is_cpu ? system_available_bytes() : 0;
+    if (device->caps.is_cpu) /* its heap is a number in the driver (2 GiB in llvmpipe) that bounds one allocation, not their sum */
+        return system - system / 20;
+    return heap > device->reserved_bytes ? heap - device->reserved_bytes : 0;
 }
 
 void device_banner(const struct caps *caps, char *text, size_t text_bytes)

@@ -94,8 +94,8 @@ void device_destroy(struct device *device);
 enum mn_status device_list(void (*visit)(void *user, uint32_t index, const struct caps *caps, const char *refusal), void *user,
                            const struct mn_log *log);
 
-/* Bytes that can still be allocated: of the largest device-local heap what the arenas left, on a software device also no more than the
- * system can give without swapping (a twentieth is kept back). */
+/* Bytes that can still be allocated: of the largest device-local heap what the arenas left; on a software device what the system can give
+ * without swapping, less a twentieth. */
 uint64_t device_available_bytes(const struct device *device);
 
 /* Maps a failed VkResult to a status and logs it with `what`; remembers a lost device. */

@@ -12,10 +12,10 @@ same "--version: exit code" 0 "$code"
 has "--version: text" "$out" "muninn "
 run help
 same "help: exit code" 0 "$code"
-for sub in devices info generate logits score tokenize selftest; do
+for sub in devices info generate logits score tokenize selftest bench merge compare; do
     has "help lists $sub" "$(cat "$tmp/out")" "  $sub "
 done
-for sub in devices info generate logits score tokenize selftest; do
+for sub in devices info generate logits score tokenize selftest bench merge compare; do
     "$muninn" help $sub >"$tmp/help" 2>&1
     same "help $sub: exit code" 0 $?
     run $sub --help
@@ -77,6 +77,54 @@ for bad in '{"text":"a"' '{"text":1}' '{"t":"a"}' '[]' 'x' '{"text":"a"} {}'; do
     same "tokenize: bad line $bad: lines before it are there" 1 "$(wc -l <"$tmp/out" | tr -d ' ')"
     same "tokenize: bad line $bad: one error line" 1 "$(wc -l <"$tmp/err" | tr -d ' ')"
 done
+
+# Benches: what is refused before anything runs, and files that are malformed.
+refuses "bench: a bad list" 2 "--draft-steps: '4-1'" bench --draft-steps 4-1
+refuses "bench: a bad word" 2 "--strategy" bench --strategy ar,guess
+for bad in 0/2 3/2 1 1/ a/b 1/2/3 -1/2; do
+    refuses "bench: --shard $bad" 2 "--shard $bad:" bench --shard $bad
+done
+for bad in 1.5 -0.1 x 0.5, nan; do
+    refuses "bench: --acceptance $bad" 2 "--acceptance $bad:" bench --acceptance $bad
+done
+refuses "bench: --resume without --results" 2 "--results" bench --resume
+refuses "bench: --answers without --prompts" 2 "--prompts" bench --answers "$tmp/answers"
+refuses "bench: --answers with a batch" 2 "--batch" bench --answers "$tmp/answers" --prompts "$tmp/none" --batch 1,2
+refuses "bench: --kernels with --acceptance" 2 "--kernels" bench --kernels --acceptance 1
+refuses "bench: a seed that JSON cannot hold" 2 "--seed" bench --seed 9007199254740992
+refuses "bench: --prompts with a missing file" 4 "$tmp/none" bench --prompts "$tmp/none"
+refuses "bench: no such shape" 2 "synthetic model 'huginn'" bench --synthetic huginn
+refuses "merge without files" 2 "no file" merge
+refuses "compare with one file" 2 "two result files" compare "$tmp/none"
+refuses "merge with a missing file" 4 "$tmp/none" merge "$tmp/none"
+printf '{"key":"a"}\n[]\n' >"$tmp/bad"
+refuses "merge: a malformed file" 4 "$tmp/bad: line 2:" merge "$tmp/bad"
+refuses "compare: a malformed file" 4 "$tmp/bad: line 2:" compare "$tmp/bad" "$tmp/bad"
+# row KEY SETTING SAMPLES COMMIT LOSSLESS
+row() {
+    printf '{"key":"%s","bench":"run","commit":"%s","device":"d","strategy":"%s","decode_samples":[%s],"lossless":%s}\n' "$1" "$4" "$2" "$3" "$5"
+}
+{ row a ar 10,11,12,13,14 old true; row b wavefront 20,20,20,20,20 old true; row c auto 5,5,5 old true; } >"$tmp/old"
+{ row d ar 20,22,24,26,28 new true; row e wavefront 20,20,20,20,20 new false; row f auto 6,6,6 new true; row g diffusion 1,2 new false; } >"$tmp/new"
+run compare "$tmp/old" "$tmp/new"
+same "compare: exit code" 0 "$code"
+has "compare: the median of the quotients and its interval" "$(grep ' ar ' "$tmp/out")" "| 2.000 | 1.571 to 2.545 | faster | lossless | lossless |"
+has "compare: a row that became lossy says so" "$(grep wavefront "$tmp/out")" "| 1.000 | 1.000 to 1.000 | no difference seen | lossless | LOSSY |"
+has "compare: three samples have no interval" "$(grep auto "$tmp/out")" "| 1.200 |  | too few samples |"
+has "compare: what is in one file only" "$out" "3 pairs, geometric mean of B / A 1.339; only in A: 0, only in B: 1"
+has "compare: what changed" "$out" '* commit: "old" -> "new" (3 pairs)'
+run compare -o json "$tmp/old" "$tmp/new"
+json_ok "compare -o json: JSON" "$out"
+has "compare -o json: interval" "$out" '"ratio":2,"low":1.57142857,"high":2.54545455,"verdict":"faster"'
+run compare --max-slowdown 20 "$tmp/new" "$tmp/old"
+same "compare --max-slowdown: too slow: exit code" 7 "$code"
+run compare --max-slowdown 20 "$tmp/old" "$tmp/new"
+same "compare --max-slowdown: faster: exit code" 0 "$code"
+row h chain 1 old true >"$tmp/other"
+refuses "compare: nothing in common" 4 "no setting in common" compare "$tmp/old" "$tmp/other"
+refuses "compare: an unknown key to ignore" 2 "'speed'" compare --ignore speed "$tmp/old" "$tmp/new"
+row i ar 1,-2 old true >"$tmp/other"
+refuses "compare: samples that cannot be" 4 "numbers above 0" compare "$tmp/old" "$tmp/other"
 
 if [ -c /dev/full ]; then
     for sub in "help" "--version" "generate --help" tokenize; do
@@ -282,6 +330,70 @@ refuses "--state0 missing file" 4 "$tmp/none" logits -m "$vectors/square" --ids 
 refuses "--state0 missing tensor" 4 "'nokey' is missing" logits -m "$vectors/square" --ids 1 --state0 "$golden:nokey"
 refuses "--state0 wrong type" 4 "must be F32" logits -m "$vectors/square" --ids 1 --state0 "$golden:ids"
 refuses "--state0 wrong shape" 4 "must be [1, 64]" logits -m "$vectors/square" --ids 1 --state0 "$golden:state0"
+
+# Sweeps, on a model small enough that nothing takes long.
+shape=d=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64
+sweep() {
+    "$muninn" bench --synthetic $shape -r 1 --min-seconds 0 -n 6 --draft-steps 1,2 --lookahead 2 --strategy ar,draft-verify,wavefront,diffusion --batch 1,2 "$@"
+}
+keys() { sed -n 's/.*"key":"\([^"]*\)".*/\1/p' "$1" | sort; }
+sweep --results "$tmp/all" -o md --output-err csv >"$tmp/out" 2>"$tmp/err"
+same "bench: exit code" 0 $?
+same "bench: a row for each setting that can run" 12 "$(wc -l <"$tmp/all" | tr -d ' ')"
+same "bench: the table has them all" 12 "$(grep -c '^| [^d]' "$tmp/out")"
+same "bench: CSV on stderr, and what was left out" 14 "$(wc -l <"$tmp/err" | tr -d ' ')"
+has "bench: what was left out is counted" "$(cat "$tmp/err")" "2 combinations cannot run"
+json_ok "bench: rows are JSON" "[$(paste -s -d, "$tmp/all")]"
+same "bench: lossy rows are there, and say so" 2 "$(grep -c '"lossless":false,"lossy_because":"--strategy diffusion"' "$tmp/all")"
+same "bench: lossless rows equal ar, in batches too" 10 "$(grep -c '"lossless":true,"lossy_because":"","equals_ar":true,"agreement":1,' "$tmp/all")"
+same "bench: prompt tokens are not generated ones" 12 "$(grep -c '"total_prompt_tokens":96,"total_new_tokens":24,' "$tmp/all")"
+same "bench: no progress bar in a file" 0 "$(grep -c "$(printf '\r')" "$tmp/err")"
+for i in 1 2 3; do
+    sweep --results "$tmp/shard$i" --shard $i/3 >/dev/null 2>&1
+done
+run merge "$tmp/shard1" "$tmp/shard2" "$tmp/shard3"
+same "bench: shards make the whole, each setting once" "$(keys "$tmp/all")" "$(keys "$tmp/out")"
+same "bench: merged rows have speedups" 12 "$(grep -c '"speedup":' "$tmp/out")"
+
+# Killed again and again, each time when some more bytes are there: no row is lost, none is there twice.
+size=$(wc -c <"$tmp/all")
+: >"$tmp/killed"
+for part in 2 17 31 44 58 73 91; do
+    sweep --results "$tmp/killed" --resume >/dev/null 2>&1 &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && [ "$(wc -c <"$tmp/killed")" -lt $((size * part / 100)) ]; do :; done
+    kill -KILL $pid 2>/dev/null
+    wait $pid 2>/dev/null
+done
+sweep --results "$tmp/killed" --resume >"$tmp/out" 2>"$tmp/err"
+same "bench: resumed after kills: exit code" 0 $?
+same "bench: resumed after kills: each row once" "$(keys "$tmp/all")" "$(keys "$tmp/killed")"
+same "bench: resumed after kills: the table has them all" 12 "$(grep -c '^| [^d]' "$tmp/out")"
+echo "not a results file" >"$tmp/letter"
+refuses "bench: a file of something else" 4 "$tmp/letter: line 1:" bench --synthetic $shape --results "$tmp/letter"
+same "bench: a file of something else stays" "not a results file" "$(cat "$tmp/letter")"
+run bench --synthetic $shape -r 1 --min-seconds 0 -n 8 --draft-steps 1 --lookahead 3 --strategy draft-verify --acceptance 1,0 -o jsonl
+has "bench: forced acceptance" "$out" '"accepted":8,"acceptance_rate":'
+has "bench: forced acceptance is lossy" "$out" '"lossless":false,"lossy_because":"forced acceptance"'
+run bench --kernels --synthetic $shape -r 1 --min-seconds 0 -o jsonl
+same "bench --kernels: exit code" 0 "$code"
+same "bench --kernels: four passes of 1 to 16 rows" 64 "$(grep -c '"bench":"pass"' "$tmp/out")"
+same "bench --kernels: the floor" 1 "$(grep -c '"bench":"floor"' "$tmp/out")"
+if grep -q '"bench":"kernel"' "$tmp/out"; then
+    for what in embed adapter qkv attention projection gate down norm head argmax; do
+        has "bench --kernels: $what" "$out" "\"what\":\"$what\""
+    done
+fi
+printf '{"question_id":1,"category":"x","turns":["sort 2 1 :","sort 3 2 :"]}\n' >"$tmp/questions"
+run bench --prompts "$tmp/questions" --answers "$tmp/answers" -r 1 --min-seconds 0 -n 5 --num-steps 2 --draft-steps 1 --lookahead 2 --strategy draft-verify -o jsonl
+same "bench --answers: exit code" 0 "$code"
+has "bench --prompts: two turns" "$out" '"prompts":2,"prompt_set":"questions#'
+answer=$(cat "$tmp"/answers/*.jsonl)
+json_ok "bench --answers: JSON" "$answer"
+has "bench --answers: as Spec-Bench has it" "$answer" '{"question_id":1,"category":"x","answer_id":"'
+for key in model_id choices index turns decoding_steps new_tokens wall_time accept_lengths tstamp; do
+    has "bench --answers: $key" "$answer" "\"$key\":"
+done
 
 # Output that cannot be written, interrupts.
 if [ -c /dev/full ]; then

@@ -30,7 +30,10 @@ static enum mn_status open_weights(struct opened *o, const char *shape, enum wei
     assert_non_null(o->model.device);
     struct caps *caps = &o->model.device->caps;
     caps->max_storage_range = range ? range : caps->max_storage_range;
-    caps->device_heap_bytes = heap ? heap : caps->device_heap_bytes;
+    if (heap) { /* as on a GPU: a software device has no heap of its own */
+        caps->device_heap_bytes = heap;
+        caps->is_cpu = false;
+    }
     assert_int_equal(kernels_init(&o->model.kernels, o->model.device), MN_OK);
     assert_int_equal(stream_init(&o->stream, o->model.device, &o->model.kernels), MN_OK);
     return weights_synthesize(&o->model.weights, &o->model.config, type, seed, o->model.device, &o->stream);
