@@ -70,7 +70,7 @@ static enum mn_status parse_acceptance(struct lists *l, const char *text, const 
     for (const char *at = text; at;) {
         char *end;
         const double value = strtod(at, &end);
-        if (end == at || (*end != '\0' && *end != ',') || !(value >= 0.0 && value <= 1.0) || l->n_acceptance == ACCEPTANCE_MAX)
+        if (strspn(text, "0123456789.,") != strlen(text) || end == at || (*end != '\0' && *end != ',') || !(value >= 0.0 && value <= 1.0) || l->n_acceptance == ACCEPTANCE_MAX)
             return log_fail(log, MN_ERR_USAGE, "--acceptance %s: must be up to %d numbers from 0 to 1 with commas between", text, ACCEPTANCE_MAX);
         l->acceptance[l->n_acceptance++] = (float)value;
         at = *end ? end + 1 : NULL;
@@ -326,6 +326,15 @@ static enum mn_status run_setting(struct sweep *w, struct bench_model *model, co
 static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
 {
     struct rows fresh = {0};
+    char *last = kernels_last_key(model, s, common);
+    if (!last)
+        return log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a key");
+    const bool known = rows_find(&w->rows, last) != NULL;
+    free(last);
+    if (known) {
+        w->n_skipped++;
+        return MN_OK;
+    }
     enum mn_status status = kernels_measure(model, s, common, &fresh);
     for (size_t i = 0; i < fresh.n && !status; i++) {
         cJSON *row = fresh.items[i];

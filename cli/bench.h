@@ -110,8 +110,10 @@ enum mn_status answers_write(const struct bench_model *model, const struct bench
 
 /* ---- kernels.c ---- */
 
-/* Measures passes and kernels at 1 to 16 rows; rows are added to the list. */
+/* Measures passes and kernels at 1 to 16 rows; rows are added to the list, the floor's last. */
 enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, struct rows *rows);
+/* The name of the last row: where it is, all are. malloc'ed, NULL without memory. */
+char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
 
 /* ---- bench_row.c ---- */
 

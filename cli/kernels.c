@@ -23,7 +23,7 @@ struct op {
 };
 
 struct measuring {
-    struct bench_model *model;
+    const struct bench_model *model;
     const struct bench_setting *setting;
     const struct bench_common *common;
     struct sampling sampling;
@@ -170,11 +170,16 @@ static enum mn_status end_row(struct measuring *m, struct row_builder *b)
     return status ? status : rows_add(m->rows, row, m->common->log);
 }
 
-static void begin_row(struct measuring *m, struct row_builder *b, const char *kind, const char *what, uint32_t place)
+static char *make_key(const struct measuring *m, const char *kind, const char *what, uint32_t place)
 {
     char rest[160];
     snprintf(rest, sizeof rest, "%s|%s|%s %" PRIu32 "|n%" PRIu32 " at %" PRIu32, m->setting->kv_type, what, kind, place, m->n_rows, m->position);
-    row_begin(b, row_key_of(m->model, m->common, kind, rest), kind, m->model, m->setting->kv_type, m->common);
+    return row_key_of(m->model, m->common, kind, rest);
+}
+
+static void begin_row(struct measuring *m, struct row_builder *b, const char *kind, const char *what, uint32_t place)
+{
+    row_begin(b, make_key(m, kind, what, place), kind, m->model, m->setting->kv_type, m->common);
 }
 
 static double per(double amount, double us)
@@ -372,13 +377,24 @@ static enum mn_status measure_floor(struct measuring *m)
 
 /* ---- all of it ---- */
 
+static uint32_t position_of(const struct bench_setting *setting)
+{
+    return setting->prompt_tokens ? setting->prompt_tokens : DEFAULT_POSITION;
+}
+
+char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common)
+{
+    const struct measuring m = {.model = model, .setting = setting, .common = common, .position = position_of(setting)};
+    return make_key(&m, "floor", "", 0);
+}
+
 enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, struct rows *rows)
 {
     struct measuring *m = calloc(1, sizeof *m);
     if (!m)
         return log_fail(common->log, MN_ERR_MEMORY, "out of host memory for measuring");
     *m = (struct measuring){.model = model, .setting = setting, .common = common, .rows = rows, .sampling = common->sampling,
-                            .position = setting->prompt_tokens ? setting->prompt_tokens : DEFAULT_POSITION};
+                            .position = position_of(setting)};
     m->sampling.min_seconds = fmin(m->sampling.min_seconds, PASS_SECONDS);
     struct session_params with = {.n_ctx = m->position + MAX_ROWS, .num_steps = STEPS, .max_rows = MAX_ROWS, .sampler = {.top_p = 1.0f}};
     enum mn_status status = kv_type_parse(setting->kv_type, &with.kv_type, common->log);
@@ -386,10 +402,10 @@ enum mn_status kernels_measure(struct bench_model *model, const struct bench_set
         status = session_create(&m->session, model->engine->model, &with);
     if (!status)
         status = fill_cache(m);
-    if (!status)
-        status = measure_floor(m);
     for (uint32_t n = 1; n <= MAX_ROWS && !status; n++)
         status = measure_rows(m, n);
+    if (!status)
+        status = measure_floor(m);
     if (!status && !m->session->stream.timers)
         log_note(common->log, MN_LOG_WARN, "device '%s' has no timestamps: passes were measured, kernels could not be", model->info.device_name);
     session_destroy(m->session);
