@@ -1,6 +1,6 @@
 #!/bin/sh
-# The sweep of raven-tiny that bench/results/ holds: strategies x K x L, some lossy settings, batches, and every kernel. About eight minutes on
-# two idle CPU cores through lavapipe. It goes on where it was when it is started again with the same file.
+# The sweep of raven-tiny that bench/results/ holds: strategies x K x L, some lossy settings, batches, and every kernel. It goes on
+# where it was when it is started again with the same file.
 #
 #     sh bench/raven_tiny_sweep.sh build/muninn bench/results/DATE-DEVICE-raven-tiny.jsonl
 set -eu
