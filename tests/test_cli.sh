@@ -362,7 +362,9 @@ for part in 2 31 58 91; do
     # shellcheck disable=SC2086
     "$muninn" $sweep --results "$tmp/killed" --resume >/dev/null 2>&1 & # not through a function: its shell would be killed instead
     pid=$!
-    while kill -0 $pid 2>/dev/null && [ "$(wc -c <"$tmp/killed")" -lt $((size * part / 100)) ]; do :; done
+    while kill -0 $pid 2>/dev/null && [ "$(wc -c <"$tmp/killed")" -lt $((size * part / 100)) ]; do
+        sleep 0.05 2>/dev/null || sleep 1
+    done
     kill -KILL $pid 2>/dev/null
     wait $pid 2>/dev/null
 done

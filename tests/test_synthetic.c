@@ -243,7 +243,7 @@ static void test_shapes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_scale), cmocka_unit_test(test_lossless), cmocka_unit_test(test_fit),
-                                       cmocka_unit_test(test_shapes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_scale), cmocka_unit_test(test_fit), cmocka_unit_test(test_values),
+                                       cmocka_unit_test(test_lossless)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
