@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """What bench/depth.sh does with text: documents of the corpus become lines to score and prompts to trace; results become tables, pictures and pages.
 
-    python3 models/corpus.py --split held-out --task hops --size 3 | python3 bench/depth.py lines "hops 3"      lines for `muninn score`
+    python3 bench/depth.py lines COUNT > LINES.jsonl                held-out questions of every task and size, for `muninn score`
+    python3 bench/depth.py texts PREFIX TASK SIZE COUNT             held-out documents as PREFIX-0.txt, .., for `muninn trace -f`; size 0: any
     python3 bench/depth.py gather SUMMARIES.jsonl TRACE.jsonl... > RESULTS.jsonl       summaries and the sums over traces, without the bulk
     python3 bench/depth.py draw TRACE.jsonl > MAP.svg                                  a convergence heat map
     python3 bench/depth.py fill docs/depth.md RESULTS.jsonl                            writes the tables between the page's markers
@@ -9,6 +10,8 @@
 
 import json
 import math
+import os
+import random
 import re
 import sys
 from xml.sax.saxutils import escape
@@ -26,22 +29,35 @@ def read(path):
 # ---- before the runs ----
 
 
-def lines(label):
-    """The last answer of each document, after all that stands before it; a question that comes twice counts once."""
-    seen = set()
-    for line in sys.stdin:
-        parts = [part[0] for part in json.loads(line)["parts"]]
-        context, answer = "".join(parts[:-1]), parts[-1]
-        if context not in seen:
-            seen.add(context)
-            print(json.dumps({"context": context, "continuation": answer, "task": label}))
+SUITE = [(task, None) for task in ("add", "sub", "story", "sort", "reverse", "count", "sums")]
+SUITE += [(task, size) for task, sizes in (("hops", range(1, 9)), ("let", range(1, 9)), ("sum", range(2, 9)), ("parity", range(6, 9))) for size in sizes]
 
 
-def texts(prefix):
-    """One file per document, for `muninn trace -f`."""
-    for i, line in enumerate(sys.stdin):
+def documents(task, size, count, seed):
+    """Up to `count` held-out documents with different texts, as lists of their parts' texts; a small task may hold fewer. One question each, whose answer is the last part."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models"))
+    import corpus
+
+    rng, seen = random.Random(f"depth {seed} {task} {size}"), {}
+    for _ in range(50 * count):
+        parts = [part[0] for part in corpus.draw(rng, "held-out", task, corpus.Sizes(queries=1), size).parts]
+        seen.setdefault("".join(parts), parts)
+        if len(seen) == count:
+            break
+    return list(seen.values())
+
+
+def lines(count):
+    for task, size in SUITE:
+        for parts in documents(task, size, int(count), 1):
+            print(json.dumps({"context": "".join(parts[:-1]), "continuation": parts[-1], "task": task if size is None else f"{task} {size}"}))
+
+
+def texts(prefix, task, size, count):
+    """One file per document, for `muninn trace -f`. Size 0: any."""
+    for i, parts in enumerate(documents(task, int(size) or None, int(count), 2)):
         with open(f"{prefix}-{i}.txt", "w", encoding="utf-8") as file:
-            file.write("".join(part[0] for part in json.loads(line)["parts"]))
+            file.write("".join(parts))
 
 
 # ---- results ----
@@ -49,7 +65,7 @@ def texts(prefix):
 
 def gather(summaries, *traces):
     for row in read(summaries):
-        if "summary" in row:
+        if row.get("summary", {}).get("metric") == "is_greedy":
             print(json.dumps(row))
     tokens, agree, exits, classes, header = 0, dict.fromkeys(DEPTHS, 0), {c: {} for c in CRITERIA}, {}, {}
     independence = []
@@ -134,11 +150,11 @@ def fill(page, results_path):
     with open(page, encoding="utf-8") as file:
         text = file.read()
     for name, make in (("accuracy", accuracy_table), ("agreement", agreement_table), ("exits", exit_table), ("about", about)):
-        begin, end = f"<!-- {name}: made by bench/depth.sh -->\n", f"\n<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: made by bench/depth.sh -->\n", f"<!-- end of {name} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
             sys.exit(f"{page}: must have the markers of {name} once")
         head, rest = text.split(begin)
-        text = head + begin + "\n".join(make(results)) + end + rest.split(end)[1]
+        text = head + begin + "\n".join(make(results)) + "\n" + end + rest.split(end)[1]
     with open(page, "w", encoding="utf-8") as file:
         file.write(text)
 
@@ -194,7 +210,7 @@ def draw(path):
     print("\n".join(out + ["</svg>"]))
 
 
-COMMANDS = {"lines": (lines, 1), "texts": (texts, 1), "draw": (draw, 1), "fill": (fill, 2), "gather": (gather, None)}
+COMMANDS = {"lines": (lines, 1), "texts": (texts, 4), "draw": (draw, 1), "fill": (fill, 2), "gather": (gather, None)}
 
 if __name__ == "__main__":
     name, args = (sys.argv[1:2] or [""])[0], sys.argv[2:]
