@@ -102,7 +102,11 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     enum mn_status status = mn_session_create(&session, report->engine, &session_params);
     if (status)
         return status;
-    status = depth_trace_run(&trace, session->session, &params);
+    status = depth_trace_check(session->session, &params);
+    if (!status) { /* a run that is refused prints its reason only */
+        fprintf(stderr, "muninn: %s\n", report->info.device_banner);
+        status = depth_trace_run(&trace, session->session, &params);
+    }
     mn_session_destroy(session);
     report->params = &params;
     report->trace = &trace;
@@ -123,10 +127,8 @@ static enum mn_status run_engine(const struct trace_options *o, struct trace_rep
     size_t n_ids = 0;
     mn_engine_info(report->engine, &report->info);
     enum mn_status status = take_prompt(o, report->engine, text, n_bytes, &ids, &n_ids, log);
-    if (!status) {
-        fprintf(stderr, "muninn: %s\n", report->info.device_banner);
+    if (!status)
         status = trace_prompt(o, report, ids, (uint32_t)n_ids, log);
-    }
     free(ids);
     return status;
 }

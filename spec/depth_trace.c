@@ -281,8 +281,9 @@ static enum mn_status trace_inits(struct tracer *w)
 
 /* ---- all of it ---- */
 
-static enum mn_status check_params(const struct session *s, const struct depth_trace_params *p, const struct mn_log *log)
+enum mn_status depth_trace_check(const struct session *s, const struct depth_trace_params *p)
 {
+    const struct mn_log *log = s->model->device->log;
     if (p->n_prompt < 1)
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_prompt > s->n_ctx || p->n_new > s->n_ctx - p->n_prompt)
@@ -351,7 +352,7 @@ enum mn_status depth_trace_run(struct depth_trace *t, struct session *session, c
 {
     struct tracer w = {.trace = t, .session = session, .params = params, .log = session->model->device->log, .n_vocab = session->model->config.vocab_size};
     *t = (struct depth_trace){.n_prompt = params->n_prompt, .n_steps = params->num_steps, .n_embd = session->model->config.n_embd, .init_stride = params->n_inits};
-    enum mn_status status = check_params(session, params, w.log);
+    enum mn_status status = depth_trace_check(session, params);
     if (status)
         return status;
     t->room = params->n_prompt + params->n_new;

@@ -59,8 +59,11 @@ struct depth_trace {
     struct pca pca;            /* of all states after steps 1..n_steps: the initial ones are not the model's */
 };
 
+/* Refuses what cannot be traced: MN_ERR_USAGE names option and value. */
+enum mn_status depth_trace_check(const struct session *session, const struct depth_trace_params *params);
+
 /* Runs all of it. The session must have policy `full`. Its sampler is set to greedy. Also after a failure, depth_trace_finish is to be
- * called. MN_ERR_USAGE for what does not fit, MN_ERR_RUN for logits that are not finite, MN_ERR_INTERRUPTED. */
+ * called. What depth_trace_check refuses, MN_ERR_RUN for logits that are not finite, MN_ERR_INTERRUPTED. */
 enum mn_status depth_trace_run(struct depth_trace *trace, struct session *session, const struct depth_trace_params *params);
 void depth_trace_finish(struct depth_trace *trace);
 

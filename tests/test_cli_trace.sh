@@ -59,12 +59,8 @@ fi
 refuses "id outside the vocabulary" 2 "token id 512 at place 2" trace --ids 0,512
 refuses "text that is not UTF-8" 2 "UTF-8" trace -p "$(printf 'a\377')"
 refuses "text without a tokenizer" 4 "tokenizer.json" trace -m "$vectors/square" -p x
-run trace -p '' --no-bos --num-steps 2
-same "empty prompt: exit code" 2 "$code"
-has "empty prompt: message" "$err" "prompt is empty"
-run trace -p x -n 600 --num-steps 2
-same "more than the context holds: exit code" 2 "$code"
-has "more than the context holds: message" "$err" "--ctx"
+refuses "empty prompt without begin token" 2 "prompt is empty" trace -p '' --no-bos --num-steps 2
+refuses "more than the context holds" 2 "--ctx" trace -p x -n 600 --num-steps 2
 
 # ---- records ----
 
