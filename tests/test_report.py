@@ -517,6 +517,70 @@ def test_results(browser, report, source):
             check(f"{path.name}: figures of drafting", all(marks[name] > 0 for name in ("acceptance", "lengths", "positions")), marks)
 
 
+# ---- traces ----
+
+
+def trace_rows(name, tokens, steps, ends=("fixed-point",), texts=(" a",)):
+    """A trace as `muninn trace` writes it, made up: token i leaves by latent-diff at step 1 + i mod steps, by kl at step 2, by the others never."""
+    common = {"trace": name, "device": "GPU one", "driver": "d", "model": "tiny", "model_hash": "00ff", "weight_type": "bf16", "kv_type": "f16", "num_steps": steps}
+    rows = [{"bench": "trace_header", "key": f"trace-{name}-header", **common, "version": "0.0", "commit": "0123456789ab", "banner": "GPU one"}]
+    for i in range(tokens):
+        falling = [2.0 ** -(step + i % 3) for step in range(steps)]
+        rows.append({"bench": "trace", "key": f"trace-{name}-{i}", **common, "position": i, "token": 7, "text": texts[i % len(texts)], "generated": False, "norm": [10.5] * steps,
+                     "change": falling, "kl": [*falling[:-1], 0], "entropy": falling, "top1_p": [0.5] * steps, "top1": [7] * steps, "top1_text": [texts[-1]] * steps,
+                     "top1_is_final": [True] * steps, "exits": {**dict.fromkeys(["cosine", "entropy-diff", "minp-kl", "argmax-stability"]), "latent-diff": 1 + i % steps, "kl": 2},
+                     "class": ends[i % len(ends)], "period": 3 if ends[i % len(ends)] == "orbit" else 0, "path": [[0, 0], *([i + 0.5 * s, s * s] for s in range(steps))]})
+    rows.append({"bench": "trace_summary", "key": f"trace-{name}-summary", **common, "tokens": tokens, "pca": {"components": 2, "explained": [0.5, 0.25]}})
+    return rows
+
+
+def expected_trace_marks(tokens, steps):
+    """Two maps; a bar per step or "never" that any token has, for six criteria; a mark per trajectory and one for the start they share."""
+    return {"convergence": 2 * tokens * steps, "exits": min(tokens, steps) + 5, "trajectories": tokens + 1}
+
+
+def test_traces(browser, report):
+    ends = ("fixed-point", "orbit", "slider", "unsettled")
+    browser.look()
+    rows = trace_rows("one", 6, 8, ends)
+    open_quietly(browser, report.page(rows), "trace")
+    browser.counts("trace: marks of every figure", expected_trace_marks(6, 8))
+    framed = browser.js("return [...document.querySelectorAll('#figure-convergence .cell.top')].map((m) => m.getAttribute('aria-label').split('\\n').filter((line) => /step|leaves/.test(line)))")
+    same("trace: a frame per token and map", len(framed), 12)
+    same("trace: the first map frames the exits of latent-diff", [f"step {1 + i % 8}" in where and "latent-diff" in leaves for i, (where, _, leaves) in enumerate(framed[:6])], [True] * 6)
+    check("trace: the second map frames those of kl", all("step 2" in where and "kl" in leaves for where, _, leaves in framed[6:]), framed[6:])
+    tip = browser.js("return document.querySelectorAll('#figure-convergence .mark')[9].getAttribute('aria-label')")
+    check("trace: the numbers behind a cell", "\u2423a at position 1, step 2" in tip and "relative change: 0.25" in tip and "entropy: 0.25" in tip, tip)
+    colours = browser.js("return [...document.querySelectorAll('#figure-convergence .mark rect')].slice(0, 8).map((r) => r.getAttribute('fill').match(/\\d+/g).reduce((a, b) => a + Number(b), 0))")
+    check("trace: what has converged is darker", colours == sorted(colours, reverse=True) and colours[0] > colours[-1], colours)
+    words = browser.one("#figure-trajectories").text
+    for label in ("fixed point (2)", "orbit (2)", "slider (1)", "unsettled (1)", "50 % of the variance", "25 % of the variance"):
+        check(f"trace: trajectories say {label}", label in words, words)
+    Select(browser.one("[data-choice=convergence-exit]")).select_by_visible_text("cosine")
+    same("trace: no token leaves by cosine", len(browser.all("#figure-convergence .cell.top")), 0)
+
+    mixed = sweep() + rows + trace_rows("two", 90, 70)
+    open_quietly(browser, report.page(mixed), "traces and settings")
+    browser.counts("traces and settings: the settings' marks", expected_marks(mixed))
+    browser.counts("traces and settings: the first trace's", expected_trace_marks(6, 8))
+    Select(browser.one("[data-choice=convergence-trace]")).select_by_index(1)
+    same("a long trace: 40 tokens at every second step", browser.marks()["convergence"], 2 * 40 * 35)
+    same("a long trace: exits beyond every second step are framed as well", len(browser.all("#figure-convergence .cell.top")), 2 * 40)
+    Select(browser.one("[data-choice=convergence-tokens]")).select_by_index(2)
+    same("a long trace: the last ten tokens", browser.marks()["convergence"], 2 * 10 * 35)
+
+    hostile = trace_rows("three", 4, 5, (MARKUP, "constructor"), (MARKUP, "\u202e\u0007 x", "L" * 100000))
+    hostile[1]["exits"] = {"kl": MARKUP, "__proto__": 3}
+    hostile += [dict(hostile[2], key="odd1", kl="x"), dict(hostile[2], key="odd2", path=[[1], "y"], change=[1]), dict(hostile[2], key="odd3", exits=None, top1_text=7)]
+    open_quietly(browser, report.page(hostile), "hostile trace")
+    same("hostile trace: nothing ran", (browser.js("return window.pwned"), browser.has_alert()), (None, False))
+    same("hostile trace: no element came of it", browser.js("return [document.querySelectorAll('img, iframe, object, a').length, document.scripts.length]"), [0, 3])
+    shown = browser.js("return document.querySelector('#figure-convergence').textContent")
+    check("hostile trace: the text of tokens is there to read", "</script>" in shown and "\\u202e\\u0007" in shown and "\u202e" not in shown, shown[:300])
+    check("hostile trace: records that lack a figure are counted", "2 rows left out" in browser.one("#figure-convergence").text and "1 row left out" in browser.one("#figure-trajectories").text)
+    check("hostile trace: nothing sticks out", browser.js("return document.documentElement.scrollWidth") <= 1400)
+
+
 def main():
     program, source = sys.argv[1:3]
     folder = Path(tempfile.mkdtemp(prefix="muninn-report-"))
@@ -530,6 +594,7 @@ def main():
         test_looks(browser, report.page(sweep()))
         test_hostile(browser, report)
         test_odd_rows(browser, report)
+        test_traces(browser, report)
         test_results(browser, report, source)
     finally:
         if browser:
