@@ -8,6 +8,7 @@
 set -eu
 
 model=${MUNINN_MODEL:-models/raven-tiny} count=40 documents=3
+[ -n "${MUNINN_MODEL:-}" ] || [ ! -e models/raven-deep/model.safetensors ] || model=models/raven-deep
 while getopts m:c:t: option; do
     case $option in
     m) model=$OPTARG ;;
@@ -35,12 +36,12 @@ for text in "$tmp"/text-*.txt; do
 done
 python3 bench/depth.py gather "$tmp/score.jsonl" "$tmp"/text-*.jsonl >"$results.jsonl"
 
-# The two heat maps: a walk over a map, and a story whose answer the model writes itself.
-python3 bench/depth.py texts "$tmp/map" hops 4 1
-"$muninn" trace -m "$model" -f "$tmp/map-0.txt" --num-steps 32 --results "$results-hops.jsonl" >/dev/null
+# The two heat maps: a sum of eight terms, and a story whose answer the model writes itself.
+python3 bench/depth.py texts "$tmp/map" sum 8 1
+"$muninn" trace -m "$model" -f "$tmp/map-0.txt" --num-steps 32 --results "$results-sum.jsonl" >/dev/null
 "$muninn" trace -m "$model" -p 'Kai has 53 keys and Max has 52 keys. How many keys do they have together?' -n 24 --num-steps 32 --results "$results-story.jsonl" >/dev/null
-for map in hops story; do
+for map in sum story; do
     python3 bench/depth.py draw "$results-$map.jsonl" >"docs/depth-$map.svg"
 done
 python3 bench/depth.py fill docs/depth.md "$results.jsonl"
-echo "docs/depth.md, docs/depth-hops.svg and docs/depth-story.svg are made from $results*.jsonl" >&2
+echo "docs/depth.md, docs/depth-sum.svg and docs/depth-story.svg are made from $results*.jsonl" >&2
