@@ -221,6 +221,9 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
                                       : limits->maxComputeWorkGroupSize[0];
     caps->max_shared_bytes = limits->maxComputeSharedMemorySize;
     caps->max_storage_range = limits->maxStorageBufferRange;
+    caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
+    if (caps->texel_loads && caps->max_storage_range / 16 > limits->maxTexelBufferElements)
+        caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
     caps->storage_align = limits->minStorageBufferOffsetAlignment;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
     read_heaps(&memory.memoryProperties, caps);

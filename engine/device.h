@@ -22,7 +22,7 @@
     X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr)
 
 #define VK_DEVICE_FUNCTIONS(X) \
-    X(DestroyDevice) X(GetDeviceQueue) X(AllocateMemory) X(FreeMemory) X(CreateBuffer) X(DestroyBuffer) \
+    X(DestroyDevice) X(GetDeviceQueue) X(AllocateMemory) X(FreeMemory) X(CreateBuffer) X(DestroyBuffer) X(CreateBufferView) X(DestroyBufferView) \
     X(GetBufferMemoryRequirements) X(BindBufferMemory) X(MapMemory) X(CreateShaderModule) X(DestroyShaderModule) \
     X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout) X(CreatePipelineLayout) X(DestroyPipelineLayout) \
     X(CreateComputePipelines) X(DestroyPipeline) X(CreateDescriptorPool) X(DestroyDescriptorPool) \
@@ -40,6 +40,9 @@ struct vk_table {
 #undef X
 };
 
+/* Most texel buffers a kernel may bind. */
+enum { DEVICE_TEXEL_BUFFERS = 8 };
+
 /* What the device can do, read once. */
 struct caps {
     char name[256];
@@ -51,6 +54,7 @@ struct caps {
     bool subgroup_shuffle;         /* shuffles and broadcasts exist and the subgroup size can be pinned to `subgroup_size` */
     bool subgroup_size_control;
     bool fp16, int8_dot, matrix_cores;
+    bool texel_loads;              /* buffers that are only read are bound as texel buffers: faster on software devices */
     uint32_t subgroup_size;
     uint32_t max_workgroup_threads;
     uint32_t max_shared_bytes;

@@ -28,7 +28,7 @@ struct recorder {
 /* Matmul flavours beyond the tile; see the specialization constants of matmul.glsl and the shader itself. */
 struct flavour {
     uint32_t input, scale;
-    uint32_t extra[3];
+    uint32_t extra[4];
 };
 
 /* ---- pieces ---- */
@@ -113,7 +113,7 @@ static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *m
     for (uint32_t row0 = 0, n; row0 < matrix->n_out && !r->status; row0 += n) {
         n = matrix_rows_at(matrix, row0, most);
         uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, r->n, (uint32_t)matrix->type, flavour->input, flavour->scale,
-                           r->session->n_splits > 1, tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2]};
+                           r->session->n_splits > 1, tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2], flavour->extra[3]};
         if (advance_index && row0 + n < matrix->n_out)
             spec[advance_index] = 0; /* depths advance once, in the last window */
         const struct pipeline *pipeline;
@@ -144,7 +144,7 @@ static void qkv(struct recorder *r, const struct block_weights *w, const struct 
     struct matmul_args args = base_args(r);
     input_args(&args, x);
     args.n_slots = kv->n_slots;
-    struct flavour flavour = {INPUT_NORM, scale_of(x), {s->cache.type == KV_F16, core, 0}};
+    struct flavour flavour = {INPUT_NORM, scale_of(x), {s->cache.type == KV_F16, core, kv->n_slots < s->num_steps, r->model->config.head_dim}};
     struct span bindings[] = {s->state, {0}, x->data, w->input_norm, x->parts, s->query, w->bias, s->rotary, kv->kv, s->cache.depths};
     matmul(r, KERNEL_QKV, &w->qkv, &flavour, bindings, &args, 0);
 }
@@ -155,9 +155,11 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
     const struct tuning *tuning = &r->model->tuning;
     if (r->status)
         return;
-    uint32_t spec[] = {tuning->attention_threads, tuning->attention_split, s->cache.type == KV_F16, core, r->model->head_pad / 8};
+    const bool shared_slots = kv->n_slots < s->num_steps;
+    uint32_t spec[] = {tuning->attention_threads, tuning->attention_split, s->cache.type == KV_F16, core, r->model->head_pad / 8,
+                       tuning->attention_per_lane, shared_slots};
     const struct pipeline *pipeline;
-    r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, 5, &pipeline);
+    r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, sizeof spec / sizeof *spec, &pipeline);
     if (r->status)
         return;
     struct attention_args args = {.table = r->table,

@@ -9,20 +9,25 @@
 #include "argmax_plain.spv.h"
 #include "attention.spv.h"
 #include "attention_plain.spv.h"
+#include "attention_texels.spv.h"
 #include "embed.spv.h"
 #include "embed_plain.spv.h"
 #include "fill.spv.h"
 #include "fill_plain.spv.h"
 #include "gate.spv.h"
 #include "gate_plain.spv.h"
+#include "gate_texels.spv.h"
 #include "head.spv.h"
 #include "head_plain.spv.h"
+#include "head_texels.spv.h"
 #include "norm.spv.h"
 #include "norm_plain.spv.h"
 #include "proj.spv.h"
 #include "proj_plain.spv.h"
+#include "proj_texels.spv.h"
 #include "qkv.spv.h"
 #include "qkv_plain.spv.h"
+#include "qkv_texels.spv.h"
 #include "read.spv.h"
 #include "read_plain.spv.h"
 #include "sample.spv.h"
@@ -32,13 +37,18 @@
     {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
      .plain_bytes = sizeof name_##_plain_spv, .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
 
+#define ENTRY_TEXELS(name_, n_bindings_, args_, mask_) \
+    {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
+     .plain_bytes = sizeof name_##_plain_spv, .texels = name_##_texels_spv, .texels_bytes = sizeof name_##_texels_spv, .texel_bindings = (mask_), \
+     .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
+
 static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_EMBED] = ENTRY(embed, 6, embed_args),
-    [KERNEL_QKV] = ENTRY(qkv, 10, matmul_args),
-    [KERNEL_ATTENTION] = ENTRY(attention, 6, attention_args),
-    [KERNEL_PROJ] = ENTRY(proj, 11, matmul_args),
-    [KERNEL_GATE] = ENTRY(gate, 6, matmul_args),
-    [KERNEL_HEAD] = ENTRY(head, 7, matmul_args),
+    [KERNEL_QKV] = ENTRY_TEXELS(qkv, 10, matmul_args, 0xde),
+    [KERNEL_ATTENTION] = ENTRY_TEXELS(attention, 6, attention_args, 0x0e),
+    [KERNEL_PROJ] = ENTRY_TEXELS(proj, 11, matmul_args, 0x3de),
+    [KERNEL_GATE] = ENTRY_TEXELS(gate, 6, matmul_args, 0x1e),
+    [KERNEL_HEAD] = ENTRY_TEXELS(head, 7, matmul_args, 0x1e),
     [KERNEL_NORM] = ENTRY(norm, 7, norm_args),
     [KERNEL_ARGMAX] = ENTRY(argmax, 3, argmax_args),
     [KERNEL_SAMPLE] = ENTRY(sample, 3, sample_args),
@@ -51,13 +61,20 @@ const struct kernel_info *kernel_info(enum kernel_id id)
     return &table[id];
 }
 
+VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_id id, uint32_t binding)
+{
+    return kernels->texel_bindings[id] >> binding & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+}
+
 static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
 {
     struct device *device = kernels->device;
-    bool plain = !device->caps.subgroup_shuffle;
+    const struct kernel_info *info = &table[id];
+    const bool plain = !device->caps.subgroup_shuffle, texels = !plain && device->caps.texel_loads && info->texels;
     VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                       .codeSize = plain ? table[id].plain_bytes : table[id].spirv_bytes,
-                                       .pCode = plain ? table[id].plain : table[id].spirv};
+                                       .codeSize = texels ? info->texels_bytes : plain ? info->plain_bytes : info->spirv_bytes,
+                                       .pCode = texels ? info->texels : plain ? info->plain : info->spirv};
+    kernels->texel_bindings[id] = texels ? info->texel_bindings : 0;
     VkResult result = device->vk.CreateShaderModule(device->handle, &module, NULL, &kernels->modules[id]);
     if (result != VK_SUCCESS) {
         kernels->modules[id] = VK_NULL_HANDLE;
@@ -66,7 +83,7 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < table[id].n_bindings; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
-            .binding = i, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+            .binding = i, .descriptorType = kernels_descriptor(kernels, id, i), .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
     VkDescriptorSetLayoutCreateInfo set = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = table[id].n_bindings, .pBindings = bindings};
     result = device->vk.CreateDescriptorSetLayout(device->handle, &set, NULL, &kernels->set_layouts[id]);

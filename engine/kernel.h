@@ -33,6 +33,9 @@ struct kernel_info {
     size_t spirv_bytes;
     const uint32_t *plain; /* the twin without subgroup operations */
     size_t plain_bytes;
+    const uint32_t *texels; /* the twin for caps.texel_loads; NULL: none */
+    size_t texels_bytes;
+    uint32_t texel_bindings; /* bit i: binding i is a texel buffer in that twin */
     uint32_t n_bindings;
     uint32_t push_bytes;
 };
@@ -48,6 +51,7 @@ struct pipeline {
 struct kernels {
     struct device *device;
     VkShaderModule modules[KERNEL_COUNT];
+    uint32_t texel_bindings[KERNEL_COUNT]; /* of the twin in use */
     VkDescriptorSetLayout set_layouts[KERNEL_COUNT];
     VkPipelineLayout layouts[KERNEL_COUNT];
     struct pipeline *pipelines;
@@ -57,6 +61,9 @@ const struct kernel_info *kernel_info(enum kernel_id id);
 
 enum mn_status kernels_init(struct kernels *kernels, struct device *device);
 void kernels_finish(struct kernels *kernels);
+
+/* What a binding of the kernel is on this device. */
+VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_id id, uint32_t binding);
 
 /* The pipeline of kernel `id` with specialization constants 0..n_spec-1, built at the first request. Constant 0 is the
  * workgroup's thread count in every shader; with `caps.subgroup_size_control` the subgroup size is pinned. */

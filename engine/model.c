@@ -17,13 +17,15 @@ struct tuning tuning_choose(const struct caps *caps)
         return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, bcast},
                                .prefill = {caps->subgroup_size, 1, 4, 8, bcast},
                                .attention_threads = caps->subgroup_size,
+                               .attention_per_lane = 2,
                                .attention_split = 128,
                                .row_threads = caps->subgroup_size};
     /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. */
     const uint32_t threads = caps->max_shared_bytes >= 32768 ? 128 : 64;
     return (struct tuning){.decode = {threads, 32, 4, 8, 0},
-                           .prefill = {64, 1, 2, 16, 0},
+                           .prefill = {64, 1, 4, 8, 0},
                            .attention_threads = caps->subgroup_size,
+                           .attention_per_lane = 1,
                            .attention_split = 128,
                            .row_threads = min_u32(256, caps->max_workgroup_threads)};
 }

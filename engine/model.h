@@ -11,7 +11,7 @@
 struct tile {
     uint32_t threads; /* workgroup size */
     uint32_t k_lanes; /* lanes that share an output row */
-    uint32_t rows;    /* output rows per lane */
+    uint32_t rows;    /* output rows per lane, a multiple of four */
     uint32_t n_max;   /* most activation rows that share one read of the weights */
     uint32_t broadcast; /* 1: lanes of a CPU device hand inputs round (k_lanes = 1 only) */
 };
@@ -20,6 +20,7 @@ struct tile {
 struct tuning {
     struct tile decode, prefill;
     uint32_t attention_threads, attention_split; /* positions per attention workgroup */
+    uint32_t attention_per_lane;                 /* positions a lane scores per block */
     uint32_t row_threads;                        /* workgroup size of the kernels with one workgroup per row */
 };
 

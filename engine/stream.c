@@ -9,7 +9,8 @@ static const uint64_t FINISH_NS = 5000000000ull;
 
 struct stream_descriptors {
     VkDescriptorPool pool;
-    uint32_t n_used;
+    uint32_t n_used, n_views;
+    VkBufferView views[SETS_PER_POOL * DEVICE_TEXEL_BUFFERS];
     struct stream_descriptors *next;
 };
 
@@ -98,6 +99,8 @@ void stream_finish(struct stream *stream)
     for (struct stream_descriptors *d = stream->descriptors, *next; d; d = next) {
         next = d->next;
         device->vk.DestroyDescriptorPool(device->handle, d->pool, NULL);
+        for (uint32_t i = 0; i < d->n_views; i++)
+            device->vk.DestroyBufferView(device->handle, d->views[i], NULL);
         free(d);
     }
     if (stream->pool)
@@ -141,9 +144,12 @@ static enum mn_status add_descriptor_pool(struct stream *stream)
     struct stream_descriptors *d = calloc(1, sizeof *d);
     if (!d)
         return log_fail(stream->device->log, MN_ERR_MEMORY, "out of host memory for descriptors");
-    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = SETS_PER_POOL * KERNEL_MAX_BINDINGS};
+    const VkDescriptorPoolSize sizes[] = {
+        {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = SETS_PER_POOL * KERNEL_MAX_BINDINGS},
+        {.type = VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER, .descriptorCount = SETS_PER_POOL * DEVICE_TEXEL_BUFFERS},
+    };
     VkDescriptorPoolCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = SETS_PER_POOL, .poolSizeCount = 1, .pPoolSizes = &size};
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = SETS_PER_POOL, .poolSizeCount = stream->device->caps.texel_loads ? 2 : 1, .pPoolSizes = sizes};
     VkResult result = stream->device->vk.CreateDescriptorPool(stream->device->handle, &info, NULL, &d->pool);
     if (result != VK_SUCCESS) {
         free(d);
@@ -152,6 +158,21 @@ static enum mn_status add_descriptor_pool(struct stream *stream)
     d->next = stream->descriptors;
     stream->descriptors = d;
     return MN_OK;
+}
+
+/* A view lives as long as the pool of the set that holds it. */
+static enum mn_status add_view(struct stream *stream, const struct span *span, VkBufferView *out)
+{
+    struct stream_descriptors *d = stream->descriptors;
+    VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+                                   .buffer = span->block->buffer,
+                                   .format = VK_FORMAT_R32G32B32A32_UINT,
+                                   .offset = span->offset,
+                                   .range = (span->bytes + 15) / 16 * 16}; /* whole texels; spans are spaced by ARENA_ALIGN */
+    enum mn_status status = stream_check(stream, stream->device->vk.CreateBufferView(stream->device->handle, &info, NULL, out), "vkCreateBufferView");
+    if (!status)
+        d->views[d->n_views++] = *out;
+    return status;
 }
 
 static enum mn_status bind(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
@@ -174,18 +195,26 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
         return device_fail(device, result, "vkAllocateDescriptorSets");
     stream->descriptors->n_used++;
     VkDescriptorBufferInfo buffers[KERNEL_MAX_BINDINGS];
+    VkBufferView views[KERNEL_MAX_BINDINGS];
     VkWriteDescriptorSet writes[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < info->n_bindings; i++) {
         if (bindings[i].bytes > device->caps.max_storage_range)
             return log_fail(device->log, MN_ERR_MEMORY, "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller --ctx or --kv-policy share:k needs less",
                             info->name, i, (double)bindings[i].bytes / 1048576.0, device->caps.name, (double)device->caps.max_storage_range / 1048576.0);
+        const VkDescriptorType type = kernels_descriptor(stream->kernels, pipeline->id, i);
+        if (type == VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER) {
+            enum mn_status status = add_view(stream, &bindings[i], &views[i]);
+            if (status)
+                return status;
+        }
         buffers[i] = (VkDescriptorBufferInfo){.buffer = bindings[i].block->buffer, .offset = bindings[i].offset, .range = bindings[i].bytes};
         writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                            .dstSet = set,
                                            .dstBinding = i,
                                            .descriptorCount = 1,
-                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                           .pBufferInfo = &buffers[i]};
+                                           .descriptorType = type,
+                                           .pBufferInfo = &buffers[i],
+                                           .pTexelBufferView = &views[i]};
     }
     device->vk.UpdateDescriptorSets(device->handle, info->n_bindings, writes, 0, NULL);
     device->vk.CmdBindPipeline(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);

@@ -14,6 +14,16 @@ layout(std430, binding = 0) buffer State {
     uint tokens[STATE_MAX_ROWS];
 } state;
 
+// Buffers that are only read, as uvec4. A CPU device reads texel buffers with one wide load per lane, and storage buffers word by
+// word under bounds checks; TEXELS makes them texel buffers (kernel.c has the list of these bindings).
+#ifdef TEXELS
+#define READ4(index, name) layout(binding = index, rgba32ui) readonly uniform uimageBuffer name
+#define load4(name, at) imageLoad(name, int(at))
+#else
+#define READ4(index, name) layout(std430, binding = index) readonly buffer name##_block { uvec4 v[]; } name
+#define load4(name, at) name.v[at]
+#endif
+
 uint table_first(uint table) { return state.head[2 * table]; }
 uint table_count(uint table) { return state.head[2 * table + 1]; }
 

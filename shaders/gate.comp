@@ -4,13 +4,15 @@
 #extension GL_GOOGLE_include_directive : require
 #include "matmul.glsl"
 
-layout(std430, binding = 5) writeonly buffer Output { float h[]; } outputs;
+layout(std430, binding = 5) writeonly buffer Output { vec2 h[]; } outputs;
 
-void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
 {
-    precise float h = y0 / (1.0 + exp(-y0)) * y1;
+    precise vec2 h = y.xz / (1.0 + exp(-y.xz)) * y.yw;
+    if (o + 3 >= args.n_out)
+        h.y = 0.0; // padding
     if (o + 1 < args.n_out)
-        outputs.h[row_index * args.out_stride + (args.row0 + o) / 2] = h;
+        outputs.h[(row_index * args.out_stride + (args.row0 + o) / 2) / 2] = h;
 }
 
 void main()

@@ -10,20 +10,19 @@ layout(std430, binding = 6) writeonly buffer Best { vec2 b[]; } best;
 
 shared vec2 candidates[N_ITEMS];
 
-void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
 {
     uint global_o = args.row0 + o;
+    bvec4 live = live_outputs(o);
     // Past the end: NaN, which loses even against a row of NaN, so that no id beyond V can win.
-    candidates[item] = vec2(uintBitsToFloat(0x7fc00000u), uintBitsToFloat(global_o));
-    if (o >= args.n_out)
-        return;
-    logits.l[row_index * args.out_stride + global_o] = y0;
-    candidates[item].x = y0;
-    if (o + 1 < args.n_out) {
-        logits.l[row_index * args.out_stride + global_o + 1] = y1;
-        if (y1 > y0 || (isnan(y0) && !isnan(y1)))
-            candidates[item] = vec2(y1, uintBitsToFloat(global_o + 1));
-    }
+    vec2 top = vec2(live.x ? y.x : uintBitsToFloat(0x7fc00000u), uintBitsToFloat(global_o));
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        if (live[i]) {
+            logits.l[row_index * args.out_stride + global_o + i] = y[i];
+            if (y[i] > top.x || (isnan(top.x) && !isnan(y[i])))
+                top = vec2(y[i], uintBitsToFloat(global_o + i));
+        }
+    candidates[item] = top;
 }
 
 void main()

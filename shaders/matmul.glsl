@@ -13,23 +13,23 @@
 #endif
 
 layout(constant_id = 1) const uint LK = 1;
-layout(constant_id = 2) const uint R = 2; // even: rotary pairs and gate/up pairs are neighbours
+layout(constant_id = 2) const uint R = 4; // a multiple of four: epilogues take four outputs
 layout(constant_id = 3) const uint N = 1;
 layout(constant_id = 4) const uint WEIGHT_TYPE = WEIGHT_BF16;
 layout(constant_id = 5) const uint INPUT = INPUT_PLAIN;
 layout(constant_id = 6) const uint SCALE = SCALE_NONE;
 layout(constant_id = 7) const uint SPLIT_MERGE = 1; // 0: a row never has more than one attention split
 
-layout(constant_id = 8) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, subgroups of at least 8
+layout(constant_id = 8) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8
 
 const uint LO = LOCAL / LK;
-const uint N_ITEMS = N * R / 2 * LO;    // (activation row, output pair) results of a workgroup
+const uint N_ITEMS = N * R / 4 * LO;    // (activation row, four outputs) results of a workgroup
 const uint N_ACC = N * R + 2 * N;       // values each lane brings into the reduction over LK
 
-layout(std430, binding = 1) readonly buffer Weights { uvec4 w[]; } weights;
-layout(std430, binding = 2) readonly buffer Input { vec4 x[]; } inputs;
-layout(std430, binding = 3) readonly buffer NormWeights { vec4 w[]; } norm_weights;
-layout(std430, binding = 4) readonly buffer InputParts { vec2 p[]; } input_parts; // statistics, or (max, sum) of attention splits
+READ4(1, weights);
+READ4(2, inputs);
+READ4(3, norm_weights);
+READ4(4, input_parts); // vec2: statistics, or (max, sum) of attention splits
 
 layout(push_constant) uniform Args { matmul_args args; };
 
@@ -39,11 +39,11 @@ shared float lanes[LK == 1 ? 1 : N_ACC * LO * LANE_STRIDE];
 void load_weights(uint chunk, out vec4 lo, out vec4 hi)
 {
     if (WEIGHT_TYPE == WEIGHT_F32) {
-        lo = uintBitsToFloat(weights.w[2 * chunk]);
-        hi = uintBitsToFloat(weights.w[2 * chunk + 1]);
+        lo = uintBitsToFloat(load4(weights, 2 * chunk));
+        hi = uintBitsToFloat(load4(weights, 2 * chunk + 1));
         return;
     }
-    uvec4 v = weights.w[chunk];
+    uvec4 v = load4(weights, chunk);
     if (WEIGHT_TYPE == WEIGHT_F16) {
         lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
         hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
@@ -53,22 +53,36 @@ void load_weights(uint chunk, out vec4 lo, out vec4 hi)
     }
 }
 
+vec2 load_part(uint at)
+{
+    uvec4 two = load4(input_parts, at / 2);
+    return uintBitsToFloat((at & 1) == 0 ? two.xy : two.zw);
+}
+
+vec2 sum_parts(uint base)
+{
+    vec2 sum = vec2(0.0);
+    for (uint i = 0; i < args.n_parts_in; i++)
+        sum += load_part(base + i);
+    return sum;
+}
+
 // Four inputs of a row from attention partials: sum_s e^(m_s - M) o_s / sum_s e^(m_s - M) l_s, splits in order.
 vec4 load_merged(uint row, uint position, uint at)
 {
     uint head = at / args.head_pad, within = at % args.head_pad;
     uint n = SPLIT_MERGE == 0 ? 1 : position / args.split + 1;
     uint base = row * args.n_splits * args.n_heads + head;
-    float largest = input_parts.p[base].x;
+    float largest = load_part(base).x;
     for (uint s = 1; s < n; s++)
-        largest = max(largest, input_parts.p[base + s * args.n_heads].x);
+        largest = max(largest, load_part(base + s * args.n_heads).x);
     float total = 0.0;
     vec4 sum = vec4(0.0);
     for (uint s = 0; s < n; s++) {
-        vec2 ml = input_parts.p[base + s * args.n_heads];
+        vec2 ml = load_part(base + s * args.n_heads);
         float factor = exp(ml.x - largest);
         total = fma(factor, ml.y, total);
-        sum = fma(vec4(factor), inputs.x[((base + s * args.n_heads) * args.head_pad + within) / 4], sum);
+        sum = fma(vec4(factor), uintBitsToFloat(load4(inputs, ((base + s * args.n_heads) * args.head_pad + within) / 4)), sum);
     }
     return sum * (1.0 / total);
 }
@@ -78,7 +92,7 @@ vec4 load_four(uint x_base, uint position, bool raw, uint at, vec4 norm)
 {
     if (INPUT == INPUT_MERGE)
         return load_merged(x_base, position, at);
-    vec4 x = inputs.x[(x_base + at) / 4];
+    vec4 x = uintBitsToFloat(load4(inputs, (x_base + at) / 4));
     if (INPUT == INPUT_NORM || (INPUT == INPUT_STATE && !raw))
         x *= norm;
     return x;
@@ -86,7 +100,7 @@ vec4 load_four(uint x_base, uint position, bool raw, uint at, vec4 norm)
 
 vec4 load_norm(uint at)
 {
-    return INPUT == INPUT_NORM || INPUT == INPUT_STATE ? norm_weights.w[at / 4] : vec4(1.0);
+    return INPUT == INPUT_NORM || INPUT == INPUT_STATE ? uintBitsToFloat(load4(norm_weights, at / 4)) : vec4(1.0);
 }
 
 // One chunk of 8: two chains of four fma, then their sum onto the accumulator. The order every path keeps.
@@ -114,9 +128,16 @@ float row_scale(float sum, float sum_weighted)
     return r * (1.0 / sqrt(fma(r * r, sum_weighted * (1.0 / float(args.n_norm)), args.eps)));
 }
 
-// Each shader defines what becomes of the pair of outputs (o, o + 1) of activation row `row`, number `row_index` of the table.
-// `item` numbers the pairs of this workgroup row by row: item / (N_ITEMS / N) is the activation row within the group.
-void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1);
+// Each shader defines what becomes of the outputs o .. o + 3 of activation row `row`, number `row_index` of the table; o is a
+// multiple of four. `item` numbers the quads of this workgroup row by row: item / (N_ITEMS / N) is the activation row within the
+// group. `own` numbers the quads of a lane in the same way where LK = 1.
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y);
+
+// Which of the outputs o .. o + 3 exist.
+bvec4 live_outputs(uint o)
+{
+    return lessThan(uvec4(o, o + 1, o + 2, o + 3), uvec4(args.n_out));
+}
 
 // Runs the skeleton. Returns the number of activation rows in this group (0: nothing to do, uniform over the workgroup).
 uint matmul()
@@ -126,7 +147,11 @@ uint matmul()
     if (n0 >= count)
         return 0;
     const uint n_live = min(N, count - n0);
+#ifdef NO_SUBGROUP
     const uint k_lane = gl_LocalInvocationIndex % LK, o_lane = gl_LocalInvocationIndex / LK;
+#else
+    const uint k_lane = gl_LocalInvocationIndex % LK, o_lane = BROADCAST != 0 ? gl_SubgroupInvocationID : gl_LocalInvocationIndex / LK;
+#endif
     const uint o_base = (gl_WorkGroupID.x * LO + o_lane) * R;
 
     uint w_base[R];
@@ -134,11 +159,21 @@ uint matmul()
         w_base[r] = min(o_base + r, args.n_out - 1) * args.n_chunks;
     uint x_base[N], part_base[N];
     uvec4 rows[N];
+    float scales[N];
     bool raw[N];
+#ifndef NO_SUBGROUP
+    uvec4 own_row;
+    if (BROADCAST != 0)
+        own_row = state.rows[first + min(n0 + min(gl_SubgroupInvocationID & 7, N - 1), count - 1)];
+#endif
     [[unroll]] for (uint n = 0; n < N; n++) {
         // Rows beyond the table repeat its last one: the stamp's arithmetic stays, the result is dropped.
         uint index = first + min(n0 + n, count - 1);
+#ifdef NO_SUBGROUP
         uvec4 row = state.rows[index];
+#else
+        uvec4 row = BROADCAST != 0 ? subgroupShuffle(own_row, n) : state.rows[index];
+#endif
         uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
         x_base[n] = where * args.in_stride;
         part_base[n] = where * args.parts_in_stride;
@@ -160,8 +195,8 @@ uint matmul()
             vec4 norm = load_norm(at), mine[N];
             [[unroll]] for (uint n = 0; n < N; n++)
                 mine[n] = load_four(x_base[n], rows[n].y, raw[n], at, norm);
-            [[unroll]] for (uint j = 0; j < 4; j++)
-                if (c0 + j < args.n_chunks) {
+            [[dont_unroll]] for (uint j = 0; j < min(4, args.n_chunks - c0); j++)
+                {
                     vec4 w_lo[R], w_hi[R];
                     [[unroll]] for (uint r = 0; r < R; r++)
                         load_weights(w_base[r] + c0 + j, w_lo[r], w_hi[r]);
@@ -187,37 +222,44 @@ uint matmul()
         }
     }
 
-    vec2 stats[N];
-    [[unroll]] for (uint n = 0; n < N; n++) {
-        stats[n] = vec2(0.0);
 #ifndef NO_SUBGROUP
-        if (SCALE != SCALE_NONE && BROADCAST != 0) {
-            for (uint i0 = 0; i0 < args.n_parts_in; i0 += 8) {
-                uint i = i0 + (gl_SubgroupInvocationID & 7);
-                vec2 mine = i < args.n_parts_in ? input_parts.p[part_base[n] + i] : vec2(0.0);
-                [[unroll]] for (uint j = 0; j < 8; j++)
-                    stats[n] += subgroupShuffle(mine, j);
-            }
-        } else
+    if (BROADCAST != 0) {
+        // A lane adds up the statistics of one activation row and hands its scale round.
+        const uint own = min(gl_SubgroupInvocationID & 7, N - 1);
+        const bool own_raw = INPUT == INPUT_STATE && own_row.w == 0;
+        float own_scale = 1.0;
+        if (SCALE != SCALE_NONE) {
+            uint index = first + min(n0 + own, count - 1);
+            vec2 own_stats = sum_parts((args.in_by_slot != 0 ? slot_of(own_row, args.n_ctx) : index) * args.parts_in_stride);
+            own_scale = own_raw ? 1.0 : row_scale(own_stats.x, own_stats.y);
+        }
+        [[unroll]] for (uint n = 0; n < N; n++)
+            scales[n] = SCALE != SCALE_NONE ? subgroupShuffle(own_scale, n) : 1.0;
+    } else
 #endif
-        if (SCALE != SCALE_NONE)
-            for (uint i = k_lane; i < args.n_parts_in; i += LK)
-                stats[n] += input_parts.p[part_base[n] + i];
-    }
-
-    if (LK == 1) {
+    if (LK == 1)
         [[unroll]] for (uint n = 0; n < N; n++) {
-            float scale = raw[n] ? 1.0 : row_scale(stats[n].x, stats[n].y);
-            [[unroll]] for (uint p = 0; p < R / 2; p++)
+            vec2 stats = SCALE != SCALE_NONE ? sum_parts(part_base[n]) : vec2(0.0);
+            scales[n] = raw[n] ? 1.0 : row_scale(stats.x, stats.y);
+        }
+    if (LK == 1) {
+        [[unroll]] for (uint n = 0; n < N; n++)
+            [[unroll]] for (uint p = 0; p < R / 4; p++)
                 if (n < n_live) {
                     // precise: no compiler may fuse the scale with what an epilogue adds, here in one pipeline and there not.
-                    precise vec2 y = vec2(acc[n * R + 2 * p], acc[n * R + 2 * p + 1]) * scale;
-                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 2) + p, first + n0 + n, rows[n], o_base + 2 * p, y.x, y.y);
+                    precise vec4 y = vec4(acc[n * R + 4 * p], acc[n * R + 4 * p + 1], acc[n * R + 4 * p + 2], acc[n * R + 4 * p + 3]) * scales[n];
+                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 4) + p, n * (R / 4) + p, first + n0 + n, rows[n], o_base + 4 * p, y);
                 }
-        }
         return n_live;
     }
 
+    vec2 stats[N];
+    [[unroll]] for (uint n = 0; n < N; n++) {
+        stats[n] = vec2(0.0);
+        if (SCALE != SCALE_NONE)
+            for (uint i = k_lane; i < args.n_parts_in; i += LK)
+                stats[n] += load_part(part_base[n] + i);
+    }
     [[unroll]] for (uint i = 0; i < N * R; i++)
         lanes[(i * LO + o_lane) * LANE_STRIDE + k_lane] = acc[i];
     if (SCALE != SCALE_NONE)
@@ -227,21 +269,21 @@ uint matmul()
         }
     barrier();
     for (uint item = gl_LocalInvocationIndex; item < N_ITEMS; item += LOCAL) {
-        uint n = item / (N_ITEMS / N), rest = item % (N_ITEMS / N), o = rest / (R / 2), p = rest % (R / 2);
-        uint at0 = ((n * R + 2 * p) * LO + o) * LANE_STRIDE, at1 = at0 + LO * LANE_STRIDE;
+        uint n = item / (N_ITEMS / N), rest = item % (N_ITEMS / N), o = rest / (R / 4), p = rest % (R / 4);
+        uint at0 = ((n * R + 4 * p) * LO + o) * LANE_STRIDE, step = LO * LANE_STRIDE;
         uint at_stats = ((N * R + 2 * n) * LO + o) * LANE_STRIDE;
-        precise vec2 y = vec2(0.0);
+        precise vec4 y = vec4(0.0);
         vec2 sums = vec2(0.0);
         for (uint k = 0; k < LK; k++) {
-            y += vec2(lanes[at0 + k], lanes[at1 + k]);
+            y += vec4(lanes[at0 + k], lanes[at0 + step + k], lanes[at0 + 2 * step + k], lanes[at0 + 3 * step + k]);
             if (SCALE != SCALE_NONE)
-                sums += vec2(lanes[at_stats + k], lanes[at_stats + LO * LANE_STRIDE + k]);
+                sums += vec2(lanes[at_stats + k], lanes[at_stats + step + k]);
         }
         if (n < n_live) {
             bool raw_row = INPUT == INPUT_STATE && state.rows[first + n0 + n].w == 0;
             float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
             y *= scale;
-            epilogue(item, first + n0 + n, state.rows[first + n0 + n], (gl_WorkGroupID.x * LO + o) * R + 2 * p, y.x, y.y);
+            epilogue(item, 0, first + n0 + n, state.rows[first + n0 + n], (gl_WorkGroupID.x * LO + o) * R + 4 * p, y);
         }
     }
     return n_live;

@@ -11,77 +11,135 @@ layout(constant_id = 9) const uint RESIDUAL = RESIDUAL_PLAIN;
 layout(constant_id = 10) const uint ADVANCE = 0;
 layout(constant_id = 11) const uint STATS = 1;
 
-layout(std430, binding = 5) writeonly buffer Output { float y[]; } outputs;
-layout(std430, binding = 6) readonly buffer Residual { float x[]; } residual;
-layout(std430, binding = 7) readonly buffer ResidualNorm { float w[]; } residual_norm;
-layout(std430, binding = 8) readonly buffer ResidualParts { vec2 p[]; } residual_parts;
-layout(std430, binding = 9) readonly buffer NextNorm { float w[]; } next_norm;
+layout(std430, binding = 5) writeonly buffer Output { vec4 y[]; } outputs;
+READ4(6, residual);
+READ4(7, residual_norm);
+READ4(8, residual_parts); // vec2
+READ4(9, next_norm);
 layout(std430, binding = 10) writeonly buffer OutputParts { vec2 p[]; } output_parts;
 
-shared vec2 squares[N_ITEMS];
-shared float residual_sums[RESIDUAL == RESIDUAL_NORM ? N * LOCAL : 1];
-shared float residual_scale[N];
+// With BROADCAST the workgroup is one subgroup: lanes meet in registers, and no barrier splits the shader.
+shared vec2 squares[BROADCAST != 0 ? 1 : N_ITEMS];
+shared float residual_sums[RESIDUAL == RESIDUAL_NORM && BROADCAST == 0 ? N * LOCAL : 1];
+shared float residual_scale[BROADCAST != 0 ? 1 : N];
+vec2 own_squares[N * R / 4];
+float own_residual_scale; // of activation row (lane mod 8)
 
-void epilogue(uint item, uint row_index, uvec4 row, uint o, float y0, float y1)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
 {
-    uint global_o = args.row0 + o;
-    precise vec2 y = vec2(y0, y1);
-    bvec2 live = bvec2(o < args.n_out, o + 1 < args.n_out);
+    const uint global_o = args.row0 + min(o, args.n_out - 1) / 4 * 4;
+    const bvec4 live = live_outputs(o);
     uint slot = slot_of(row, args.n_ctx);
     if (RESIDUAL != RESIDUAL_NONE) {
-        uint at = (args.residual_by_slot != 0 ? slot : row_index) * args.residual_stride + global_o;
-        precise vec2 x = vec2(live.x ? residual.x[at] : 0.0, live.y ? residual.x[at + 1] : 0.0);
+        precise vec4 x = uintBitsToFloat(load4(residual, ((args.residual_by_slot != 0 ? slot : row_index) * args.residual_stride + global_o) / 4));
         if (RESIDUAL == RESIDUAL_NORM) {
-            float scale = residual_scale[item / (N_ITEMS / N)];
-            x *= scale * vec2(live.x ? residual_norm.w[global_o] : 0.0, live.y ? residual_norm.w[global_o + 1] : 0.0);
+            uint n = item / (N_ITEMS / N);
+#ifdef NO_SUBGROUP
+            float scale = residual_scale[n];
+#else
+            float scale = BROADCAST != 0 ? subgroupShuffle(own_residual_scale, n) : residual_scale[n];
+#endif
+            x *= scale * uintBitsToFloat(load4(residual_norm, global_o / 4));
         }
-        y += x;
+        precise vec4 sum = y + x;
+        y = sum;
     }
-    uint at = (args.out_by_slot != 0 ? slot : row_index) * args.out_stride + global_o;
+    y = mix(vec4(0.0), y, live); // what lies beyond the last output is padding
     if (live.x)
-        outputs.y[at] = y.x;
-    if (live.y)
-        outputs.y[at + 1] = y.y;
+        outputs.y[((args.out_by_slot != 0 ? slot : row_index) * args.out_stride + global_o) / 4] = y;
     if (STATS != 0) {
-        y = vec2(live.x ? y.x : 0.0, live.y ? y.y : 0.0);
-        precise vec2 weighted = y * vec2(live.x ? next_norm.w[global_o] : 0.0, live.y ? next_norm.w[global_o + 1] : 0.0);
-        squares[item] = vec2(fma(y.x, y.x, y.y * y.y), fma(weighted.x, weighted.x, weighted.y * weighted.y));
+        precise vec4 weighted = y * mix(vec4(0.0), uintBitsToFloat(load4(next_norm, global_o / 4)), live);
+        precise vec2 sum = vec2(fma(y.x, y.x, y.y * y.y) + fma(y.z, y.z, y.w * y.w),
+                                fma(weighted.x, weighted.x, weighted.y * weighted.y) + fma(weighted.z, weighted.z, weighted.w * weighted.w));
+        if (BROADCAST != 0)
+            own_squares[own] = sum;
+        else
+            squares[item] = sum;
+    }
+}
+
+float load_residual_sum(uint at)
+{
+    uvec4 two = load4(residual_parts, at / 2);
+    return uintBitsToFloat((at & 1) == 0 ? two.x : two.z);
+}
+
+float residual_row_scale(float sum)
+{
+    return 1.0 / sqrt(fma(sum, 1.0 / float(args.n_norm), args.eps));
+}
+
+void scale_residual(uint lane)
+{
+    const uint n0 = gl_WorkGroupID.y * N, count = table_count(args.table), first = table_first(args.table);
+#ifndef NO_SUBGROUP
+    if (BROADCAST != 0) {
+        uint row = first + min(n0 + min(gl_SubgroupInvocationID & 7, N - 1), count - 1);
+        float sum = 0.0;
+        for (uint i = 0; i < args.n_parts_residual; i++)
+            sum += load_residual_sum(row * args.parts_residual_stride + i);
+        own_residual_scale = residual_row_scale(sum);
+        return;
+    }
+#endif
+    for (uint n = 0; n < N; n++) {
+        uint row = first + min(n0 + n, count - 1);
+        float sum = 0.0;
+        for (uint i = lane; i < args.n_parts_residual; i += LOCAL)
+            sum += load_residual_sum(row * args.parts_residual_stride + i);
+        residual_sums[n * LOCAL + lane] = sum;
+    }
+    barrier();
+    for (uint n = lane; n < N; n += LOCAL) {
+        float sum = 0.0;
+        for (uint i = 0; i < LOCAL; i++)
+            sum += residual_sums[n * LOCAL + i];
+        residual_scale[n] = residual_row_scale(sum);
+    }
+    barrier();
+}
+
+void write_parts(uint lane, uint n_live)
+{
+    const uint first = table_first(args.table) + gl_WorkGroupID.y * N;
+#ifndef NO_SUBGROUP
+    if (BROADCAST != 0) {
+        vec2 sums = vec2(0.0); // lane n keeps those of row n
+        [[unroll]] for (uint n = 0; n < N; n++) {
+            vec2 sum = vec2(0.0);
+            [[unroll]] for (uint i = 0; i < LOCAL; i++)
+                [[unroll]] for (uint p = 0; p < R / 4; p++)
+                    sum += subgroupShuffle(own_squares[n * (R / 4) + p], i);
+            if (gl_SubgroupInvocationID == n)
+                sums = sum;
+        }
+        if (gl_SubgroupInvocationID < n_live) {
+            uint row = first + gl_SubgroupInvocationID;
+            uint where = args.out_by_slot != 0 ? slot_of(state.rows[row], args.n_ctx) : row;
+            output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sums;
+        }
+        return;
+    }
+#endif
+    barrier();
+    for (uint n = lane; n < n_live; n += LOCAL) {
+        uint row = first + n;
+        vec2 sum = vec2(0.0);
+        for (uint i = 0; i < N_ITEMS / N; i++)
+            sum += squares[n * (N_ITEMS / N) + i];
+        uint where = args.out_by_slot != 0 ? slot_of(state.rows[row], args.n_ctx) : row;
+        output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sum;
     }
 }
 
 void main()
 {
     uint lane = gl_LocalInvocationIndex;
-    if (RESIDUAL == RESIDUAL_NORM && gl_WorkGroupID.y * N < table_count(args.table)) {
-        uint n0 = gl_WorkGroupID.y * N, count = table_count(args.table);
-        for (uint n = 0; n < N; n++) {
-            uint row = table_first(args.table) + min(n0 + n, count - 1);
-            float sum = 0.0;
-            for (uint i = lane; i < args.n_parts_residual; i += LOCAL)
-                sum += residual_parts.p[row * args.parts_residual_stride + i].x;
-            residual_sums[n * LOCAL + lane] = sum;
-        }
-        barrier();
-        for (uint n = lane; n < N; n += LOCAL) {
-            float sum = 0.0;
-            for (uint i = 0; i < LOCAL; i++)
-                sum += residual_sums[n * LOCAL + i];
-            residual_scale[n] = 1.0 / sqrt(fma(sum, 1.0 / float(args.n_norm), args.eps));
-        }
-        barrier();
-    }
+    if (RESIDUAL == RESIDUAL_NORM && gl_WorkGroupID.y * N < table_count(args.table))
+        scale_residual(lane);
     uint n_live = matmul();
-    if (STATS != 0) {
-        barrier();
-        for (uint n = lane; n < n_live; n += LOCAL) {
-            uint row = table_first(args.table) + gl_WorkGroupID.y * N + n;
-            vec2 sum = vec2(0.0);
-            for (uint i = 0; i < N_ITEMS / N; i++)
-                sum += squares[n * (N_ITEMS / N) + i];
-            uint where = args.out_by_slot != 0 ? slot_of(state.rows[row], args.n_ctx) : row;
-            output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sum;
-        }
-    }
+    if (STATS != 0)
+        write_parts(lane, n_live);
     // No dispatch of this kind reads a depth in this mode, so the first group may write it without a race.
     if (ADVANCE != 0 && gl_WorkGroupID.x == 0)
         for (uint n = lane; n < n_live; n += LOCAL)

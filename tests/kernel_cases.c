@@ -238,11 +238,12 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
     const struct attention_args args = {
         .table = rows.table, .n_heads = c->heads, .head_pad = pad, .n_slots = c->n_slots, .n_ctx = c->n_ctx, .n_splits = n_splits};
     const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
-    const uint32_t spec[] = {plain ? c->plain_threads : rig->tuning.attention_threads, split, c->kv_f16, c->core, pad / CHUNK};
+    const uint32_t spec[] = {plain ? c->plain_threads : rig->tuning.attention_threads, split, c->kv_f16, c->core, pad / CHUNK,
+                             rig->tuning.attention_per_lane, c->n_slots < c->n_depths};
     rig_commit(rig);
     rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
                                                          .spec = spec,
-                                                         .n_spec = 5,
+                                                         .n_spec = sizeof spec / sizeof *spec,
                                                          .bindings = bindings,
                                                          .push = &args,
                                                          .groups = bindings[0],

@@ -81,7 +81,7 @@ struct job {
     enum element weight;
     struct rig_rows rows;
     struct matmul_args args;
-    uint32_t extra[3], advance_index;
+    uint32_t extra[4], advance_index;
     uint32_t n_in, n_out, n_chunks; /* n_in: without padding */
     struct guarded *bindings[KERNEL_MAX_BINDINGS];
     struct guarded *output, *best;  /* head */
@@ -101,14 +101,14 @@ static struct tile tile_of(const struct rig *rig, enum tile_id id)
     case TILE_LANES_1:
         return (struct tile){width, 1, 4, 8, 0};
     case TILE_LANES_8:
-        return (struct tile){32, 8, 2, 8, 0};
+        return (struct tile){32, 8, 4, 8, 0};
     case TILE_LANES_32:
         return (struct tile){128, 32, 4, 8, 0};
     case TILE_WIDE:
     case TILE_COUNT:
         break;
     }
-    return (struct tile){64, 1, 2, 16, 0};
+    return (struct tile){64, 1, 4, 8, 0};
 }
 
 /* Already run under another name, or beyond what the device's workgroups can hold. The device's own tiles always run. */
@@ -265,6 +265,13 @@ static void make_weights(struct rig *rig, struct job *job)
 
 /* ---- what must come out ---- */
 
+/* Kernels write `group` values at once; what lies behind the last one is padding and gets zeros. */
+static void zero_tail(double *row, uint32_t n, uint32_t group)
+{
+    for (; n % group != 0; n++)
+        row[n] = 0.0;
+}
+
 static void expect_qkv(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
@@ -294,6 +301,8 @@ static void expect_qkv(struct rig *rig, struct job *job)
     job->args.n_slots = shape->n_slots;
     job->extra[0] = shape->kv_f16;
     job->extra[1] = shape->core;
+    job->extra[2] = shape->n_slots < N_DEPTHS;
+    job->extra[3] = h;
     job->bindings[5] = rig_buffer(rig, "query", ELEMENT_F32, table_end(job) * heads * pad, NULL, query, LIMIT_MATMUL);
     job->bindings[6] = rig_buffer(rig, "bias", ELEMENT_F32, 2 * d, bias, NULL, 0.0);
     job->bindings[7] = rig_buffer(rig, "rotary", ELEMENT_F32, N_CTX * h, rotary, NULL, 0.0);
@@ -346,6 +355,7 @@ static void expect_proj(struct rig *rig, struct job *job)
     for (uint32_t i = 0; i < job->rows.n; i++) {
         const uint32_t index = job->rows.first + i, at = shape->out_by_slot ? rig_slot(&job->rows, index) : index;
         memcpy(out + (size_t)at * stride, y + (size_t)i * n, n * sizeof *out);
+        zero_tail(out + (size_t)at * stride, n, 4);
         for (uint32_t g = 0; g < n_parts && !shape->no_stats; g++) {
             uint32_t begin = g * step, length = n - begin < step ? n - begin : step;
             write_parts(parts + ((size_t)at * parts_stride + g) * 2, y + (size_t)i * n + begin, norm + begin, length, 1);
@@ -369,8 +379,11 @@ static void expect_gate(struct rig *rig, struct job *job)
 {
     const uint32_t f = job->n_out / 2, stride = padded(f) + CHUNK;
     double *out = rig_filled(rig, (size_t)table_end(job) * stride, UNTOUCHED), *scratch = rig_zeros(rig, job->n_out);
-    for (uint32_t i = 0; i < job->rows.n; i++)
-        ref_gate(job->w, f, job->n_in, job->x + (size_t)i * job->n_in, scratch, out + (size_t)(job->rows.first + i) * stride);
+    for (uint32_t i = 0; i < job->rows.n; i++) {
+        double *row = out + (size_t)(job->rows.first + i) * stride;
+        ref_gate(job->w, f, job->n_in, job->x + (size_t)i * job->n_in, scratch, row);
+        zero_tail(row, f, 2);
+    }
     job->args.out_stride = stride;
     job->bindings[5] = rig_buffer(rig, "hidden", ELEMENT_F32, table_end(job) * stride, NULL, out, LIMIT_GATE);
 }
@@ -477,7 +490,7 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
     for (uint32_t row0 = 0; row0 < job->n_out; row0 += window) {
         const uint32_t rows = job->n_out - row0 < window ? job->n_out - row0 : window;
         uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, n, (uint32_t)job->weight, shape->input, shape->scale,
-                           job->args.n_splits > 1, tile->broadcast, job->extra[0], job->extra[1], job->extra[2]};
+                           job->args.n_splits > 1, tile->broadcast, job->extra[0], job->extra[1], job->extra[2], job->extra[3]};
         if (job->advance_index && row0 + rows < job->n_out)
             spec[job->advance_index] = 0;
         job->args.n_out = rows;

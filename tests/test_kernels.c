@@ -1,5 +1,6 @@
 /* Goal: every kernel computes its formula, writes what it should and nothing else, and computes a row the same whether it runs
- * alone or with others: on every Vulkan device found, with subgroup operations and without (the `_plain` twins).
+ * alone or with others: on every Vulkan device found, with subgroup operations and without (the `_plain` twins),
+ * with texel buffers (the `_texels` twins) and without.
  * Method: kernel_cases.h runs each kernel on random inputs against plain loops in double (ref.c) with guard words around and
  * inside all outputs, and compares passes of 1 to 16 rows bit for bit with 1-row passes, for each way of tiling. The loops
  * themselves are held against the golden logits of the published code, with golden tokens for the cache policies. The
@@ -35,8 +36,11 @@ static void report(void *user, const struct kernel_case_result *result)
                       result->limit, result->detail);
 }
 
-static void check_device(const char *select, bool plain)
+enum twin { TWIN_OWN, TWIN_STORAGE, TWIN_PLAIN };
+
+static void check_device(const char *select, enum twin twin)
 {
+    static const char *const names[] = {"", ", without texel buffers", ", plain twins"};
     struct test_log log;
     struct device *device = NULL;
     struct kernels kernels;
@@ -45,15 +49,18 @@ static void check_device(const char *select, bool plain)
     test_log_init(&log);
     if (device_create(&device, &(struct device_params){.select = select, .validate = true}, &log.log))
         fail_msg("device %s: %s", select, log.last);
-    if (plain)
-        device->caps.subgroup_shuffle = false; /* kernel.c then takes the twins */
+    /* kernel.c then takes the twins. */
+    if (twin == TWIN_PLAIN)
+        device->caps.subgroup_shuffle = false;
+    if (twin == TWIN_STORAGE)
+        device->caps.texel_loads = false;
     assert_int_equal(kernels_init(&kernels, device), MN_OK);
     assert_int_equal(stream_init(&stream, device, &kernels), MN_OK);
-    const struct kernel_cases_params params = {.device = device, .kernels = &kernels, .stream = &stream, .report = report, .user = &tally};
+    const struct kernel_cases_params params = {.device = device, .kernels = &kernels, .stream = &stream, .report = report, .user = &tally, .quick = twin == TWIN_STORAGE};
     uint32_t n_cases = 0, n_independence = 0;
     enum mn_status status = kernel_cases_run(&params, &n_cases);
     enum mn_status independence = kernel_cases_row_independence(&params, &n_independence);
-    print_message("%s%s: %u cases, %u row-independence checks, %u failed; largest NMSE", device->caps.name, plain ? ", plain twins" : "", n_cases,
+    print_message("%s%s: %u cases, %u row-independence checks, %u failed; largest NMSE", device->caps.name, names[twin], n_cases,
                   n_independence, tally.n_failed);
     for (int id = 0; id < KERNEL_COUNT; id++)
         print_message(" %s %.2g", kernel_info((enum kernel_id)id)->name, tally.worst[id]);
@@ -76,14 +83,21 @@ static void test_all_devices(void **state)
 {
     const struct test_devices *found = *state;
     for (uint32_t i = 0; i < found->n; i++)
-        check_device(found->select[i], false);
+        check_device(found->select[i], TWIN_OWN);
+}
+
+static void test_all_devices_storage(void **state)
+{
+    const struct test_devices *found = *state;
+    for (uint32_t i = 0; i < found->n; i++)
+        check_device(found->select[i], TWIN_STORAGE);
 }
 
 static void test_all_devices_plain(void **state)
 {
     const struct test_devices *found = *state;
     for (uint32_t i = 0; i < found->n; i++)
-        check_device(found->select[i], true);
+        check_device(found->select[i], TWIN_PLAIN);
 }
 
 /* One case without a kernel: what is uploaded plays the part of its output. `stray` writes one word behind the buffer. */
@@ -295,6 +309,7 @@ int main(void)
         cmocka_unit_test_prestate(test_cases_notice, &found),
         cmocka_unit_test_prestate(test_validation_notices, &found),
         cmocka_unit_test_prestate(test_all_devices, &found),
+        cmocka_unit_test_prestate(test_all_devices_storage, &found),
         cmocka_unit_test_prestate(test_all_devices_plain, &found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
