@@ -195,6 +195,7 @@ uint matmul()
             vec4 norm = load_norm(at), mine[N];
             [[unroll]] for (uint n = 0; n < N; n++)
                 mine[n] = load_four(x_base[n], rows[n].y, raw[n], at, norm);
+            // Unrolled, the loop outgrows the instruction cache.
             [[dont_unroll]] for (uint j = 0; j < min(4, args.n_chunks - c0); j++)
                 {
                     vec4 w_lo[R], w_hi[R];
