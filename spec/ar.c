@@ -22,10 +22,11 @@ static enum mn_status next(struct generation *g, struct request *request)
         if (g->exit.criterion)
             early_exit_begin(g, 0, g->num_steps);
     }
+    const uint32_t depth = g->rows[0].depth;
     if (g->early.active)
         early_exit_next(g, request);
     else
-        *request = (struct request){.n_rows = 1, .n_new = 1, .steps = g->num_steps, .predict = true};
+        *request = (struct request){.n_rows = 1, .n_new = depth == 0, .steps = generation_steps_to(g, depth, g->num_steps), .predict = true};
     request->given_states = g->params->continuous;
     return status;
 }
@@ -36,6 +37,8 @@ static enum mn_status absorb(struct generation *g)
         enum mn_status status = early_exit_absorb(g);
         if (status || g->early.active)
             return status;
+    } else if (g->rows[0].depth < g->num_steps) {
+        return MN_OK;
     }
     g->phase = 0;
     generation_commit(g, g->predicted[0], g->rows[0].depth);

@@ -10,7 +10,8 @@
 #include "json.h"
 #include "strategy.h"
 
-enum { REPETITIONS = 5, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+enum { REPETITIONS = 5, CHECKSUM_BYTES = 17, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+#define FNV_START UINT64_C(0xcbf29ce484222325)
 
 double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
 {
@@ -85,32 +86,46 @@ static enum mn_status measure_rows(struct session *s, uint32_t n, struct cost_ta
     return MN_OK;
 }
 
+/* Row counts from 1 that the session can run. */
+static uint32_t n_points(const struct session *s)
+{
+    uint32_t n = s->max_rows < COST_POINTS ? s->max_rows : COST_POINTS;
+    return n < s->n_ctx ? n : s->n_ctx;
+}
+
 enum mn_status cost_measure(struct session *s, struct cost_table *t)
 {
     *t = (struct cost_table){0};
     enum mn_status status = MN_OK;
-    for (uint32_t n = 1; n <= COST_POINTS && n <= s->max_rows && n <= s->n_ctx && !status; n++)
+    for (uint32_t n = 1; n <= n_points(s) && !status; n++)
         status = measure_rows(s, n, t);
     return status;
 }
 
 /* ---- keeping ---- */
 
+/* What decides what a pass takes. A CPU device depends on the machine's processors and on the worker threads it is given, too. */
 static void make_key(const struct session *s, char *key)
 {
     const struct model *m = s->model;
     const struct model_config *c = &m->config;
-    snprintf(key, KEY_BYTES, "%s|%s|%u|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u ctx%u rows%u steps%u", m->device->caps.name, m->device->caps.driver,
-             m->device->caps.api_version, c->n_embd, c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda,
-             m->weights.arena.bytes, (int)s->cache.type, s->cache.policy.share, s->n_ctx, s->max_rows, s->num_steps);
+    const char *threads = getenv("LP_NUM_THREADS");
+    snprintf(key, KEY_BYTES, "%s|%s|%u|cpus%ld threads%.8s|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u", m->device->caps.name,
+             m->device->caps.driver, m->device->caps.api_version, sysconf(_SC_NPROCESSORS_ONLN), threads ? threads : "", c->n_embd, c->n_heads,
+             c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda, m->weights.arena.bytes, (int)s->cache.type,
+             s->cache.policy.share, n_points(s));
+}
+
+static uint64_t fnv(uint64_t hash, const char *text)
+{
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
+    return hash;
 }
 
 static bool make_path(const char *dir, const char *key, char *path)
 {
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-    for (const char *c = key; *c; c++)
-        hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
-    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, hash) < PATH_BYTES;
+    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, fnv(FNV_START, key)) < PATH_BYTES;
 }
 
 static bool read_times(const cJSON *root, const char *name, uint32_t n, double *out)
@@ -127,20 +142,37 @@ static bool read_times(const cJSON *root, const char *name, uint32_t n, double *
     return true;
 }
 
+/* The key and every time as they are written, so that a digit that was changed shows. */
+static void checksum(const char *key, const struct cost_table *t, char *text)
+{
+    const double *const arrays[] = {t->prelude_ns, t->core_ns, t->head_ns, &t->submit_ns};
+    uint64_t hash = fnv(FNV_START, key);
+    for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
+        for (uint32_t i = 0; i < (arrays[a] == &t->submit_ns ? 1 : t->n); i++) {
+            char number[64];
+            snprintf(number, sizeof number, "|%.1f", arrays[a][i]);
+            hash = fnv(hash, number);
+        }
+    snprintf(text, CHECKSUM_BYTES, "%016" PRIx64, hash);
+}
+
 static bool load(const struct session *s, const char *path, const char *key, struct cost_table *t)
 {
     struct json_doc doc = {0};
     const struct mn_log silent = {0};
-    *t = (struct cost_table){.n = s->max_rows < COST_POINTS ? s->max_rows : COST_POINTS};
-    t->n = t->n < s->n_ctx ? t->n : s->n_ctx;
+    char sum[CHECKSUM_BYTES];
+    *t = (struct cost_table){.n = n_points(s)};
     for (uint32_t i = 0; i < t->n; i++)
         t->rows[i] = i + 1;
-    if (access(path, R_OK) != 0 || json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
+    if (json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
         return false;
-    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key");
+    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key"), *stored_sum = cJSON_GetObjectItemCaseSensitive(doc.root, "checksum");
     bool good = cJSON_IsString(stored) && !strcmp(stored->valuestring, key) && read_times(doc.root, "prelude_ns", t->n, t->prelude_ns) &&
                 read_times(doc.root, "core_ns", t->n, t->core_ns) && read_times(doc.root, "head_ns", t->n, t->head_ns) &&
                 read_times(doc.root, "submit_ns", 1, &t->submit_ns);
+    if (good)
+        checksum(key, t, sum);
+    good = good && cJSON_IsString(stored_sum) && !strcmp(stored_sum->valuestring, sum);
     json_destroy(&doc);
     return good;
 }
@@ -156,13 +188,15 @@ static void write_times(FILE *file, const char *name, uint32_t n, const double *
 /* Under another name first: a reader, or the next run after a crash, sees the whole file or none. */
 static bool save(const char *path, const char *key, const struct cost_table *t)
 {
-    char temporary[PATH_BYTES + 32];
+    char temporary[PATH_BYTES + 32], sum[CHECKSUM_BYTES];
     snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
     FILE *file = fopen(temporary, "w");
     if (!file)
         return false;
+    checksum(key, t, sum);
     fputs("{\"key\":", file);
     json_write_string(file, key, strlen(key));
+    fprintf(file, ",\"checksum\":\"%s\"", sum);
     write_times(file, "prelude_ns", t->n, t->prelude_ns);
     write_times(file, "core_ns", t->n, t->core_ns);
     write_times(file, "head_ns", t->n, t->head_ns);
@@ -176,15 +210,25 @@ static bool save(const char *path, const char *key, const struct cost_table *t)
     return false;
 }
 
-enum mn_status cost_get(struct session *s, const char *dir, struct cost_table *t)
+bool cost_store(const struct session *s, const char *dir, const struct cost_table *t)
 {
     char key[KEY_BYTES], path[PATH_BYTES];
     make_key(s, key);
-    const bool keeps = dir && make_path(dir, key, path);
-    if (keeps && load(s, path, key, t))
+    return make_path(dir, key, path) && save(path, key, t);
+}
+
+enum mn_status cost_get(struct session *s, const char *dir, struct cost_table *t)
+{
+    char key[KEY_BYTES], path[PATH_BYTES];
+    const struct mn_log *log = s->model->device->log;
+    make_key(s, key);
+    const bool keeps = dir && make_path(dir, key, path), exists = keeps && access(path, F_OK) == 0;
+    if (exists && load(s, path, key, t))
         return MN_OK;
+    if (exists)
+        log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again", path);
     enum mn_status status = cost_measure(s, t);
     if (!status && keeps && !save(path, key, t))
-        log_note(s->model->device->log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
+        log_note(log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
     return status;
 }

@@ -20,8 +20,10 @@ double cost_at(const struct cost_table *table, const double *ns, uint32_t rows);
 /* Times passes of up to max_rows (at most 16) rows: overwrites the cache's first positions. */
 enum mn_status cost_measure(struct session *session, struct cost_table *table);
 
-/* The table from `dir`, or measured and stored there. A file that is missing, damaged or of another device is measured anew; a folder
- * that cannot be written to is a warning. dir may be NULL. */
+/* The table from `dir`, or measured and stored there. A file that is damaged or of another device is measured anew with a warning; so
+ * is a folder that cannot be written to. dir may be NULL. */
 enum mn_status cost_get(struct session *session, const char *dir, struct cost_table *table);
+/* Stores a table for this session's device and model; false when that fails. */
+bool cost_store(const struct session *session, const char *dir, const struct cost_table *table);
 
 #endif

@@ -9,8 +9,6 @@
  * tokens that were accepted because they equal the targets before it; noise is keyed by position. Only targets are committed -
  * except under a verification threshold, the lossy rule, where an accepted draft is committed as it is.
  */
-#include <string.h>
-
 #include "strategy.h"
 
 enum { BETWEEN = 0, DRAFTING, FILLING, LEVELLING, VERIFYING };
@@ -37,15 +35,6 @@ static void enter_row(struct generation *g)
         early_exit_begin(g, i, draft_depth(g));
 }
 
-/* Steps from `from` to `to`, or to the first depth between them at which a probing round wants predictions. */
-static uint32_t steps_to(const struct generation *g, uint32_t from, uint32_t to)
-{
-    for (uint32_t i = 0; i < g->probe.n_depths; i++)
-        if (g->probe.depths[i] > from && g->probe.depths[i] < to)
-            return g->probe.depths[i] - from;
-    return to - from;
-}
-
 /* Rows that exited early come to the depth of the row before them, the last ones first: a row at step t needs step t of the rows
  * before it, which are all at least as deep. False when all are level. */
 static bool level(const struct generation *g, struct request *request)
@@ -63,7 +52,6 @@ static enum mn_status next(struct generation *g, struct request *request)
     if (g->phase == BETWEEN) {
         g->event_ns = clock_ns();
         g->cursor = 0;
-        memset(g->probe.predicted, 0xff, sizeof g->probe.predicted);
         enter_row(g);
     }
     if (g->early.active) {
@@ -73,34 +61,14 @@ static enum mn_status next(struct generation *g, struct request *request)
         *request = (struct request){.first = g->cursor,
                                     .n_rows = 1,
                                     .n_new = depth == 0,
-                                    .steps = g->phase == DRAFTING ? steps_to(g, depth, to) : to - depth,
+                                    .steps = g->phase == DRAFTING ? generation_steps_to(g, depth, to) : to - depth,
                                     .predict = g->phase == DRAFTING};
     } else if (g->phase == VERIFYING || !level(g, request)) {
         g->phase = VERIFYING;
-        *request = (struct request){.n_rows = g->n_rows, .steps = steps_to(g, g->rows[0].depth, g->num_steps), .predict = true};
+        *request = (struct request){.n_rows = g->n_rows, .steps = generation_steps_to(g, g->rows[0].depth, g->num_steps), .predict = true};
     }
     request->draft = g->phase == DRAFTING || g->phase == FILLING;
     return MN_OK;
-}
-
-/* Keeps the predictions of a probing round for the comparison with the targets. */
-static void remember(struct generation *g)
-{
-    for (uint32_t i = 0; i < g->probe.n_depths && g->request.predict; i++)
-        for (uint32_t j = g->request.first; j < g->request.first + g->request.n_rows; j++)
-            if (g->rows[j].depth == g->probe.depths[i])
-                g->probe.predicted[i][j] = g->predicted[j];
-}
-
-static void count_probes(struct generation *g, uint32_t n_valid)
-{
-    for (uint32_t i = 0; i < g->probe.n_depths; i++) {
-        g->probe.hits[i] = g->probe.trials[i] = 0;
-        for (uint32_t j = 0; j < n_valid; j++) {
-            g->probe.trials[i] += g->probe.predicted[i][j] != UINT32_MAX;
-            g->probe.hits[i] += g->probe.predicted[i][j] == g->predicted[j];
-        }
-    }
 }
 
 /* Leading drafts that stand. */
@@ -129,7 +97,6 @@ static enum mn_status finish_round(struct generation *g)
     if (status)
         return status;
     stats_round(g->stats, g->n_rows - 1, accepted);
-    count_probes(g, accepted + 1);
     /* Rows behind position + accepted are rolled back by forgetting them: their cache entries are rewritten before they are
      * read again. */
     for (; committed <= accepted && !g->done; committed++)
@@ -147,10 +114,8 @@ static enum mn_status absorb(struct generation *g)
             enum mn_status status = early_exit_absorb(g);
             if (status || g->early.active)
                 return status;
-        } else {
-            remember(g);
-            if (g->rows[g->cursor].depth < draft_depth(g))
-                return MN_OK;
+        } else if (g->rows[g->cursor].depth < draft_depth(g)) {
+            return MN_OK;
         }
         g->cursor++;
         enter_row(g);
@@ -161,7 +126,6 @@ static enum mn_status absorb(struct generation *g)
         g->phase = LEVELLING;
         return MN_OK;
     case VERIFYING:
-        remember(g);
         return g->rows[0].depth < g->num_steps ? MN_OK : finish_round(g);
     default: /* LEVELLING: next looks for the next row that is not level */
         return MN_OK;

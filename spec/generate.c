@@ -28,6 +28,14 @@ uint32_t generation_remaining(const struct generation *g)
     return g->params->n_new - g->stats->n_new;
 }
 
+uint32_t generation_steps_to(const struct generation *g, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < g->probe.n_depths; i++)
+        if (g->probe.depths[i] > from && g->probe.depths[i] < to)
+            return g->probe.depths[i] - from;
+    return to - from;
+}
+
 void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
 {
     /* The first token stands behind the prompt; each later one behind the token that was pending. */

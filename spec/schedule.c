@@ -94,6 +94,7 @@ enum mn_status schedule_tick(struct session *s, struct generation *const *genera
         /* The rows of a generation that absorbs late must not see the places of a later run. */
         struct generation *g = generations[i];
         const struct place place = places[i];
+        g->n_others = run.n_rows - g->request.n_rows;
         status = absorb(g, &place, tokens, steps, ns);
     }
     work_end(work, s, &mark);

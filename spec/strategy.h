@@ -34,12 +34,10 @@ struct early_exit {
     struct row *rows;    /* [n_prompt] of a prompt that leaves early */
 };
 
-/* Predictions at several depths, to learn how often each agrees with the target; see draft_verify.c. */
-enum { PROBE_DEPTHS = 8 };
+/* Depths below R at which predictions are wanted on the way, to learn how often they are the final ones; see auto.c. */
+enum { PROBE_DEPTHS = 9 };
 struct probe {
     uint32_t depths[PROBE_DEPTHS], n_depths; /* ascending; 0: no probing */
-    uint32_t predicted[PROBE_DEPTHS][SESSION_MAX_ROWS];
-    uint32_t hits[PROBE_DEPTHS], trials[PROBE_DEPTHS]; /* of the round that ended last */
 };
 
 struct generation {
@@ -66,6 +64,7 @@ struct generation {
     double event_ns;       /* when the event under way began */
     struct request request;
     uint32_t steps_left;   /* of the request */
+    uint32_t n_others;     /* rows of other generations in the last pass */
     bool open, fresh;      /* a request is under way; its new rows have not entered yet */
 
     struct exit_rule exit;
@@ -106,6 +105,8 @@ void generation_trace(struct generation *generation, const char *event, uint32_t
 /* Tokens that may still be committed. */
 uint32_t generation_remaining(const struct generation *generation);
 bool generation_is_stop(const struct generation *generation, uint32_t token);
+/* Steps from depth `from` to `to`, or to the first probe between them. */
+uint32_t generation_steps_to(const struct generation *generation, uint32_t from, uint32_t to);
 
 /* ---- the scheduler (schedule.c) ---- */
 
