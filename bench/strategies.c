@@ -4,7 +4,10 @@
  *
  * Groups: draft-verify, wavefront, auto, lossy, batch; all of them when none is named. `ar` always runs first. JSON lines, one per
  * setting: median over the repetitions of the whole prompt set (batch: one prompt set per sequence). A lossless setting whose tokens
- * are not those of `ar` ends the program with exit code 7. Depth: the model's mean_recurrence. */
+ * are not those of `ar` ends the program with exit code 7. Depth: the model's mean_recurrence. bench/table.sh makes tables of them.
+ *
+ * "huginn_gain": the gain over `ar` that the passes counted here would bring on Huginn's shapes if time were bytes of weights, each
+ * pass reading its weights once whatever its rows: the memory-bound cost model, with the acceptance measured on this model. */
 #include <string.h>
 #include <unistd.h>
 
@@ -20,14 +23,22 @@ struct output {
 };
 
 struct figures {
-    double tok_s, acceptance, length, weight_bytes, draft_share, inflight;
+    double tok_s, acceptance, length, weight_bytes, draft_share, inflight, huginn_bytes;
 };
+
+/* Bytes of bf16 matrices that each kind of pass reads at huginn-0125's shapes. */
+static double huginn_bytes(const struct mn_stats *s)
+{
+    const double d = 5280, f = 17920, vocab = 65536, block = 4 * d * d + 3 * d * f; /* Wqkv, proj; gate, up, down */
+    const double prelude = 2 * block + d * d, core = 4 * block + d * d, coda = 2 * block + vocab * d; /* each with its half of the adapter; the head */
+    return 2 * ((double)s->prelude_passes * prelude + (double)s->core_passes * core + (double)s->coda_passes * coda);
+}
 
 struct bench {
     struct mn_engine *engine;
     uint32_t n_new, repetitions, n_prompt[N_PROMPTS], *prompt[N_PROMPTS];
     struct output expected; /* of ar */
-    double ar_tok_s;
+    double ar_tok_s, ar_huginn_bytes;
 };
 
 static int keep(void *user, uint32_t token)
@@ -41,7 +52,7 @@ static int keep(void *user, uint32_t token)
 static enum mn_status run_once(const struct bench *b, struct mn_session *session, struct mn_generate_params params, struct output *output, struct figures *figures,
                                struct mn_stats *last)
 {
-    double ns = 0.0, tokens = 0.0, bytes = 0.0, drafted = 0.0, accepted = 0.0, rounds = 0.0, draft_ns = 0.0, rows = 0.0;
+    double ns = 0.0, tokens = 0.0, bytes = 0.0, drafted = 0.0, accepted = 0.0, rounds = 0.0, draft_ns = 0.0, rows = 0.0, huginn = 0.0;
     output->n = 0;
     for (int i = 0; i < N_PROMPTS; i++) {
         params.prompt = b->prompt[i];
@@ -59,9 +70,10 @@ static enum mn_status run_once(const struct bench *b, struct mn_session *session
         rounds += (double)last->rounds;
         rows += (double)last->inflight_rows;
         draft_ns += last->draft_ns;
+        huginn += huginn_bytes(last);
     }
     *figures = (struct figures){tokens * 1e9 / ns, drafted > 0 ? accepted / drafted : 0, rounds > 0 ? 1 + accepted / rounds : 0, bytes / tokens, draft_ns / ns,
-                                rounds > 0 ? rows / rounds : 0};
+                                rounds > 0 ? rows / rounds : 0, huginn / tokens};
     return MN_OK;
 }
 
@@ -104,13 +116,13 @@ static enum mn_status measure(struct bench *b, struct mn_session *session, const
         const double tok_s = bench_median(samples, b->repetitions);
         uint32_t n_equal, n_prefix;
         if (b->ar_tok_s == 0.0)
-            b->ar_tok_s = tok_s;
+            b->ar_tok_s = tok_s, b->ar_huginn_bytes = figures.huginn_bytes;
         count_equal(output, &b->expected, b->n_new, &n_equal, &n_prefix);
         printf("{\"bench\":\"strategies\",\"strategy\":\"%s\",\"setting\":\"%s\",\"kv_policy\":\"%s\",\"draft_steps\":%u,\"lookahead\":%u,\"tok_s\":%.1f,\"slowest\":%.1f,"
                "\"fastest\":%.1f,\"speedup\":%.3f,\"acceptance_rate\":%.4f,\"mean_acceptance_length\":%.3f,\"mean_inflight\":%.2f,\"weight_bytes_per_token\":%.0f,"
-               "\"draft_share\":%.3f,\"lossless\":%s,\"equals_ar\":%s,\"agreement\":%.4f,\"agreement_before_first_difference\":%.4f",
+               "\"huginn_gain\":%.2f,\"draft_share\":%.3f,\"lossless\":%s,\"equals_ar\":%s,\"agreement\":%.4f,\"agreement_before_first_difference\":%.4f",
                params->strategy, what, policy, last.draft_steps, last.lookahead, tok_s, samples[0], samples[b->repetitions - 1], tok_s / b->ar_tok_s, figures.acceptance,
-               figures.length, figures.inflight, figures.weight_bytes, figures.draft_share, last.lossless ? "true" : "false", equal ? "true" : "false",
+               figures.length, figures.inflight, figures.weight_bytes, b->ar_huginn_bytes / figures.huginn_bytes, figures.draft_share, last.lossless ? "true" : "false", equal ? "true" : "false",
                (double)n_equal / output->n, (double)n_prefix / output->n);
         if (last.chosen_strategy)
             printf(",\"last_choice\":\"%s K %u L %u\",\"choices\":%llu", last.chosen_strategy, last.chosen_draft_steps, last.chosen_lookahead, (unsigned long long)last.n_choices);

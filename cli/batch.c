@@ -163,6 +163,7 @@ static enum mn_status settle_all(struct batch *b, struct mn_session_params *sess
     uint32_t deepest = 0;
     for (uint32_t i = 0; i < b->n && !status; i++) {
         status = settle_run(&b->runs[i], session, &b->params[i]);
+        b->runs[i].live = &b->stats[i];
         if (!status)
             status = run_prepare(&b->runs[i]);
         deepest = b->runs[i].num_steps > deepest ? b->runs[i].num_steps : deepest;

@@ -107,6 +107,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                                             .on_token = run_on_token,
                                             .on_trace = run->trace ? report_trace : NULL,
                                             .user = run};
+    run->live = &run->stats;
     run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = run->num_steps, .n_prompt = n_prompt};
     return MN_OK;
 }
@@ -266,7 +267,7 @@ static const struct option_spec specs[] = {
     {.name = "compare-ar", .kind = OPTION_FLAG, .offset = AT(compare_ar),
      .help = "run ar with a full cache behind it and report how far the tokens agree"},
     {.name = "trace", .kind = OPTION_TEXT, .offset = AT(trace), .argument = "FILE.jsonl",
-     .help = "one JSON line per token, round or tick: rows, depths, predictions, commits, drops, times"},
+     .help = "the settings, then one JSON line per token, round or tick: rows, depths, predictions, commits, drops, times"},
     {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .shown = "full; diffusion: share:1",
      .help = "cache every step, or the last k steps (LOSSY)"},
     {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f16", .help = "type of the cache"},

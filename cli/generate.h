@@ -31,6 +31,7 @@ struct generate_run {
     struct text_out text;
     FILE *trace;           /* borrowed; NULL: no trace */
     struct mn_stats stats;
+    const struct mn_stats *live; /* borrowed: what mn_generate is filling in */
     struct mn_agreement agreement;
     enum mn_status status; /* what a token's way to stdout came to */
     bool collects;         /* prints one JSON document at its end instead of a stream */
@@ -77,7 +78,8 @@ void report_json(const struct generate_run *run, enum mn_status status);
 void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel);
 /* The device, for reports of others' machines; one line on stderr. */
 void report_banner(const struct generate_run *run);
-/* One event of the run as a JSON line in the trace file. */
+/* The trace file's JSON lines: the settings with the prompt and its first token, then one line per event. */
+void report_trace_prompt(const struct generate_run *run, uint32_t token);
 void report_trace(void *user, const struct mn_trace *trace);
 /* Speed, acceptance and whether the tokens are those of plain decoding; one line on stderr. */
 void report_summary(const struct mn_stats *stats);

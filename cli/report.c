@@ -193,15 +193,45 @@ void report_total(const struct generate_run *any, const struct mn_stats *total, 
     puts("}}");
 }
 
+static void trace_begin(const struct generate_run *run)
+{
+    fputc('{', run->trace);
+    if (run->in_batch)
+        fprintf(run->trace, "\"sequence\":%" PRIu32 ",", run->index);
+}
+
+static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n)
+{
+    fprintf(file, ",\"%s\":[", key);
+    for (size_t i = 0; i < n; i++)
+        fprintf(file, "%s%" PRIu32, i ? "," : "", ids[i]);
+    fputc(']', file);
+}
+
+void report_trace_prompt(const struct generate_run *run, uint32_t token)
+{
+    const struct mn_stats *stats = run->live;
+    FILE *file = run->trace;
+    trace_begin(run);
+    fprintf(file, "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32 ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32
+                  ",\"max_inflight\":%" PRIu32 ",\"kv_policy\":\"%s\",\"temperature\":%.9g,\"top_k\":%" PRIu32 ",\"top_p\":%.9g,\"min_p\":%.9g,\"seed\":%" PRIu64 ",\"init_scale\":%.9g",
+            stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead, rows_per_sequence(run->options),
+            run->kv_policy, (double)run->options->temperature, run->options->top_k, (double)run->options->top_p, (double)run->options->min_p, run->options->seed,
+            (double)run->options->init_scale);
+    trace_ids(file, "prompt_ids", run->prompt, run->n_prompt);
+    trace_ids(file, "tokens", &token, 1);
+    fputs("}\n", file);
+}
+
 void report_trace(void *user, const struct mn_trace *trace)
 {
-    FILE *file = ((struct generate_run *)user)->trace;
     const struct generate_run *run = user;
-    fputc('{', file);
-    if (run->in_batch)
-        fprintf(file, "\"sequence\":%" PRIu32 ",", run->index);
-    fprintf(file, "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"committed\":%" PRIu32 ",\"rows\":[", trace->event, trace->index,
+    FILE *file = run->trace;
+    trace_begin(run);
+    fprintf(file, "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"committed\":%" PRIu32, trace->event, trace->index,
             trace->start_ns / 1e6, trace->end_ns / 1e6, trace->n_committed);
+    trace_ids(file, "tokens", trace->tokens, trace->n_committed);
+    fputs(",\"rows\":[", file);
     for (uint32_t i = 0; i < trace->n_rows; i++) {
         const struct mn_trace_row *row = &trace->rows[i];
         fprintf(file,
@@ -227,6 +257,9 @@ void report_summary(const struct mn_stats *stats)
         fprintf(stderr, " (%.2f tokens per round)", mn_stats_mean_acceptance_length(stats));
     else if (stats->inflight_rows && stats->n_sequences <= 1)
         fprintf(stderr, ", %.2f rows in flight", mean_inflight(stats));
+    if (stats->tick_weight_bytes && stats->rounds && stats->n_sequences <= 1) /* the cost model next to what was read and what it took */
+        fprintf(stderr, ", a tick of %.2f MB (model %.2f) in %.2f ms", (double)stats->weight_bytes / 1e6 / (double)stats->rounds,
+                (double)stats->tick_weight_bytes / 1e6, stats->decode_ns / 1e6 / (double)stats->rounds);
     fprintf(stderr, ", %.2f GB/s", mn_stats_gb_s(stats));
     if (stats->chosen_strategy)
         fprintf(stderr, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps, stats->chosen_lookahead);

@@ -53,6 +53,8 @@ int run_on_token(void *user, uint32_t token)
     size_t n_bytes = 0;
     if (run->n_tokens == 0 && !run->in_batch) /* not earlier: a run that is refused prints its reason only */
         report_banner(run);
+    if (run->n_tokens == 0 && run->trace)
+        report_trace_prompt(run, token);
     run->tokens[run->n_tokens++] = token;
     note_end(run, token);
     /* A vocabulary may have ids that the tokenizer does not know; they have no text. */

@@ -151,7 +151,8 @@ struct mn_trace {
     double start_ns, end_ns; /* since decoding began */
     const struct mn_trace_row *rows; /* [n_rows] by position */
     uint32_t n_rows;
-    uint32_t n_committed;   /* tokens committed by this event: the predictions of the first so many rows */
+    const uint32_t *tokens; /* [n_committed] committed by this event: what is behind the first so many rows */
+    uint32_t n_committed;
 };
 
 struct mn_generate_params {

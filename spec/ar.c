@@ -42,7 +42,7 @@ static enum mn_status absorb(struct generation *g)
     }
     g->phase = 0;
     generation_commit(g, g->predicted[0], g->rows[0].depth);
-    generation_trace(g, "token", 1, 1, 1);
+    generation_trace(g, "token", 1, 1);
     return MN_OK;
 }
 

@@ -101,7 +101,7 @@ static enum mn_status finish_round(struct generation *g)
      * read again. */
     for (; committed <= accepted && !g->done; committed++)
         generation_commit(g, committed < accepted ? g->rows[committed + 1].token : g->predicted[committed], g->num_steps);
-    generation_trace(g, "round", g->n_rows, accepted + 1, committed);
+    generation_trace(g, "round", g->n_rows, accepted + 1);
     g->phase = BETWEEN;
     return MN_OK;
 }

@@ -45,18 +45,21 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
     if (g->params->steps)
         g->params->steps[g->stats->n_new] = steps;
     g->stats->n_new++;
+    g->committed[g->n_committed++] = token;
     bool stop = g->params->on_token && g->params->on_token(g->params->user, token);
     g->done = stop || generation_is_stop(g, token) || generation_remaining(g) == 0;
 }
 
-void generation_trace(struct generation *g, const char *event, uint32_t n, uint32_t n_kept, uint32_t n_committed)
+void generation_trace(struct generation *g, const char *event, uint32_t n, uint32_t n_kept)
 {
+    const uint32_t n_committed = g->n_committed;
+    g->n_committed = 0;
     if (!g->params->on_trace)
         return;
     struct mn_trace_row out[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
         out[i] = (struct mn_trace_row){g->rows[i].position, g->rows[i].token, g->before[i], g->rows[i].depth, g->predicted[i], i < n_kept};
-    struct mn_trace trace = {event, g->n_events++, g->event_ns - g->start_ns, clock_ns() - g->start_ns, out, n, n_committed};
+    struct mn_trace trace = {event, g->n_events++, g->event_ns - g->start_ns, clock_ns() - g->start_ns, out, n, g->committed, n_committed};
     g->params->on_trace(g->params->user, &trace);
 }
 
@@ -146,6 +149,7 @@ enum mn_status generation_prefill(struct generation *g, uint32_t sequence)
     g->stats->prefill_ns = g->start_ns - start;
     if (!status)
         generation_commit(g, token, steps);
+    g->n_committed = 0; /* events begin behind the prompt */
     return status;
 }
 

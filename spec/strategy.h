@@ -62,6 +62,7 @@ struct generation {
     uint32_t phase, cursor; /* the strategy's own; phase 0 is the place between two events */
     uint32_t first_head;   /* of the run just absorbed: logits of rows[request.first] are head row first_head */
     double event_ns;       /* when the event under way began */
+    uint32_t committed[SESSION_MAX_ROWS], n_committed; /* by the event under way */
     struct request request;
     uint32_t steps_left;   /* of the request */
     uint32_t n_others;     /* rows of other generations in the last pass */
@@ -100,8 +101,8 @@ const struct strategy *strategy_find(const char *name);
  * go on. */
 void generation_commit(struct generation *generation, uint32_t token, uint32_t steps);
 /* Reports one event that began at event_ns to the caller's trace: the first n rows in flight as they are after it. The first n_kept
- * rows survived, the first n_committed predictions were committed. */
-void generation_trace(struct generation *generation, const char *event, uint32_t n, uint32_t n_kept, uint32_t n_committed);
+ * rows survived. */
+void generation_trace(struct generation *generation, const char *event, uint32_t n, uint32_t n_kept);
 /* Tokens that may still be committed. */
 uint32_t generation_remaining(const struct generation *generation);
 bool generation_is_stop(const struct generation *generation, uint32_t token);

@@ -57,7 +57,7 @@ static enum mn_status absorb(struct generation *g)
     bool commit = g->rows[0].depth == g->num_steps;
     if (commit)
         generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
-    generation_trace(g, "tick", n, kept, commit);
+    generation_trace(g, "tick", n, kept);
     g->n_rows = kept;
     if (!commit)
         return MN_OK;

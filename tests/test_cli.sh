@@ -203,6 +203,10 @@ json_ok "auto: JSON" "$out"
 same "auto: tokens of the reference" "$wanted" "$(printf %s "$out" | numbers tokens)"
 has "auto: lossless" "$out" '"lossless":true'
 has "auto: its choice" "$out" '"chosen_strategy":"'
+sed 's/,"core_ns":\[/&9/' "$tmp"/cache/muninn/costs-*.json >"$tmp/costs"
+cp "$tmp/costs" "$(find "$tmp/cache/muninn" -name 'costs-*.json')"
+run generate --ids "$ids" --num-steps "$steps" -n 4 --ignore-eos -o json --strategy auto
+has "auto: a damaged cost table is measured again" "$err" "measured again"
 same "auto: one cost table stored" 1 "$(find "$tmp/cache/muninn" -name 'costs-*.json' | wc -l | tr -d ' ')"
 
 # Lossy ways say so everywhere, and --compare-ar says how far they strayed.
@@ -220,6 +224,10 @@ run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --continuous
 has "--continuous: LOSSY" "$err" "LOSSY (--continuous)"
 run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy draft-verify --verification-threshold 0.5
 has "--verification-threshold: LOSSY" "$err" "LOSSY (--verification-threshold)"
+run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy wavefront --draft-steps 3 --trace "$tmp/trace.jsonl"
+has "wavefront: cost model in the summary" "$err" "a tick of "
+has "trace: settings first" "$(head -n 1 "$tmp/trace.jsonl")" '{"event":"prompt","strategy":"wavefront","lossless":true,"num_steps":8,"draft_steps":3,'
+same "trace: JSON lines" 0 "$(while read -r record; do printf '{"text":"","json":%s}\n' "$record"; done <"$tmp/trace.jsonl" | "$muninn" tokenize >/dev/null 2>&1; echo $?)"
 refuses "diffusion with a full cache" 2 "share:1" generate -p x --strategy diffusion --kv-policy full
 refuses "diffusion under --require-lossless" 2 "--require-lossless" generate -p x --strategy diffusion --require-lossless
 refuses "--continuous with draft-verify" 2 "--continuous" generate -p x --strategy draft-verify --continuous
@@ -228,6 +236,13 @@ refuses "--compare-ar with --batch" 2 "--compare-ar" generate --batch "$tmp/none
 refuses "--parallel without --batch" 2 "--parallel" generate -p x --parallel 2
 refuses "--batch beside -p" 2 "more than one prompt" generate -p x --batch "$tmp/none"
 refuses "--batch with a missing file" 4 "$tmp/none" generate --batch "$tmp/none"
+
+# The pictures of docs/strategies.md are what their commands show.
+if sh "$2/docs/pictures.sh" "$muninn" "$2/docs/strategies.md" >"$tmp/page" && cmp -s "$tmp/page" "$2/docs/strategies.md"; then
+    ok "pictures of docs/strategies.md"
+else
+    not_ok "pictures of docs/strategies.md" "$(diff "$2/docs/strategies.md" "$tmp/page" | head -n 20)"
+fi
 
 # Batches: a line per sequence and a total; the tokens of each alone.
 head -n 4 "$vectors/raven-tiny-generate.jsonl" >"$tmp/cases"
@@ -305,6 +320,13 @@ done
 run generate -p "$kai" --num-steps 4 --stop hinX --stop 'mill.Y'
 same "--stop: what was held back comes out" " behind the mill." "$out"
 
+refuses "--lookahead of 0" 2 "--lookahead 0:" generate -p x --strategy draft-verify --lookahead 0
+refuses "--exit unknown" 2 "--exit confidence:" generate -p x --exit confidence
+refuses "--exit in wavefront" 2 "--exit kl: strategy wavefront" generate -p x --strategy wavefront --exit kl
+refuses "wavefront: --draft-steps not below --num-steps" 2 "--draft-steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy wavefront
+for strategy in ar draft-verify wavefront auto; do
+    refuses "$strategy: share:k under --require-lossless" 2 "--require-lossless: --kv-policy share:k" generate -p x --num-steps 4 --strategy $strategy --kv-policy share:2 --require-lossless
+done
 refuses "--draft-steps not below --num-steps" 2 "--draft-steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy draft-verify
 refuses "draft-verify with one step" 2 "--num-steps" generate -p x --num-steps 1 --strategy draft-verify
 refuses "context too small" 2 "--ctx" generate -p x -n 100 --ctx 50
@@ -416,10 +438,12 @@ fi
 same "closed pipe: exit code" 1 "$(cat "$tmp/code")"
 has "closed pipe: message" "$(cat "$tmp/err")" "standard output"
 
-# The banner on stderr shows that the first token is there; 490 tokens of 256 steps take seconds on any device.
-for output in text json; do
+# The banner on stderr shows that the first token is there; 490 tokens of 256 steps take seconds on any device. The strategies are
+# interrupted inside a round, a wave and a window.
+for how in text json 'json --strategy draft-verify' 'json --strategy wavefront --draft-steps 16' 'json --strategy diffusion --freeze-threshold 1e-9'; do
+    output=$how
     rm -f "$tmp/err"
-    "$muninn" generate -p x --num-steps 256 -n 490 --ignore-eos -o $output >"$tmp/out" 2>"$tmp/err" &
+    "$muninn" generate -p x --num-steps 256 -n 490 --ignore-eos -o $how >"$tmp/out" 2>"$tmp/err" &
     pid=$!
     waited=0
     until [ -s "$tmp/err" ] || [ $waited -ge 120 ]; do
@@ -431,8 +455,12 @@ for output in text json; do
     same "SIGINT during generate -o $output: exit code" 130 $?
     has "SIGINT during generate -o $output: said so" "$(cat "$tmp/err")" "interrupted"
     if [ -s "$tmp/out" ]; then ok "SIGINT during generate -o $output: what there is"; else not_ok "SIGINT during generate -o $output: no output"; fi
+    case $how in
+    json*)
+        json_ok "SIGINT during generate -o $how: JSON" "$(cat "$tmp/out")"
+        has "SIGINT during generate -o $how: reason" "$(cat "$tmp/out")" '"finish_reason":"interrupted"'
+        ;;
+    esac
 done
-json_ok "SIGINT: JSON" "$(cat "$tmp/out")"
-has "SIGINT: reason" "$(cat "$tmp/out")" '"finish_reason":"interrupted"'
 
 finish

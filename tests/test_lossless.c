@@ -127,46 +127,97 @@ static void test_d2_random_sampled(void **state)
     check_d2(true, 0.7f);
 }
 
-/* Wavefront over K, R, caps and seeds; the last N of each depth fills the context to its end. */
+/* Wavefront over K, R, caps and seeds. Every K once with a stop token inside the wave (what ar says at place 9 becomes one) and once up
+ * to the end of the context. */
 static void check_wavefront(bool random, float temperature)
 {
-    static const uint32_t depths[] = {8, 16, 32}, ks[] = {1, 2, 3, 4, 8}, caps[] = {0, 1, 3};
+    static const uint32_t depths[] = {8, 16, 32}, ks[] = {1, 2, 3, 4, 8}, caps[] = {0, 1, 3, 8};
+    enum { N_CTX = 34, STOP_AT = 9 };
     struct fixture f;
     open_model(&f, random);
-    uint64_t kept = 0, dropped = 0, ended_early = 0;
+    struct model_config *config = &f.engine->model->config;
+    const struct model_config as_it_is = *config;
+    uint64_t kept = 0, dropped = 0;
+    uint32_t n_stopped = 0, n_filled = 0;
     for (size_t r = 0; r < sizeof depths / sizeof *depths; r++) {
-        struct session_params params = {.num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = KV_F16, .n_ctx = 40};
+        struct session_params params = {.num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = KV_F16, .n_ctx = N_CTX};
         struct session *session = test_session(f.engine, &params);
-        for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
-            if (ks[i] >= depths[r])
-                continue;
-            struct mn_generate_params g = {.n_new = i == 1 ? params.n_ctx + 1 - N_PROMPT : 16,
-                                           .strategy = "ar",
-                                           .temperature = temperature,
-                                           .seed = 50 * r + i,
-                                           .ignore_eos = i % 2 == 1};
-            struct mn_stats stats;
-            struct token_list expected = run(session, g, &stats);
-            for (size_t c = 0; c < sizeof caps / sizeof *caps; c++) {
+        for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
+            for (uint32_t stops = 0; stops < 2 && ks[i] < depths[r]; stops++) {
+                struct mn_generate_params g = {.n_new = N_CTX + 1 - N_PROMPT, .strategy = "ar", .temperature = temperature, .seed = 50 * r + 10 * stops + i};
+                struct mn_stats stats;
+                g.ignore_eos = true;
+                struct token_list expected = run(session, g, &stats);
+                if (stops) {
+                    config->n_eos = 1;
+                    config->eos_token_ids[0] = expected.ids[STOP_AT];
+                    g.ignore_eos = false;
+                    uint32_t n = 0;
+                    while (expected.ids[n++] != expected.ids[STOP_AT])
+                        ;
+                    expected.n = n;
+                }
                 g.strategy = "wavefront";
                 g.draft_steps = ks[i];
-                g.max_inflight = caps[c];
+                g.max_inflight = caps[(r + i + stops) % 4];
                 struct token_list got = run(session, g, &stats);
                 char what[96];
-                snprintf(what, sizeof what, "wavefront K %u R %u cap %u temperature %g", ks[i], depths[r], caps[c], (double)temperature);
+                snprintf(what, sizeof what, "wavefront K %u R %u cap %u temperature %g stops %u", ks[i], depths[r], g.max_inflight, (double)temperature, stops);
                 assert_same(&got, &expected, what);
                 assert_true(stats.lossless);
-                assert_true(caps[c] == 0 || stats.inflight_rows <= caps[c] * stats.rounds);
+                assert_true(g.max_inflight == 0 || stats.inflight_rows <= g.max_inflight * stats.rounds);
                 kept += stats.accepted;
                 dropped += stats.drafted - stats.accepted;
-                ended_early += got.n < g.n_new;
+                n_stopped += stops && got.n < g.n_new;
+                n_filled += got.n == N_CTX + 1 - N_PROMPT;
+                *config = as_it_is;
             }
-        }
         session_destroy(session);
     }
-    print_message("kept %llu, dropped %llu rows; %llu runs ended at a stop token\n", (unsigned long long)kept, (unsigned long long)dropped,
-                  (unsigned long long)ended_early);
-    assert_true(kept > 0 && dropped > 0);
+    print_message("kept %llu, dropped %llu rows; %u runs ended at a stop token, %u at the end of the context\n", (unsigned long long)kept,
+                  (unsigned long long)dropped, n_stopped, n_filled);
+    assert_true(kept > 0 && dropped > 0 && n_stopped == 14 && n_filled == 14);
+    close_model(&f);
+}
+
+/* The edges: one new token, a prompt of one token, and a caller who stops inside a round or a wave. */
+static void test_edges(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_model(&f, false);
+    struct session_params params = {.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 32};
+    struct session *session = test_session(f.engine, &params);
+    static const struct mn_generate_params settings[] = {{.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
+                                                         {.strategy = "draft-verify", .draft_steps = 7, .lookahead = 7},
+                                                         {.strategy = "draft-verify", .draft_steps = 6, .lookahead = 5, .exit = "latent-diff:0.3"},
+                                                         {.strategy = "wavefront", .draft_steps = 1},
+                                                         {.strategy = "wavefront", .draft_steps = 3, .max_inflight = 1},
+                                                         {.strategy = "auto"}};
+    static const struct {
+        uint32_t n_prompt, n_new, stop_after;
+    } edges[] = {{1, 1, 0}, {1, 32, 0}, {N_PROMPT, 1, 0}, {N_PROMPT, 2, 0}, {1, 20, 1}, {N_PROMPT, 20, 2}, {N_PROMPT, 20, 7}};
+    for (size_t e = 0; e < sizeof edges / sizeof *edges; e++) {
+        struct token_list expected = {.stop_after = edges[e].stop_after};
+        struct mn_generate_params g = {.prompt = prompt, .n_prompt = edges[e].n_prompt, .n_new = edges[e].n_new, .ignore_eos = true, .on_token = token_list_add, .user = &expected};
+        struct mn_stats stats;
+        assert_int_equal(generate(session, &g, &stats), MN_OK);
+        assert_int_equal(expected.n, edges[e].stop_after ? edges[e].stop_after : edges[e].n_new);
+        for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+            struct token_list got = {.stop_after = edges[e].stop_after};
+            struct mn_generate_params with = settings[i];
+            with.prompt = g.prompt;
+            with.n_prompt = g.n_prompt;
+            with.n_new = g.n_new;
+            with.ignore_eos = true;
+            with.on_token = token_list_add;
+            with.user = &got;
+            assert_int_equal(generate(session, &with, &stats), MN_OK);
+            assert_same(&got, &expected, with.strategy);
+            assert_int_equal(stats.n_new, got.n);
+        }
+    }
+    session_destroy(session);
     close_model(&f);
 }
 
@@ -180,6 +231,12 @@ static void test_wavefront_shipped_sampled(void **state)
 {
     (void)state;
     check_wavefront(false, 1.2f);
+}
+
+static void test_wavefront_random_greedy(void **state)
+{
+    (void)state;
+    check_wavefront(true, 0.0f);
 }
 
 static void test_wavefront_random_sampled(void **state)
@@ -284,6 +341,7 @@ int main(void)
                                        cmocka_unit_test(test_d2_shipped_greedy),  cmocka_unit_test(test_d2_shipped_sampled),
                                        cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled),
                                        cmocka_unit_test(test_wavefront_shipped_greedy), cmocka_unit_test(test_wavefront_shipped_sampled),
-                                       cmocka_unit_test(test_wavefront_random_sampled)};
+                                       cmocka_unit_test(test_wavefront_random_greedy),  cmocka_unit_test(test_wavefront_random_sampled),
+                                       cmocka_unit_test(test_edges)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }
