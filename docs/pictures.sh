@@ -14,6 +14,7 @@ trap 'rm -rf "$tmp"' EXIT
 
 draw() {
     awk '
+BEGIN { n = 0 }
 function value(row, key) { match(row, "\"" key "\":[a-z0-9]+"); return substr(row, RSTART + length(key) + 3, RLENGTH - length(key) - 3) }
 /"event":"prompt"/ { next }
 {
