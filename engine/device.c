@@ -372,11 +372,48 @@ enum mn_status device_create(struct device **out, const struct device_params *pa
     return MN_OK;
 }
 
+#define KEEP(object, handle) \
+    static VKAPI_ATTR void VKAPI_CALL keep_##object(VkDevice device, handle object, const VkAllocationCallbacks *callbacks) \
+    { \
+        (void)device, (void)object, (void)callbacks; \
+    }
+KEEP(buffer, VkBuffer)
+KEEP(view, VkBufferView)
+KEEP(memory, VkDeviceMemory)
+KEEP(module, VkShaderModule)
+KEEP(set_layout, VkDescriptorSetLayout)
+KEEP(layout, VkPipelineLayout)
+KEEP(pipeline, VkPipeline)
+KEEP(descriptors, VkDescriptorPool)
+KEEP(commands, VkCommandPool)
+KEEP(fence, VkFence)
+KEEP(timers, VkQueryPool)
+#undef KEEP
+
+void device_abandon(struct device *device)
+{
+    if (device->abandoned)
+        return;
+    device->lost = device->abandoned = true;
+    device->vk.DestroyBuffer = keep_buffer;
+    device->vk.DestroyBufferView = keep_view;
+    device->vk.FreeMemory = keep_memory;
+    device->vk.DestroyShaderModule = keep_module;
+    device->vk.DestroyDescriptorSetLayout = keep_set_layout;
+    device->vk.DestroyPipelineLayout = keep_layout;
+    device->vk.DestroyPipeline = keep_pipeline;
+    device->vk.DestroyDescriptorPool = keep_descriptors;
+    device->vk.DestroyCommandPool = keep_commands;
+    device->vk.DestroyFence = keep_fence;
+    device->vk.DestroyQueryPool = keep_timers;
+    log_note(device->log, MN_LOG_WARN, "device '%s' is still at work; what it uses is left to the end of the process", device->caps.name);
+}
+
 void device_destroy(struct device *device)
 {
     if (!device)
         return;
-    if (device->handle) {
+    if (device->handle && !device->abandoned) {
         if (device->vk.DeviceWaitIdle && !device->lost)
             device->vk.DeviceWaitIdle(device->handle);
         if (device->vk.DestroyDevice)
@@ -388,7 +425,7 @@ void device_destroy(struct device *device)
         if (destroy)
             destroy(device->instance, device->messenger, NULL);
     }
-    if (device->instance && device->vk.DestroyInstance)
+    if (device->instance && device->vk.DestroyInstance && !device->abandoned)
         device->vk.DestroyInstance(device->instance, NULL);
     /* The loader stays mapped: drivers leave threads and thread-local destructors behind that unmapping would pull away. */
     free(device);

@@ -80,6 +80,7 @@ struct device {
     struct caps caps;
     uint64_t reserved_bytes;       /* in arenas */
     bool lost;                     /* sticky: every later call on the device returns MN_ERR_DEVICE_LOST */
+    bool abandoned;                /* work may run on it for ever: nothing is destroyed any more */
     uint32_t n_messages;           /* warnings and errors of the validation layer so far */
     char first_message[512];
 };
@@ -101,6 +102,10 @@ enum mn_status device_list(void (*visit)(void *user, uint32_t index, const struc
 /* Bytes that can still be allocated: of the largest device-local heap what the arenas left; on a software device what the system can give
  * without swapping, less a twentieth. */
 uint64_t device_available_bytes(const struct device *device);
+
+/* For a device that never finished what it was given, not even after a last wait: from now on the functions that destroy or free Vulkan
+ * objects do nothing, since a driver that still works on them would crash. What they hold is the process's until it ends. */
+void device_abandon(struct device *device);
 
 /* Maps a failed VkResult to a status and logs it with `what`; remembers a lost device. */
 enum mn_status device_fail(struct device *device, VkResult result, const char *what);

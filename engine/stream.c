@@ -82,17 +82,21 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
     return status;
 }
 
+/* After a timeout the work may still be running on what will be destroyed: it gets a last chance, a bounded one. */
+static void finish_work(struct device *device, VkFence fence, bool pending)
+{
+    if (pending && device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, FINISH_NS) == VK_TIMEOUT)
+        device_abandon(device);
+}
+
 void stream_finish(struct stream *stream)
 {
     struct device *device = stream->device;
     if (!device)
         return;
-    /* After a timeout the work may still be running on what is destroyed below: it gets a last chance, a bounded one. */
-    if (stream->pending)
-        device->vk.WaitForFences(device->handle, 1, &stream->fence, VK_TRUE, FINISH_NS);
+    finish_work(device, stream->fence, stream->pending);
     for (uint32_t i = 0; i < STREAM_STAGING_SLOTS; i++) {
-        if (stream->staging[i].pending)
-            device->vk.WaitForFences(device->handle, 1, &stream->staging[i].fence, VK_TRUE, FINISH_NS);
+        finish_work(device, stream->staging[i].fence, stream->staging[i].pending);
         if (stream->staging[i].fence)
             device->vk.DestroyFence(device->handle, stream->staging[i].fence, NULL);
     }

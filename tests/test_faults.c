@@ -353,6 +353,39 @@ static void test_timeout(void **state)
     rig_close(&rig);
 }
 
+static VKAPI_ATTR VkResult VKAPI_CALL never_ready(VkDevice device, uint32_t n, const VkFence *fences, VkBool32 all, uint64_t ns)
+{
+    (void)device, (void)n, (void)fences, (void)all, (void)ns;
+    return VK_TIMEOUT;
+}
+
+/* Work that never ends may still use everything: nothing of the device is destroyed, neither with the session nor with the model. */
+static void test_hang(void **state)
+{
+    (void)state;
+    if (!MN_TEST_VALIDATE) /* what is left behind on purpose is a leak to the leak checker */
+        skip();
+    struct rig rig;
+    rig_open(&rig);
+    struct device *device = rig.engine->model->device;
+    struct session *session = test_session(rig.engine, &tiny_session);
+    struct token_list list;
+    int alive[N_OBJECTS];
+    memcpy(alive, hooks.alive, sizeof alive);
+    device->vk.WaitForFences = never_ready;
+    assert_int_equal(run_tokens(session, "ar", &list), MN_ERR_DEVICE_LOST);
+    session_destroy(session);
+    assert_true(device->abandoned);
+    kernels_finish(&rig.engine->model->kernels);
+    weights_finish(&rig.engine->model->weights);
+    assert_memory_equal(hooks.alive, alive, sizeof alive);
+    /* In truth it does end; then the test may go on. */
+    assert_int_equal(hooks.real.DeviceWaitIdle(device->handle), VK_SUCCESS);
+    rig.log.n_errors = 0;
+    mn_engine_destroy(rig.engine);
+    random_model_remove(rig.dir);
+}
+
 static void test_lost_while_creating(void **state)
 {
     (void)state;
@@ -390,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory_session),  cmocka_unit_test(test_memory_model), cmocka_unit_test(test_memory_generate),
                                        cmocka_unit_test(test_memory_transfer), cmocka_unit_test(test_lost),         cmocka_unit_test(test_timeout),
+                                       cmocka_unit_test(test_hang),
                                        cmocka_unit_test(test_lost_while_creating)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

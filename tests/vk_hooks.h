@@ -5,7 +5,7 @@
 
 #include "device.h"
 
-#define HOOKS_OBJECTS(X) X(Buffer) X(ShaderModule) X(DescriptorSetLayout) X(PipelineLayout) X(DescriptorPool) X(CommandPool) X(Fence) X(QueryPool)
+#define HOOKS_OBJECTS(X) X(Buffer) X(BufferView) X(ShaderModule) X(DescriptorSetLayout) X(PipelineLayout) X(DescriptorPool) X(CommandPool) X(Fence) X(QueryPool)
 /* Calls that only pass through. */
 #define HOOKS_PLAIN_CALLS(X) \
     X(BindBufferMemory, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize at), (d, b, m, at)) \
