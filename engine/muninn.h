@@ -240,8 +240,8 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
 
 /* Generates n sequences that share passes: rows of different sequences, at different depths, go through the same weights. Sequence
  * i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's n_sequences, or than its max_rows has
- * room for, wait for their turn. Sampler, strategy and its settings must be the same for all; prompts, n_new, num_steps, state0 and
- * callbacks may differ. stats [n] has what concerns a sequence; *total the passes and bytes of all of them.
+ * room for, wait for their turn. Sampler, strategy and its settings must be the same for all; prompts, n_new, num_steps, draft_steps,
+ * state0 and callbacks may differ. stats [n] has what concerns a sequence; *total the passes and bytes of all of them.
  * Strategies ar, draft-verify, wavefront and auto. on_end (may be NULL) is called when sequence i has ended; a non-zero return ends
  * the batch: stats and callbacks of the sequences under way have what they reached. */
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,

@@ -23,7 +23,7 @@ static bool same_text(const char *a, const char *b)
 /* What lives in the session (the sampler) or decides what rows look like must be one for all. */
 static bool same_settings(const struct mn_generate_params *a, const struct mn_generate_params *b)
 {
-    return same_text(a->strategy, b->strategy) && a->draft_steps == b->draft_steps && a->lookahead == b->lookahead && a->max_inflight == b->max_inflight &&
+    return same_text(a->strategy, b->strategy) && a->lookahead == b->lookahead && a->max_inflight == b->max_inflight &&
            same_text(a->exit, b->exit) && a->exit_min_steps == b->exit_min_steps && a->exit_check_interval == b->exit_check_interval &&
            a->verification_threshold == b->verification_threshold && a->continuous == b->continuous && a->temperature == b->temperature &&
            a->top_k == b->top_k && a->top_p == b->top_p && a->min_p == b->min_p && a->seed == b->seed && a->init_scale == b->init_scale &&

@@ -22,6 +22,8 @@ static struct mn_generate_params sequence_params(const struct mn_generate_params
     p.n_prompt = 3 + (5 * i) % 6;
     p.n_new = lengths[i];
     p.num_steps = depths[i];
+    if (p.draft_steps > 1) /* each may draft at a depth of its own */
+        p.draft_steps -= i % 2;
     p.on_token = token_list_add;
     return p;
 }
