@@ -78,6 +78,10 @@ class Split(unittest.TestCase):
         self.assertEqual(texts["train"] & texts["held-out"], set())
         self.assertGreater(min(len(questions[split]) for split in corpus.SPLITS), 15_000)
 
+    def test_empty_side(self):
+        with self.assertRaisesRegex(ValueError, "no parity of size 1 in the split held-out"):
+            corpus.draw(random.Random(1), "held-out", "parity", corpus.Sizes(), 1)
+
     def test_share(self):
         held_out = sum(corpus.split_of(f"key {i}") == "held-out" for i in range(100_000))
         self.assertAlmostEqual(held_out / 100_000, 26 / 256, delta=0.004)
