@@ -2,7 +2,7 @@
 """Accuracy of a model on held-out documents of the corpus, per task and number of recurrence steps.
 
 A document counts as right when every token of its answer, and the end token after it, is the most probable one after the text before it: what greedy
-decoding would have written. The initial state is zero, as in `muninn generate`.
+decoding would have written. After hops and let another question may follow, so there the end does not count. The initial state is zero, as in `muninn generate`.
 
     python3 models/evaluate.py -m models/raven-tiny --count 150
 """
@@ -58,7 +58,7 @@ def measure(model, tokenizer, docs, depths, compute=torch.float32, rows=50):
                 if purpose == corpus.ANSWERS:
                     answer += range(len(ids), len(ids) + len(piece))
                 ids += piece
-            if answer:
+            if answer and document.task not in ("hops", "let"):
                 answer.append(len(ids))
             encoded.append((ids + [tokenizer.end], answer))
         length = max(len(ids) for ids, _ in encoded)
