@@ -238,6 +238,25 @@ class Model(unittest.TestCase):
         self.assertGreater(max(drawn), 24)
 
 
+class Shipped(unittest.TestCase):
+    """The default model needs its steps, and the engine computes what was trained."""
+
+    def test_depth(self):
+        folder = os.path.join(SOURCE, "models", "raven-deep")
+        model, tokenizer = raven.load(folder), Tokenizer(os.path.join(folder, "tokenizer.json"))
+        ids = [tokenizer.begin] + tokenizer.encode("sum mod 10 of 4 4 9 7 2 :")
+        for steps in (1, 8):
+            self.assertLess(largest_difference(model, folder, ids, steps), 2e-4)
+        accuracy, agreement = evaluate.measure(model, tokenizer, evaluate.documents("sum", 5, 40, 1), [1, 4, 8, 16])
+        self.assertLess(accuracy[1], 0.4)
+        self.assertGreater(accuracy[8], 0.9)
+        self.assertLess(agreement[1], agreement[4])
+        self.assertLess(agreement[4], agreement[8])
+        accuracy, _ = evaluate.measure(model, tokenizer, evaluate.documents("sort", None, 40, 1), [1, 4])
+        self.assertGreater(accuracy[1], 0.8)
+        self.assertGreater(accuracy[4], 0.95)
+
+
 class Batch(unittest.TestCase):
     def test_weights_and_mask(self):
         tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
