@@ -30,6 +30,7 @@
 #include "qkv_texels.spv.h"
 #include "read.spv.h"
 #include "read_plain.spv.h"
+#include "read_texels.spv.h"
 #include "sample.spv.h"
 #include "sample_plain.spv.h"
 
@@ -52,7 +53,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_NORM] = ENTRY(norm, 7, norm_args),
     [KERNEL_ARGMAX] = ENTRY(argmax, 3, argmax_args),
     [KERNEL_SAMPLE] = ENTRY(sample, 3, sample_args),
-    [KERNEL_READ] = ENTRY(read, 3, read_args),
+    [KERNEL_READ] = ENTRY_TEXELS(read, 3, read_args, 0x02),
     [KERNEL_FILL] = ENTRY(fill, 2, fill_args),
 };
 

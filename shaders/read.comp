@@ -4,7 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 
-layout(std430, binding = 1) readonly buffer Data { uvec4 c[]; } data;
+READ4(1, data);
 layout(std430, binding = 2) writeonly buffer Sink { uint sum[]; } sink;
 layout(push_constant) uniform Args { read_args args; };
 
@@ -18,6 +18,6 @@ void main()
     uint step = pieces ? LOCAL : args.n_threads;
     uvec4 sum = uvec4(0);
     for (uint i = first + (pieces ? gl_LocalInvocationID.x : thread); i < end; i += step)
-        sum += data.c[i];
+        sum += load4(data, i);
     sink.sum[thread] = sum.x + sum.y + sum.z + sum.w;
 }
