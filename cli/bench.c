@@ -500,7 +500,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct bench_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_LIST, .offset = AT(models), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-tiny",
+    {.name = "model", .letter = 'm', .kind = OPTION_LIST, .offset = AT(models), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep",
      .help = "model folder; may be given up to 16 times"},
     {.name = "synthetic", .kind = OPTION_LIST, .offset = AT(synthetic), .argument = "SHAPE",
      .help = "a model made on the device from --seed; may be given up to 16 times"},

@@ -16,10 +16,10 @@
 #define MUNINN_SOURCE_MODEL_DIR ""
 #endif
 
-/* <folder of the executable>/../share/muninn/models/raven-tiny: an installation that was moved still finds its model. */
+/* <folder of the executable>/../share/muninn/models/raven-deep: an installation that was moved still finds its model. */
 static bool beside_executable(char *path)
 {
-    static const char tail[] = "/../share/muninn/models/raven-tiny";
+    static const char tail[] = "/../share/muninn/models/raven-deep";
     ssize_t n = readlink("/proc/self/exe", path, CLI_PATH_BYTES - sizeof tail);
     if (n <= 0)
         return false;
@@ -54,7 +54,7 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
         if (has_config(built_in[i]) && snprintf(path, CLI_PATH_BYTES, "%s", built_in[i]) < CLI_PATH_BYTES)
             return MN_OK;
     return log_fail(log, MN_ERR_FILE, "the default model is not installed (looked in %s): give a model folder with -m DIR or MUNINN_MODEL",
-                    *built_in[0] ? built_in[0] : "../share/muninn/models/raven-tiny");
+                    *built_in[0] ? built_in[0] : "../share/muninn/models/raven-deep");
 }
 
 const char *cli_cache_dir(char *path)

@@ -88,7 +88,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 static const struct option_spec specs[] = {
     {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(struct info_options, model), .argument = "DIR",
-     .shown = "$MUNINN_MODEL, else raven-tiny", .help = "model folder"},
+     .shown = "$MUNINN_MODEL, else raven-deep", .help = "model folder"},
     {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = offsetof(struct info_options, output), .choices = "text|json", .value = "text",
      .help = "lines to read, or a JSON object"},
     {.name = "device", .kind = OPTION_TEXT, .offset = offsetof(struct info_options, device), .argument = "D", .shown = "the best one",
@@ -100,7 +100,7 @@ static const struct option_spec specs[] = {
 const struct command command_info = {.name = "info",
                                      .summary = "Loads a model and shows its shape and what it takes on the device.",
                                      .synopsis = "[-m DIR] [-o text|json]",
-                                     .example = "muninn info -m models/raven-tiny -o json",
+                                     .example = "muninn info -m models/raven-deep -o json",
                                      .options = specs,
                                      .n_options = sizeof specs / sizeof *specs,
                                      .values_bytes = sizeof(struct info_options),

@@ -120,7 +120,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct logits_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-tiny",
+    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep",
      .help = "model folder"},
     {.name = "ids", .kind = OPTION_IDS, .offset = AT(ids), .argument = "LIST", .shown = "none, required",
      .help = "token ids like 0,301,270, taken as they are"},

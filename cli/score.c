@@ -270,7 +270,7 @@ static enum mn_status run_score(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct score_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-tiny", .help = "model folder"},
+    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep", .help = "model folder"},
     {.name = "file", .letter = 'f', .kind = OPTION_TEXT, .offset = AT(file), .argument = "FILE.jsonl", .shown = "none, required", .help = "lines to score; - for standard input"},
     {.name = "num-steps", .kind = OPTION_TEXT, .offset = AT(num_steps), .argument = "LIST", .shown = "the model's mean_recurrence",
      .help = "depths, all in one run: 1,2,4 or 1-8 or 1-32*2"},

@@ -85,7 +85,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 static const struct option_spec specs[] = {
     {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(struct tokenize_options, model), .argument = "DIR",
-     .shown = "$MUNINN_MODEL, else raven-tiny", .help = "folder with tokenizer.json"},
+     .shown = "$MUNINN_MODEL, else raven-deep", .help = "folder with tokenizer.json"},
 };
 
 const struct command command_tokenize = {

@@ -166,7 +166,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct trace_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-tiny",
+    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep",
      .help = "model folder"},
     {.name = "prompt", .letter = 'p', .kind = OPTION_TEXT, .offset = AT(prompt), .argument = "TEXT", .help = "prompt; special tokens in it are recognised"},
     {.name = "ids", .kind = OPTION_IDS, .offset = AT(ids), .argument = "LIST", .help = "prompt as token ids like 0,301,270, taken as they are"},

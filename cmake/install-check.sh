@@ -30,8 +30,8 @@ pc=$(find "$prefix" -name muninn.pc)
 [ -n "$pc" ] || fail 'no muninn.pc'
 lib=$(dirname "$(dirname "$pc")")
 for file in "$prefix/bin/muninn" "$lib/libmuninn.so" "$lib/libmuninn.a" "$prefix/include/muninn.h" \
-    "$prefix/share/muninn/models/raven-tiny/config.json" "$prefix/share/muninn/models/raven-tiny/model.safetensors" \
-    "$prefix/share/muninn/models/raven-tiny/tokenizer.json"; do
+    "$prefix/share/muninn/models/raven-deep/config.json" "$prefix/share/muninn/models/raven-deep/model.safetensors" \
+    "$prefix/share/muninn/models/raven-deep/tokenizer.json"; do
     [ -e "$file" ] || fail "not installed: ${file#"$prefix"/}"
 done
 cmp "$source/engine/muninn.h" "$prefix/include/muninn.h" || fail 'the installed header is not the public header'
@@ -91,7 +91,7 @@ sort_digits || { cat err.txt >&2; fail 'the installed muninn does not generate';
 grep -q '0 1 2 8' out.txt || fail "the installed muninn sorts 2 8 0 1 wrongly: $(cat out.txt)"
 
 # Was that the installed model, or the source tree's? Break the installed one: now the same command has to fail on it.
-model=$prefix/share/muninn/models/raven-tiny
+model=$prefix/share/muninn/models/raven-deep
 mv "$model/config.json" "$model/config.kept"
 echo '{' >"$model/config.json"
 rc=0
