@@ -30,8 +30,9 @@ function label(    s, k, l) {
         ar_bytes = number("weight_bytes_per_token")
     }
     bytes = number("weight_bytes_per_token")
-    printf "| %s | %.1f | %.2fx | %.1f MB (1/%.1f) | %s | %s | %.1fx |\n", label(), number("tok_s"), number("speedup"), bytes / 1e6, ar_bytes / bytes,
-        number("acceptance_rate") > 0 ? sprintf("%.3f", number("acceptance_rate")) : "", flag("lossless") ? "all" : sprintf("lossy: %.1f %%", 100 * number("agreement")), number("huginn_gain")
+    acceptance = number("acceptance_rate") ? sprintf("%.3f", number("acceptance_rate")) : ""
+    tokens = flag("lossless") ? (flag("equals_ar") ? "all" : "NOT EQUAL") : sprintf("lossy: %.1f %%", 100 * number("agreement"))
+    printf "| %s | %.1f | %.2fx | %.1f MB (1/%.1f) | %s | %s | %.1fx |\n", label(), number("tok_s"), number("speedup"), bytes / 1e6, ar_bytes / bytes, acceptance, tokens, number("huginn_gain")
 }
 /"bench":"batch"/ {
     if (!batches++) {

@@ -31,7 +31,7 @@ pc=$(find "$prefix" -name muninn.pc)
 lib=$(dirname "$(dirname "$pc")")
 for file in "$prefix/bin/muninn" "$lib/libmuninn.so" "$lib/libmuninn.a" "$prefix/include/muninn.h" \
     "$prefix/share/muninn/models/raven-deep/config.json" "$prefix/share/muninn/models/raven-deep/model.safetensors" \
-    "$prefix/share/muninn/models/raven-deep/tokenizer.json"; do
+    "$prefix/share/muninn/models/raven-deep/tokenizer.json" "$prefix/share/muninn/models/raven-tiny/model.safetensors"; do
     [ -e "$file" ] || fail "not installed: ${file#"$prefix"/}"
 done
 cmp "$source/engine/muninn.h" "$prefix/include/muninn.h" || fail 'the installed header is not the public header'
