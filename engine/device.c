@@ -224,7 +224,6 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
     if (caps->texel_loads && caps->max_storage_range / 16 > limits->maxTexelBufferElements)
         caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
-    caps->storage_align = limits->minStorageBufferOffsetAlignment;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
     read_heaps(&memory.memoryProperties, caps);
     if (caps->type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU)

@@ -59,7 +59,6 @@ struct caps {
     uint32_t max_workgroup_threads;
     uint32_t max_shared_bytes;
     uint64_t max_storage_range;    /* bytes one binding may span */
-    uint64_t storage_align;        /* bytes */
     uint64_t max_allocation_bytes;
     uint64_t device_heap_bytes;    /* size of the largest device-local heap */
     double timestamp_ns;           /* nanoseconds per timestamp tick; 0: no timestamps */
