@@ -33,7 +33,7 @@ uint32_t kv_policy_slots(struct kv_policy policy, uint32_t num_steps);
 uint32_t kv_slot(uint32_t n_slots, uint32_t step, uint32_t depths);
 
 struct kv_block {
-    struct span kv;   /* [sequence, position, slot, key or value, head, head_pad] */
+    struct span kv;   /* [sequence, slot, head, key or value, position, head_pad] */
     uint32_t n_slots;
 };
 

@@ -113,7 +113,7 @@ static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *m
     for (uint32_t row0 = 0, n; row0 < matrix->n_out && !r->status; row0 += n) {
         n = matrix_rows_at(matrix, row0, most);
         uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, r->n, (uint32_t)matrix->type, flavour->input, flavour->scale,
-                           r->session->n_splits > 1, tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2], flavour->extra[3]};
+                           tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2], flavour->extra[3]};
         if (advance_index && row0 + n < matrix->n_out)
             spec[advance_index] = 0; /* depths advance once, in the last window */
         const struct pipeline *pipeline;
@@ -157,7 +157,7 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
         return;
     const bool shared_slots = kv->n_slots < s->num_steps;
     uint32_t spec[] = {tuning->attention_threads, tuning->attention_split, s->cache.type == KV_F16, core, r->model->head_pad / 8,
-                       tuning->attention_per_lane, shared_slots};
+                       tuning->attention_per_lane, shared_slots, s->n_splits == 1};
     const struct pipeline *pipeline;
     r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, sizeof spec / sizeof *spec, &pipeline);
     if (r->status)
@@ -203,7 +203,7 @@ static void project(struct recorder *r, const struct matrix *w, uint32_t input, 
                               residual ? residual->parts : s->state,
                               out->pending ? *out->pending : r->model->weights.norm_f,
                               out->parts};
-    matmul(r, KERNEL_PROJ, w, &flavour, bindings, &args, 10);
+    matmul(r, KERNEL_PROJ, w, &flavour, bindings, &args, 9);
 }
 
 static void gate(struct recorder *r, const struct block_weights *w, const struct activation *y)
@@ -288,12 +288,12 @@ static void block(struct recorder *r, uint32_t index, bool core, const struct ac
     const struct block_weights *w = &r->model->weights.blocks[index];
     const struct kv_block *kv = &s->cache.blocks[index];
     const uint32_t n_parts = tile_groups(r->tile, r->model->config.n_embd);
-    const struct activation heads = {.data = s->partial_o, .parts = s->partial_ml};
+    const struct activation heads = {.data = s->partial_o, .parts = s->partial_ml, .stride = r->model->config.n_heads * r->model->head_pad};
     const struct activation y = {s->y, s->y_parts, r->model->stride, n_parts, false, &w->norm_2};
     const struct activation hidden = {.data = s->hidden, .parts = s->state, .stride = r->model->ff_stride};
     qkv(r, w, kv, core, x);
     attention(r, kv, core);
-    project(r, &w->proj, INPUT_MERGE, SCALE_NONE, &heads, NULL, x, &y, false, true);
+    project(r, &w->proj, s->n_splits > 1 ? INPUT_MERGE : INPUT_PLAIN, SCALE_NONE, &heads, NULL, x, &y, false, true);
     gate(r, w, &y);
     project(r, &w->down, INPUT_PLAIN, SCALE_NONE, &hidden, NULL, &y, out, advance, true);
 }

@@ -13,12 +13,13 @@ struct tuning tuning_choose(const struct caps *caps)
 {
     const uint32_t bcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
     if (caps->is_cpu)
-        /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. */
+        /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and rows are work
+           enough for the cores, so that splits would only cost their merging. */
         return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, bcast},
                                .prefill = {caps->subgroup_size, 1, 4, 8, bcast},
                                .attention_threads = caps->subgroup_size,
                                .attention_per_lane = 2,
-                               .attention_split = 128,
+                               .attention_split = 1024,
                                .row_threads = caps->subgroup_size};
     /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. */
     const uint32_t threads = caps->max_shared_bytes >= 32768 ? 128 : 64;

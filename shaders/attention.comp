@@ -1,7 +1,7 @@
 #version 460
 // Split-KV attention of one (head, split, row): partial o = sum_j e^(s_j - m) v_j, and (m, sum_j e^(s_j - m)).
 //
-//   q [rows, heads, head_pad], scaled        cache [sequence, position, depth slot, key or value, heads, head_pad]
+//   q [rows, heads, head_pad], scaled        cache [sequence, depth slot, heads, key or value, position, head_pad]
 //   o [rows, splits, heads, head_pad]        ml [rows, splits, heads] of (maximum, sum)
 //
 // A row at step t reads of position j the depth slot min(t, depths_j - 1) mod n_slots: its own step where position j got that
@@ -23,6 +23,7 @@ layout(constant_id = 3) const uint CORE = 0;
 layout(constant_id = 4) const uint OCTETS = 4; // head_pad / 8
 layout(constant_id = 5) const uint PER_LANE = 1; // positions a lane scores per block
 layout(constant_id = 6) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
+layout(constant_id = 7) const uint WHOLE = 0; // 1: no row ever has a second split; o is divided by the sum, and ml not written
 
 READ4(1, query);
 READ4(2, cache);
@@ -107,12 +108,12 @@ void main()
             // A lane past the end scores the last position again and then counts for nothing.
             uint position = min(block + u * LOCAL + lane, end - 1);
             uint position_slot = row.z * args.n_ctx + position;
-            uint cache_row = position_slot * args.n_slots;
+            uint slot = row.z * args.n_slots;
             if (CORE != 0) {
                 uint depth = min(row.w, load4(depths, position_slot / 4)[position_slot % 4] - 1);
-                cache_row += SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
+                slot += SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
             }
-            key[u] = (cache_row * 2 * args.n_heads + head) * OCTETS;
+            key[u] = ((slot * args.n_heads + head) * 2 * args.n_ctx + position) * OCTETS;
             float s_lo = 0.0, s_hi = 0.0;
             [[unroll]] for (uint c = 0; c < OCTETS; c++) {
                 vec4 lo, hi;
@@ -162,10 +163,10 @@ void main()
                 uint from = min(j + group, LOCAL - 1);
 #ifdef NO_SUBGROUP
                 float weight = lane_float[u * LOCAL + from];
-                uint value = lane_uint[u * LOCAL + from] + args.n_heads * OCTETS;
+                uint value = lane_uint[u * LOCAL + from] + args.n_ctx * OCTETS;
 #else
                 float weight = subgroupShuffle(score[u], from);
-                uint value = subgroupShuffle(key[u], from) + args.n_heads * OCTETS;
+                uint value = subgroupShuffle(key[u], from) + args.n_ctx * OCTETS;
 #endif
                 if (LOCAL % N_GROUPS != 0 && j + group >= LOCAL)
                     weight = 0.0;
@@ -178,6 +179,17 @@ void main()
             }
     }
 
+    float total = 0.0;
+#ifdef NO_SUBGROUP
+    barrier();
+    lane_float[lane] = sum;
+    barrier();
+    for (uint i = 0; i < LOCAL; i++)
+        total += lane_float[i];
+#else
+    [[unroll]] for (uint i = 0; i < LOCAL; i++)
+        total += subgroupShuffle(sum, i);
+#endif
     const uint out_row = (row_index * args.n_splits + split) * args.n_heads + head;
     [[unroll]] for (uint p = 0; p < PASSES; p++) {
         vec4 lo = o_lo[p], hi = o_hi[p];
@@ -196,23 +208,16 @@ void main()
             hi += subgroupShuffle(o_hi[p], g * WIDTH + octet);
 #endif
         }
+        if (WHOLE != 0) {
+            lo *= 1.0 / total;
+            hi *= 1.0 / total;
+        }
         if (group == 0 && p * WIDTH + octet < OCTETS) {
             uint at = (out_row * OCTETS + p * WIDTH + octet) * 2;
             partial_output.o[at] = lo;
             partial_output.o[at + 1] = hi;
         }
     }
-    float total = 0.0;
-#ifdef NO_SUBGROUP
-    barrier();
-    lane_float[lane] = sum;
-    barrier();
-    for (uint i = 0; i < LOCAL; i++)
-        total += lane_float[i];
-#else
-    [[unroll]] for (uint i = 0; i < LOCAL; i++)
-        total += subgroupShuffle(sum, i);
-#endif
-    if (lane == 0)
+    if (WHOLE == 0 && lane == 0)
         partial_sums.ml[out_row] = vec2(largest, total);
 }

@@ -18,9 +18,7 @@ layout(constant_id = 3) const uint N = 1;
 layout(constant_id = 4) const uint WEIGHT_TYPE = WEIGHT_BF16;
 layout(constant_id = 5) const uint INPUT = INPUT_PLAIN;
 layout(constant_id = 6) const uint SCALE = SCALE_NONE;
-layout(constant_id = 7) const uint SPLIT_MERGE = 1; // 0: a row never has more than one attention split
-
-layout(constant_id = 8) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8
+layout(constant_id = 7) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8
 
 const uint LO = LOCAL / LK;
 const uint N_ITEMS = N * R / 4 * LO;    // (activation row, four outputs) results of a workgroup
@@ -71,7 +69,7 @@ vec2 sum_parts(uint base)
 vec4 load_merged(uint row, uint position, uint at)
 {
     uint head = at / args.head_pad, within = at % args.head_pad;
-    uint n = SPLIT_MERGE == 0 ? 1 : position / args.split + 1;
+    uint n = position / args.split + 1;
     uint base = row * args.n_splits * args.n_heads + head;
     float largest = load_part(base).x;
     for (uint s = 1; s < n; s++)

@@ -7,9 +7,9 @@
 #extension GL_GOOGLE_include_directive : require
 #include "matmul.glsl"
 
-layout(constant_id = 9) const uint RESIDUAL = RESIDUAL_PLAIN;
-layout(constant_id = 10) const uint ADVANCE = 0;
-layout(constant_id = 11) const uint STATS = 1;
+layout(constant_id = 8) const uint RESIDUAL = RESIDUAL_PLAIN;
+layout(constant_id = 9) const uint ADVANCE = 0;
+layout(constant_id = 10) const uint STATS = 1;
 
 layout(std430, binding = 5) writeonly buffer Output { vec4 y[]; } outputs;
 READ4(6, residual);

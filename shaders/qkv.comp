@@ -1,16 +1,16 @@
 #version 460
 // [q; k; v] = Wqkv norm(x), + bias on q and k, rotary on q and k (neighbouring pairs), q scaled, k and v into the cache.
 // Shapes: Wqkv [3d, d], x [rows, d] with a pending norm, q [rows, heads, head_pad],
-//         cache [sequence, position, depth slot, key or value, heads, head_pad] as f16 pairs or f32.
+//         cache [sequence, depth slot, heads, key or value, position, head_pad] as f16 pairs or f32.
 // A row at depth t writes depth slot t mod n_slots and notes in `depths` that t + 1 depths exist. Skeleton: matmul.glsl.
 #extension GL_GOOGLE_include_directive : require
 #include "matmul.glsl"
 
-layout(constant_id = 9) const uint KV_F16 = 1;
-layout(constant_id = 10) const uint CORE = 0; // core blocks have a depth axis, prelude and coda do not
+layout(constant_id = 8) const uint KV_F16 = 1;
+layout(constant_id = 9) const uint CORE = 0; // core blocks have a depth axis, prelude and coda do not
 
-layout(constant_id = 11) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
-layout(constant_id = 12) const uint HEAD_DIM = 32;    // even
+layout(constant_id = 10) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
+layout(constant_id = 11) const uint HEAD_DIM = 32;    // even
 
 layout(std430, binding = 5) writeonly buffer Query { vec4 q[]; } query;
 READ4(6, bias);   // float [2, d]: q then k; zeros when the model has none
@@ -56,7 +56,7 @@ void put(uint row_index, uvec4 row, uint global_o, vec4 y, const bool pair)
     uint slot = slot_of(row, args.n_ctx);
     uint depth = CORE != 0 ? row.w : 0;
     uint depth_slot = SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
-    uint at = (((slot * args.n_slots + depth_slot) * 2 + part - 1) * args.n_heads + head) * args.head_pad + i;
+    uint at = ((((row.z * args.n_slots + depth_slot) * args.n_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
     if (KV_F16 != 0) {
         if (!pair)
             cache.kv[at / 4] = uvec2(packHalf2x16(y.xy), packHalf2x16(y.zw));

@@ -183,15 +183,17 @@ static const struct attention_case attention_cases[] = {
     {"core, full slots, f16, mixed depths", true, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
     {"core, share:2, f32, mixed depths", false, 3, 24, 40, 2, 0, 64, false, true, 7, 2, 16, 32},
     {"core, share:1, f16", false, 5, 10, 33, 1, 1, 5, true, true, 4, 1, 16, 0},
-    {"prelude, f32, one split", false, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 0, 0},
-    {"prelude, f16, own split", true, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 0, 0},
+    {"prelude, f32, one split", false, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 32, 0},
+    {"prelude, f16, three splits", true, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 128, 0},
     {"core, f32, own split, 3 sequences", false, 2, 10, 270, 3, 4, 13, false, true, 3, 3, 0, 0},
     {"coda, f16, large heads", false, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 0, 64},
     {"core, f32, large heads", false, 3, 96, 50, 2, 5, 6, false, true, 5, 4, 16, 0},
     {"core, f16, odd pad", false, 3, 34, 70, 1, 0, 4, true, true, 5, 5, 32, 16},
+    {"core, f16, one split, mixed depths", true, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 64, 0},
+    {"coda, f16, one split, large heads", false, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 512, 64},
 };
 
-/* A row's splits. Those past its position are not written. */
+/* A row's splits. Those past its position are not written; where there is one at most, it is divided by its sum, which is not written either. */
 static void expect_partials(const struct ref_kv *kv, const struct rig_rows *rows, uint32_t index, const double *q, uint32_t split, uint32_t n_splits,
                             double *o, double *sums)
 {
@@ -201,6 +203,10 @@ static void expect_partials(const struct ref_kv *kv, const struct rig_rows *rows
             const uint32_t at = (index * n_splits + s) * kv->n_heads + head, end = (s + 1) * split;
             ref_attention(kv, row, head, q + ((size_t)index * kv->n_heads + head) * kv->head_pad, s * split, end < row->position + 1 ? end : row->position + 1,
                           o + (size_t)at * kv->head_pad, &sums[2 * at], &sums[2 * at + 1]);
+            for (uint32_t i = 0; i < kv->head_pad && n_splits == 1; i++)
+                o[(size_t)at * kv->head_pad + i] /= sums[2 * at + 1];
+            if (n_splits == 1)
+                sums[2 * at] = sums[2 * at + 1] = UNTOUCHED;
         }
 }
 
@@ -239,7 +245,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
         .table = rows.table, .n_heads = c->heads, .head_pad = pad, .n_slots = c->n_slots, .n_ctx = c->n_ctx, .n_splits = n_splits};
     const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
     const uint32_t spec[] = {plain ? c->plain_threads : rig->tuning.attention_threads, split, c->kv_f16, c->core, pad / CHUNK,
-                             rig->tuning.attention_per_lane, c->n_slots < c->n_depths};
+                             rig->tuning.attention_per_lane, c->n_slots < c->n_depths, n_splits == 1};
     rig_commit(rig);
     rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
                                                          .spec = spec,

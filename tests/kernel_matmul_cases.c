@@ -369,7 +369,7 @@ static void expect_proj(struct rig *rig, struct job *job)
     job->extra[0] = shape->residual;
     job->extra[1] = shape->advance;
     job->extra[2] = !shape->no_stats;
-    job->advance_index = 10;
+    job->advance_index = 9;
     job->bindings[5] = rig_buffer(rig, "output", ELEMENT_F32, count * stride, NULL, out, LIMIT_MATMUL);
     job->bindings[9] = rig_buffer(rig, "next norm", ELEMENT_F32, padded(n), pad_vector(rig, norm, n), NULL, 0.0);
     job->bindings[10] = rig_buffer(rig, "output statistics", ELEMENT_F32, count * parts_stride * 2, NULL, parts, LIMIT_STATISTICS);
@@ -490,7 +490,7 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
     for (uint32_t row0 = 0; row0 < job->n_out; row0 += window) {
         const uint32_t rows = job->n_out - row0 < window ? job->n_out - row0 : window;
         uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, n, (uint32_t)job->weight, shape->input, shape->scale,
-                           job->args.n_splits > 1, tile->broadcast, job->extra[0], job->extra[1], job->extra[2], job->extra[3]};
+                           tile->broadcast, job->extra[0], job->extra[1], job->extra[2], job->extra[3]};
         if (job->advance_index && row0 + rows < job->n_out)
             spec[job->advance_index] = 0;
         job->args.n_out = rows;

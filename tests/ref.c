@@ -83,8 +83,8 @@ void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, do
 
 double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part, uint32_t head)
 {
-    size_t at = (size_t)sequence * kv->n_ctx + position;
-    return kv->values + (((at * kv->n_slots + slot) * 2 + part) * kv->n_heads + head) * kv->head_pad;
+    size_t at = ((size_t)sequence * kv->n_slots + slot) * kv->n_heads + head;
+    return kv->values + ((at * 2 + part) * kv->n_ctx + position) * kv->head_pad;
 }
 
 static double score(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t position, uint32_t *slot)
@@ -372,12 +372,16 @@ static void write_cache(struct ref_session *s, uint32_t index, const struct batc
     const size_t d = config->n_embd;
     const uint32_t slot = kv->core ? batch->step % kv->n_slots : 0;
     for (uint32_t i = 0; i < batch->n; i++) {
-        double *k = ref_kv_entry(kv, 0, batch->first + i, slot, 0, 0), *v = ref_kv_entry(kv, 0, batch->first + i, slot, 1, 0);
+        double *k = batch->b, *v = batch->c;
         ref_norm(batch->x + i * d, w->norm[0], config->n_embd, (double)config->norm_eps, batch->a);
         ref_qkv(w->qkv, w->bias, batch->a, config->n_heads, config->head_dim, batch->first + i, config->rope_base, batch->q + i * d, k, v);
         for (size_t j = 0; j < d && s->kv_type == KV_F16; j++) {
             k[j] = (double)f16_to_f32(f32_to_f16((float)k[j]));
             v[j] = (double)f16_to_f32(f32_to_f16((float)v[j]));
+        }
+        for (uint32_t head = 0; head < config->n_heads; head++) {
+            memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 0, head), k + (size_t)head * config->head_dim, config->head_dim * sizeof *k);
+            memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 1, head), v + (size_t)head * config->head_dim, config->head_dim * sizeof *v);
         }
         if (kv->core)
             s->depths[batch->first + i] = batch->step + 1;

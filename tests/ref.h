@@ -40,7 +40,7 @@ void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_he
 /* h = silu(g) * u with [g; u] = W x. w [2F, d], gate rows first; h [F]; scratch [2F]. */
 void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, double *scratch, double *h);
 
-/* A block's keys and values, [sequence, position, depth slot, key or value, head, head_pad]. */
+/* A block's keys and values, [sequence, depth slot, head, key or value, position, head_pad]. */
 struct ref_kv {
     double *values;
     const uint32_t *depths; /* [sequence, position]: steps each position has; read by core blocks only */
