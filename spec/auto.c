@@ -12,7 +12,7 @@
  * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a setting may be tried if the
  * account would bear it that agreement is as bad as caution has it, so lookaheads grow with the evidence; while the account is
  * overdrawn, `ar` runs. So text that cannot be guessed costs little. What events really take, against what the model said, corrects
- * each family. All choices are lossless strategies, and all may follow each other between events: the tokens are those of ar.
+ * each family; an `ar` event takes what ar takes, so that a slow moment of the machine does not count against speculation. All choices are lossless strategies, and all may follow each other between events: the tokens are those of ar.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -22,10 +22,10 @@
 #include "strategy.h"
 
 /* Agreement is counted at all of `depths` when a prediction is made there anyway; probes stop at few, since each stop costs a head. */
-static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8, 12, 16}, probe_depths[] = {2, 4, 8, 12, 16};
+static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8, 12, 16}, probe_depths[] = {4, 8, 16};
 static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_depths[] = {1, 2, 3, 4, 5, 6, 8, 11, 16}, wave_rows[] = {4, 8, 16};
 
-enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 16, AUTO_ROWS = 16 };
+enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16 };
 /* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: of counts, per trial. */
 static const double may_lose = 0.03, fading = 0.97;
 
@@ -41,6 +41,7 @@ struct automatic {
     double correction[N_FAMILIES]; /* time measured over time predicted; 0: that family has not run */
     struct setting current;
     double predicted_ns, measured_ns; /* of the event under way */
+    double probes_ns, charged_ns;     /* of it: predicted for probes; taken off the lead */
     double lead_ns;                /* how far ahead of ar this run is */
     double spent_ns;               /* in passes, up to the last look */
     uint32_t max_rows, committed, n_events, next_probe, probe_interval;
@@ -182,8 +183,15 @@ static double wavefront_ns(const struct pricing *p, const struct automatic *a, e
 
 static double correction_of(const struct automatic *a, uint32_t family)
 {
-    /* A family that has not run is as far off as ar is. */
-    return a->correction[family] > 0.0 ? a->correction[family] : a->correction[AR] > 0.0 ? a->correction[AR] : 1.0;
+    /* A family that has not run is as far off as those that have. */
+    double sum = 0.0, n = 0.0;
+    if (a->correction[family] > 0.0)
+        return a->correction[family];
+    for (uint32_t i = 0; i < N_FAMILIES; i++) {
+        sum += a->correction[i];
+        n += a->correction[i] > 0.0;
+    }
+    return n > 0.0 ? sum / n : 1.0;
 }
 
 static double current_ar_ns(const struct generation *g)
@@ -249,10 +257,10 @@ static struct setting choose(const struct generation *g, enum view view, double 
     struct setting best = {0};
     consider(a, &best, (struct setting){.family = AR, .ns = ar + given_up});
     for (size_t i = 0; i < N_DEPTHS && depths[i] < steps; i++) {
-        const double right = agreement(a, view, depths[i], steps), cautious = agreement(a, CAUTIOUS, depths[i], steps);
+        const double right = agreement(a, view, depths[i], steps);
         for (size_t j = 0; j < sizeof lookaheads / sizeof *lookaheads && lookaheads[j] < a->max_rows && lookaheads[j] < wanted; j++) {
             const struct yield y = round_yield(&p, right, steps, depths[i], lookaheads[j]);
-            if (affordable(round_yield(&p, cautious, steps, depths[i], lookaheads[j]), ar, credit))
+            if (affordable(round_yield(&p, 0.0, steps, depths[i], lookaheads[j]), ar, credit))
                 consider(a, &best, (struct setting){DRAFT, depths[i], lookaheads[j], 0, y.ns / y.tokens + given_up});
         }
     }
@@ -346,10 +354,16 @@ static void settle(struct generation *g)
     struct automatic *a = g->automatic;
     const double off = fmin(fmax(a->measured_ns / a->predicted_ns, 0.25), 4.0);
     double *correction = &a->correction[a->current.family];
-    *correction = *correction > 0.0 ? *correction + 0.2 * (off - *correction) : off;
-    a->lead_ns += (g->stats->n_new - a->committed) * current_ar_ns(g);
+    *correction = *correction > 0.0 ? *correction + 0.2 * (off - *correction) : 0.5 * (off + correction_of(a, a->current.family));
+    for (uint32_t i = 0; i < N_FAMILIES; i++) /* what was seen long ago counts for less */
+        if (i != a->current.family && a->correction[i] > 0.0)
+            a->correction[i] += 0.03 * (*correction - a->correction[i]);
+    if (a->current.family == AR)
+        a->lead_ns += a->charged_ns * (a->predicted_ns - a->probes_ns) / a->predicted_ns;
+    else
+        a->lead_ns += (g->stats->n_new - a->committed) * current_ar_ns(g);
     a->committed = g->stats->n_new;
-    a->predicted_ns = a->measured_ns = 0.0;
+    a->predicted_ns = a->measured_ns = a->probes_ns = a->charged_ns = 0.0;
     a->n_events++;
 }
 
@@ -369,6 +383,8 @@ static enum mn_status next(struct generation *g, struct request *request)
     for (uint32_t i = 0; i < request->n_new; i++)
         forget(a, &g->rows[request->first + request->n_rows - 1 - i]);
     a->predicted_ns += request_ns(g, request);
+    if (a->current.family == AR && request->predict && request->n_rows && g->rows[request->first].depth + request->steps < g->num_steps)
+        a->probes_ns += cost_at(&a->costs, a->costs.head_ns, request->n_rows + g->n_others) + a->costs.submit_ns;
     return status;
 }
 
@@ -381,6 +397,7 @@ static enum mn_status absorb(struct generation *g)
     memcpy(predicted, g->predicted, sizeof predicted);
     a->spent_ns += ns;
     a->measured_ns += ns;
+    a->charged_ns += ns * rows / (rows + g->n_others);
     a->lead_ns -= ns * rows / (rows + g->n_others);
     remember(g);
     enum mn_status status = families[a->current.family]->absorb(g);

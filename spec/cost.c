@@ -10,7 +10,10 @@
 #include "json.h"
 #include "strategy.h"
 
-enum { REPETITIONS = 5, CHECKSUM_BYTES = 17, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+/* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
+enum { USUAL_POSITION = 128 };
+
+enum { ROUNDS = 3, REPETITIONS = 3, CHECKSUM_BYTES = 17, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 
 double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
@@ -30,17 +33,46 @@ double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
 
 /* ---- measuring ---- */
 
-/* Fastest of a few runs: what disturbs a run only adds to it. */
-static enum mn_status time_run(struct session *s, const struct session_run_params *run, double *ns)
+/* Row counts from 1 that the session can run. */
+static uint32_t n_points(const struct session *s)
 {
-    *ns = INFINITY;
-    for (int i = 0; i < REPETITIONS; i++) {
-        const double start = clock_ns();
-        enum mn_status status = session_run(s, run, NULL);
-        if (status)
-            return status;
-        *ns = fmin(*ns, clock_ns() - start);
-    }
+    uint32_t n = s->max_rows < COST_POINTS ? s->max_rows : COST_POINTS;
+    return n < s->n_ctx ? n : s->n_ctx;
+}
+
+static uint32_t first_position(const struct session *s)
+{
+    const uint32_t middle = (s->n_ctx - n_points(s)) / 2;
+    return middle < USUAL_POSITION ? middle : USUAL_POSITION;
+}
+
+/* Steps of the run that is compared with one of a single step. */
+static uint32_t many_steps(const struct session *s)
+{
+    return s->num_steps < 5 ? s->num_steps : 5;
+}
+
+/* Four runs for a row count, each with one thing more than the first: what they differ in is that thing's time. */
+enum { ONE_STEP, MANY_STEPS, ENTERING, HEADED, N_RUNS };
+
+static enum mn_status time_rows(struct session *s, uint32_t n, double *fastest)
+{
+    struct row rows[SESSION_MAX_ROWS] = {{0}};
+    for (uint32_t i = 0; i < n; i++)
+        rows[i].position = first_position(s) + i;
+    const struct session_run_params runs[N_RUNS] = {
+        [ONE_STEP] = {.rows = rows, .n_rows = n, .n_core = 1},
+        [MANY_STEPS] = {.rows = rows, .n_rows = n, .n_core = many_steps(s)},
+        [ENTERING] = {.rows = rows, .n_rows = n, .n_core = 1, .n_new = n},
+        [HEADED] = {.rows = rows, .n_rows = n, .n_core = 1, .coda = true, .n_head = n}};
+    for (int repetition = 0; repetition < REPETITIONS; repetition++)
+        for (int i = 0; i < N_RUNS; i++) {
+            const double start = clock_ns();
+            enum mn_status status = session_run(s, &runs[i], NULL);
+            if (status)
+                return status;
+            fastest[i] = fmin(fastest[i], clock_ns() - start);
+        }
     return MN_OK;
 }
 
@@ -49,60 +81,74 @@ static double above_zero(double ns)
     return ns > 1.0 ? ns : 1.0;
 }
 
-/* Differences of runs that have one more thing in them. */
-static enum mn_status measure_rows(struct session *s, uint32_t n, struct cost_table *t)
+/* More rows never take less: neighbours that say so are taken together. */
+static void rising(double *ns, uint32_t n)
 {
-    struct row rows[SESSION_MAX_ROWS] = {{0}};
-    const uint32_t more = s->num_steps > 4 ? 4 : s->num_steps;
-    double one, many, entered, headed;
-    for (uint32_t i = 0; i < n; i++)
-        rows[i].position = i;
-    struct session_run_params run = {.rows = rows, .n_rows = n, .n_core = 1};
-    enum mn_status status = time_run(s, &run, &one);
-    run.n_core = 1 + more <= s->num_steps ? 1 + more : s->num_steps;
-    if (!status)
-        status = time_run(s, &run, &many);
-    if (!status && run.n_core > 1) {
-        t->core_ns[t->n] = above_zero((many - one) / (run.n_core - 1));
-    } else {
-        t->core_ns[t->n] = one;
+    double sum[COST_POINTS];
+    uint32_t count[COST_POINTS], n_groups = 0;
+    for (uint32_t i = 0; i < n; i++, n_groups++) {
+        sum[n_groups] = ns[i];
+        count[n_groups] = 1;
+        for (; n_groups > 0 && sum[n_groups - 1] * count[n_groups] > sum[n_groups] * count[n_groups - 1]; n_groups--) {
+            sum[n_groups - 1] += sum[n_groups];
+            count[n_groups - 1] += count[n_groups];
+        }
     }
-    run.n_core = 1;
-    run.n_new = n;
-    if (!status)
-        status = time_run(s, &run, &entered);
-    run.n_new = 0;
-    run.coda = true;
-    run.n_head = n;
-    if (!status)
-        status = time_run(s, &run, &headed);
-    if (status)
-        return status;
-    t->prelude_ns[t->n] = above_zero(entered - one);
-    t->head_ns[t->n] = above_zero(headed - one);
-    if (t->n == 0)
-        t->submit_ns = above_zero(one - t->core_ns[0]);
-    t->rows[t->n++] = n;
-    return MN_OK;
-}
-
-/* Row counts from 1 that the session can run. */
-static uint32_t n_points(const struct session *s)
-{
-    uint32_t n = s->max_rows < COST_POINTS ? s->max_rows : COST_POINTS;
-    return n < s->n_ctx ? n : s->n_ctx;
+    for (uint32_t i = 0, group = 0; group < n_groups; group++)
+        for (uint32_t j = 0; j < count[group]; j++)
+            ns[i++] = sum[group] / count[group];
 }
 
 enum mn_status cost_measure(struct session *s, struct cost_table *t)
 {
-    *t = (struct cost_table){0};
-    enum mn_status status = MN_OK;
-    for (uint32_t n = 1; n <= n_points(s) && !status; n++)
-        status = measure_rows(s, n, t);
-    return status;
+    double fastest[COST_POINTS][N_RUNS]; /* what disturbs a run only adds to it */
+    const uint32_t n = n_points(s);
+    *t = (struct cost_table){.n = n};
+    for (uint32_t i = 0; i < n * N_RUNS; i++)
+        fastest[i / N_RUNS][i % N_RUNS] = INFINITY;
+    for (int round = 0; round < ROUNDS; round++) /* a machine's slow moment meets one round */
+        for (uint32_t i = 0; i < n; i++) {
+            enum mn_status status = time_rows(s, i + 1, fastest[i]);
+            if (status)
+                return status;
+        }
+    for (uint32_t i = 0; i < n; i++) {
+        const double *ns = fastest[i];
+        const uint32_t more = many_steps(s) - 1;
+        t->rows[i] = i + 1;
+        t->core_ns[i] = more ? above_zero((ns[MANY_STEPS] - ns[ONE_STEP]) / more) : ns[ONE_STEP];
+        t->prelude_ns[i] = above_zero(ns[ENTERING] - ns[ONE_STEP]);
+        t->head_ns[i] = above_zero(ns[HEADED] - ns[ONE_STEP]);
+    }
+    t->submit_ns = above_zero(fastest[0][ONE_STEP] - t->core_ns[0]);
+    rising(t->core_ns, n);
+    rising(t->prelude_ns, n);
+    rising(t->head_ns, n);
+    return MN_OK;
 }
 
 /* ---- keeping ---- */
+
+static uint64_t fnv_bytes(uint64_t hash, const void *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t fnv(uint64_t hash, const char *text)
+{
+    return fnv_bytes(hash, text, strlen(text));
+}
+
+/* Of the shaders and how they are cut to size: a build with others measures anew. */
+static uint64_t hash_kernels(const struct model *model)
+{
+    uint64_t hash = fnv_bytes(FNV_START, &model->tuning, sizeof model->tuning);
+    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
+        hash = fnv_bytes(hash, kernel_info(id)->spirv, kernel_info(id)->spirv_bytes);
+    return hash;
+}
 
 /* What decides what a pass takes. A CPU device depends on the machine's processors and on the worker threads it is given, too. */
 static void make_key(const struct session *s, char *key)
@@ -110,17 +156,10 @@ static void make_key(const struct session *s, char *key)
     const struct model *m = s->model;
     const struct model_config *c = &m->config;
     const char *threads = getenv("LP_NUM_THREADS");
-    snprintf(key, KEY_BYTES, "%s|%s|%u|cpus%ld threads%.8s|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u", m->device->caps.name,
+    snprintf(key, KEY_BYTES, "%s|%s|%u|cpus%ld threads%.8s|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u at%u|%016" PRIx64, m->device->caps.name,
              m->device->caps.driver, m->device->caps.api_version, sysconf(_SC_NPROCESSORS_ONLN), threads ? threads : "", c->n_embd, c->n_heads,
              c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda, m->weights.arena.bytes, (int)s->cache.type,
-             s->cache.policy.share, n_points(s));
-}
-
-static uint64_t fnv(uint64_t hash, const char *text)
-{
-    for (; *text; text++)
-        hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
-    return hash;
+             s->cache.policy.share, n_points(s), first_position(s), hash_kernels(m));
 }
 
 static bool make_path(const char *dir, const char *key, char *path)

@@ -17,7 +17,7 @@ struct cost_table {
 /* Cost of one of the three arrays at `rows` rows, linear between the points that were measured; 0 rows cost nothing. */
 double cost_at(const struct cost_table *table, const double *ns, uint32_t rows);
 
-/* Times passes of up to max_rows (at most 16) rows: overwrites the cache's first positions. */
+/* Times passes of up to max_rows (at most 16) rows: overwrites positions of the first sequence's cache. */
 enum mn_status cost_measure(struct session *session, struct cost_table *table);
 
 /* The table from `dir`, or measured and stored there. A file that is damaged or of another device is measured anew with a warning; so

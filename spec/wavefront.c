@@ -20,7 +20,7 @@
 /* The row of the newest predicted token, unless the wave is full or nothing will be wanted there. */
 static bool append(struct generation *g)
 {
-    if (g->n_rows == g->max_inflight)
+    if (g->n_rows >= g->max_inflight) /* auto may lower the cap under a wave in flight */
         return false;
     struct row row = {.token = g->pending, .position = g->position, .sequence = g->sequence};
     if (g->n_rows > 0) {

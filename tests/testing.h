@@ -14,6 +14,7 @@
 
 #define VECTORS MN_SOURCE_DIR "/tests/vectors/"
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"
+#define RAVEN_DEEP MN_SOURCE_DIR "/models/raven-deep" /* the default model */
 
 /* Counts error lines and keeps the last; notes and warnings are dropped. */
 struct test_log {
