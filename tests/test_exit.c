@@ -1,6 +1,7 @@
 /* Goal: early exit takes the steps that the reference code takes, for every criterion; drafts that exit early stay lossless.
  * Method: steps and tokens of golden.json (default thresholds, at most 32 steps, f32) for two checkpoints and all six criteria;
- * draft-verify with each criterion on its drafts against plain ar, greedy and sampled; bad rules refused. */
+ * draft-verify with each criterion on its drafts against plain ar, greedy and sampled; exits only at steps where one is due, and where
+ * none is due before the end the tokens of ar; bad rules refused. */
 #include "testing.h"
 
 #include <stdio.h>
@@ -133,6 +134,73 @@ static void test_drafts(void **state)
     test_engine_done(engine);
 }
 
+/* The steps of a criterion's tokens when it may leave from `min_steps` on and is checked every `interval` steps. */
+static void steps_of(struct session *session, const char *rule, uint32_t min_steps, uint32_t interval, struct token_list *list, uint32_t *steps)
+{
+    static const uint32_t prompt[] = {0, 393, 226, 23, 226, 29, 226, 21, 226, 22, 286};
+    struct mn_stats stats;
+    *list = (struct token_list){0};
+    struct mn_generate_params g = {.prompt = prompt,
+                                   .n_prompt = sizeof prompt / sizeof *prompt,
+                                   .n_new = 8,
+                                   .strategy = "ar",
+                                   .exit = rule,
+                                   .exit_min_steps = min_steps,
+                                   .exit_check_interval = interval,
+                                   .steps = steps,
+                                   .ignore_eos = true,
+                                   .on_token = token_list_add,
+                                   .user = list};
+    assert_int_equal(generate(session, &g, &stats), MN_OK);
+    assert_int_equal(list->n, 8);
+}
+
+static void test_when_due(void **state)
+{
+    (void)state;
+    enum { R = 12, N = 8 };
+    static const char *const rules[N_CRITERIA] = {"latent-diff:0.3", "cosine:0.05", "entropy-diff:0.1", "kl:0.05", "minp-kl:0.01", "argmax-stability:2"};
+    static const uint32_t min_steps[] = {1, 4, 9}, intervals[] = {1, 3, 5};
+    struct test_log log;
+    test_log_init(&log);
+    struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
+    struct session_params params = {.num_steps = R, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 64};
+    struct session *session = test_session(engine, &params);
+    struct token_list plain, list;
+    uint32_t steps[N], first[N];
+    steps_of(session, NULL, 0, 0, &plain, NULL);
+    for (size_t c = 0; c < N_CRITERIA; c++) {
+        uint32_t n_early = 0;
+        steps_of(session, rules[c], 1, 1, &list, first);
+        for (size_t m = 0; m < sizeof min_steps / sizeof *min_steps; m++)
+            for (size_t k = 0; k < sizeof intervals / sizeof *intervals; k++) {
+                steps_of(session, rules[c], min_steps[m], intervals[k], &list, steps);
+                for (uint32_t i = 0; i < N; i++) {
+                    const bool due = steps[i] >= min_steps[m] && steps[i] % intervals[k] == 0;
+                    if (steps[i] > R || (steps[i] < R && !due))
+                        fail_msg("%s from step %u, every %u: token %u left after %u", rules[c], min_steps[m], intervals[k], i, steps[i]);
+                    n_early += steps[i] < R;
+                }
+                /* The prompt's states come to rest: once small, the latent values stay so, and the next due step is the exit. */
+                uint32_t expected = first[0] > min_steps[m] ? first[0] : min_steps[m];
+                while (expected % intervals[k])
+                    expected++;
+                if (c < 2 && steps[0] != expected)
+                    fail_msg("%s from step %u, every %u: the prompt left after %u, not %u", rules[c], min_steps[m], intervals[k], steps[0], expected);
+            }
+        assert_true(n_early > 0);
+        /* Due at the last step only, or never. */
+        for (uint32_t never = 0; never < 2; never++) {
+            steps_of(session, rules[c], never ? 1 : R, never ? R + 1 : 1, &list, steps);
+            assert_memory_equal(list.ids, plain.ids, N * sizeof *list.ids);
+            for (uint32_t i = 0; i < N; i++)
+                assert_int_equal(steps[i], R);
+        }
+    }
+    session_destroy(session);
+    test_engine_done(engine);
+}
+
 static void test_rules(void **state)
 {
     (void)state;
@@ -154,6 +222,6 @@ static void test_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_converging), cmocka_unit_test(test_square), cmocka_unit_test(test_drafts),
-                                       cmocka_unit_test(test_rules)};
+                                       cmocka_unit_test(test_when_due), cmocka_unit_test(test_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
