@@ -6,7 +6,7 @@
 #include "generate.h"
 #include "lines.h"
 
-enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 64, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
+enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 128, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
 
 struct batch {
     const struct generate_run *common;

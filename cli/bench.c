@@ -21,7 +21,7 @@ struct bench_options {
     bool resume, stop_at_eos, kernels;
 };
 
-enum { SETTINGS_MAX = 100000, WAVE_ROWS = 8, WINDOW_ROWS = 64, AUTO_ROWS = 16, ROWS_PER_PASS = 64, ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD };
+enum { SETTINGS_MAX = 100000, WAVE_ROWS = 8, WINDOW_ROWS = 128, AUTO_ROWS = 16, ROWS_PER_PASS = 128, ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD };
 
 struct lists {
     struct word_list devices, weight_types, kv_policies, kv_types, strategies;
@@ -513,7 +513,7 @@ static const struct option_spec specs[] = {
     {.name = "num-steps", .kind = OPTION_TEXT, .offset = AT(num_steps), .argument = "LIST", .shown = "the model's mean_recurrence", .help = "R"},
     {.name = "draft-steps", .kind = OPTION_TEXT, .offset = AT(draft_steps), .argument = "LIST", .value = "2,4,8", .help = "K"},
     {.name = "lookahead", .kind = OPTION_TEXT, .offset = AT(lookaheads), .argument = "LIST", .value = "3,7", .help = "L"},
-    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .shown = "8; diffusion: 64", .min = 1, .max = ROWS_PER_PASS,
+    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .shown = "8; diffusion: 128", .min = 1, .max = ROWS_PER_PASS,
      .help = "most rows in flight in wavefront and diffusion"},
     {.name = "prompt-tokens", .kind = OPTION_TEXT, .offset = AT(prompt_tokens), .argument = "LIST", .shown = "as they are",
      .help = "length of the prompts, which are cut or repeated to it"},

@@ -13,7 +13,7 @@ enum {
     DEFAULT_NEW = 64,
     DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
     DEFAULT_WAVE_ROWS = 8,
-    DEFAULT_WINDOW_ROWS = 64,
+    DEFAULT_WINDOW_ROWS = 128,
     AUTO_ROWS = 16,
 };
 #define DEFAULT_LOOKAHEAD "7"
@@ -228,7 +228,7 @@ static const struct option_spec specs[] = {
      .help = "prompt from a file, - for standard input, byte for byte"},
     {.name = "batch", .kind = OPTION_TEXT, .offset = AT(batch), .argument = "FILE.jsonl",
      .help = "many prompts, a JSON object per line: \"prompt\" or \"ids\", and \"n\", \"num_steps\", \"id\" if wanted"},
-    {.name = "parallel", .kind = OPTION_U32, .offset = AT(parallel), .argument = "N", .shown = "8, or what 64 rows hold", .min = 1, .max = 64,
+    {.name = "parallel", .kind = OPTION_U32, .offset = AT(parallel), .argument = "N", .shown = "8, or what 128 rows hold", .min = 1, .max = 64,
      .help = "sequences of the batch that share passes"},
     {.name = "chat", .kind = OPTION_FLAG, .offset = AT(chat), .help = "put the prompt into the chat template as the user's message"},
     {.name = "system", .kind = OPTION_TEXT, .offset = AT(system), .argument = "TEXT", .help = "system message, with --chat"},
@@ -243,7 +243,7 @@ static const struct option_spec specs[] = {
      .help = "recurrence steps of a draft, or per tick of wavefront and diffusion"},
     {.name = "lookahead", .kind = OPTION_U32, .offset = AT(lookahead), .argument = "L", .value = DEFAULT_LOOKAHEAD, .min = 1, .max = MN_MAX_LOOKAHEAD,
      .help = "tokens drafted per round of draft-verify"},
-    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .shown = "8; diffusion: 64", .min = 1,
+    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .shown = "8; diffusion: 128", .min = 1,
      .max = MN_MAX_LOOKAHEAD + 1, .help = "most rows in flight in wavefront and diffusion"},
     {.name = "verification-threshold", .kind = OPTION_FLOAT, .offset = AT(verification_threshold), .argument = "T", .value = "0", .min = 0, .max = 1,
      .help = "draft-verify: accept drafts of at least T times the best probability (LOSSY); 0: only equal ones"},

@@ -228,8 +228,8 @@ void report_trace(void *user, const struct mn_trace *trace)
     const struct generate_run *run = user;
     FILE *file = run->trace;
     trace_begin(run);
-    fprintf(file, "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"committed\":%" PRIu32, trace->event, trace->index,
-            trace->start_ns / 1e6, trace->end_ns / 1e6, trace->n_committed);
+    fprintf(file, "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"start_pass\":%" PRIu64 ",\"end_pass\":%" PRIu64 ",\"committed\":%" PRIu32,
+            trace->event, trace->index, trace->start_ns / 1e6, trace->end_ns / 1e6, trace->start_pass, trace->end_pass, trace->n_committed);
     trace_ids(file, "tokens", trace->tokens, trace->n_committed);
     fputs(",\"rows\":[", file);
     for (uint32_t i = 0; i < trace->n_rows; i++) {

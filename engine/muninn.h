@@ -125,7 +125,7 @@ struct mn_session_params {
     uint32_t n_ctx;        /* positions; 0: the model's block_size */
     uint32_t num_steps;    /* most recurrence steps per token; 0: config.mean_recurrence */
     uint32_t n_sequences;  /* sequences that can be in the cache at once, for mn_generate_batch; 0: 1 */
-    uint32_t max_rows;     /* most rows per pass outside prefill, 1..64; 0: 16. Fewer rows, fewer pipelines to build */
+    uint32_t max_rows;     /* most rows per pass outside prefill, 1..128; 0: 16. Fewer rows, fewer pipelines to build */
     const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
     const char *kv_type;   /* NULL: "f16"; "f32" */
 };
@@ -149,6 +149,7 @@ struct mn_trace {
     const char *event;      /* "token", "round", "tick", "window" */
     uint64_t index;         /* of the event in this run, from 0 */
     double start_ns, end_ns; /* since decoding began */
+    uint64_t start_pass, end_pass; /* the session's core passes at the event's beginning and end: an axis that sequences of a batch share */
     const struct mn_trace_row *rows; /* [n_rows] by position */
     uint32_t n_rows;
     const uint32_t *tokens; /* [n_committed] committed by this event: what is behind the first so many rows */

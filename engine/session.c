@@ -8,7 +8,7 @@
 #include "forward.h"
 #include "pace.h"
 
-static const uint32_t stamp_rows[SESSION_N_STAMPS] = {1, 2, 4, 8, 16, 32, 64, 64};
+static const uint32_t stamp_rows[SESSION_N_STAMPS] = {1, 2, 4, 8, 16, 32, 64, 128, 128};
 
 uint32_t session_stamp(uint32_t n_rows, bool prefill)
 {

@@ -13,7 +13,7 @@
 #endif
 
 /* The state buffer: STATE_HEAD_WORDS words, then rows (uvec4 token, position, sequence, depth), then one output token a row. */
-#define STATE_MAX_ROWS 64
+#define STATE_MAX_ROWS 128
 #define STATE_HEAD_WORDS 32
 /* Four row tables (prelude, core, coda, head), each a range of the rows: words (first, count). */
 #define TABLE_PRELUDE 0

@@ -14,7 +14,7 @@ static enum mn_status next(struct generation *g, struct request *request)
     enum mn_status status = MN_OK;
     if (g->phase == 0) {
         g->phase = 1;
-        g->event_ns = clock_ns();
+        generation_event(g);
         g->rows[0] = (struct row){.token = g->pending, .position = g->position, .sequence = g->sequence};
         g->before[0] = 0;
         if (g->params->continuous)

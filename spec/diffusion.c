@@ -163,7 +163,7 @@ static void shift(struct generation *g, struct window *w, uint32_t n)
 
 static enum mn_status tick(struct generation *g, struct window *w)
 {
-    g->event_ns = clock_ns();
+    generation_event(g);
     append(g, w);
     const struct work_mark mark = work_begin(g->session);
     enum mn_status status = advance(g, w);

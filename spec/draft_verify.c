@@ -50,7 +50,7 @@ static bool level(const struct generation *g, struct request *request)
 static enum mn_status next(struct generation *g, struct request *request)
 {
     if (g->phase == BETWEEN) {
-        g->event_ns = clock_ns();
+        generation_event(g);
         g->cursor = 0;
         enter_row(g);
     }

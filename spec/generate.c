@@ -50,6 +50,12 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
     g->done = stop || generation_is_stop(g, token) || generation_remaining(g) == 0;
 }
 
+void generation_event(struct generation *g)
+{
+    g->event_ns = clock_ns();
+    g->event_pass = g->session->counts.passes[PASS_CORE];
+}
+
 void generation_trace(struct generation *g, const char *event, uint32_t n, uint32_t n_kept)
 {
     const uint32_t n_committed = g->n_committed;
@@ -59,7 +65,8 @@ void generation_trace(struct generation *g, const char *event, uint32_t n, uint3
     struct mn_trace_row out[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
         out[i] = (struct mn_trace_row){g->rows[i].position, g->rows[i].token, g->before[i], g->rows[i].depth, g->predicted[i], i < n_kept};
-    struct mn_trace trace = {event, g->n_events++, g->event_ns - g->start_ns, clock_ns() - g->start_ns, out, n, g->committed, n_committed};
+    struct mn_trace trace = {event, g->n_events++, g->event_ns - g->start_ns, clock_ns() - g->start_ns, g->event_pass, g->session->counts.passes[PASS_CORE],
+                             out, n, g->committed, n_committed};
     g->params->on_trace(g->params->user, &trace);
 }
 

@@ -62,6 +62,7 @@ struct generation {
     uint32_t phase, cursor; /* the strategy's own; phase 0 is the place between two events */
     uint32_t first_head;   /* of the run just absorbed: logits of rows[request.first] are head row first_head */
     double event_ns;       /* when the event under way began */
+    uint64_t event_pass;   /* and the session's core passes until then */
     uint32_t committed[SESSION_MAX_ROWS], n_committed; /* by the event under way */
     struct request request;
     uint32_t steps_left;   /* of the request */
@@ -100,7 +101,10 @@ const struct strategy *strategy_find(const char *name);
 /* Takes the next token of the sequence, behind a row that took `steps` steps: counts it, hands it to the caller, decides whether to
  * go on. */
 void generation_commit(struct generation *generation, uint32_t token, uint32_t steps);
-/* Reports one event that began at event_ns to the caller's trace: the first n rows in flight as they are after it. The first n_kept
+/* An event begins now. */
+void generation_event(struct generation *generation);
+
+/* Reports one event that has just ended to the caller's trace: the first n rows in flight as they are after it. The first n_kept
  * rows survived. */
 void generation_trace(struct generation *generation, const char *event, uint32_t n, uint32_t n_kept);
 /* Tokens that may still be committed. */

@@ -37,7 +37,7 @@ static bool append(struct generation *g)
 
 static enum mn_status next(struct generation *g, struct request *request)
 {
-    g->event_ns = clock_ns();
+    generation_event(g);
     bool entered = append(g);
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
