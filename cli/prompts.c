@@ -5,6 +5,7 @@
 
 #include "bench.h"
 #include "json.h"
+#include "lines.h"
 
 /* The fixed set: a question, a sort, a chain of assignments, a sum. */
 static const char *const texts[] = {"Kai has 53 keys and Max has 52 keys. How many keys do they have together?", "sort 2 8 0 1 9 4 :",
@@ -118,9 +119,11 @@ static enum mn_status take_plain(struct prompt *p, const struct json_doc *doc)
     return status ? status : add_turn(p, text, doc->log);
 }
 
-static enum mn_status take_line(struct prompt_set *set, const char *line, size_t n_bytes, const struct mn_log *log)
+static enum mn_status take_line(void *user, size_t number, const char *line, size_t n_bytes, const struct mn_log *log)
 {
+    struct prompt_set *set = user;
     struct json_doc doc = {0};
+    (void)number;
     enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, CLI_FILE_BYTES_MAX, log);
     if (!status && !cJSON_IsObject(doc.root))
         status = log_fail(log, MN_ERR_FORMAT, "must be an object");
@@ -138,8 +141,6 @@ static enum mn_status take_line(struct prompt_set *set, const char *line, size_t
 
 static enum mn_status read_lines(struct prompt_set *set, const char *path, const char *text, size_t n_bytes, const struct mn_log *log)
 {
-    struct line_log at = {log, path, 0};
-    const struct mn_log with_line = {.write = cli_write_with_line, .user = &at};
     size_t most = 1;
     for (size_t i = 0; i < n_bytes; i++)
         most += text[i] == '\n';
@@ -147,15 +148,7 @@ static enum mn_status read_lines(struct prompt_set *set, const char *path, const
         return log_fail(log, MN_ERR_FORMAT, "%s: %zu lines; at most %d", path, most, PROMPTS_MAX);
     if (!(set->items = calloc(most, sizeof *set->items)))
         return no_memory(log);
-    enum mn_status status = MN_OK;
-    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
-        const char *newline = memchr(line, '\n', (size_t)(end - line));
-        const size_t n = (size_t)((newline ? newline : end) - line);
-        at.line++;
-        if (!cli_is_blank(line, n))
-            status = take_line(set, line, n, &with_line);
-        line += n + 1;
-    }
+    enum mn_status status = lines_each(path, text, n_bytes, take_line, set, log);
     if (!status && set->n == 0)
         status = log_fail(log, MN_ERR_FORMAT, "%s: no line with a prompt", path);
     return status;
