@@ -287,7 +287,7 @@ static const struct option_spec specs[] = {
     {.name = "resume", .kind = OPTION_FLAG, .offset = AT(resume), .help = "leave out what --results has already"},
     {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = AT(output), .choices = "jsonl|md", .value = "jsonl", .help = "rows and summary as JSON lines, or the summary alone as a table"},
     {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .value = "full", .help = "cache every step, or the last k (another function of the model)"},
-    {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f16", .help = "type of the cache"},
+    {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f32", .help = "type of the cache; f16 takes half the memory, and answers as generate does by default"},
     {.name = "weight-type", .kind = OPTION_CHOICE, .offset = AT(weight_type), .choices = "bf16|f16|f32", .shown = "as stored", .help = "convert the matrices"},
     {.name = "device", .kind = OPTION_TEXT, .offset = AT(device), .argument = "D", .shown = "the best one", .help = "number or part of a name, see `muninn devices`"},
     {.name = "cpu-threads", .kind = OPTION_CHOICE, .offset = AT(cpu_threads), .choices = "0|1|2|3|4|6|8|12|16|24|32", .shown = "0 for small models, else all",

@@ -1,7 +1,7 @@
 /* Teacher-forced likelihoods: how probable given ids are behind given ids, at several depths of one run.
  *
  * Items run in waves, one per sequence of the cache. The rows of a wave lie one behind another, whoseever they are, and are cut into
- * prefill passes of 64, so that short items do not leave passes half empty. Depths ascend: rows go on from the depth before, and all
+ * prefill passes of 128, so that short items do not leave passes half empty. Depths ascend: rows go on from the depth before, and all
  * chunks of the wave reach a depth before any goes further, because the coda's cache entries of an item's earlier chunks must be of the
  * same depth as its head rows. A row's arithmetic does not depend on the rows beside it (see session.h) nor on where its steps
  * were interrupted, so the logits are bit for bit those of the item alone in a run to that depth: tests/test_score.c. */

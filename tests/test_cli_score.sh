@@ -186,7 +186,7 @@ has "--resume with nothing left: said so" "$err" "0 lines at 2 depths"
 run score -f "$tmp/mixed" --num-steps 1,2,8 --results "$tmp/part" --resume
 same "--resume with a new depth: only its rows are added" 11 "$(grep -c '"num_steps":2,' "$tmp/part")"
 same "--resume with a new depth: nothing twice" 33 "$(sed 's/.*"key":"\([^"]*\)".*/\1/' "$tmp/part" | sort -u | wc -l | tr -d ' ')"
-run score -f "$tmp/mixed" --num-steps 1,8 --results "$tmp/part" --resume --kv-type f32
+run score -f "$tmp/mixed" --num-steps 1,8 --results "$tmp/part" --resume --kv-type f16
 same "--resume with other settings: done anew" 55 "$(wc -l <"$tmp/part" | tr -d ' ')"
 printf 'x\n' >"$tmp/part"
 refuses "--results: a file of something else" 4 "$tmp/part: line 1" score -f "$tmp/mixed" --num-steps 1 --results "$tmp/part"

@@ -211,7 +211,7 @@ static void test_passes(void **state)
         wave += lengths[i].n_ids - 1;
         n_rows += lengths[i].n_ids - 1;
         if (i == 15 || i == N_ITEMS - 1) { /* a wave: 16 sequences */
-            n_passes += (wave + 63) / 64;
+            n_passes += (wave + SESSION_MAX_ROWS - 1) / SESSION_MAX_ROWS;
             wave = 0;
         }
     }
