@@ -250,7 +250,7 @@ static void test_session_refusals(void **state)
         {"--ctx", {.n_ctx = CONFIG_BLOCK_MAX + 1}},
         {"--ctx", {.n_ctx = UINT32_MAX}},
         {"--num-steps", {.num_steps = CONFIG_RECURRENCE_MAX + 1}},
-        {"65 rows", {.max_rows = SESSION_MAX_ROWS + 1}},
+        {"129 rows", {.max_rows = SESSION_MAX_ROWS + 1}},
         {"--kv-policy", {.kv_policy = "share"}},
         {"--kv-policy", {.kv_policy = "share:"}},
         {"--kv-policy", {.kv_policy = "share:0"}},
