@@ -30,7 +30,8 @@ static const struct reference_case cases[] = {
     {"head_dim 20, neither prelude nor coda", {.n_embd = 60, .n_heads = 3, .intermediate_size = 44, .vocab_size = 77, .n_prelude = 0, .n_core = 3, .n_coda = 0, .block_size = 64, .tied = false, .qk_bias = true, .seed = 10}, 0, 13, 4, 5, KV_F32},
     {"head_dim 24, four codas, no bias", {.n_embd = 72, .n_heads = 3, .intermediate_size = 65, .vocab_size = 99, .n_prelude = 3, .n_core = 1, .n_coda = 4, .block_size = 64, .tied = false, .qk_bias = false, .seed = 11}, 0, 13, 4, 4, KV_F32},
     {"one head of 34", {.n_embd = 34, .n_heads = 1, .intermediate_size = 7, .vocab_size = 5, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 64, .tied = true, .qk_bias = true, .seed = 12}, 0, 11, 4, 3, KV_F32},
-    {"three attention splits", {.n_embd = 32, .n_heads = 2, .intermediate_size = 40, .vocab_size = 90, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 320, .tied = true, .qk_bias = true, .seed = 7}, 0, 300, 6, 2, KV_F32},
+    {"2,100 positions: three attention splits on a CPU device", {.n_embd = 16, .n_heads = 2, .intermediate_size = 24, .vocab_size = 50, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 2112, .tied = true, .qk_bias = true, .seed = 13}, 0, 2100, 6, 2, KV_F32},
+    {"300 positions: three attention splits on a GPU", {.n_embd = 32, .n_heads = 2, .intermediate_size = 40, .vocab_size = 90, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 320, .tied = true, .qk_bias = true, .seed = 7}, 0, 300, 6, 2, KV_F32},
     {"long prompt, share:1", {.n_embd = 32, .n_heads = 4, .intermediate_size = 40, .vocab_size = 90, .n_prelude = 1, .n_core = 1, .n_coda = 1, .block_size = 192, .tied = true, .qk_bias = true, .seed = 8}, 1, 150, 6, 3, KV_F32},
     {"f16 cache", {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1, .n_core = 2, .n_coda = 1, .block_size = 64, .tied = true, .qk_bias = true, .seed = 9}, 0, 20, 6, 6, KV_F16},
 };
