@@ -245,6 +245,47 @@ static void test_wavefront_random_sampled(void **state)
     check_wavefront(true, 0.8f);
 }
 
+/* Rows of a round or a wave on both sides of an attention split's end (1,024 positions on CPU devices, 128 on GPUs). */
+static void test_across_splits(void **state)
+{
+    (void)state;
+    enum { N_LONG = 1016, N = 24, R = 6 };
+    static const struct random_shape shape = {.n_embd = 20, .n_heads = 2, .intermediate_size = 28, .vocab_size = 61, .n_prelude = 1, .n_core = 2, .n_coda = 1, .block_size = 1200, .tied = true, .qk_bias = true, .seed = 21};
+    static uint32_t ids[N_LONG];
+    static const struct mn_generate_params settings[] = {{.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
+                                                         {.strategy = "draft-verify", .draft_steps = 3, .lookahead = 8},
+                                                         {.strategy = "wavefront", .draft_steps = 1},
+                                                         {.strategy = "wavefront", .draft_steps = 2, .max_inflight = 5},
+                                                         {.strategy = "auto"}};
+    struct fixture f = {0};
+    struct mn_stats stats;
+    uint64_t rejected = 0;
+    test_log_init(&f.log);
+    random_model_write(&shape, &f.dir);
+    f.engine = test_engine(&f.log, f.dir, NULL);
+    for (uint32_t i = 0; i < N_LONG; i++)
+        ids[i] = i * 7 % 61;
+    struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_F16, .n_ctx = 1100};
+    struct session *session = test_session(f.engine, &params);
+    struct token_list expected = {0};
+    struct mn_generate_params g = {.strategy = "ar", .prompt = ids, .n_prompt = N_LONG, .n_new = N, .ignore_eos = true, .on_token = token_list_add, .user = &expected};
+    assert_int_equal(generate(session, &g, &stats), MN_OK);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        struct token_list got = {0};
+        g.strategy = settings[i].strategy;
+        g.draft_steps = settings[i].draft_steps;
+        g.lookahead = settings[i].lookahead;
+        g.max_inflight = settings[i].max_inflight;
+        g.user = &got;
+        assert_int_equal(generate(session, &g, &stats), MN_OK);
+        assert_same(&got, &expected, g.strategy);
+        rejected += stats.drafted - stats.accepted;
+    }
+    assert_true(expected.n == N && rejected > 0);
+    session_destroy(session);
+    close_model(&f);
+}
+
 static void read_bits(struct session *session, uint32_t row, uint32_t *bits)
 {
     float *logits = malloc(session->model->config.vocab_size * sizeof *logits);
@@ -342,6 +383,6 @@ int main(void)
                                        cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled),
                                        cmocka_unit_test(test_wavefront_shipped_greedy), cmocka_unit_test(test_wavefront_shipped_sampled),
                                        cmocka_unit_test(test_wavefront_random_greedy),  cmocka_unit_test(test_wavefront_random_sampled),
-                                       cmocka_unit_test(test_edges)};
+                                       cmocka_unit_test(test_across_splits), cmocka_unit_test(test_edges)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }
