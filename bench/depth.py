@@ -30,7 +30,7 @@ def read(path):
 
 
 SUITE = [(task, None) for task in ("add", "sub", "story", "sort", "reverse", "count", "sums")]
-SUITE += [(task, size) for task, sizes in (("hops", range(1, 9)), ("let", range(1, 9)), ("sum", range(2, 9)), ("parity", range(6, 9))) for size in sizes]
+SUITE += [(task, size) for task, sizes in (("hops", range(1, 9)), ("let", range(1, 9)), ("sum", (*range(2, 9), 10, 12, 14)), ("parity", (6, 7, 8, 10, 12, 14))) for size in sizes]
 
 
 def documents(task, size, count, seed):

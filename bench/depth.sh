@@ -36,8 +36,8 @@ for text in "$tmp"/text-*.txt; do
 done
 python3 bench/depth.py gather "$tmp/score.jsonl" "$tmp"/text-*.jsonl >"$results.jsonl"
 
-# The two heat maps: a sum of eight terms, and a story whose answer the model writes itself.
-python3 bench/depth.py texts "$tmp/map" sum 8 1
+# The two heat maps: a sum of twelve terms, and a story whose answer the model writes itself.
+python3 bench/depth.py texts "$tmp/map" sum 12 1
 "$muninn" trace -m "$model" -f "$tmp/map-0.txt" --num-steps 32 --results "$results-sum.jsonl" >/dev/null
 "$muninn" trace -m "$model" -p 'Kai has 53 keys and Max has 52 keys. How many keys do they have together?' -n 24 --num-steps 32 --results "$results-story.jsonl" >/dev/null
 for map in sum story; do

@@ -71,9 +71,9 @@ def story(rng, sizes):
 
 
 def hops(rng, sizes, exactly=None):
-    """Walks over a map, a > per hop. The map is a single cycle, so that k hops cannot be had for fewer."""
+    """Walks over a map, a > per hop. The map is a single cycle, so that k hops cannot be had for fewer, and larger than the walk, so that leaving out where it was says little."""
     farthest = exactly or rng.randint(1, sizes.hops)
-    n = rng.randint(max(3, farthest + 1), min(len(LETTERS), max(5, farthest + 2)))
+    n = rng.randint(max(4, farthest + 2), min(len(LETTERS), max(7, farthest + 3)))
     cycle = rng.sample(LETTERS, n)
     pairs = [(cycle[i], cycle[(i + 1) % n]) for i in range(n)]
     rng.shuffle(pairs)
@@ -81,7 +81,8 @@ def hops(rng, sizes, exactly=None):
     for i in rng.sample(range(n), min(n, sizes.queries)):
         k = exactly or rng.randint(max(1, farthest // 2), farthest)
         parts.append((f" from {cycle[i]}", ASKS))
-        parts += [(">", (j, f" {cycle[(i + j) % n]}")) for j in range(1, k + 1)]
+        # A hop is two look-ups, of where the walk stands and of where that leads; the first stands in the text.
+        parts += [(">", (2 * j - 1, f" {cycle[(i + j) % n]}")) for j in range(1, k + 1)]
         parts += [(" :", ASKS), (f" {cycle[(i + k) % n]}", ANSWERS)]
     return "map " + " ".join(sorted(a + b for a, b in pairs)), parts
 

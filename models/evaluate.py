@@ -21,7 +21,7 @@ from tokens import Tokenizer
 
 DEPTHS = [1, 2, 4, 8, 16, 32]
 SUITE = [("add", None), ("sub", None), ("story", None), ("sort", None), ("reverse", None), ("count", None), ("sums", None)]
-SUITE += [(task, n) for task, sizes in (("hops", range(1, 7)), ("let", range(1, 7)), ("sum", range(2, 9)), ("parity", (7, 8, 10, 12))) for n in sizes]
+SUITE += [(task, n) for task, sizes in (("hops", range(1, 7)), ("let", range(1, 9)), ("sum", (*range(2, 9), 10, 12, 14)), ("parity", (7, 8, 10, 12, 14))) for n in sizes]
 SUITE += [("prose", None), ("old hops", None)]
 
 

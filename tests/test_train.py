@@ -156,7 +156,7 @@ class Answers(unittest.TestCase):
                             at, hops = text[-1], 0
                         elif text == ">":
                             at, hops = pairs[at], hops + 1
-                            self.assertEqual(purpose, (hops, " " + at))
+                            self.assertEqual(purpose, (2 * hops - 1, " " + at))
 
     def test_exact_sizes(self):
         rng = random.Random(6)
@@ -279,6 +279,17 @@ class Batch(unittest.TestCase):
             own += not any(alone)
         self.assertIn(own, range(48, 73))
 
+    def test_lengths(self):
+        """Documents that do not fit are passed over, and a row length that fits none is refused."""
+        tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
+        stage = {"mix": {"sum": 1}, "sizes": {"terms": 16}, "scaffold": 0, "wait": 0}
+        ids, _, _, _ = train.draw_batch(random.Random(3), tokenizer, stage, 40, 20, 1)
+        for row in ids.tolist():
+            self.assertEqual(row[0], tokenizer.begin)
+            text = tokenizer.decode(i for i in row if i != tokenizer.pad)
+            self.assertTrue(text.endswith("<|end_text|>"))
+        with self.assertRaisesRegex(SystemExit, "--length"):
+            train.draw_batch(random.Random(3), tokenizer, stage, 40, 6, 1)
 
     def test_scaffold(self):
         tokenizer = Tokenizer(os.path.join(TINY, "tokenizer.json"))
