@@ -27,7 +27,7 @@ static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_dep
 
 enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16 };
 /* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: of counts, per trial. */
-static const double may_lose = 0.03, fading = 0.97;
+static const double may_lose = 0.03, fading = 0.97, stale = 0.95;
 
 struct setting {
     uint32_t family, draft_steps, lookahead, rows; /* rows: the wave's cap */
@@ -59,36 +59,44 @@ static double prior(uint32_t depth)
     return 1.0 - 0.6 * exp(-0.35 * depth);
 }
 
-static double counted(const struct automatic *a, enum view view, uint32_t i)
+/* a(d) at the first n of depths[]. It rises with d but for chance: where the counts say otherwise, they are too few, and neighbours share
+ * theirs. CAUTIOUS knows of a depth at least what a lesser one has shown. */
+static void agreements(const struct automatic *a, enum view view, uint32_t n, double *out)
 {
-    return view == CAUTIOUS ? a->hits[i] / (a->trials[i] + 2.0) : (a->hits[i] + prior(depths[i])) / (a->trials[i] + 1.0);
-}
-
-/* a(d) at depths[i]. Where nobody has looked, as good as the next deeper depth makes one expect. */
-static double agreement_at(const struct automatic *a, enum view view, uint32_t i, uint32_t n)
-{
-    uint32_t j = i;
-    while (j < n && a->trials[j] == 0.0)
-        j++;
-    if (j < n)
-        return counted(a, view, j) * prior(depths[i]) / prior(depths[j]);
-    return view == CAUTIOUS ? 0.0 : prior(depths[i]);
+    double hits[N_DEPTHS], trials[N_DEPTHS];
+    uint32_t members[N_DEPTHS], n_groups = 0;
+    for (uint32_t i = 0; i < n; i++, n_groups++) {
+        const double shown = a->hits[i] / (a->trials[i] + 2.0);
+        if (view == CAUTIOUS)
+            out[i] = i > 0 && out[i - 1] > shown ? out[i - 1] : shown;
+        hits[n_groups] = a->hits[i] + prior(depths[i]);
+        trials[n_groups] = a->trials[i] + 1.0;
+        members[n_groups] = 1;
+        for (; n_groups > 0 && hits[n_groups - 1] * trials[n_groups] > hits[n_groups] * trials[n_groups - 1]; n_groups--) {
+            hits[n_groups - 1] += hits[n_groups];
+            trials[n_groups - 1] += trials[n_groups];
+            members[n_groups - 1] += members[n_groups];
+        }
+    }
+    for (uint32_t i = 0, g = 0; view == EXPECTED && i < n; i += members[g++])
+        for (uint32_t j = 0; j < members[g]; j++)
+            out[i + j] = hits[g] / trials[g];
 }
 
 /* a(d): straight lines between depths[], nearing 1 at depth R. */
 static double agreement(const struct automatic *a, enum view view, uint32_t depth, uint32_t num_steps)
 {
-    double previous = 0.0, at = 0.0;
+    double previous = 0.0, at = 0.0, here[N_DEPTHS];
     uint32_t n = 0;
     if (depth >= num_steps || view == PERFECT)
         return 1.0;
     while (n < N_DEPTHS && depths[n] < num_steps)
         n++;
+    agreements(a, view, n, here);
     for (uint32_t i = 0; i < n; i++) {
-        const double here = agreement_at(a, view, i, n);
         if (depths[i] >= depth)
-            return previous + (here - previous) * (depth - at) / (depths[i] - at);
-        previous = here;
+            return previous + (here[i] - previous) * (depth - at) / (depths[i] - at);
+        previous = here[i];
         at = depths[i];
     }
     return previous + (1.0 - previous) * (depth - at) / (num_steps - at);
@@ -352,6 +360,10 @@ static void count_hits(struct automatic *a, uint32_t position, const uint32_t *p
 static void settle(struct generation *g)
 {
     struct automatic *a = g->automatic;
+    for (uint32_t i = 0; i < N_DEPTHS; i++) {
+        a->hits[i] *= stale;
+        a->trials[i] *= stale;
+    }
     const double off = fmin(fmax(a->measured_ns / a->predicted_ns, 0.25), 4.0);
     double *correction = &a->correction[a->current.family];
     *correction = *correction > 0.0 ? *correction + 0.2 * (off - *correction) : 0.5 * (off + correction_of(a, a->current.family));
