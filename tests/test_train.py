@@ -247,13 +247,18 @@ class Shipped(unittest.TestCase):
         ids = [tokenizer.begin] + tokenizer.encode("sum mod 10 of 4 4 9 7 2 :")
         for steps in (1, 8):
             self.assertLess(largest_difference(model, folder, ids, steps), 2e-4)
-        accuracy, agreement = evaluate.measure(model, tokenizer, evaluate.documents("sum", 5, 40, 1), [1, 4, 8, 16])
+        depths = [1, 2, 4, 8, 16, 32]
+        accuracy, _ = evaluate.measure(model, tokenizer, evaluate.documents("sum", 5, 40, 1), depths)
         self.assertLess(accuracy[1], 0.4)
         self.assertGreater(accuracy[8], 0.9)
-        self.assertLess(agreement[1], agreement[4])
-        self.assertLess(agreement[4], agreement[8])
-        accuracy, _ = evaluate.measure(model, tokenizer, evaluate.documents("sort", None, 40, 1), [1, 4])
-        self.assertGreater(accuracy[1], 0.8)
+        accuracy, agreement = evaluate.measure(model, tokenizer, evaluate.documents("sum", 12, 40, 1), depths)
+        self.assertLess(accuracy[8], 0.4)
+        self.assertGreater(accuracy[16], 0.9)
+        for fewer, more in zip(depths, depths[1:-1]):
+            self.assertLess(agreement[fewer], agreement[more])
+        self.assertGreater(agreement[16], 0.99)
+        accuracy, _ = evaluate.measure(model, tokenizer, evaluate.documents("sort", None, 40, 1), [1, 2, 4])
+        self.assertGreater(accuracy[2], 0.9)
         self.assertGreater(accuracy[4], 0.95)
 
 
