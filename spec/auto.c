@@ -9,10 +9,12 @@
  *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) core(L+1) + head(L+1)
  *   wavefront      a token takes 1 + sum over its ticks j of (1 - a(jK)) ticks of   prelude + K core(n) + head(n)
  *
- * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a setting may be tried if the
- * account would bear it that agreement is as bad as caution has it, so lookaheads grow with the evidence; while the account is
- * overdrawn, `ar` runs. So text that cannot be guessed costs little. What events really take, against what the model said, corrects
- * each family; an `ar` event takes what ar takes, so that a slow moment of the machine does not count against speculation. All choices are lossless strategies, and all may follow each other between events: the tokens are those of ar.
+ * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be drafted if the
+ * account would bear it that every guess is wrong, a wave started if it would bear agreement as bad as caution has it, so that both
+ * grow with what was won; while the account is overdrawn, `ar` runs. So text that cannot be guessed costs little. What events really
+ * take, against what the model said, corrects each family; an `ar` event takes what ar takes, so that a slow moment of the machine
+ * does not count against speculation. All choices are lossless strategies, and all may follow each other between events: the tokens
+ * are those of ar.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +28,8 @@ static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8, 12, 16}, probe_depths[] =
 static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_depths[] = {1, 2, 3, 4, 5, 6, 8, 11, 16}, wave_rows[] = {4, 8, 16};
 
 enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16 };
-/* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: of counts, per trial. */
+/* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: what a trial leaves of the
+ * counts at its depth; stale: what an event leaves of all counts, so that a depth nobody looks at any more is tried again. */
 static const double may_lose = 0.03, fading = 0.97, stale = 0.95;
 
 struct setting {
