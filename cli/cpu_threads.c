@@ -1,10 +1,16 @@
-/* How many worker threads a CPU device gets.
+/* What a CPU device gets: worker threads, and a heap that suits it.
  *
  * Mesa's lavapipe forks and joins its workers at every dispatch. For a model whose dispatches take less than that costs, one
  * thread is faster than two (docs/speed-log.md). The driver reads the number from the environment when a device is opened,
- * so this is set up here, before, and only by programs: the library touches no environment. GPUs do not look at it. */
+ * so this is set up here, before, and only by programs: the library touches no environment. GPUs do not look at it.
+ *
+ * lavapipe also takes aligned memory from the heap for every workgroup and gives it back. glibc keeps what is left over of such
+ * a piece in its "fast bins" and empties them all at nearly every free: without fast bins that work is gone. */
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "cli.h"
 #include "config.h"
@@ -24,6 +30,9 @@ static bool is_small(const char *dir, const char *synthetic)
 
 static void set_threads(const char *option, const char *dir, const char *synthetic)
 {
+#ifdef M_MXFAST
+    mallopt(M_MXFAST, 0);
+#endif
     if (option)
         setenv("LP_NUM_THREADS", option, 1);
     else if (!getenv("LP_NUM_THREADS") && is_small(dir, synthetic))

@@ -221,7 +221,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
                                       : limits->maxComputeWorkGroupSize[0];
     caps->max_shared_bytes = limits->maxComputeSharedMemorySize;
     caps->max_storage_range = limits->maxStorageBufferRange;
-    caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
+    caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && features.features.shaderInt64 && limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
     if (caps->texel_loads && caps->max_storage_range / 16 > limits->maxTexelBufferElements)
         caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
@@ -328,12 +328,14 @@ static enum mn_status create_logical(struct device *device)
                                      .queueFamilyIndex = device->queue_family,
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
+    const VkPhysicalDeviceFeatures features = {.shaderInt64 = device->caps.texel_loads}; /* the texel twins write pairs of words */
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = device->caps.subgroup_size_control ? &control : NULL,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
                                .enabledExtensionCount = device->caps.subgroup_size_control ? 1 : 0,
-                               .ppEnabledExtensionNames = extensions};
+                               .ppEnabledExtensionNames = extensions,
+                               .pEnabledFeatures = &features};
     VkResult result = device->vk.CreateDevice(device->physical, &info, NULL, &device->handle);
     if (result != VK_SUCCESS) {
         device->handle = VK_NULL_HANDLE;

@@ -41,7 +41,7 @@ struct vk_table {
 };
 
 /* Most texel buffers a kernel may bind. */
-enum { DEVICE_TEXEL_BUFFERS = 8 };
+enum { DEVICE_TEXEL_BUFFERS = 9 };
 
 /* What the device can do, read once. */
 struct caps {

@@ -202,7 +202,8 @@ static void project(struct recorder *r, const struct matrix *w, uint32_t input, 
                               residual && residual->pending ? *residual->pending : s->state,
                               residual ? residual->parts : s->state,
                               out->pending ? *out->pending : r->model->weights.norm_f,
-                              out->parts};
+                              out->parts,
+                              s->state};
     matmul(r, KERNEL_PROJ, w, &flavour, bindings, &args, 9);
 }
 
@@ -352,7 +353,7 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
         input_args(&args, &x);
         args.out_stride = config->vocab_size;
         args.parts_out_stride = tile_groups(r->tile, config->vocab_size);
-        struct flavour flavour = {INPUT_NORM, config->n_coda ? SCALE_TWO : SCALE_ONE, {0}};
+        struct flavour flavour = {INPUT_NORM, config->n_coda ? SCALE_TWO : SCALE_ONE, {config->vocab_size % 4 == 0}};
         struct span bindings[] = {session->state, {0}, x.data, w->head_norm, x.parts, session->logits, session->best};
         matmul(r, KERNEL_HEAD, &w->head, &flavour, bindings, &args, 0);
         pick(r, pass == PASS_HEAD_SAMPLED);

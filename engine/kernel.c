@@ -45,15 +45,15 @@
 
 static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_EMBED] = ENTRY(embed, 6, embed_args),
-    [KERNEL_QKV] = ENTRY_TEXELS(qkv, 10, matmul_args, 0xde),
-    [KERNEL_ATTENTION] = ENTRY_TEXELS(attention, 6, attention_args, 0x0e),
-    [KERNEL_PROJ] = ENTRY_TEXELS(proj, 11, matmul_args, 0x3de),
-    [KERNEL_GATE] = ENTRY_TEXELS(gate, 6, matmul_args, 0x1e),
-    [KERNEL_HEAD] = ENTRY_TEXELS(head, 7, matmul_args, 0x1e),
+    [KERNEL_QKV] = ENTRY_TEXELS(qkv, 10, matmul_args, 0xdf),
+    [KERNEL_ATTENTION] = ENTRY_TEXELS(attention, 6, attention_args, 0x0f),
+    [KERNEL_PROJ] = ENTRY_TEXELS(proj, 12, matmul_args, 0x3df),
+    [KERNEL_GATE] = ENTRY_TEXELS(gate, 6, matmul_args, 0x1f),
+    [KERNEL_HEAD] = ENTRY_TEXELS(head, 7, matmul_args, 0x1f),
     [KERNEL_NORM] = ENTRY(norm, 7, norm_args),
     [KERNEL_ARGMAX] = ENTRY(argmax, 3, argmax_args),
     [KERNEL_SAMPLE] = ENTRY(sample, 3, sample_args),
-    [KERNEL_READ] = ENTRY_TEXELS(read, 3, read_args, 0x02),
+    [KERNEL_READ] = ENTRY_TEXELS(read, 3, read_args, 0x03),
     [KERNEL_FILL] = ENTRY(fill, 2, fill_args),
 };
 

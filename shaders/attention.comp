@@ -28,10 +28,11 @@ layout(constant_id = 7) const uint WHOLE = 0; // 1: no row ever has a second spl
 READ4(1, query);
 READ4(2, cache);
 READ4(3, depths); // uint
-layout(std430, binding = 4) writeonly buffer PartialOutput { vec4 o[]; } partial_output;
+WRITE4(4, partial_output);
 layout(std430, binding = 5) writeonly buffer PartialSums { vec2 ml[]; } partial_sums;
 
-layout(push_constant) uniform Args { attention_args args; };
+layout(push_constant) uniform Args { attention_args pushed; };
+attention_args args = pushed; // once: a CPU device gathers a push constant lane by lane at every use
 
 const uint WIDTH = OCTETS < LOCAL ? OCTETS : LOCAL;        // lanes that cover a head's dimensions
 const uint N_GROUPS = LOCAL / WIDTH;           // positions handled at the same time by such lanes
@@ -76,7 +77,7 @@ void main()
     if (gl_WorkGroupID.z >= table_count(args.table))
         return;
     const uint row_index = table_first(args.table) + gl_WorkGroupID.z;
-    const uvec4 row = state.rows[row_index];
+    const uvec4 row = state_row(row_index);
     const uint start = split * SPLIT;
     if (start > row.y)
         return;
@@ -214,8 +215,8 @@ void main()
         }
         if (group == 0 && p * WIDTH + octet < OCTETS) {
             uint at = (out_row * OCTETS + p * WIDTH + octet) * 2;
-            partial_output.o[at] = lo;
-            partial_output.o[at + 1] = hi;
+            store4(partial_output, at, floatBitsToUint(lo));
+            store4(partial_output, at + 1, floatBitsToUint(hi));
         }
     }
     if (WHOLE == 0 && lane == 0)

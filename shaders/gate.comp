@@ -4,15 +4,15 @@
 #extension GL_GOOGLE_include_directive : require
 #include "matmul.glsl"
 
-layout(std430, binding = 5) writeonly buffer Output { vec2 h[]; } outputs;
+WRITE2(5, outputs);
 
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live)
 {
     precise vec2 h = y.xz / (1.0 + exp(-y.xz)) * y.yw;
     if (o + 3 >= args.n_out)
         h.y = 0.0; // padding
-    if (o + 1 < args.n_out)
-        outputs.h[(row_index * args.out_stride + (args.row0 + o) / 2) / 2] = h;
+    if (live && o + 1 < args.n_out)
+        store2(outputs, (row_index * args.out_stride + (args.row0 + o) / 2) / 2, floatBitsToUint(h));
 }
 
 void main()

@@ -5,12 +5,15 @@
 #extension GL_GOOGLE_include_directive : require
 #include "matmul.glsl"
 
+layout(constant_id = 8) const uint WHOLE_QUADS = 0; // V is a multiple of four
+
 layout(std430, binding = 5) writeonly buffer Logits { float l[]; } logits;
+WRITE4(5, logit_quads);
 layout(std430, binding = 6) writeonly buffer Best { vec2 b[]; } best;
 
 shared vec2 candidates[N_ITEMS];
 
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live_row)
 {
     uint global_o = args.row0 + o;
     bvec4 live = live_outputs(o);
@@ -18,10 +21,13 @@ void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
     vec2 top = vec2(live.x ? y.x : uintBitsToFloat(0x7fc00000u), uintBitsToFloat(global_o));
     [[unroll]] for (uint i = 0; i < 4; i++)
         if (live[i]) {
-            logits.l[row_index * args.out_stride + global_o + i] = y[i];
+            if (WHOLE_QUADS == 0 && live_row)
+                logits.l[row_index * args.out_stride + global_o + i] = y[i];
             if (y[i] > top.x || (isnan(top.x) && !isnan(y[i])))
                 top = vec2(y[i], uintBitsToFloat(global_o + i));
         }
+    if (WHOLE_QUADS != 0 && live_row && live.x)
+        store4(logit_quads, (row_index * args.out_stride + global_o) / 4, floatBitsToUint(y));
     candidates[item] = top;
 }
 

@@ -29,7 +29,8 @@ READ4(2, inputs);
 READ4(3, norm_weights);
 READ4(4, input_parts); // vec2: statistics, or (max, sum) of attention splits
 
-layout(push_constant) uniform Args { matmul_args args; };
+layout(push_constant) uniform Args { matmul_args pushed; };
+matmul_args args = pushed; // read once: a CPU device gathers a push constant lane by lane, at every use
 
 const uint LANE_STRIDE = LK + 1; // one word of padding keeps the readers on different banks
 shared float lanes[LK == 1 ? 1 : N_ACC * LO * LANE_STRIDE];
@@ -128,8 +129,9 @@ float row_scale(float sum, float sum_weighted)
 
 // Each shader defines what becomes of the outputs o .. o + 3 of activation row `row`, number `row_index` of the table; o is a
 // multiple of four. `item` numbers the quads of this workgroup row by row: item / (N_ITEMS / N) is the activation row within the
-// group. `own` numbers the quads of a lane in the same way where LK = 1.
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y);
+// group. `own` numbers the quads of a lane in the same way where LK = 1. Without `live` the row repeats the table's last one and must
+// not be stored. (Loads stay outside such conditions, where a compiler can share them between the rows.)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live);
 
 // Which of the outputs o .. o + 3 exist.
 bvec4 live_outputs(uint o)
@@ -162,15 +164,15 @@ uint matmul()
 #ifndef NO_SUBGROUP
     uvec4 own_row;
     if (BROADCAST != 0)
-        own_row = state.rows[first + min(n0 + min(gl_SubgroupInvocationID & 7, N - 1), count - 1)];
+        own_row = state_row(first + min(n0 + min(gl_SubgroupInvocationID & 7, N - 1), count - 1));
 #endif
     [[unroll]] for (uint n = 0; n < N; n++) {
         // Rows beyond the table repeat its last one: the stamp's arithmetic stays, the result is dropped.
         uint index = first + min(n0 + n, count - 1);
 #ifdef NO_SUBGROUP
-        uvec4 row = state.rows[index];
+        uvec4 row = state_row(index);
 #else
-        uvec4 row = BROADCAST != 0 ? subgroupShuffle(own_row, n) : state.rows[index];
+        uvec4 row = BROADCAST != 0 ? subgroupShuffle(own_row, n) : state_row(index);
 #endif
         uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
         x_base[n] = where * args.in_stride;
@@ -243,12 +245,11 @@ uint matmul()
         }
     if (LK == 1) {
         [[unroll]] for (uint n = 0; n < N; n++)
-            [[unroll]] for (uint p = 0; p < R / 4; p++)
-                if (n < n_live) {
-                    // precise: no compiler may fuse the scale with what an epilogue adds, here in one pipeline and there not.
-                    precise vec4 y = vec4(acc[n * R + 4 * p], acc[n * R + 4 * p + 1], acc[n * R + 4 * p + 2], acc[n * R + 4 * p + 3]) * scales[n];
-                    epilogue(n * (N_ITEMS / N) + o_lane * (R / 4) + p, n * (R / 4) + p, first + n0 + n, rows[n], o_base + 4 * p, y);
-                }
+            [[unroll]] for (uint p = 0; p < R / 4; p++) {
+                // precise: no compiler may fuse the scale with what an epilogue adds, here in one pipeline and there not.
+                precise vec4 y = vec4(acc[n * R + 4 * p], acc[n * R + 4 * p + 1], acc[n * R + 4 * p + 2], acc[n * R + 4 * p + 3]) * scales[n];
+                epilogue(n * (N_ITEMS / N) + o_lane * (R / 4) + p, n * (R / 4) + p, first + min(n0 + n, count - 1), rows[n], o_base + 4 * p, y, n < n_live);
+            }
         return n_live;
     }
 
@@ -279,10 +280,10 @@ uint matmul()
                 sums += vec2(lanes[at_stats + k], lanes[at_stats + step + k]);
         }
         if (n < n_live) {
-            bool raw_row = INPUT == INPUT_STATE && state.rows[first + n0 + n].w == 0;
+            bool raw_row = INPUT == INPUT_STATE && state_row(first + n0 + n).w == 0;
             float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
             y *= scale;
-            epilogue(item, 0, first + n0 + n, state.rows[first + n0 + n], (gl_WorkGroupID.x * LO + o) * R + 4 * p, y);
+            epilogue(item, 0, first + n0 + n, state_row(first + n0 + n), (gl_WorkGroupID.x * LO + o) * R + 4 * p, y, true);
         }
     }
     return n_live;

@@ -11,12 +11,13 @@ layout(constant_id = 8) const uint RESIDUAL = RESIDUAL_PLAIN;
 layout(constant_id = 9) const uint ADVANCE = 0;
 layout(constant_id = 10) const uint STATS = 1;
 
-layout(std430, binding = 5) writeonly buffer Output { vec4 y[]; } outputs;
+WRITE4(5, outputs);
 READ4(6, residual);
 READ4(7, residual_norm);
 READ4(8, residual_parts); // vec2
 READ4(9, next_norm);
 layout(std430, binding = 10) writeonly buffer OutputParts { vec2 p[]; } output_parts;
+layout(std430, binding = 11) writeonly buffer Advanced { uint head[STATE_HEAD_WORDS]; uvec4 rows[STATE_MAX_ROWS]; } advanced; // the state buffer again
 
 // With BROADCAST the workgroup is one subgroup: lanes meet in registers, and no barrier splits the shader.
 shared vec2 squares[BROADCAST != 0 ? 1 : N_ITEMS];
@@ -25,7 +26,7 @@ shared float residual_scale[BROADCAST != 0 ? 1 : N];
 vec2 own_squares[N * R / 4];
 float own_residual_scale; // of activation row (lane mod 8)
 
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live_row)
 {
     const uint global_o = args.row0 + min(o, args.n_out - 1) / 4 * 4;
     const bvec4 live = live_outputs(o);
@@ -45,8 +46,8 @@ void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
         y = sum;
     }
     y = mix(vec4(0.0), y, live); // what lies beyond the last output is padding
-    if (live.x)
-        outputs.y[((args.out_by_slot != 0 ? slot : row_index) * args.out_stride + global_o) / 4] = y;
+    if (live_row && live.x)
+        store4(outputs, ((args.out_by_slot != 0 ? slot : row_index) * args.out_stride + global_o) / 4, floatBitsToUint(y));
     if (STATS != 0) {
         precise vec4 weighted = y * mix(vec4(0.0), uintBitsToFloat(load4(next_norm, global_o / 4)), live);
         precise vec2 sum = vec2(fma(y.x, y.x, y.y * y.y) + fma(y.z, y.z, y.w * y.w),
@@ -115,7 +116,7 @@ void write_parts(uint lane, uint n_live)
         }
         if (gl_SubgroupInvocationID < n_live) {
             uint row = first + gl_SubgroupInvocationID;
-            uint where = args.out_by_slot != 0 ? slot_of(state.rows[row], args.n_ctx) : row;
+            uint where = args.out_by_slot != 0 ? slot_of(state_row(row), args.n_ctx) : row;
             output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sums;
         }
         return;
@@ -127,7 +128,7 @@ void write_parts(uint lane, uint n_live)
         vec2 sum = vec2(0.0);
         for (uint i = 0; i < N_ITEMS / N; i++)
             sum += squares[n * (N_ITEMS / N) + i];
-        uint where = args.out_by_slot != 0 ? slot_of(state.rows[row], args.n_ctx) : row;
+        uint where = args.out_by_slot != 0 ? slot_of(state_row(row), args.n_ctx) : row;
         output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sum;
     }
 }
@@ -142,6 +143,8 @@ void main()
         write_parts(lane, n_live);
     // No dispatch of this kind reads a depth in this mode, so the first group may write it without a race.
     if (ADVANCE != 0 && gl_WorkGroupID.x == 0)
-        for (uint n = lane; n < n_live; n += LOCAL)
-            state.rows[table_first(args.table) + gl_WorkGroupID.y * N + n].w += 1;
+        for (uint n = lane; n < n_live; n += LOCAL) {
+            uint row = table_first(args.table) + gl_WorkGroupID.y * N + n;
+            advanced.rows[row].w = state_row(row).w + 1;
+        }
 }

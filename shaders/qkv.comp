@@ -12,14 +12,28 @@ layout(constant_id = 9) const uint CORE = 0; // core blocks have a depth axis, p
 layout(constant_id = 10) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
 layout(constant_id = 11) const uint HEAD_DIM = 32;    // even
 
-layout(std430, binding = 5) writeonly buffer Query { vec4 q[]; } query;
+WRITE4(5, query);
+WRITE2(5, query_pairs);
 READ4(6, bias);   // float [2, d]: q then k; zeros when the model has none
 READ4(7, rotary); // vec2 [position, head_dim / 2] of (cos, sin)
-layout(std430, binding = 8) writeonly buffer Cache { uvec2 kv[]; } cache;
+WRITE2(8, cache);
+layout(std430, binding = 8) writeonly buffer CacheWords { uint w[]; } cache_words;
 layout(std430, binding = 9) writeonly buffer Depths { uint d[]; } depths;  // [sequence, position]
 
 // Two neighbours out of a buffer of floats; `at` is even.
 vec2 half_of(uvec4 v, uint at) { return uintBitsToFloat((at & 2) == 0 ? v.xy : v.zw); }
+
+// Two f16, rounded to nearest even. packHalf2x16 may round either way, and on a CPU device takes twice as many instructions.
+uint to_half2(vec2 y)
+{
+    uvec2 bits = floatBitsToUint(y), sign = bits & 0x80000000u, size = bits ^ sign;
+    uvec2 normal = (size - 0x37fff001u + (size >> 13 & 1u)) >> 13;
+    uvec2 tiny = floatBitsToUint(uintBitsToFloat(size) + 0.5) - 0x3f000000u;
+    uvec2 huge = mix(uvec2(0x7c00u), uvec2(0x7e00u), greaterThan(size, uvec2(0x7f800000u)));
+    uvec2 rounded = mix(mix(normal, tiny, lessThan(size, uvec2(0x38800000u))), huge, greaterThanEqual(size, uvec2(0x47800000u)));
+    rounded |= sign >> 16;
+    return rounded.x | rounded.y << 16;
+}
 
 vec2 turn(vec2 y, vec2 bias_pair, vec2 cs)
 {
@@ -29,62 +43,63 @@ vec2 turn(vec2 y, vec2 bias_pair, vec2 cs)
 }
 
 // Outputs global_o .. global_o + 3, or with `pair` the first two of them: where a head is no multiple of four, four may belong to two heads.
-void put(uint row_index, uvec4 row, uint global_o, vec4 y, const bool pair)
+void put(uint row_index, uvec4 row, uint global_o, vec4 y, bool live, const bool pair)
 {
     const uint d = args.n_heads * HEAD_DIM;
     const uint part = (global_o >= d ? 1 : 0) + (global_o >= 2 * d ? 1 : 0), within = global_o - part * d;
     const uint head = within / HEAD_DIM, i = within % HEAD_DIM;
-    if (part < 2) {
-        uint at_bias = part * d + within, at_cs = row.y * HEAD_DIM + i;
-        uvec4 b = load4(bias, at_bias / 4), cs = load4(rotary, at_cs / 4);
+    // A value is not turned and has no bias; what it would add is loaded all the same, from a place that exists.
+    uint at_bias = min(part, 1) * d + within, at_cs = row.y * HEAD_DIM + i;
+    uvec4 b = load4(bias, at_bias / 4), cs = load4(rotary, at_cs / 4);
+    vec4 turned;
+    if (pair)
+        turned = turn(y.xy, half_of(b, at_bias), half_of(cs, at_cs)).xyxy;
+    else
+        turned = vec4(turn(y.xy, uintBitsToFloat(b.xy), uintBitsToFloat(cs.xy)), turn(y.zw, uintBitsToFloat(b.zw), uintBitsToFloat(cs.zw)));
+    if (part < 2)
+        y = turned;
+    uint at = (row_index * args.n_heads + head) * args.head_pad + i;
+    uvec4 q = floatBitsToUint(y * args.query_scale);
+    if (live && part == 0) {
         if (pair)
-            y.xy = turn(y.xy, half_of(b, at_bias), half_of(cs, at_cs));
+            store2(query_pairs, at / 2, q.xy);
         else
-            y = vec4(turn(y.xy, uintBitsToFloat(b.xy), uintBitsToFloat(cs.xy)), turn(y.zw, uintBitsToFloat(b.zw), uintBitsToFloat(cs.zw)));
+            store4(query, at / 4, q);
     }
-    if (part == 0) {
-        uint at = (row_index * args.n_heads + head) * args.head_pad + i;
-        y *= args.query_scale;
-        if (!pair)
-            query.q[at / 4] = y;
-        else if ((at & 2) == 0)
-            query.q[at / 4].xy = y.xy;
-        else
-            query.q[at / 4].zw = y.xy;
-        return;
-    }
-    uint slot = slot_of(row, args.n_ctx);
     uint depth = CORE != 0 ? row.w : 0;
     uint depth_slot = SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
-    uint at = ((((row.z * args.n_slots + depth_slot) * args.n_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
+    at = ((((row.z * args.n_slots + depth_slot) * args.n_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
     if (KV_F16 != 0) {
+        uint xy = to_half2(y.xy), zw = to_half2(y.zw);
+        if (live && part > 0) {
+            if (pair)
+                cache_words.w[at / 2] = xy;
+            else
+                store2(cache, at / 4, uvec2(xy, zw));
+        }
+    } else if (live && part > 0) {
+        store2(cache, at / 2, floatBitsToUint(y.xy));
         if (!pair)
-            cache.kv[at / 4] = uvec2(packHalf2x16(y.xy), packHalf2x16(y.zw));
-        else
-            cache.kv[at / 4][at / 2 & 1] = packHalf2x16(y.xy);
-    } else {
-        cache.kv[at / 2] = floatBitsToUint(y.xy);
-        if (!pair)
-            cache.kv[at / 2 + 1] = floatBitsToUint(y.zw);
+            store2(cache, at / 2 + 1, floatBitsToUint(y.zw));
     }
-    if (CORE != 0 && global_o == d)
-        depths.d[slot] = depth + 1;
 }
 
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y)
+void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live)
 {
-    if (o >= args.n_out)
-        return;
     if (HEAD_DIM % 4 == 0) {
-        put(row_index, row, args.row0 + o, y, false);
+        put(row_index, row, args.row0 + min(o, args.n_out - 4), y, live && o < args.n_out, false);
     } else {
-        put(row_index, row, args.row0 + o, y, true);
-        if (o + 2 < args.n_out)
-            put(row_index, row, args.row0 + o + 2, y.zwzw, true);
+        put(row_index, row, args.row0 + min(o, args.n_out - 2), y, live && o < args.n_out, true);
+        put(row_index, row, args.row0 + min(o + 2, args.n_out - 2), y.zwzw, live && o + 2 < args.n_out, true);
     }
 }
 
 void main()
 {
-    matmul();
+    uint n_live = matmul();
+    if (CORE != 0 && args.row0 == 0 && gl_WorkGroupID.x == 0)
+        for (uint n = gl_LocalInvocationIndex; n < n_live; n += LOCAL) {
+            uvec4 row = state_row(table_first(args.table) + gl_WorkGroupID.y * N + n);
+            depths.d[slot_of(row, args.n_ctx)] = row.w + 1;
+        }
 }

@@ -8,6 +8,8 @@
 #include "kernel_rig.h"
 #include "ref.h"
 
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
 enum { CHUNK = 8 };
 static const float eps = 0.01f;
 
@@ -257,6 +259,55 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
     rig_end(rig);
 }
 
+/* ---- the cache's f16 ---- */
+
+/* What lands in the cache is rounded to the nearest f16, ties to even, bit for bit: W is the identity, so that the values are x. */
+static void run_cache_rounding(struct rig *rig)
+{
+    enum { D = 8, N = 8, CTX = N + 1 }; /* a position is left for the rows beyond the table */
+    static const float values[N * D] = {
+        1.0f, 1.0f + 0x1p-11f, 1.0f + 0x3p-11f, 1.0f + 0x1.004p-11f, 1.0f + 0x1p-12f, 2.0f - 0x1p-11f, 2.0f - 0x1.004p-11f, 0x1.ffcp15f,
+        65504.0f, 65519.0f, 65519.996f, 65520.0f, 65536.0f, 1e6f, 3.4e38f, 32768.0f,
+        0x1p-14f, 0x1p-14f - 0x1p-25f, 0x1p-14f - 0x1p-26f, 0x1.ff8p-15f, 0x1p-15f, 0x3p-24f, 0x1p-24f, 0x1p-25f,
+        0x1.002p-25f, 0x3p-25f, 0x3.004p-25f, 0x1p-26f, 1e-10f, 1e-30f, 0x1p-126f, 0.0f,
+        -1.0f, -1.0f - 0x1p-11f, -1.0f - 0x3p-11f, -65519.0f, -65520.0f, -1e9f, -0x1p-24f, -0x1.002p-25f,
+        0.1f, 0.2f, 0.3f, 0.7f, 3.14159274f, 2.71828175f, 1000.1f, 2049.0f,
+        2051.0f, 4098.0f, 4102.0f, 0.00012207f, 6.1e-5f, 6.09e-5f, 5.96e-8f, 8.9e-8f,
+        -0.1f, -0.3f, -3.14159274f, -1000.1f, -2049.0f, -2051.0f, -6.1e-5f, -8.9e-8f,
+    };
+    rig_begin(rig, "qkv", "rounding to f16", 1);
+    struct rig_rows rows = {.table = TABLE_PRELUDE, .n = N, .n_ctx = CTX, .n_sequences = 1, .n_depths = 1};
+    rig_rows(rig, &rows);
+    double *state, *state_expected, *x = rig_zeros(rig, N * D), *w = rig_zeros(rig, 3 * D * D), *rotary = rig_zeros(rig, CTX * D), *query = rig_zeros(rig, N * D);
+    double *cache = rig_filled(rig, CTX * D, UNTOUCHED);
+    for (uint32_t i = 0; i < D; i++)
+        w[(2 * D + i) * D + i] = 1.0;
+    for (uint32_t i = 0; i < N * D; i++) {
+        const uint32_t half = f32_to_f16(values[i]), key = rows.row[i / D].position * D + i % D, value = CTX * D + key;
+        x[i] = (double)values[i];
+        cache[key / 2] = 0.0;
+        cache[value / 2] = i % 2 == 0 ? half : cache[value / 2] + (double)(half << 16);
+    }
+    for (uint32_t i = 0; i < CTX * D; i += 2)
+        rotary[i] = 1.0; /* no turn at any position */
+    struct guarded *const bindings[] = {plan_state(rig, &rows, &state, &state_expected),
+                                        rig_buffer(rig, "weights", ELEMENT_F32, 3 * D * D, w, NULL, 0.0),
+                                        rig_buffer(rig, "input", ELEMENT_F32, N * D, x, NULL, 0.0),
+                                        rig_buffer(rig, "input norm", ELEMENT_F32, D, rig_zeros(rig, D), NULL, 0.0),
+                                        rig_buffer(rig, "input statistics", ELEMENT_F32, 2 * N, rig_zeros(rig, 2 * N), NULL, 0.0),
+                                        rig_buffer(rig, "query", ELEMENT_F32, N * D, NULL, query, LIMIT_EXACT),
+                                        rig_buffer(rig, "bias", ELEMENT_F32, 2 * D, rig_zeros(rig, 2 * D), NULL, 0.0),
+                                        rig_buffer(rig, "rotary", ELEMENT_F32, CTX * D, rotary, NULL, 0.0),
+                                        rig_buffer(rig, "cache", ELEMENT_U32, CTX * D, NULL, cache, LIMIT_EXACT),
+                                        rig_buffer(rig, "depths", ELEMENT_U32, CTX, NULL, NULL, 0.0)};
+    const struct matmul_args args = {.table = rows.table, .n_chunks = 1, .n_out = 3 * D, .in_stride = D, .n_ctx = CTX, .n_heads = 1, .head_dim = D, .head_pad = D, .n_slots = 1, .query_scale = 1.0f};
+    const struct tile *tile = &rig->tuning.decode;
+    const uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, N, WEIGHT_F32, INPUT_PLAIN, SCALE_NONE, tile->broadcast, 1, 0, 0, D};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_QKV, spec, COUNT(spec), bindings, &args, tile_groups(tile, 3 * D), 1);
+    rig_end(rig);
+}
+
 /* ---- argmax ---- */
 
 static void run_argmax(struct rig *rig, const char *name, uint32_t threads, uint32_t n_groups, uint64_t seed)
@@ -414,7 +465,6 @@ static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint3
 
 /* ---- all ---- */
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void row_cases_run(struct rig *rig)
 {
@@ -428,6 +478,7 @@ static void row_cases_run(struct rig *rig)
     for (size_t i = 0; i < COUNT(attention_cases) && !rig->status; i++)
         if (!quick || attention_cases[i].quick)
             run_attention(rig, &attention_cases[i], i);
+    run_cache_rounding(rig);
     run_argmax(rig, "ties, NaN, infinities", 0, 61, 1);
     if (!quick) {
         run_argmax(rig, "one group", 0, 1, 2);

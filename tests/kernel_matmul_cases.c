@@ -401,6 +401,7 @@ static void expect_head(struct rig *rig, struct job *job)
     }
     job->args.out_stride = v;
     job->args.parts_out_stride = n_groups;
+    job->extra[0] = v % 4 == 0;
     job->output = job->bindings[5] = rig_buffer(rig, "logits", ELEMENT_F32, table_end(job) * v, NULL, logits, LIMIT_MATMUL);
     job->best = job->bindings[6] = rig_buffer(rig, "best", ELEMENT_U32, table_end(job) * n_groups * 2, NULL, best, LIMIT_EXACT);
 }
