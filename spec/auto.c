@@ -29,8 +29,9 @@ static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_dep
 
 enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16 };
 /* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: what a trial leaves of the
- * counts at its depth; stale: what an event leaves of all counts, so that a depth nobody looks at any more is tried again. */
-static const double may_lose = 0.03, fading = 0.97, stale = 0.95;
+ * counts at its depth; stale: what an event leaves of all counts, so that a depth nobody looks at any more is tried again; clearly: the
+ * time that another setting must promise, of that of the one in use. */
+static const double may_lose = 0.03, fading = 0.97, stale = 0.98, clearly = 0.9;
 
 struct setting {
     uint32_t family, draft_steps, lookahead, rows; /* rows: the wave's cap */
@@ -221,7 +222,7 @@ static void consider(const struct automatic *a, struct setting *best, struct set
     candidate.ns *= correction_of(a, candidate.family);
     /* A setting in use must be beaten clearly. */
     if (is_current(a, &candidate))
-        candidate.ns *= 0.97;
+        candidate.ns *= clearly;
     if (best->ns == 0.0 || candidate.ns < best->ns)
         *best = candidate;
 }

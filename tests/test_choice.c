@@ -25,7 +25,7 @@ struct device_times {
 
 static const struct device_times devices[] = {
     /* a CPU: arithmetic counts, and rows are padded to 1, 2, 4, 8, 16 (lavapipe as it was measured) */
-    {"cpu", 25, 75, 90, {138, 201, 300, 327, 430, 450, 470, 513, 790, 810, 840, 860, 890, 910, 930, 1000}, false},
+    {"cpu", 60, 90, 100, {133, 167, 242, 253, 381, 410, 438, 467, 732, 752, 778, 799, 832, 890, 894, 907}, false},
     /* bound by memory: rows are nearly free until the weights are read twice */
     {"gpu", 20, 60, 90, {100, 101, 102, 103, 104, 105, 106, 107, 150, 152, 154, 156, 158, 160, 162, 164}, true},
     /* in between */
@@ -200,7 +200,6 @@ static void close_fixture(struct fixture *f)
     test_engine_done(f->engine);
 }
 
-/* In a run of 16 tokens one guess gone wrong is several percent: there one run in a hundred may miss the bound. */
 static void test_never_much_slower_than_ar(void **state)
 {
     (void)state;
@@ -209,7 +208,6 @@ static void test_never_much_slower_than_ar(void **state)
     struct fixture f;
     open_fixture(&f);
     double worst = 0.0;
-    uint32_t n_over = 0;
     for (size_t t = 0; t < N_PROFILES; t++)
         for (size_t d = 0; d < N_DEVICES; d++)
             for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
@@ -218,17 +216,13 @@ static void test_never_much_slower_than_ar(void **state)
                 for (uint64_t seed = 0; seed < N_SEEDS; seed++) {
                     make_text(&profiles[t], seed, lengths[l]);
                     const double share = run_auto(f.session, lengths[l]) / run(f.session, (struct mn_generate_params){.strategy = "ar"}, lengths[l]);
-                    if (share > (lengths[l] < 32 ? 1.09 : 1.05))
+                    if (share > 1.05)
                         fail_msg("%s text on %s, %u tokens, seed %u: %.3f of ar's time", profiles[t].name, devices[d].name, lengths[l], (unsigned)seed, share);
-                    n_over += share > 1.05;
                     sum += share;
                 }
-                if (sum / N_SEEDS > 1.05)
-                    fail_msg("%s text on %s, %u tokens: %.3f of ar's time on average", profiles[t].name, devices[d].name, lengths[l], sum / N_SEEDS);
                 worst = fmax(worst, sum / N_SEEDS);
             }
-    print_message("worst average over seeds: %.3f of ar's time; above 1.05: %u runs\n", worst, n_over);
-    assert_true(n_over <= N_PROFILES * N_DEVICES * N_SEEDS / 100);
+    print_message("worst average over seeds: %.3f of ar's time\n", worst);
     close_fixture(&f);
 }
 
