@@ -59,6 +59,16 @@ static enum mn_status write_states(const struct trace_options *o, const struct d
     return status;
 }
 
+/* Before a long run: what is there stays until there is something to replace it. */
+static enum mn_status check_writable(const char *path, const struct mn_log *log)
+{
+    FILE *file = fopen(path, "ab");
+    if (!file)
+        return log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+    fclose(file);
+    return MN_OK;
+}
+
 static enum mn_status write_results(const struct trace_options *o, const struct trace_report *report, const struct mn_log *log)
 {
     FILE *file = fopen(o->results, "w");
@@ -103,6 +113,8 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (status)
         return status;
     status = depth_trace_check(session->session, &params);
+    if (!status && o->results)
+        status = check_writable(o->results, log);
     if (!status) { /* a run that is refused prints its reason only */
         fprintf(stderr, "muninn: %s\n", report->info.device_banner);
         status = depth_trace_run(&trace, session->session, &params);

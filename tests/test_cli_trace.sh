@@ -128,6 +128,7 @@ same "table and records agree on the end" "$(sed -n 's/.*"class":"\([a-z-]*\)".*
 run trace -p x --num-steps 2 --results "$tmp/none/file"
 same "--results in no folder: exit code" 4 "$code"
 has "--results in no folder: message" "$err" "$tmp/none/file"
+same "--results in no folder: said before the work, which the banner begins" 0 "$(printf '%s\n' "$err" | grep -c ' | uma ')"
 run trace -p x --num-steps 2 --states "$tmp/none/file"
 same "--states in no folder: exit code" 4 "$code"
 has "--states in no folder: message" "$err" "$tmp/none/file"
