@@ -7,7 +7,7 @@
  *
  *   ar             one token per    prelude + R core + head
  *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) core(L+1) + head(L+1)
- *   wavefront      a token takes 1 + sum over its ticks j of (1 - a(jK)) ticks of   prelude + K core(n) + head(n)
+ *   wavefront      a token takes 1 + sum over its ticks j of (1 - a(jK)) ticks of   1.5 (prelude + head(n)) + K core(n)
  *
  * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be drafted if the
  * account would bear it that every guess is wrong, a wave started if it would bear agreement as bad as caution has it, so that both
@@ -30,8 +30,9 @@ static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_dep
 enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16 };
 /* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: what a trial leaves of the
  * counts at its depth; stale: what an event leaves of all counts, so that a depth nobody looks at any more is tried again; clearly: the
- * time that another setting must promise, of that of the one in use. */
-static const double may_lose = 0.03, fading = 0.97, stale = 0.98, clearly = 0.9;
+ * time that another setting must promise, of that of the one in use; cut_short: how often what a tick pays beside its core passes falls
+ * due per K steps, since ticks end early where a row reaches R, and rows that follow a wrong guess start off the grid of K. */
+static const double may_lose = 0.03, fading = 0.97, stale = 0.98, clearly = 0.9, cut_short = 1.5;
 
 struct setting {
     uint32_t family, draft_steps, lookahead, rows; /* rows: the wave's cap */
@@ -162,7 +163,7 @@ static struct yield round_yield(const struct pricing *p, double right, uint32_t 
 
 static double tick_ns(const struct pricing *p, uint32_t k, uint32_t rows)
 {
-    return enter(p) + k * core(p, rows) + head(p, rows);
+    return cut_short * (enter(p) + head(p, rows)) + k * core(p, rows);
 }
 
 /* A wave from its first row to its first commit; what is in flight then counts by its depth. */
