@@ -346,7 +346,7 @@ int main(int argc, char **argv)
         free(b);
         return 2;
     }
-    cli_set_cpu_threads(NULL, model);
+    cli_prepare_cpu_device(NULL, model);
     enum mn_status status = mn_engine_create(&b->engine, &(struct mn_engine_params){.model_dir = model, .log = &log});
     for (int i = 0; i < N_PROMPTS && !status; i++) {
         size_t n = 0;

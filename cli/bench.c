@@ -406,9 +406,9 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
                 if (!given_threads)
                     unsetenv("LP_NUM_THREADS"); /* what the model before was given */
                 if (files)
-                    cli_set_cpu_threads(o->cpu_threads, dir);
+                    cli_prepare_cpu_device(o->cpu_threads, dir);
                 else
-                    cli_set_cpu_threads_synthetic(o->cpu_threads, o->synthetic.items[m - n_dirs]);
+                    cli_prepare_cpu_device_synthetic(o->cpu_threads, o->synthetic.items[m - n_dirs]);
                 const char *threads = getenv("LP_NUM_THREADS");
                 common->cpu_threads = threads ? threads : "";
                 w->n_models_left--;

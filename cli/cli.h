@@ -128,11 +128,11 @@ void cli_json_double(const char *key, double value, bool first);
 void cli_json_bool(const char *key, bool value, bool first);
 void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first);
 
-/* ---- cpu_threads.c ---- */
+/* ---- cpu_device.c ---- */
 
-/* To be called before an engine is created. `option` NULL: by the size of the model in `dir`, unless LP_NUM_THREADS is set. */
-void cli_set_cpu_threads(const char *option, const char *dir);
-void cli_set_cpu_threads_synthetic(const char *option, const char *shape);
+/* Worker threads and heap for a device that is a CPU, before an engine is created. `option` NULL: by the size of the model in `dir`, unless LP_NUM_THREADS is set. */
+void cli_prepare_cpu_device(const char *option, const char *dir);
+void cli_prepare_cpu_device_synthetic(const char *option, const char *shape);
 
 /* ---- model_hash.c ---- */
 

@@ -202,7 +202,7 @@ static enum mn_status run_generate(const void *values, const struct mn_log *log)
     if (status)
         return status;
     cli_catch_interrupt();
-    cli_set_cpu_threads(options->cpu_threads, dir);
+    cli_prepare_cpu_device(options->cpu_threads, dir);
     status = mn_engine_create(
         &run.engine,
         &(struct mn_engine_params){

@@ -108,7 +108,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (status)
         return status;
     struct mn_engine *engine;
-    cli_set_cpu_threads(NULL, dir);
+    cli_prepare_cpu_device(NULL, dir);
     status = mn_engine_create(&engine,
                               &(struct mn_engine_params){.model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
     if (!status)

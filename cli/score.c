@@ -251,7 +251,7 @@ static enum mn_status run_score(const void *values, const struct mn_log *log)
         return status;
     }
     cli_catch_interrupt();
-    cli_set_cpu_threads(o->cpu_threads, dir);
+    cli_prepare_cpu_device(o->cpu_threads, dir);
     status = mn_engine_create(&run.engine, &(struct mn_engine_params){.model_dir = dir, .device = o->device, .weight_type = o->weight_type, .log = log});
     if (!status) {
         open_run(&run);

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine.h"
 #include "safetensors_write.h"
@@ -59,32 +61,30 @@ static enum mn_status write_states(const struct trace_options *o, const struct d
     return status;
 }
 
-/* Before a long run: what is there stays until there is something to replace it. */
-static enum mn_status check_writable(const char *path, const struct mn_log *log)
+/* Opened before the work, so that nothing is computed for a file that cannot be written; what it holds stays until there is something
+ * to replace it. */
+static enum mn_status open_results(const struct trace_options *o, FILE **file, const struct mn_log *log)
 {
-    FILE *file = fopen(path, "ab");
-    if (!file)
-        return log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
-    fclose(file);
+    if (o->results && !(*file = fopen(o->results, "ab")))
+        return log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", o->results, strerror(errno));
     return MN_OK;
 }
 
-static enum mn_status write_results(const struct trace_options *o, const struct trace_report *report, const struct mn_log *log)
+static enum mn_status write_results(const struct trace_options *o, const struct trace_report *report, FILE *file, const struct mn_log *log)
 {
-    FILE *file = fopen(o->results, "w");
-    if (!file)
-        return log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", o->results, strerror(errno));
-    enum mn_status status = trace_write_records(report, file, log);
-    const bool failed = ferror(file) != 0;
-    if ((fclose(file) != 0 || failed) && !status)
+    struct stat about;
+    const bool regular = fstat(fileno(file), &about) == 0 && S_ISREG(about.st_mode); /* a pipe holds nothing to replace */
+    const bool emptied = !regular || ftruncate(fileno(file), 0) == 0;
+    enum mn_status status = emptied ? trace_write_records(report, file, log) : MN_OK;
+    if ((fflush(file) != 0 || ferror(file) || !emptied) && !status)
         status = log_fail(log, MN_ERR_RUN, "%s: writing failed", o->results);
     return status;
 }
 
-static enum mn_status write_all(const struct trace_options *o, const struct trace_report *report, const struct mn_log *log)
+static enum mn_status write_all(const struct trace_options *o, const struct trace_report *report, FILE *results, const struct mn_log *log)
 {
     const bool as_table = o->output ? !strcmp(o->output, "md") : o->results != NULL;
-    enum mn_status status = o->results ? write_results(o, report, log) : MN_OK;
+    enum mn_status status = results ? write_results(o, report, results, log) : MN_OK;
     if (!status)
         status = as_table ? trace_write_table(report, stdout, log) : trace_write_records(report, stdout, log);
     if (!status)
@@ -113,8 +113,9 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (status)
         return status;
     status = depth_trace_check(session->session, &params);
-    if (!status && o->results)
-        status = check_writable(o->results, log);
+    FILE *results = NULL;
+    if (!status)
+        status = open_results(o, &results, log);
     if (!status) { /* a run that is refused prints its reason only */
         fprintf(stderr, "muninn: %s\n", report->info.device_banner);
         status = depth_trace_run(&trace, session->session, &params);
@@ -126,9 +127,11 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (report->interrupted)
         log_note(log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", trace.n_tokens);
     if (!status || report->interrupted) {
-        const enum mn_status written = write_all(o, report, log);
+        const enum mn_status written = write_all(o, report, results, log);
         status = status ? status : written;
     }
+    if (results)
+        fclose(results);
     depth_trace_finish(&trace);
     return status;
 }
@@ -161,7 +164,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
         status = cli_model_hash(dir, report.hash, log);
     if (!status) {
         cli_catch_interrupt();
-        cli_set_cpu_threads(NULL, dir);
+        cli_prepare_cpu_device(NULL, dir);
         status = mn_engine_create(&report.engine,
                                   &(struct mn_engine_params){.model_dir = dir, .device = o->device, .weight_type = o->weight_type, .log = log});
     }

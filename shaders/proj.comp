@@ -17,7 +17,8 @@ READ4(7, residual_norm);
 READ4(8, residual_parts); // vec2
 READ4(9, next_norm);
 layout(std430, binding = 10) writeonly buffer OutputParts { vec2 p[]; } output_parts;
-layout(std430, binding = 11) writeonly buffer Advanced { uint head[STATE_HEAD_WORDS]; uvec4 rows[STATE_MAX_ROWS]; } advanced; // the state buffer again
+// The state buffer again, for ADVANCE: what TEXELS reads through a texel buffer it cannot write there.
+layout(std430, binding = 11) writeonly buffer Advanced { uint head[STATE_HEAD_WORDS]; uvec4 rows[STATE_MAX_ROWS]; } advanced;
 
 // With BROADCAST the workgroup is one subgroup: lanes meet in registers, and no barrier splits the shader.
 shared vec2 squares[BROADCAST != 0 ? 1 : N_ITEMS];

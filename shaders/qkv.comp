@@ -13,7 +13,7 @@ layout(constant_id = 10) const uint SHARED_SLOTS = 0; // 0: every depth has a sl
 layout(constant_id = 11) const uint HEAD_DIM = 32;    // even
 
 WRITE4(5, query);
-WRITE2(5, query_pairs);
+WRITE2(5, query_pairs); // the same, and cache_words the same as cache: for heads that are no multiple of four
 READ4(6, bias);   // float [2, d]: q then k; zeros when the model has none
 READ4(7, rotary); // vec2 [position, head_dim / 2] of (cos, sin)
 WRITE2(8, cache);
@@ -23,7 +23,7 @@ layout(std430, binding = 9) writeonly buffer Depths { uint d[]; } depths;  // [s
 // Two neighbours out of a buffer of floats; `at` is even.
 vec2 half_of(uvec4 v, uint at) { return uintBitsToFloat((at & 2) == 0 ? v.xy : v.zw); }
 
-// Two f16, rounded to nearest even. packHalf2x16 may round either way, and on a CPU device takes twice as many instructions.
+// Two f16, rounded to nearest even. packHalf2x16 may round either way, and takes a CPU device longer.
 uint to_half2(vec2 y)
 {
     uvec2 bits = floatBitsToUint(y), sign = bits & 0x80000000u, size = bits ^ sign;

@@ -465,7 +465,6 @@ static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint3
 
 /* ---- all ---- */
 
-
 static void row_cases_run(struct rig *rig)
 {
     const bool quick = rig->params->quick;

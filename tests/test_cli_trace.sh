@@ -125,6 +125,18 @@ for criterion in latent-diff cosine entropy-diff kl minp-kl argmax-stability; do
     column=$((column + 1))
 done
 same "table and records agree on the end" "$(sed -n 's/.*"class":"\([a-z-]*\)".*/\1/p' "$tmp/records")" "$(cells 10 | sed 's/ *\([a-z-]*\).*/\1/')"
+printf 'older and longer than what replaces it %09999d\n' 0 >"$tmp/older.jsonl"
+cp "$tmp/older.jsonl" "$tmp/older.copy"
+run trace --ids 1 -n 6 --num-steps 2 --ctx 3 --results "$tmp/older.jsonl"
+same "--results of a refused run: exit code" 2 "$code"
+same "--results of a refused run: the file stays" "" "$(cmp "$tmp/older.jsonl" "$tmp/older.copy" 2>&1)"
+run trace -p "$prompt" -n 6 --num-steps 8 --inits 2 --results "$tmp/older.jsonl"
+same "--results over an older file: the new records alone" "$(cat "$tmp/records")" "$(cat "$tmp/older.jsonl")"
+mkfifo "$tmp/fifo"
+cat "$tmp/fifo" >"$tmp/piped" &
+run trace -p "$prompt" -n 6 --num-steps 8 --inits 2 --results "$tmp/fifo"
+wait $!
+same "--results into a pipe: the records" "$(cat "$tmp/records")" "$(cat "$tmp/piped")"
 run trace -p x --num-steps 2 --results "$tmp/none/file"
 same "--results in no folder: exit code" 4 "$code"
 has "--results in no folder: message" "$err" "$tmp/none/file"

@@ -1,11 +1,12 @@
-/* What a CPU device gets: worker threads, and a heap that suits it.
+/* Before a device is opened, in case it is a CPU: worker threads, and a heap that suits the driver.
  *
  * Mesa's lavapipe forks and joins its workers at every dispatch. For a model whose dispatches take less than that costs, one
  * thread is faster than two (docs/speed-log.md). The driver reads the number from the environment when a device is opened,
  * so this is set up here, before, and only by programs: the library touches no environment. GPUs do not look at it.
  *
  * lavapipe also takes aligned memory from the heap for every workgroup and gives it back. glibc keeps what is left over of such
- * a piece in its "fast bins" and empties them all at nearly every free: without fast bins that work is gone. */
+ * a piece in its "fast bins" and empties them all at nearly every free: without fast bins that work is gone. What else
+ * a program of this kind allocates is too little to miss them, so a GPU is not asked for first. */
 #include <stdio.h>
 #include <stdlib.h>
 #ifdef __GLIBC__
@@ -28,7 +29,7 @@ static bool is_small(const char *dir, const char *synthetic)
     return d * d + c.n_core * block < SMALL_CORE;
 }
 
-static void set_threads(const char *option, const char *dir, const char *synthetic)
+static void prepare(const char *option, const char *dir, const char *synthetic)
 {
 #ifdef M_MXFAST
     mallopt(M_MXFAST, 0);
@@ -39,12 +40,12 @@ static void set_threads(const char *option, const char *dir, const char *synthet
         setenv("LP_NUM_THREADS", "0", 1); /* 0: no workers, the queue's own thread computes */
 }
 
-void cli_set_cpu_threads(const char *option, const char *dir)
+void cli_prepare_cpu_device(const char *option, const char *dir)
 {
-    set_threads(option, dir, NULL);
+    prepare(option, dir, NULL);
 }
 
-void cli_set_cpu_threads_synthetic(const char *option, const char *shape)
+void cli_prepare_cpu_device_synthetic(const char *option, const char *shape)
 {
-    set_threads(option, NULL, shape);
+    prepare(option, NULL, shape);
 }
