@@ -7,7 +7,7 @@
  *
  *   ar             one token per    prelude + R core + head
  *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) core(L+1) + head(L+1)
- *   wavefront      a token takes 1 + sum over its ticks j of (1 - a(jK)) ticks of   1.5 (prelude + head(n)) + K core(n)
+ *   wavefront      a wave simulated tick by tick, over a text whose predictions settle as a(d) has it
  *
  * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be drafted if the
  * account would bear it that every guess is wrong, a wave started if it would bear agreement as bad as caution has it, so that both
@@ -27,12 +27,11 @@
 static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8, 12, 16}, probe_depths[] = {4, 8, 16};
 static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_depths[] = {1, 2, 3, 4, 5, 6, 8, 11, 16}, wave_rows[] = {4, 8, 16};
 
-enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16 };
-/* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. fading: what a trial leaves of the
- * counts at its depth; stale: what an event leaves of all counts, so that a depth nobody looks at any more is tried again; clearly: the
- * time that another setting must promise, of that of the one in use; cut_short: how often what a tick pays beside its core passes falls
- * due per K steps, since ticks end early where a row reaches R, and rows that follow a wrong guess start off the grid of K. */
-static const double may_lose = 0.03, fading = 0.97, stale = 0.98, clearly = 0.9, cut_short = 1.5;
+enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16, N_SIMULATED = 64 };
+/* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. stale: what an event leaves of all
+ * counts, so that text may change, and a depth nobody looks at any more is tried again. clearly: the time that another setting must
+ * promise, of that of the one in use. */
+static const double may_lose = 0.03, stale = 0.99, clearly = 0.9;
 
 struct setting {
     uint32_t family, draft_steps, lookahead, rows; /* rows: the wave's cap */
@@ -49,7 +48,7 @@ struct automatic {
     double probes_ns, charged_ns;     /* of it: predicted for probes; taken off the lead */
     double lead_ns;                /* how far ahead of ar this run is */
     double spent_ns;               /* in passes, up to the last look */
-    uint32_t max_rows, committed, n_events, next_probe, probe_interval;
+    uint32_t max_rows, committed, n_events, next_probe, probe_interval, next_choice;
     bool hopeless;                 /* not even perfect agreement would beat ar here */
     bool brought;                  /* the last event brought a token */
 };
@@ -161,35 +160,75 @@ static struct yield round_yield(const struct pricing *p, double right, uint32_t 
     return y;
 }
 
-static double tick_ns(const struct pricing *p, uint32_t k, uint32_t rows)
+/* A tick of n rows takes fixed_ns[n] and core_ns[n] per step, and enter_ns if a row enters. */
+struct ticks {
+    double fixed_ns[AUTO_ROWS + 1], core_ns[AUTO_ROWS + 1], enter_ns;
+};
+
+static struct ticks price_ticks(const struct pricing *p)
 {
-    return cut_short * (enter(p) + head(p, rows)) + k * core(p, rows);
+    struct ticks t = {.enter_ns = share(p, p->costs->prelude_ns, 1)};
+    for (uint32_t n = 1; n <= AUTO_ROWS; n++) {
+        t.fixed_ns[n] = p->costs->submit_ns / (1 + p->others) + head(p, n);
+        t.core_ns[n] = core(p, n);
+    }
+    return t;
 }
 
 /* A wave from its first row to its first commit; what is in flight then counts by its depth. */
-static struct yield start_yield(const struct pricing *p, double right, uint32_t n_ticks, uint32_t k, uint32_t rows)
+static struct yield start_yield(const struct ticks *t, double right, uint32_t n_ticks, uint32_t k, uint32_t rows)
 {
     struct yield y = {0};
     double reached = 1.0;
     for (uint32_t j = 0; j < n_ticks; j++, reached *= right) {
+        const uint32_t n = j < rows ? j + 1 : rows;
         y.tokens += j < rows ? reached * (1.0 - (double)j / n_ticks) : 0.0;
-        y.ns += tick_ns(p, k, j < rows ? j + 1 : rows);
+        y.ns += t->enter_ns + t->fixed_ns[n] + k * t->core_ns[n];
     }
     return y;
 }
 
-/* Per token; a wave's start is paid for by the tokens still wanted. */
-static double wavefront_ns(const struct pricing *p, const struct automatic *a, enum view view, uint32_t num_steps, uint32_t k, uint32_t cap,
-                           uint32_t wanted, bool started)
+/* The depths from which the predictions of N_SIMULATED positions are right: as many as agreement has it, easy and hard ones mixed. Real
+ * predictions may turn wrong again, and hard positions stand together; that this is left out matters for K of 1 and 2 only. So many
+ * positions, because the few that settle last cost a whole wave each. */
+static void simulate_text(const struct automatic *a, enum view view, uint32_t num_steps, uint32_t *settled)
 {
-    const uint32_t n_ticks = (num_steps + k - 1) / k;
-    double ticks = 1.0;
-    for (uint32_t j = 1; j < n_ticks; j++)
-        ticks += 1.0 - agreement(a, view, j * k, num_steps);
-    ticks = fmax(ticks, (double)n_ticks / cap);
-    const double rows = fmin(fmin(cap, wanted), ceil(n_ticks / ticks));
-    const double half_full = tick_ns(p, k, (uint32_t)(rows + 1) / 2);
-    return ticks * tick_ns(p, k, (uint32_t)rows) + (started ? 0.0 : fmax(n_ticks - ticks, 0.0) * half_full / wanted);
+    uint32_t depth = 1;
+    double right = agreement(a, view, depth, num_steps);
+    for (uint32_t i = 0; i < N_SIMULATED; i++) {
+        while (right < (i + 0.5) / N_SIMULATED)
+            right = agreement(a, view, ++depth, num_steps);
+        settled[i * 55 % N_SIMULATED] = depth; /* 55 is odd: each place is met once */
+    }
+}
+
+/* The wave that wavefront.c would run over that text: first_ns up to its first commit, token_ns for every token from then on. */
+static void simulate_wave(const struct ticks *t, const uint32_t *settled, uint32_t num_steps, uint32_t k, uint32_t cap, double *first_ns, double *token_ns)
+{
+    uint32_t at[AUTO_ROWS], n = 0, tokens = 0; /* at: depths of the rows in flight */
+    double ns = 0.0;
+    *first_ns = 0.0;
+    while (tokens <= N_SIMULATED) {
+        if (n < cap) {
+            at[n++] = 0;
+            ns += t->enter_ns;
+        }
+        const uint32_t left = num_steps - at[0], steps = k < left ? k : left;
+        ns += t->fixed_ns[n] + steps * t->core_ns[n];
+        uint32_t kept = 0;
+        for (bool turned = false; kept < n && !turned; kept++) {
+            const uint32_t right_from = settled[(tokens + kept) % N_SIMULATED];
+            turned = at[kept] < right_from && at[kept] + steps >= right_from; /* so far wrong: what stands behind it is dropped */
+            at[kept] += steps;
+        }
+        n = kept;
+        if (at[0] < num_steps)
+            continue;
+        memmove(at, at + 1, --n * sizeof *at);
+        if (tokens++ == 0)
+            *first_ns = ns;
+    }
+    *token_ns = (ns - *first_ns) / N_SIMULATED;
 }
 
 /* ---- the choice ---- */
@@ -247,17 +286,24 @@ static void consider_waves(const struct generation *g, enum view view, double cr
 {
     const struct automatic *a = g->automatic;
     const struct pricing p = pricing_of(g);
+    const struct ticks ticks = price_ticks(&p);
     const uint32_t steps = g->num_steps, wanted = generation_remaining(g);
     const bool started = a->current.family == WAVE && g->n_rows > 0;
-    for (size_t i = 0; i < sizeof wave_depths / sizeof *wave_depths && wave_depths[i] < steps; i++)
-        for (size_t j = 0; j < sizeof wave_rows / sizeof *wave_rows; j++) {
-            const uint32_t k = wave_depths[i], rows = wave_rows[j] < a->max_rows ? wave_rows[j] : a->max_rows;
-            const double cautious = agreement(a, CAUTIOUS, k, steps);
-            struct setting wave = {.family = WAVE, .draft_steps = k, .rows = rows};
-            wave.ns = wavefront_ns(&p, a, view, steps, k, rows, wanted, started);
-            if (started || affordable(start_yield(&p, cautious, (steps + k - 1) / k, k, rows), ar_ns(&p, steps), credit))
-                consider(a, best, wave);
+    uint32_t settled[N_SIMULATED];
+    simulate_text(a, view, steps, settled);
+    for (size_t i = 0; i < sizeof wave_depths / sizeof *wave_depths && wave_depths[i] < steps; i++) {
+        const uint32_t k = wave_depths[i], n_ticks = (steps + k - 1) / k;
+        const double cautious = agreement(a, CAUTIOUS, k, steps);
+        for (size_t j = 0; j < sizeof wave_rows / sizeof *wave_rows && (j == 0 || (wave_rows[j - 1] < n_ticks && wave_rows[j - 1] < a->max_rows)); j++) {
+            const uint32_t rows = wave_rows[j] < a->max_rows ? wave_rows[j] : a->max_rows;
+            if (!started && !affordable(start_yield(&ticks, cautious, n_ticks, k, rows), ar_ns(&p, steps), credit))
+                continue;
+            double first_ns, token_ns;
+            simulate_wave(&ticks, settled, steps, k, rows, &first_ns, &token_ns);
+            const double start_ns = started ? 0.0 : (first_ns - token_ns) / wanted;
+            consider(a, best, (struct setting){.family = WAVE, .draft_steps = k, .rows = rows, .ns = token_ns + start_ns});
         }
+    }
 }
 
 /* The cheapest setting for what is still wanted, within the credit. */
@@ -314,6 +360,7 @@ static void decide(struct generation *g)
     const bool probe = !a->hopeless && a->n_events >= a->next_probe;
     const double credit = credit_of(g);
     take(g, a->hopeless || credit < 0.0 ? (struct setting){.family = AR} : choose(g, EXPECTED, credit));
+    a->next_choice = g->stats->n_new + (g->stats->n_new < 64 ? g->stats->n_new / 8 : 8); /* the more is known, the less a token tells */
     g->probe.n_depths = 0;
     for (size_t i = 0; i < sizeof probe_depths / sizeof *probe_depths && probe && probe_depths[i] < g->num_steps; i++)
         g->probe.depths[g->probe.n_depths++] = probe_depths[i];
@@ -356,8 +403,8 @@ static void count_hits(struct automatic *a, uint32_t position, const uint32_t *p
             const uint32_t seen = a->seen[i][(position + j) % SESSION_MAX_ROWS];
             if (seen == UINT32_MAX)
                 continue;
-            a->hits[i] = fading * a->hits[i] + (seen == predicted[j]);
-            a->trials[i] = fading * a->trials[i] + 1.0;
+            a->hits[i] += seen == predicted[j];
+            a->trials[i] += 1.0;
         }
 }
 
@@ -387,8 +434,10 @@ static void settle(struct generation *g)
 static enum mn_status next(struct generation *g, struct request *request)
 {
     struct automatic *a = g->automatic;
-    /* A wave is between two events at every tick, but only one that brought a token is a good moment to stop it. */
-    const bool wave_goes_on = a->current.family == WAVE && g->n_rows > 0 && !a->brought;
+    /* A wave is between two events at every tick, but only one that brought a token is a good moment to stop it. Choosing takes
+     * tens of microseconds, which small models notice: not at every token. */
+    const bool wave_goes_on =
+        a->current.family == WAVE && g->n_rows > 0 && (!a->brought || (g->stats->n_new < a->next_choice && credit_of(g) >= 0.0));
     if (g->phase == 0 && !wave_goes_on) {
         decide(g);
     } else if (wave_goes_on && credit_of(g) < 0.0) {
