@@ -27,11 +27,11 @@
 static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8, 12, 16}, probe_depths[] = {4, 8, 16};
 static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_depths[] = {1, 2, 3, 4, 5, 6, 8, 11, 16}, wave_rows[] = {4, 8, 16};
 
-enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16, N_SIMULATED = 64 };
+enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16, N_SIMULATED = 64, MANY_TOKENS = 64 };
 /* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. stale: what an event leaves of all
- * counts, so that text may change, and a depth nobody looks at any more is tried again. clearly: the time that another setting must
- * promise, of that of the one in use. */
-static const double may_lose = 0.03, stale = 0.99, clearly = 0.9;
+ * counts, so that text may change, and a depth nobody looks at any more is tried again. clearly: by how much another setting must beat
+ * the one in use, once there are MANY_TOKENS; by less before, when what is in use was chosen on little evidence. */
+static const double may_lose = 0.03, stale = 0.99, clearly = 0.1;
 
 struct setting {
     uint32_t family, draft_steps, lookahead, rows; /* rows: the wave's cap */
@@ -260,9 +260,8 @@ static bool is_current(const struct automatic *a, const struct setting *s)
 static void consider(const struct automatic *a, struct setting *best, struct setting candidate)
 {
     candidate.ns *= correction_of(a, candidate.family);
-    /* A setting in use must be beaten clearly. */
     if (is_current(a, &candidate))
-        candidate.ns *= clearly;
+        candidate.ns *= 1.0 - clearly * fmin(1.0, (double)a->committed / MANY_TOKENS);
     if (best->ns == 0.0 || candidate.ns < best->ns)
         *best = candidate;
 }
@@ -360,7 +359,7 @@ static void decide(struct generation *g)
     const bool probe = !a->hopeless && a->n_events >= a->next_probe;
     const double credit = credit_of(g);
     take(g, a->hopeless || credit < 0.0 ? (struct setting){.family = AR} : choose(g, EXPECTED, credit));
-    a->next_choice = g->stats->n_new + (g->stats->n_new < 64 ? g->stats->n_new / 8 : 8); /* the more is known, the less a token tells */
+    a->next_choice = g->stats->n_new + (g->stats->n_new < MANY_TOKENS ? g->stats->n_new / 8 : MANY_TOKENS / 8); /* the more is known, the less a token tells */
     g->probe.n_depths = 0;
     for (size_t i = 0; i < sizeof probe_depths / sizeof *probe_depths && probe && probe_depths[i] < g->num_steps; i++)
         g->probe.depths[g->probe.n_depths++] = probe_depths[i];

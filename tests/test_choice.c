@@ -201,7 +201,6 @@ static void close_fixture(struct fixture *f)
     test_engine_done(f->engine);
 }
 
-/* In a run of 16 tokens one guess gone wrong is several percent: there one run in a hundred may miss the bound. */
 static void test_never_much_slower_than_ar(void **state)
 {
     (void)state;
@@ -210,7 +209,6 @@ static void test_never_much_slower_than_ar(void **state)
     struct fixture f;
     open_fixture(&f);
     double worst = 0.0, most = 0.0;
-    uint32_t n_over = 0;
     for (size_t t = 0; t < N_PROFILES; t++)
         for (size_t d = 0; d < N_DEVICES; d++)
             for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
@@ -219,17 +217,14 @@ static void test_never_much_slower_than_ar(void **state)
                 for (uint64_t seed = 0; seed < N_SEEDS; seed++) {
                     make_text(&profiles[t], seed, lengths[l]);
                     const double share = run_auto(f.session, lengths[l]) / run(f.session, (struct mn_generate_params){.strategy = "ar"}, lengths[l]);
-                    if (share > (lengths[l] < 32 ? 1.08 : 1.05))
+                    if (share > 1.05)
                         fail_msg("%s text on %s, %u tokens, seed %u: %.3f of ar's time", profiles[t].name, devices[d].name, lengths[l], (unsigned)seed, share);
-                    n_over += share > 1.05;
                     most = fmax(most, share);
                     sum += share;
                 }
                 worst = fmax(worst, sum / N_SEEDS);
             }
-    print_message("worst average over seeds: %.3f of ar's time, worst run: %.3f; above 1.05: %u runs\n", worst, most, n_over);
-    assert_true(worst <= 1.05);
-    assert_true(n_over <= N_PROFILES * N_DEVICES * N_SEEDS / 100);
+    print_message("worst average over seeds: %.3f of ar's time, worst run: %.3f\n", worst, most);
     close_fixture(&f);
 }
 
