@@ -1,4 +1,4 @@
-/* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, what is refused and how, that the
+/* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, that the
  * statistics are what was done, that cutting a prompt or a submit into pieces changes nothing.
  * Method: one random model with odd sizes, on every device found. Tokens of strategies are compared with those of ar; statistics
  * are rebuilt from the trace; logits of cut prompts are compared bit for bit, those under share:k with the reference in double.
@@ -156,257 +156,6 @@ static void test_callback_stop(void **state)
         }
     assert_true(n_inside > 5); /* runs that ended before the last token of a round */
     session_destroy(session);
-}
-
-/* ---- what is refused ---- */
-
-static void assert_refused(enum mn_status status, const char *flag, const char *what)
-{
-    if (status != MN_ERR_USAGE || f.log.n_errors != 1 || !strstr(f.log.last, flag))
-        fail_msg("%s: %s, %u error lines, the last without '%s': %.300s", what, mn_status_name(status), f.log.n_errors, flag, f.log.last);
-    f.log.n_errors = 0;
-}
-
-/* Runs good settings after the edits given. */
-#define REFUSE(flag, ...) \
-    do { \
-        struct mn_generate_params p = good; \
-        (void)(__VA_ARGS__); \
-        assert_refused(generate(session, &p, &stats), flag, #__VA_ARGS__); \
-        assert_int_equal(list.n + stats.n_new, 0); \
-    } while (0)
-
-static void test_refusals(void **state)
-{
-    (void)state;
-    static const uint32_t beyond[] = {0, 5, V}, far_beyond[] = {UINT32_MAX};
-    struct session *session = open_session(16, 0); /* 16 rows: a lookahead of 15 */
-    struct token_list list = {0};
-    struct mn_stats stats;
-    const struct mn_generate_params good = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = 4, .strategy = "draft-verify", .draft_steps = 2,
-                                            .lookahead = 3, .on_token = token_list_add, .user = &list};
-    REFUSE("--strategy", p.strategy = "beam");
-    REFUSE("--strategy", p.strategy = "");
-    REFUSE("prompt", p.n_prompt = 0);
-    REFUSE("prompt", p.prompt = NULL, p.n_prompt = 0);
-    REFUSE("-n 0", p.n_new = 0);
-    REFUSE("--ctx", p.n_new = N_FULL + 1);
-    REFUSE("--ctx", p.n_new = UINT32_MAX);
-    REFUSE("--ctx", p.n_prompt = UINT32_MAX);
-    REFUSE("token id 173", p.prompt = beyond, p.n_prompt = 3);
-    REFUSE("token id 4294967295", p.prompt = far_beyond, p.n_prompt = 1);
-    REFUSE("--num-steps", p.num_steps = R + 1);
-    REFUSE("--num-steps", p.num_steps = UINT32_MAX);
-    REFUSE("--draft-steps", p.draft_steps = 0);
-    REFUSE("--draft-steps", p.draft_steps = R);
-    REFUSE("--draft-steps", p.draft_steps = UINT32_MAX);
-    REFUSE("--draft-steps", p.num_steps = 2);
-    REFUSE("--num-steps", p.num_steps = 1, p.draft_steps = 1);
-    REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = 0);
-    REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = R);
-    REFUSE("--lookahead", p.lookahead = 0);
-    REFUSE("--lookahead", p.lookahead = 16);
-    REFUSE("--lookahead", p.lookahead = MN_MAX_LOOKAHEAD + 1);
-    REFUSE("--lookahead", p.lookahead = UINT32_MAX);
-    REFUSE("--max-inflight", p.strategy = "wavefront", p.max_inflight = 17);
-    REFUSE("--exit", p.exit = "patience");
-    REFUSE("--exit", p.strategy = "wavefront", p.exit = "cosine");
-    REFUSE("--require-lossless", p.strategy = "ar", p.exit = "cosine", p.require_lossless = true);
-    REFUSE("--init-scale", p.init_scale = -1.0f);
-    REFUSE("--init-scale", p.init_scale = 1e9f);
-    REFUSE("--init-scale", p.init_scale = NAN);
-    REFUSE("--temp", p.temperature = -0.5f);
-    REFUSE("--temp", p.temperature = 1e-5f);
-    REFUSE("--temp", p.temperature = 101.0f);
-    REFUSE("--temp", p.temperature = NAN);
-    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = -0.1f);
-    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = 1.1f);
-    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = NAN);
-    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = -0.1f);
-    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = 1.1f);
-    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = INFINITY);
-    assert_int_equal(generate(session, &good, &stats), MN_OK);
-    assert_true(list.n > 0);
-    session_destroy(session);
-}
-
-static enum mn_status no_logits(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
-{
-    (void)user;
-    (void)position;
-    (void)logits;
-    (void)n_vocab;
-    return MN_OK;
-}
-
-static void test_session_refusals(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *flag;
-        struct mn_session_params params;
-    } cases[] = {
-        {"--ctx", {.n_ctx = 1}},
-        {"--ctx", {.n_ctx = CONFIG_BLOCK_MAX + 1}},
-        {"--ctx", {.n_ctx = UINT32_MAX}},
-        {"--num-steps", {.num_steps = CONFIG_RECURRENCE_MAX + 1}},
-        {"129 rows", {.max_rows = SESSION_MAX_ROWS + 1}},
-        {"--kv-policy", {.kv_policy = "share"}},
-        {"--kv-policy", {.kv_policy = "share:"}},
-        {"--kv-policy", {.kv_policy = "share:0"}},
-        {"--kv-policy", {.kv_policy = "share:-1"}},
-        {"--kv-policy", {.kv_policy = "share:4x"}},
-        {"--kv-policy", {.kv_policy = "share:4097"}},
-        {"--kv-policy", {.kv_policy = "share:4294967297"}},
-        {"--kv-policy", {.kv_policy = ""}},
-        {"--kv-type", {.kv_type = "f8"}},
-        {"--kv-type", {.kv_type = ""}},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct mn_session *session;
-        assert_refused(mn_session_create(&session, f.engine, &cases[i].params), cases[i].flag, cases[i].flag);
-        assert_null(session);
-    }
-    struct mn_session *session;
-    struct mn_session_params params = {.n_ctx = N_CTX, .num_steps = 4, .max_rows = 1};
-    assert_int_equal(mn_session_create(&session, f.engine, &params), MN_OK);
-    float *logits = malloc((size_t)N_CTX * V * sizeof *logits);
-    assert_refused(mn_logits(session, prompt, N_PROMPT, 5, NULL, no_logits, NULL), "--num-steps", "logits too deep");
-    assert_refused(mn_logits(session, prompt, N_CTX + 1, 4, NULL, no_logits, NULL), "--ctx", "logits too long");
-    assert_refused(mn_logits(session, prompt, 0, 4, NULL, no_logits, NULL), "prompt", "logits of nothing");
-    free(logits);
-    mn_session_destroy(session);
-    mn_session_destroy(NULL);
-}
-
-/* Rows as session.h asks for them, or a refusal: positions of a sequence ascend, depths do not, rows that enter are at depth 0. */
-static void test_row_order(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *flag; /* NULL: accepted */
-        struct row rows[3];
-        uint32_t n_new;
-    } cases[] = {
-        {NULL, {{1, 9, 0, 3}, {1, 10, 0, 3}, {1, 11, 0, 0}}, 1},
-        {NULL, {{1, 9, 0, 3}, {1, 3, 1, 5}, {1, 10, 0, 0}}, 1}, /* other sequences do not count */
-        {"position 9, depth 2 behind one at position 10", {{1, 10, 0, 2}, {1, 9, 0, 2}, {1, 11, 0, 2}}, 0},
-        {"position 9, depth 0 behind one at position 9", {{1, 9, 0, 0}, {1, 9, 0, 0}, {1, 11, 0, 0}}, 0},
-        {"depth 3 behind one at position 9, depth 2", {{1, 9, 0, 2}, {1, 3, 1, 0}, {1, 10, 0, 3}}, 0},
-        {"enters at depth 1", {{1, 9, 0, 3}, {1, 10, 0, 1}, {1, 11, 0, 0}}, 2},
-        {"position 32", {{1, 9, 0, 3}, {1, 10, 0, 1}, {1, N_CTX, 0, 0}}, 1},
-        {"sequence 2", {{1, 9, 0, 3}, {1, 10, 0, 1}, {1, 11, 2, 0}}, 1},
-        {"token id 173", {{1, 9, 0, 3}, {1, 10, 0, 1}, {V, 11, 0, 0}}, 1},
-        {"depth 4294967295", {{1, 9, 0, UINT32_MAX}, {1, 10, 0, 1}, {1, 11, 0, 0}}, 1},
-    };
-    struct session *session =
-        test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = N_CTX, .n_sequences = 2});
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct session_run_params run = {.rows = cases[i].rows, .n_rows = 3, .n_new = cases[i].n_new, .n_core = 1};
-        const struct session_counts before = session->counts;
-        enum mn_status status = session_run(session, &run, NULL);
-        if (cases[i].flag) {
-            assert_refused(status, cases[i].flag, cases[i].flag);
-            assert_memory_equal(&session->counts, &before, sizeof before);
-        } else {
-            assert_int_equal(status, MN_OK);
-        }
-    }
-    session_destroy(session);
-}
-
-/* A bad id anywhere in a prompt is found before anything runs. */
-static void test_checked_first(void **state)
-{
-    (void)state;
-    struct session *session = test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = 256});
-    uint32_t ids[200];
-    for (uint32_t i = 0; i < 200; i++)
-        ids[i] = i % V;
-    ids[199] = V;
-    struct mn_stats stats;
-    struct mn_generate_params params = {.prompt = ids, .n_prompt = 200, .n_new = 4, .strategy = "auto"};
-    assert_refused(generate(session, &params, &stats), "token id 173", "generate");
-    params.exit = "kl";
-    params.strategy = "ar";
-    assert_refused(generate(session, &params, &stats), "token id 173", "generate with early exit");
-    assert_refused(session_prefill(session, &(struct session_prefill_params){.ids = ids, .n = 200, .num_steps = R}, NULL), "token id 173", "prefill");
-    assert_int_equal(session->counts.passes[PASS_PRELUDE], 0);
-    session_destroy(session);
-}
-
-static void no_device(void *user, const struct mn_device_info *info)
-{
-    (void)user;
-    (void)info;
-}
-
-/* Without its arguments a public function says so. */
-static void test_null_arguments(void **state)
-{
-    (void)state;
-    struct mn_engine *engine = f.engine, *no_engine = (struct mn_engine *)&f;
-    struct mn_session *session, *no_session = (struct mn_session *)&f;
-    const struct mn_session_params params = {.n_ctx = N_CTX, .num_steps = 2, .max_rows = 1};
-    const struct mn_generate_params good = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = 1};
-    struct mn_stats stats, total;
-    struct mn_agreement agreement;
-    struct mn_model_info info;
-    uint32_t *ids, token = 0;
-    char *text;
-    size_t n;
-    double gb_s;
-    assert_refused(mn_devices(NULL, NULL, &f.log.log), "visit", "mn_devices");
-    assert_refused(mn_engine_create(NULL, &(struct mn_engine_params){.model_dir = f.dir, .log = &f.log.log}), "out", "mn_engine_create");
-    assert_refused(mn_engine_create(&no_engine, &(struct mn_engine_params){.log = &f.log.log}), "model_dir", "mn_engine_create");
-    assert_null(no_engine);
-    assert_refused(mn_session_create(NULL, engine, &params), "out", "mn_session_create");
-    assert_refused(mn_session_create(&no_session, engine, NULL), "params", "mn_session_create");
-    assert_null(no_session);
-    assert_int_equal(mn_session_create(&session, engine, &params), MN_OK);
-    assert_refused(mn_read_bandwidth(engine, NULL), "gb_s", "mn_read_bandwidth");
-    assert_refused(mn_tokenize(engine, NULL, 1, false, &ids, &n), "mn_tokenize", "text");
-    assert_refused(mn_tokenize(engine, "a", 1, false, NULL, &n), "mn_tokenize", "ids");
-    assert_refused(mn_tokenize(engine, "a", 1, false, &ids, NULL), "mn_tokenize", "n_ids");
-    assert_refused(mn_detokenize(engine, NULL, 1, false, &text, &n), "mn_detokenize", "ids");
-    assert_refused(mn_detokenize(engine, &token, 1, false, NULL, &n), "mn_detokenize", "text");
-    assert_refused(mn_detokenize(engine, &token, 1, false, &text, NULL), "mn_detokenize", "n_bytes");
-    assert_refused(mn_chat(engine, NULL, NULL, &ids, &n), "mn_chat", "message");
-    assert_refused(mn_chat(engine, NULL, "a", NULL, &n), "mn_chat", "ids");
-    assert_refused(mn_generate(session, NULL, &stats), "params", "mn_generate");
-    assert_refused(mn_generate(session, &good, NULL), "stats", "mn_generate");
-    assert_refused(mn_generate_batch(session, NULL, 1, &stats, &total, NULL, NULL), "params", "mn_generate_batch");
-    assert_refused(mn_generate_batch(session, &good, 1, NULL, &total, NULL, NULL), "stats", "mn_generate_batch");
-    assert_refused(mn_generate_batch(session, &good, 1, &stats, NULL, NULL, NULL), "total", "mn_generate_batch");
-    assert_refused(mn_compare_ar(session, NULL, &token, 1, &agreement), "params", "mn_compare_ar");
-    assert_refused(mn_compare_ar(session, &good, NULL, 1, &agreement), "tokens", "mn_compare_ar");
-    assert_refused(mn_compare_ar(session, &good, &token, 1, NULL), "agreement", "mn_compare_ar");
-    assert_refused(mn_logits(session, NULL, 1, 2, NULL, no_logits, NULL), "ids", "mn_logits");
-    assert_refused(mn_logits(session, prompt, N_PROMPT, 2, NULL, NULL, NULL), "each", "mn_logits");
-    assert_int_equal(mn_logits(session, prompt, N_PROMPT, 2, NULL, no_logits, NULL), MN_OK);
-    assert_refused(mn_score(session, NULL), "params", "mn_score");
-
-    /* Where even the log is missing, the status alone speaks. */
-    assert_int_equal(mn_engine_create(&no_engine, NULL), MN_ERR_USAGE);
-    assert_int_equal(mn_session_create(&no_session, NULL, &params), MN_ERR_USAGE);
-    assert_int_equal(mn_read_bandwidth(NULL, &gb_s), MN_ERR_USAGE);
-    assert_int_equal(mn_tokenize(NULL, "a", 1, false, &ids, &n), MN_ERR_USAGE);
-    assert_int_equal(mn_detokenize(NULL, &token, 1, false, &text, &n), MN_ERR_USAGE);
-    assert_int_equal(mn_chat(NULL, NULL, "a", &ids, &n), MN_ERR_USAGE);
-    assert_int_equal(mn_generate(NULL, &good, &stats), MN_ERR_USAGE);
-    assert_int_equal(mn_generate_batch(NULL, &good, 1, &stats, &total, NULL, NULL), MN_ERR_USAGE);
-    assert_int_equal(mn_compare_ar(NULL, &good, &token, 1, &agreement), MN_ERR_USAGE);
-    assert_int_equal(mn_logits(NULL, prompt, N_PROMPT, 2, NULL, no_logits, NULL), MN_ERR_USAGE);
-    assert_int_equal(mn_score(NULL, &(struct mn_score_params){0}), MN_ERR_USAGE);
-    assert_int_equal(mn_devices(no_device, NULL, NULL), MN_OK);
-    mn_engine_info(engine, NULL);
-    mn_engine_info(NULL, &info);
-    assert_int_equal(info.vocab_size, 0);
-    assert_true(mn_stats_acceptance_rate(NULL) == 0.0 && mn_stats_mean_acceptance_length(NULL) == 0.0 && mn_stats_prefill_tok_s(NULL) == 0.0);
-    assert_true(mn_stats_decode_tok_s(NULL) == 0.0 && mn_stats_weight_bytes_per_token(NULL) == 0.0 && mn_stats_gb_s(NULL) == 0.0);
-    assert_int_equal(f.log.n_errors, 0);
-    mn_engine_destroy(NULL);
-    mn_session_destroy(session);
 }
 
 /* ---- statistics ---- */
@@ -702,7 +451,7 @@ static void test_share_is_lossy(void **state)
             params.require_lossless = true;
             enum mn_status status = generate(session, &params, &stats);
             if (share)
-                assert_refused(status, "--kv-policy", strategies[s].name);
+                test_refused(&f.log, status, "--kv-policy", strategies[s].name);
             else
                 assert_int_equal(status, MN_OK);
         }
@@ -712,11 +461,9 @@ static void test_share_is_lossy(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_length),         cmocka_unit_test(test_stop_token),     cmocka_unit_test(test_callback_stop),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_session_refusals), cmocka_unit_test(test_row_order),
-        cmocka_unit_test(test_checked_first),  cmocka_unit_test(test_null_arguments), cmocka_unit_test(test_statistics),
-        cmocka_unit_test(test_dispatches),     cmocka_unit_test(test_split_submits),  cmocka_unit_test(test_kv_bytes),
-        cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),          cmocka_unit_test(test_share_is_lossy)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),     cmocka_unit_test(test_stop_token),     cmocka_unit_test(test_callback_stop),
+                                       cmocka_unit_test(test_statistics), cmocka_unit_test(test_dispatches),     cmocka_unit_test(test_split_submits),
+                                       cmocka_unit_test(test_kv_bytes),   cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),
+                                       cmocka_unit_test(test_share_is_lossy)};
     return RUN_ON_EVERY_DEVICE(tests, open_engine, close_engine);
 }

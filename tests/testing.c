@@ -39,6 +39,13 @@ void test_log_init(struct test_log *log)
     *log = (struct test_log){.log = {remember, log}};
 }
 
+void test_refused(struct test_log *log, enum mn_status status, const char *word, const char *what)
+{
+    if (status != MN_ERR_USAGE || log->n_errors != 1 || !strstr(log->last, word))
+        fail_msg("%s: %s, %u error lines, the last without '%s': %.300s", what, mn_status_name(status), log->n_errors, word, log->last);
+    log->n_errors = 0;
+}
+
 const char *test_device;
 
 static void visit_device(void *user, uint32_t index, const struct caps *caps, const char *refusal)

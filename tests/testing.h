@@ -24,6 +24,9 @@ struct test_log {
 };
 void test_log_init(struct test_log *log);
 
+/* A refusal: MN_ERR_USAGE and one error line, which has `word` in it. `what` names the case. Forgets the line. */
+void test_refused(struct test_log *log, enum mn_status status, const char *word, const char *what);
+
 /* Devices of this machine that Muninn can use, as values for `select`. Ends the program with 77 (skipped) when there is none. */
 enum { TEST_MAX_DEVICES = 16 };
 struct test_devices {
