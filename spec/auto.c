@@ -189,8 +189,8 @@ static struct yield start_yield(const struct ticks *t, double right, uint32_t n_
 }
 
 /* The depths from which the predictions of N_SIMULATED positions are right: as many as agreement has it, easy and hard ones mixed. Real
- * predictions may turn wrong again, and hard positions stand together; that this is left out matters for K of 1 and 2 only. So many
- * positions, because the few that settle last cost a whole wave each. */
+ * predictions may turn wrong again, which only waves of few steps notice. So many positions, because the few that settle last cost a
+ * whole wave each. */
 static void simulate_text(const struct automatic *a, enum view view, uint32_t num_steps, uint32_t *settled)
 {
     uint32_t depth = 1;
@@ -359,7 +359,8 @@ static void decide(struct generation *g)
     const bool probe = !a->hopeless && a->n_events >= a->next_probe;
     const double credit = credit_of(g);
     take(g, a->hopeless || credit < 0.0 ? (struct setting){.family = AR} : choose(g, EXPECTED, credit));
-    a->next_choice = g->stats->n_new + (g->stats->n_new < MANY_TOKENS ? g->stats->n_new / 8 : MANY_TOKENS / 8); /* the more is known, the less a token tells */
+    /* The more is known, the less a token tells. */
+    a->next_choice = g->stats->n_new + (g->stats->n_new < MANY_TOKENS ? g->stats->n_new : MANY_TOKENS) / 8;
     g->probe.n_depths = 0;
     for (size_t i = 0; i < sizeof probe_depths / sizeof *probe_depths && probe && probe_depths[i] < g->num_steps; i++)
         g->probe.depths[g->probe.n_depths++] = probe_depths[i];
