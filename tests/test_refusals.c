@@ -13,26 +13,19 @@ static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermedi
                                           .n_coda = 3, .block_size = 96, .tied = false, .qk_bias = true, .seed = 12};
 static const uint32_t prompt[N_PROMPT] = {0, 23, 29, 90, 100, 23, 27, 92, 26};
 
-static struct {
-    struct test_log log;
-    struct mn_engine *engine;
-    char *dir;
-} f;
+static struct test_model f;
 
-static int open_engine(void **state)
+static int open_model(void **state)
 {
     (void)state;
-    test_log_init(&f.log);
-    random_model_write(&shape, &f.dir);
-    f.engine = test_engine(&f.log, f.dir, NULL);
+    test_model_open(&f, &shape);
     return 0;
 }
 
-static int close_engine(void **state)
+static int close_model(void **state)
 {
     (void)state;
-    test_engine_done(f.engine);
-    random_model_remove(f.dir);
+    test_model_close(&f);
     return 0;
 }
 
@@ -282,5 +275,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_session_refusals), cmocka_unit_test(test_row_order),
                                        cmocka_unit_test(test_checked_first), cmocka_unit_test(test_null_arguments)};
-    return RUN_ON_EVERY_DEVICE(tests, open_engine, close_engine);
+    return RUN_ON_EVERY_DEVICE(tests, open_model, close_model);
 }

@@ -1,5 +1,5 @@
-/* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, that the
- * statistics are what was done, that cutting a prompt or a submit into pieces changes nothing.
+/* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, that the statistics
+ * are what was done, that cutting a prompt or a submit into pieces changes nothing.
  * Method: one random model with odd sizes, on every device found. Tokens of strategies are compared with those of ar; statistics
  * are rebuilt from the trace; logits of cut prompts are compared bit for bit, those under share:k with the reference in double.
  * The Vulkan validation layer must stay silent. */
@@ -20,26 +20,19 @@ static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermedi
                                           .n_coda = CODA, .block_size = 96, .tied = false, .qk_bias = true, .seed = 12};
 static const uint32_t prompt[N_PROMPT] = {0, 23, 29, 90, 100, 23, 27, 92, 26};
 
-static struct {
-    struct test_log log;
-    struct mn_engine *engine;
-    char *dir;
-} f;
+static struct test_model f;
 
-static int open_engine(void **state)
+static int open_model(void **state)
 {
     (void)state;
-    test_log_init(&f.log);
-    random_model_write(&shape, &f.dir);
-    f.engine = test_engine(&f.log, f.dir, NULL);
+    test_model_open(&f, &shape);
     return 0;
 }
 
-static int close_engine(void **state)
+static int close_model(void **state)
 {
     (void)state;
-    test_engine_done(f.engine);
-    random_model_remove(f.dir);
+    test_model_close(&f);
     return 0;
 }
 
@@ -465,5 +458,5 @@ int main(void)
                                        cmocka_unit_test(test_statistics), cmocka_unit_test(test_dispatches),     cmocka_unit_test(test_split_submits),
                                        cmocka_unit_test(test_kv_bytes),   cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),
                                        cmocka_unit_test(test_share_is_lossy)};
-    return RUN_ON_EVERY_DEVICE(tests, open_engine, close_engine);
+    return RUN_ON_EVERY_DEVICE(tests, open_model, close_model);
 }

@@ -272,6 +272,19 @@ void random_model_remove(char *dir)
     free(dir);
 }
 
+void test_model_open(struct test_model *m, const struct random_shape *shape)
+{
+    test_log_init(&m->log);
+    random_model_write(shape, &m->dir);
+    m->engine = test_engine(&m->log, m->dir, NULL);
+}
+
+void test_model_close(struct test_model *m)
+{
+    test_engine_done(m->engine);
+    random_model_remove(m->dir);
+}
+
 int token_list_add(void *user, uint32_t token)
 {
     struct token_list *list = user;

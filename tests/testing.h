@@ -63,6 +63,15 @@ struct random_shape {
 void random_model_write(const struct random_shape *shape, char **dir);
 void random_model_remove(char *dir);
 
+/* A random model with an engine of its own on `test_device`. */
+struct test_model {
+    struct test_log log;
+    struct mn_engine *engine;
+    char *dir;
+};
+void test_model_open(struct test_model *m, const struct random_shape *shape);
+void test_model_close(struct test_model *m);
+
 /* The tokens of a run, for comparison. */
 struct token_list {
     uint32_t n, ids[1024];
