@@ -1,4 +1,5 @@
-/* Small helpers of the bench programs: arguments, medians, the device line. Programs print figures; nothing here judges them. */
+/* Small helpers of the bench programs: arguments, medians, the device line. Programs print figures; nothing here judges
+ * them. */
 #ifndef MUNINN_BENCH_H
 #define MUNINN_BENCH_H
 

@@ -1,21 +1,26 @@
-/* Tokens per second of every strategy over its settings, on a few prompts, with the agreement of its tokens with those of `ar`.
+/* Tokens per second of every strategy over its settings, on a few prompts, with the agreement of its tokens with those
+ * of `ar`.
  *
  *     build/bench_strategies [MODEL_DIR [N_NEW [REPETITIONS [GROUP...]]]]
  *
- * Groups: draft-verify, wavefront, auto, lossy, batch; all of them when none is named. `ar` always runs first. JSON lines, one per
- * setting: median over the repetitions of the whole prompt set (batch: one prompt set per sequence). A lossless setting whose tokens
- * are not those of `ar` ends the program with exit code 7. Depth: the model's mean_recurrence. bench/table.sh makes tables of them.
+ * Groups: draft-verify, wavefront, auto, lossy, batch; all of them when none is named. `ar` always runs first. JSON
+ * lines, one per setting: median over the repetitions of the whole prompt set (batch: one prompt set per sequence). A
+ * lossless setting whose tokens are not those of `ar` ends the program with exit code 7. Depth: the model's
+ * mean_recurrence. bench/table.sh makes tables of them.
  *
- * "huginn_gain": the gain over `ar` that the passes counted here would bring on Huginn's shapes if time were bytes of weights, each
- * pass reading its weights once whatever its rows: the memory-bound cost model, with the acceptance measured on this model. */
+ * "huginn_gain": the gain over `ar` that the passes counted here would bring on Huginn's shapes if time were bytes of
+ * weights, each pass reading its weights once whatever its rows: the memory-bound cost model, with the acceptance
+ * measured on this model. */
 #include <string.h>
 #include <unistd.h>
 
 #include "bench.h"
 #include "cli.h"
 
-static const char *const prompts[] = {"<|begin_text|>Kai has 53 keys and Max has 52 keys. How many keys do they have together?", "<|begin_text|>sort 2 8 0 1 9 4 :",
-                                      "<|begin_text|>mod 10 let g = 2 , a = k + 3 , k = g + 1 ;", "<|begin_text|>282 + 216 ="};
+static const char *const prompts[] = {
+    "<|begin_text|>Kai has 53 keys and Max has 52 keys. How many keys do they have together?",
+    "<|begin_text|>sort 2 8 0 1 9 4 :", "<|begin_text|>mod 10 let g = 2 , a = k + 3 , k = g + 1 ;",
+    "<|begin_text|>282 + 216 ="};
 enum { N_PROMPTS = sizeof prompts / sizeof *prompts, MAX_NEW = 400, MAX_REPETITIONS = 25, MAX_BATCH = 64 };
 
 struct output {
@@ -30,7 +35,8 @@ struct figures {
 static double huginn_bytes(const struct mn_stats *s)
 {
     const double d = 5280, f = 17920, vocab = 65536, block = 4 * d * d + 3 * d * f; /* Wqkv, proj; gate, up, down */
-    const double prelude = 2 * block + d * d, core = 4 * block + d * d, coda = 2 * block + vocab * d; /* each with its half of the adapter; the head */
+    const double prelude = 2 * block + d * d, core = 4 * block + d * d,
+                 coda = 2 * block + vocab * d; /* each with its half of the adapter; the head */
     return 2 * ((double)s->prelude_passes * prelude + (double)s->core_passes * core + (double)s->coda_passes * coda);
 }
 
@@ -49,10 +55,11 @@ static int keep(void *user, uint32_t token)
 }
 
 /* All prompts once; sums over prompts. */
-static enum mn_status run_once(const struct bench *b, struct mn_session *session, struct mn_generate_params params, struct output *output, struct figures *figures,
-                               struct mn_stats *last)
+static enum mn_status run_once(const struct bench *b, struct mn_session *session, struct mn_generate_params params,
+                               struct output *output, struct figures *figures, struct mn_stats *last)
 {
-    double ns = 0.0, tokens = 0.0, bytes = 0.0, drafted = 0.0, accepted = 0.0, rounds = 0.0, draft_ns = 0.0, rows = 0.0, huginn = 0.0;
+    double ns = 0.0, tokens = 0.0, bytes = 0.0, drafted = 0.0, accepted = 0.0, rounds = 0.0, draft_ns = 0.0, rows = 0.0,
+           huginn = 0.0;
     output->n = 0;
     for (int i = 0; i < N_PROMPTS; i++) {
         params.prompt = b->prompt[i];
@@ -72,13 +79,19 @@ static enum mn_status run_once(const struct bench *b, struct mn_session *session
         draft_ns += last->draft_ns;
         huginn += huginn_bytes(last);
     }
-    *figures = (struct figures){tokens * 1e9 / ns, drafted > 0 ? accepted / drafted : 0, rounds > 0 ? 1 + accepted / rounds : 0, bytes / tokens, draft_ns / ns,
-                                rounds > 0 ? rows / rounds : 0, huginn / tokens};
+    *figures = (struct figures){tokens * 1e9 / ns,
+                                drafted > 0 ? accepted / drafted : 0,
+                                rounds > 0 ? 1 + accepted / rounds : 0,
+                                bytes / tokens,
+                                draft_ns / ns,
+                                rounds > 0 ? rows / rounds : 0,
+                                huginn / tokens};
     return MN_OK;
 }
 
 /* Tokens that are those of ar, and those before the first difference of each prompt. */
-static void count_equal(const struct output *a, const struct output *b, uint32_t n_new, uint32_t *n_equal, uint32_t *n_prefix)
+static void count_equal(const struct output *a, const struct output *b, uint32_t n_new, uint32_t *n_equal,
+                        uint32_t *n_prefix)
 {
     *n_equal = *n_prefix = 0;
     for (uint32_t i = 0; i < N_PROMPTS; i++) {
@@ -93,7 +106,8 @@ static void count_equal(const struct output *a, const struct output *b, uint32_t
 }
 
 /* `what` describes settings that have no column of their own. */
-static enum mn_status measure(struct bench *b, struct mn_session *session, const struct mn_generate_params *params, const char *policy, const char *what)
+static enum mn_status measure(struct bench *b, struct mn_session *session, const struct mn_generate_params *params,
+                              const char *policy, const char *what)
 {
     double samples[MAX_REPETITIONS];
     struct figures figures = {0};
@@ -107,7 +121,8 @@ static enum mn_status measure(struct bench *b, struct mn_session *session, const
     }
     if (!status && !b->expected.n)
         b->expected = *output;
-    const bool equal = !status && output->n == b->expected.n && !memcmp(output->ids, b->expected.ids, output->n * sizeof *output->ids);
+    const bool equal = !status && output->n == b->expected.n &&
+                       !memcmp(output->ids, b->expected.ids, output->n * sizeof *output->ids);
     if (!status && last.lossless && !equal) {
         fprintf(stderr, "%s: tokens differ from those of ar\n", params->strategy);
         status = MN_ERR_CHECK;
@@ -118,14 +133,20 @@ static enum mn_status measure(struct bench *b, struct mn_session *session, const
         if (b->ar_tok_s == 0.0)
             b->ar_tok_s = tok_s, b->ar_huginn_bytes = figures.huginn_bytes;
         count_equal(output, &b->expected, b->n_new, &n_equal, &n_prefix);
-        printf("{\"bench\":\"strategies\",\"strategy\":\"%s\",\"setting\":\"%s\",\"kv_policy\":\"%s\",\"draft_steps\":%u,\"lookahead\":%u,\"tok_s\":%.1f,\"slowest\":%.1f,"
-               "\"fastest\":%.1f,\"speedup\":%.3f,\"acceptance_rate\":%.4f,\"mean_acceptance_length\":%.3f,\"mean_inflight\":%.2f,\"weight_bytes_per_token\":%.0f,"
-               "\"huginn_gain\":%.2f,\"draft_share\":%.3f,\"lossless\":%s,\"equals_ar\":%s,\"agreement\":%.4f,\"agreement_before_first_difference\":%.4f",
-               params->strategy, what, policy, last.draft_steps, last.lookahead, tok_s, samples[0], samples[b->repetitions - 1], tok_s / b->ar_tok_s, figures.acceptance,
-               figures.length, figures.inflight, figures.weight_bytes, b->ar_huginn_bytes / figures.huginn_bytes, figures.draft_share, last.lossless ? "true" : "false", equal ? "true" : "false",
-               (double)n_equal / output->n, (double)n_prefix / output->n);
+        printf("{\"bench\":\"strategies\",\"strategy\":\"%s\",\"setting\":\"%s\",\"kv_policy\":\"%s\",\"draft_steps\":%"
+               "u,\"lookahead\":%u,\"tok_s\":%.1f,\"slowest\":%.1f,"
+               "\"fastest\":%.1f,\"speedup\":%.3f,\"acceptance_rate\":%.4f,\"mean_acceptance_length\":%.3f,\"mean_"
+               "inflight\":%.2f,\"weight_bytes_per_token\":%.0f,"
+               "\"huginn_gain\":%.2f,\"draft_share\":%.3f,\"lossless\":%s,\"equals_ar\":%s,\"agreement\":%.4f,"
+               "\"agreement_before_first_difference\":%.4f",
+               params->strategy, what, policy, last.draft_steps, last.lookahead, tok_s, samples[0],
+               samples[b->repetitions - 1], tok_s / b->ar_tok_s, figures.acceptance, figures.length, figures.inflight,
+               figures.weight_bytes, b->ar_huginn_bytes / figures.huginn_bytes, figures.draft_share,
+               last.lossless ? "true" : "false", equal ? "true" : "false", (double)n_equal / output->n,
+               (double)n_prefix / output->n);
         if (last.chosen_strategy)
-            printf(",\"last_choice\":\"%s K %u L %u\",\"choices\":%llu", last.chosen_strategy, last.chosen_draft_steps, last.chosen_lookahead, (unsigned long long)last.n_choices);
+            printf(",\"last_choice\":\"%s K %u L %u\",\"choices\":%llu", last.chosen_strategy, last.chosen_draft_steps,
+                   last.chosen_lookahead, (unsigned long long)last.n_choices);
         puts("}");
         fflush(stdout);
     }
@@ -177,7 +198,8 @@ static enum mn_status run_auto(struct bench *b, struct mn_session *session, cons
     return status;
 }
 
-static enum mn_status run_with_policy(struct bench *b, const struct mn_generate_params *params, const char *policy, uint32_t max_rows, const char *what)
+static enum mn_status run_with_policy(struct bench *b, const struct mn_generate_params *params, const char *policy,
+                                      uint32_t max_rows, const char *what)
 {
     struct mn_session *session;
     struct mn_session_params with = {.max_rows = max_rows, .kv_policy = policy};
@@ -191,7 +213,8 @@ static enum mn_status run_with_policy(struct bench *b, const struct mn_generate_
 
 static enum mn_status sweep_lossy(struct bench *b, struct mn_session *full, const struct mn_generate_params *ar)
 {
-    static const char *const criteria[] = {"latent-diff:0.03", "cosine", "entropy-diff", "kl", "minp-kl", "argmax-stability"};
+    static const char *const criteria[] = {"latent-diff:0.03", "cosine",          "entropy-diff", "kl",
+                                           "minp-kl",          "argmax-stability"};
     static const uint32_t depths[] = {1, 2, 4, 8};
     static const float freezes[] = {0.01f, 0.03f, 0.1f}, thresholds[] = {0.9f, 0.5f};
     char what[64];
@@ -241,7 +264,8 @@ static enum mn_status sweep_lossy(struct bench *b, struct mn_session *full, cons
 }
 
 /* n copies of the prompt set in turn, all at once. */
-static enum mn_status run_batch(struct bench *b, struct mn_generate_params params, uint32_t n, uint32_t rows_each, double *alone_tok_s)
+static enum mn_status run_batch(struct bench *b, struct mn_generate_params params, uint32_t n, uint32_t rows_each,
+                                double *alone_tok_s)
 {
     struct mn_generate_params p[MAX_BATCH];
     struct mn_stats stats[MAX_BATCH], total;
@@ -270,10 +294,12 @@ static enum mn_status run_batch(struct bench *b, struct mn_generate_params param
     const double tok_s = bench_median(samples, b->repetitions);
     if (*alone_tok_s == 0.0)
         *alone_tok_s = tok_s;
-    printf("{\"bench\":\"batch\",\"strategy\":\"%s\",\"draft_steps\":%u,\"lookahead\":%u,\"sequences\":%u,\"tok_s\":%.1f,\"slowest\":%.1f,\"fastest\":%.1f,"
+    printf("{\"bench\":\"batch\",\"strategy\":\"%s\",\"draft_steps\":%u,\"lookahead\":%u,\"sequences\":%u,\"tok_s\":%."
+           "1f,\"slowest\":%.1f,\"fastest\":%.1f,"
            "\"against_one\":%.3f,\"weight_bytes_per_token\":%.0f,\"rows_per_core_pass\":%.2f,\"lossless\":%s}\n",
-           params.strategy, total.draft_steps, total.lookahead, n, tok_s, samples[0], samples[b->repetitions - 1], tok_s / *alone_tok_s,
-           mn_stats_weight_bytes_per_token(&total), (double)total.core_rows / (double)total.core_passes, total.lossless ? "true" : "false");
+           params.strategy, total.draft_steps, total.lookahead, n, tok_s, samples[0], samples[b->repetitions - 1],
+           tok_s / *alone_tok_s, mn_stats_weight_bytes_per_token(&total),
+           (double)total.core_rows / (double)total.core_passes, total.lossless ? "true" : "false");
     fflush(stdout);
     return MN_OK;
 }
@@ -315,8 +341,9 @@ static enum mn_status run_groups(struct bench *b, int argc, char **argv, const c
     enum mn_status status = mn_session_create(&session, b->engine, &with);
     if (status)
         return status;
-    printf("{\"bench\":\"device\",\"banner\":\"%s\",\"model\":\"%s\",\"num_steps\":%u,\"n_new\":%u,\"prompts\":%d,\"repetitions\":%u}\n", b->engine->banner, model,
-           session->session->num_steps, b->n_new, N_PROMPTS, b->repetitions);
+    printf("{\"bench\":\"device\",\"banner\":\"%s\",\"model\":\"%s\",\"num_steps\":%u,\"n_new\":%u,\"prompts\":%d,"
+           "\"repetitions\":%u}\n",
+           b->engine->banner, model, session->session->num_steps, b->n_new, N_PROMPTS, b->repetitions);
     status = measure(b, session, &ar, "full", "");
     if (!status && wanted(argc, argv, "auto"))
         status = run_auto(b, session, &ar);
@@ -342,7 +369,8 @@ int main(int argc, char **argv)
     b->n_new = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 96;
     b->repetitions = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 5;
     if (b->n_new < 2 || b->n_new > MAX_NEW || b->repetitions < 1 || b->repetitions > MAX_REPETITIONS) {
-        fprintf(stderr, "usage: bench_strategies [MODEL_DIR [N_NEW 2..%d [REPETITIONS 1..%d [GROUP...]]]]\n", MAX_NEW, MAX_REPETITIONS);
+        fprintf(stderr, "usage: bench_strategies [MODEL_DIR [N_NEW 2..%d [REPETITIONS 1..%d [GROUP...]]]]\n", MAX_NEW,
+                MAX_REPETITIONS);
         free(b);
         return 2;
     }

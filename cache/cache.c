@@ -24,7 +24,8 @@ enum mn_status kv_policy_parse(const char *text, struct kv_policy *out, const st
             return MN_OK;
         }
     }
-    return log_fail(log, MN_ERR_USAGE, "--kv-policy %s: must be full or share:k with k from 1 to %d", text, CONFIG_RECURRENCE_MAX);
+    return log_fail(log, MN_ERR_USAGE, "--kv-policy %s: must be full or share:k with k from 1 to %d", text,
+                    CONFIG_RECURRENCE_MAX);
 }
 
 void kv_policy_name(struct kv_policy policy, char *text, size_t text_bytes)
@@ -72,12 +73,14 @@ static uint64_t entry_bytes(const struct model_config *config, enum kv_type type
 
 uint64_t kv_cache_bytes_per_token(const struct model_config *config, const struct kv_cache_params *params)
 {
-    uint64_t slots = config->n_prelude + config->n_coda + (uint64_t)config->n_core * kv_policy_slots(params->policy, params->num_steps);
+    uint64_t slots = config->n_prelude + config->n_coda +
+                     (uint64_t)config->n_core * kv_policy_slots(params->policy, params->num_steps);
     return 2 * slots * entry_bytes(config, params->type);
 }
 
 /* One dispatch reads all depth slots of a block, so a core block's cache must fit into one binding. */
-static enum mn_status check_range(struct device *device, const struct model_config *config, const struct kv_cache_params *params)
+static enum mn_status check_range(struct device *device, const struct model_config *config,
+                                  const struct kv_cache_params *params)
 {
     uint64_t per_token = 2ull * kv_policy_slots(params->policy, params->num_steps) * entry_bytes(config, params->type);
     uint64_t limit = device->caps.max_storage_range;
@@ -91,24 +94,29 @@ static enum mn_status check_range(struct device *device, const struct model_conf
     return log_fail(device->log, MN_ERR_MEMORY,
                     "cache: one block needs %.1f MiB, device '%s' allows at most %.1f MiB; --ctx %" PRIu64
                     " would fit%s%s",
-                    (double)needed / 1048576.0, device->caps.name, (double)limit / 1048576.0, limit / per_token / params->n_sequences,
-                    params->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k", params->type == KV_F16 ? "" : ", or --kv-type f16");
+                    (double)needed / 1048576.0, device->caps.name, (double)limit / 1048576.0,
+                    limit / per_token / params->n_sequences,
+                    params->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k",
+                    params->type == KV_F16 ? "" : ", or --kv-type f16");
 }
 
-/* Said before the driver does, which knows nothing of contexts; a software device would even grant what is not there. */
+/* Said before the driver does, which knows nothing of contexts; a software device would even grant what is not
+ * there. */
 static enum mn_status check_memory(const struct kv_cache *cache, const struct device *device)
 {
     const uint64_t available = device_available_bytes(device), needed = cache->arena.bytes;
     if (needed <= available)
         return MN_OK;
     return log_fail(device->log, MN_ERR_MEMORY,
-                    "cache: %u positions need %.1f MiB, device '%s' has %.1f MiB left; --ctx %" PRIu64 " would fit%s%s", cache->n_ctx * cache->n_sequences,
-                    (double)needed / 1048576.0, device->caps.name, (double)available / 1048576.0,
-                    (uint64_t)((double)available / (double)needed * cache->n_ctx), cache->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k",
+                    "cache: %u positions need %.1f MiB, device '%s' has %.1f MiB left; --ctx %" PRIu64 " would fit%s%s",
+                    cache->n_ctx * cache->n_sequences, (double)needed / 1048576.0, device->caps.name,
+                    (double)available / 1048576.0, (uint64_t)((double)available / (double)needed * cache->n_ctx),
+                    cache->policy.share == 1 ? "" : ", or --kv-policy share:k with a small k",
                     cache->type == KV_F16 ? "" : ", or --kv-type f16");
 }
 
-enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct model_config *config, const struct kv_cache_params *params)
+enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct model_config *config,
+                             const struct kv_cache_params *params)
 {
     *cache = (struct kv_cache){.n_blocks = config->n_prelude + config->n_core + config->n_coda,
                                .type = params->type,

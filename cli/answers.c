@@ -1,4 +1,5 @@
-/* Answers in Spec-Bench's form, which its own scripts (speed.py, equal.py) read: a file per setting, a line per question. */
+/* Answers in Spec-Bench's form, which its own scripts (speed.py, equal.py) read: a file per setting, a line per
+ * question. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,22 +13,26 @@
 enum { ID_BYTES = 256 };
 
 /* The setting as a file name: what is neither letter nor digit becomes a dash. */
-static void make_id(char *id, const struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
+static void make_id(char *id, const struct bench_model *model, const struct bench_setting *s,
+                    const struct bench_common *common)
 {
-    int n = snprintf(id, ID_BYTES, "muninn-%.60s-%s-%s-R%" PRIu32, model->name, model->info.weight_type, s->strategy, s->num_steps);
+    int n = snprintf(id, ID_BYTES, "muninn-%.60s-%s-%s-R%" PRIu32, model->name, model->info.weight_type, s->strategy,
+                     s->num_steps);
     if (s->draft_steps)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-K%" PRIu32, s->draft_steps);
     if (s->lookahead)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-L%" PRIu32, s->lookahead);
     if (s->max_inflight)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-W%" PRIu32, s->max_inflight);
-    snprintf(id + n, ID_BYTES - (size_t)n, "-kv-%.20s-%s-n%" PRIu32 "-temperature-%g", s->kv_policy, s->kv_type, s->n_new, (double)common->temperature);
+    snprintf(id + n, ID_BYTES - (size_t)n, "-kv-%.20s-%s-n%" PRIu32 "-temperature-%g", s->kv_policy, s->kv_type,
+             s->n_new, (double)common->temperature);
     for (char *c = id; *c; c++)
         if (!strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_", *c))
             *c = '-';
 }
 
-static enum mn_status write_turns(FILE *file, const struct bench_model *model, uint32_t first, uint32_t n, const struct answer *answers)
+static enum mn_status write_turns(FILE *file, const struct bench_model *model, uint32_t first, uint32_t n,
+                                  const struct answer *answers)
 {
     enum mn_status status = MN_OK;
     fputs("\"turns\":[", file);
@@ -58,7 +63,8 @@ static enum mn_status write_turns(FILE *file, const struct bench_model *model, u
     return status;
 }
 
-enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, const struct answer *answers)
+enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting,
+                             const struct bench_common *common, const struct answer *answers)
 {
     char id[ID_BYTES], path[CLI_PATH_BYTES];
     make_id(id, model, setting, common);

@@ -1,4 +1,5 @@
-/* muninn generate --batch: many sequences from a file of JSON lines, on one session, answered in the order in which they end. */
+/* muninn generate --batch: many sequences from a file of JSON lines, on one session, answered in the order in which
+ * they end. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,12 @@ enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 128, LINES_MAX = 1 << 16, ID_BYTES_MAX =
 
 struct batch {
     const struct generate_run *common;
-    struct generate_run *runs;          /* [n] */
-    struct mn_generate_params *params;  /* [n] */
-    struct mn_stats *stats;             /* [n] */
-    bool *printed;                      /* [n] */
+    struct generate_run *runs;         /* [n] */
+    struct mn_generate_params *params; /* [n] */
+    struct mn_stats *stats;            /* [n] */
+    bool *printed;                     /* [n] */
     uint32_t n;
-    enum mn_status status;              /* of the output */
+    enum mn_status status; /* of the output */
 };
 
 /* ---- reading ---- */
@@ -26,17 +27,18 @@ static enum mn_status check_keys(const struct json_doc *doc)
     const cJSON *member;
     if (!cJSON_IsObject(doc->root))
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: must be an object with a \"prompt\" or \"ids\"", doc->file);
-    cJSON_ArrayForEach(member, doc->root)
-    {
+    cJSON_ArrayForEach (member, doc->root) {
         bool good = false;
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
             good |= !strcmp(member->string, known[i]);
         if (!good)
-            return json_refuse(doc, MN_ERR_FORMAT, member->string, member, "must be one of prompt, ids, n, num_steps and id");
+            return json_refuse(doc, MN_ERR_FORMAT, member->string, member,
+                               "must be one of prompt, ids, n, num_steps and id");
     }
     const bool prompt = json_find(doc->root, "prompt") != NULL, ids = json_find(doc->root, "ids") != NULL;
     if (prompt == ids)
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: needs either \"prompt\" or \"ids\"%s", doc->file, prompt ? ", not both" : "");
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: needs either \"prompt\" or \"ids\"%s", doc->file,
+                        prompt ? ", not both" : "");
     return MN_OK;
 }
 
@@ -47,7 +49,8 @@ static enum mn_status take_id(struct generate_run *run, const struct json_doc *d
     uint64_t number;
     if (!id)
         return MN_OK;
-    enum mn_status status = cJSON_IsString(id) ? json_as_string(doc, "id", id, ID_BYTES_MAX, &text) : json_as_u64(doc, "id", id, 0, JSON_INTEGER_MAX, &number);
+    enum mn_status status = cJSON_IsString(id) ? json_as_string(doc, "id", id, ID_BYTES_MAX, &text)
+                                               : json_as_u64(doc, "id", id, 0, JSON_INTEGER_MAX, &number);
     if (status)
         return status;
     size_t n_bytes;
@@ -150,7 +153,10 @@ static int on_end(void *user, uint32_t i)
 {
     struct batch *b = user;
     const struct generate_run *run = &b->runs[i];
-    const enum mn_status status = print_run(b, i, run->status ? run->status : cut_short(run) ? MN_ERR_INTERRUPTED : MN_OK);
+    const enum mn_status status = print_run(b, i,
+                                            run->status      ? run->status
+                                            : cut_short(run) ? MN_ERR_INTERRUPTED
+                                                             : MN_OK);
     if (!b->status)
         b->status = status;
     return b->status || cli_interrupted();
@@ -211,7 +217,8 @@ static enum mn_status run_all(struct batch *b)
     report_banner(b->common);
     report_summary(&total);
     if (status == MN_ERR_INTERRUPTED)
-        log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences", total.n_sequences, b->n);
+        log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences",
+                 total.n_sequences, b->n);
     return status ? status : flushed;
 }
 

@@ -13,7 +13,8 @@
 
 struct bench_options {
     struct text_list models, synthetic;
-    const char *devices, *weight_types, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps, *lookaheads, *prompt_tokens, *n_new, *batches;
+    const char *devices, *weight_types, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps, *lookaheads,
+        *prompt_tokens, *n_new, *batches;
     const char *acceptance, *results, *shard, *output, *output_err, *cpu_threads, *prompts, *answers;
     uint32_t repetitions, max_inflight;
     float min_seconds, temperature;
@@ -21,7 +22,14 @@ struct bench_options {
     bool resume, stop_at_eos, kernels;
 };
 
-enum { SETTINGS_MAX = 100000, WAVE_ROWS = 8, WINDOW_ROWS = 128, AUTO_ROWS = 16, ROWS_PER_PASS = 128, ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD };
+enum {
+    SETTINGS_MAX = 100000,
+    WAVE_ROWS = 8,
+    WINDOW_ROWS = 128,
+    AUTO_ROWS = 16,
+    ROWS_PER_PASS = 128,
+    ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD
+};
 
 struct lists {
     struct word_list devices, weight_types, kv_policies, kv_types, strategies;
@@ -37,11 +45,11 @@ struct sweep {
     struct lists lists;
     struct bench_setting *settings;
     size_t n, capacity, n_impossible;
-    struct rows rows;        /* of this run, and of the file it resumes */
-    FILE *file;              /* results, or NULL */
+    struct rows rows; /* of this run, and of the file it resumes */
+    FILE *file;       /* results, or NULL */
     double started;
     size_t n_done, n_skipped, n_models_left; /* n_done, n_skipped: rows; models behind the one under way */
-    enum mn_status failed;   /* the first failure that the sweep outlived */
+    enum mn_status failed;                   /* the first failure that the sweep outlived */
 };
 
 static double now_s(void *user)
@@ -60,7 +68,8 @@ static enum mn_status parse_shard(struct lists *l, const char *text, const struc
     l->shard = l->n_shards = 1;
     if (!text)
         return MN_OK;
-    if (sscanf(text, "%6" SCNu32 "/%6" SCNu32 "%c", &l->shard, &l->n_shards, &end) != 2 || l->shard < 1 || l->shard > l->n_shards)
+    if (sscanf(text, "%6" SCNu32 "/%6" SCNu32 "%c", &l->shard, &l->n_shards, &end) != 2 || l->shard < 1 ||
+        l->shard > l->n_shards)
         return log_fail(log, MN_ERR_USAGE, "--shard %s: must be i/n with i from 1 to n", text);
     return MN_OK;
 }
@@ -70,8 +79,11 @@ static enum mn_status parse_acceptance(struct lists *l, const char *text, const 
     for (const char *at = text; at;) {
         char *end;
         const double value = strtod(at, &end);
-        if (strspn(text, "0123456789.,") != strlen(text) || end == at || (*end != '\0' && *end != ',') || !(value >= 0.0 && value <= 1.0) || l->n_acceptance == ACCEPTANCE_MAX)
-            return log_fail(log, MN_ERR_USAGE, "--acceptance %s: must be up to %d numbers from 0 to 1 with commas between", text, ACCEPTANCE_MAX);
+        if (strspn(text, "0123456789.,") != strlen(text) || end == at || (*end != '\0' && *end != ',') ||
+            !(value >= 0.0 && value <= 1.0) || l->n_acceptance == ACCEPTANCE_MAX)
+            return log_fail(log, MN_ERR_USAGE,
+                            "--acceptance %s: must be up to %d numbers from 0 to 1 with commas between", text,
+                            ACCEPTANCE_MAX);
         l->acceptance[l->n_acceptance++] = (float)value;
         at = *end ? end + 1 : NULL;
     }
@@ -104,7 +116,8 @@ static enum mn_status parse_lists(struct lists *l, const struct bench_options *o
             status = parse_words(words[i].option, words[i].text, words[i].choices, words[i].out, log);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !status; i++)
         if (numbers[i].text)
-            status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out, log);
+            status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
+                                   log);
     for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
         struct kv_policy policy;
         status = kv_policy_parse(l->kv_policies.words[i], &policy, log);
@@ -112,14 +125,18 @@ static enum mn_status parse_lists(struct lists *l, const struct bench_options *o
     if (!status && o->resume && !o->results)
         status = log_fail(log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
     if (!status && o->seed > JSON_INTEGER_MAX)
-        status = log_fail(log, MN_ERR_USAGE, "--seed %" PRIu64 ": at most 2^53 - 1, so that it can stand in JSON", o->seed);
+        status = log_fail(log, MN_ERR_USAGE, "--seed %" PRIu64 ": at most 2^53 - 1, so that it can stand in JSON",
+                          o->seed);
     if (!status && o->kernels && (o->prompts || o->answers || o->acceptance))
-        status = log_fail(log, MN_ERR_USAGE, "--kernels: measures passes, not prompts: it goes without --prompts, --answers and --acceptance");
+        status = log_fail(
+            log, MN_ERR_USAGE,
+            "--kernels: measures passes, not prompts: it goes without --prompts, --answers and --acceptance");
     if (!status && o->answers && !o->prompts)
         status = log_fail(log, MN_ERR_USAGE, "--answers: needs --prompts with questions");
     for (uint32_t i = 0; i < l->batches.n && !status && o->answers; i++)
         if (l->batches.values[i] > 1)
-            status = log_fail(log, MN_ERR_USAGE, "--answers: not with --batch above 1, where a question has no time of its own");
+            status = log_fail(log, MN_ERR_USAGE,
+                              "--answers: not with --batch above 1, where a question has no time of its own");
     return status ? status : parse_acceptance(l, o->acceptance, log);
 }
 
@@ -130,7 +147,8 @@ static bool is_strategy(const struct bench_setting *s, const char *name)
     return !strcmp(s->strategy, name);
 }
 
-/* Can this combination run? The rules are the engine's (spec/check.c); here they leave holes in the product instead of ending it. */
+/* Can this combination run? The rules are the engine's (spec/check.c); here they leave holes in the product instead of
+ * ending it. */
 static bool is_possible(const struct bench_setting *s)
 {
     const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront");
@@ -146,11 +164,12 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in flight that nobody
- * asked for are what a batch has room for. */
+/* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in
+ * flight that nobody asked for are what a batch has room for. */
 static void normalise(struct bench_setting *s, uint32_t max_inflight)
 {
-    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront"), diffusion = is_strategy(s, "diffusion");
+    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront"),
+               diffusion = is_strategy(s, "diffusion");
     const uint32_t room = ROWS_PER_PASS / s->batch;
     if (!drafts)
         s->lookahead = 0;
@@ -167,8 +186,8 @@ static void normalise(struct bench_setting *s, uint32_t max_inflight)
 static bool is_known(const struct sweep *w, size_t first, const struct bench_setting *s)
 {
     for (size_t i = first; i < w->n; i++)
-        if (w->settings[i].draft_steps == s->draft_steps && w->settings[i].lookahead == s->lookahead && w->settings[i].strategy == s->strategy &&
-            !strcmp(w->settings[i].kv_policy, s->kv_policy))
+        if (w->settings[i].draft_steps == s->draft_steps && w->settings[i].lookahead == s->lookahead &&
+            w->settings[i].strategy == s->strategy && !strcmp(w->settings[i].kv_policy, s->kv_policy))
             return true;
     return false;
 }
@@ -249,11 +268,17 @@ static void show_progress(const struct sweep *w, const struct bench_setting *s, 
     memset(bar, '.', WIDTH);
     memset(bar, '#', filled);
     bar[WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K[%s] %zu/%zu %s R %" PRIu32 " K %" PRIu32 " L %" PRIu32 " batch %" PRIu32, bar, i + 1, w->n, s->strategy, s->num_steps, s->draft_steps, s->lookahead,
-            s->batch);
+    fprintf(stderr, "\r\033[K[%s] %zu/%zu %s R %" PRIu32 " K %" PRIu32 " L %" PRIu32 " batch %" PRIu32, bar, i + 1,
+            w->n, s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->batch);
     if (w->n_done) {
         const double seconds = spent / (double)w->n_done * left / w->lists.n_shards;
-        fprintf(stderr, seconds < 100.0 ? ", %.0f s left" : seconds < 6000.0 ? ", %.0f min left" : ", %.0f h left", seconds < 100.0 ? seconds : seconds < 6000.0 ? seconds / 60.0 : seconds / 3600.0);
+        fprintf(stderr,
+                seconds < 100.0    ? ", %.0f s left"
+                : seconds < 6000.0 ? ", %.0f min left"
+                                   : ", %.0f h left",
+                seconds < 100.0    ? seconds
+                : seconds < 6000.0 ? seconds / 60.0
+                                   : seconds / 3600.0);
     }
     fflush(stderr);
 }
@@ -286,17 +311,21 @@ static void warn_outliers(const struct sweep *w, const cJSON *row, const struct 
 {
     const cJSON *n = json_find(row, "decode_outliers");
     if (cJSON_IsNumber(n) && n->valuedouble > 0.0)
-        log_note(w->log, MN_LOG_WARN, "%s R %" PRIu32 " K %" PRIu32 " L %" PRIu32 ": %.0f of the samples are outliers (modified z-score above 3.5)", s->strategy, s->num_steps,
-                 s->draft_steps, s->lookahead, n->valuedouble);
+        log_note(w->log, MN_LOG_WARN,
+                 "%s R %" PRIu32 " K %" PRIu32 " L %" PRIu32
+                 ": %.0f of the samples are outliers (modified z-score above 3.5)",
+                 s->strategy, s->num_steps, s->draft_steps, s->lookahead, n->valuedouble);
 }
 
-/* A setting that cannot run here (no memory for its context, a prompt too long) costs its row, not the sweep; the exit code remembers. */
+/* A setting that cannot run here (no memory for its context, a prompt too long) costs its row, not the sweep; the exit
+ * code remembers. */
 static bool is_survivable(enum mn_status status)
 {
     return status == MN_ERR_MEMORY || status == MN_ERR_USAGE || status == MN_ERR_UNSUPPORTED;
 }
 
-static enum mn_status run_setting(struct sweep *w, struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
+static enum mn_status run_setting(struct sweep *w, struct bench_model *model, const struct bench_setting *s,
+                                  const struct bench_common *common)
 {
     cJSON *row;
     bool equal;
@@ -318,12 +347,15 @@ static enum mn_status run_setting(struct sweep *w, struct bench_model *model, co
     warn_outliers(w, row, s);
     w->n_done++;
     if (!equal) /* the row stays: it says so itself */
-        w->failed = log_fail(w->log, MN_ERR_CHECK, "%s with K %" PRIu32 ", L %" PRIu32 ", R %" PRIu32 ", batch %" PRIu32 ": lossless, but its tokens are not those of ar", s->strategy,
-                             s->draft_steps, s->lookahead, s->num_steps, s->batch);
+        w->failed = log_fail(w->log, MN_ERR_CHECK,
+                             "%s with K %" PRIu32 ", L %" PRIu32 ", R %" PRIu32 ", batch %" PRIu32
+                             ": lossless, but its tokens are not those of ar",
+                             s->strategy, s->draft_steps, s->lookahead, s->num_steps, s->batch);
     return keep_row(w, row);
 }
 
-static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
+static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, const struct bench_setting *s,
+                                  const struct bench_common *common)
 {
     struct rows fresh = {0};
     char *last = kernels_last_key(model, s, common);
@@ -348,7 +380,8 @@ static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, co
 }
 
 /* Which settings of this model are this shard's? `counter` goes on over all models. */
-static enum mn_status run_settings(struct sweep *w, struct bench_model *model, size_t *counter, const struct bench_common *common)
+static enum mn_status run_settings(struct sweep *w, struct bench_model *model, size_t *counter,
+                                   const struct bench_common *common)
 {
     enum mn_status status = MN_OK;
     for (size_t i = 0; i < w->n && !status; i++) {
@@ -363,8 +396,8 @@ static enum mn_status run_settings(struct sweep *w, struct bench_model *model, s
 }
 
 /* All settings of one model in one type on one device. */
-static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic, const char *device, const char *weight_type, size_t *counter,
-                                const struct bench_common *common)
+static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic, const char *device,
+                                const char *weight_type, size_t *counter, const struct bench_common *common)
 {
     struct bench_model model;
     enum mn_status status = bench_model_open(&model, dir, synthetic, device, weight_type, common);
@@ -374,9 +407,12 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
     }
     w->n = w->n_done = 0;
     w->started = now_s(NULL);
-    status = add_sizes(w, (struct bench_setting){.device = device, .weight_type = weight_type}, model.info.mean_recurrence);
+    status = add_sizes(w, (struct bench_setting){.device = device, .weight_type = weight_type},
+                       model.info.mean_recurrence);
     if (!status && w->options->kernels)
-        status = w->n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1 ? run_kernels(w, &model, &w->settings[0], common) : MN_OK;
+        status = w->n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1
+                     ? run_kernels(w, &model, &w->settings[0], common)
+                     : MN_OK;
     else if (!status)
         status = run_settings(w, &model, counter, common);
     end_progress();
@@ -412,7 +448,8 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
                 const char *threads = getenv("LP_NUM_THREADS");
                 common->cpu_threads = threads ? threads : "";
                 w->n_models_left--;
-                status = run_model(w, files ? dir : NULL, files ? NULL : o->synthetic.items[m - n_dirs], l->devices.n ? l->devices.words[d] : NULL,
+                status = run_model(w, files ? dir : NULL, files ? NULL : o->synthetic.items[m - n_dirs],
+                                   l->devices.n ? l->devices.words[d] : NULL,
                                    l->weight_types.n ? l->weight_types.words[t] : NULL, &counter, common);
             }
     return status;
@@ -431,7 +468,10 @@ static enum mn_status report(struct sweep *w)
 static void report_left_out(const struct sweep *w)
 {
     if (w->n_impossible)
-        log_note(w->log, MN_LOG_WARN, "%zu combinations cannot run (K not below R, more than %d rows per pass, diffusion in a batch) and were left out", w->n_impossible, ROWS_PER_PASS);
+        log_note(w->log, MN_LOG_WARN,
+                 "%zu combinations cannot run (K not below R, more than %d rows per pass, diffusion in a batch) and "
+                 "were left out",
+                 w->n_impossible, ROWS_PER_PASS);
     if (w->n_skipped && w->options->resume)
         log_note(w->log, MN_LOG_WARN, "%zu settings were in %s already", w->n_skipped, w->options->results);
     else if (w->n_skipped)
@@ -448,7 +488,8 @@ static enum mn_status sweep(struct sweep *w, struct bench_common *common, const 
     if (prompts.questions && w->lists.prompt_tokens.n)
         status = log_fail(log, MN_ERR_USAGE, "--prompt-tokens: questions are as long as they are");
     else if (!prompts.questions && common->answers_dir)
-        status = log_fail(log, MN_ERR_USAGE, "--answers: %s has no questions (question_id, turns)", w->options->prompts);
+        status = log_fail(log, MN_ERR_USAGE, "--answers: %s has no questions (question_id, turns)",
+                          w->options->prompts);
     if (!status && w->options->results)
         status = rows_open(&w->file, w->options->results, w->options->resume ? &w->rows : NULL, log);
     if (!status)
@@ -500,44 +541,179 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct bench_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_LIST, .offset = AT(models), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep",
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPTION_LIST,
+     .offset = AT(models),
+     .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-deep",
      .help = "model folder; may be given up to 16 times"},
-    {.name = "synthetic", .kind = OPTION_LIST, .offset = AT(synthetic), .argument = "SHAPE",
+    {.name = "synthetic",
+     .kind = OPTION_LIST,
+     .offset = AT(synthetic),
+     .argument = "SHAPE",
      .help = "a model made on the device from --seed; may be given up to 16 times"},
-    {.name = "device", .kind = OPTION_TEXT, .offset = AT(devices), .argument = "LIST", .shown = "the best one", .help = "numbers or parts of names, see `muninn devices`"},
-    {.name = "weight-type", .kind = OPTION_TEXT, .offset = AT(weight_types), .argument = "LIST", .shown = "as stored", .help = "bf16, f16, f32"},
-    {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policies), .argument = "LIST", .value = "full", .help = "full, share:k (LOSSY)"},
-    {.name = "kv-type", .kind = OPTION_TEXT, .offset = AT(kv_types), .argument = "LIST", .value = "f16", .help = "f16, f32"},
-    {.name = "strategy", .kind = OPTION_TEXT, .offset = AT(strategies), .argument = "LIST", .value = "ar,draft-verify,wavefront",
+    {.name = "device",
+     .kind = OPTION_TEXT,
+     .offset = AT(devices),
+     .argument = "LIST",
+     .shown = "the best one",
+     .help = "numbers or parts of names, see `muninn devices`"},
+    {.name = "weight-type",
+     .kind = OPTION_TEXT,
+     .offset = AT(weight_types),
+     .argument = "LIST",
+     .shown = "as stored",
+     .help = "bf16, f16, f32"},
+    {.name = "kv-policy",
+     .kind = OPTION_TEXT,
+     .offset = AT(kv_policies),
+     .argument = "LIST",
+     .value = "full",
+     .help = "full, share:k (LOSSY)"},
+    {.name = "kv-type",
+     .kind = OPTION_TEXT,
+     .offset = AT(kv_types),
+     .argument = "LIST",
+     .value = "f16",
+     .help = "f16, f32"},
+    {.name = "strategy",
+     .kind = OPTION_TEXT,
+     .offset = AT(strategies),
+     .argument = "LIST",
+     .value = "ar,draft-verify,wavefront",
      .help = "ar, draft-verify, wavefront, auto, diffusion (LOSSY)"},
-    {.name = "num-steps", .kind = OPTION_TEXT, .offset = AT(num_steps), .argument = "LIST", .shown = "the model's mean_recurrence", .help = "R"},
-    {.name = "draft-steps", .kind = OPTION_TEXT, .offset = AT(draft_steps), .argument = "LIST", .value = "2,4,8", .help = "K"},
-    {.name = "lookahead", .kind = OPTION_TEXT, .offset = AT(lookaheads), .argument = "LIST", .value = "3,7", .help = "L"},
-    {.name = "max-inflight", .kind = OPTION_U32, .offset = AT(max_inflight), .argument = "W", .shown = "8; diffusion: 128", .min = 1, .max = ROWS_PER_PASS,
+    {.name = "num-steps",
+     .kind = OPTION_TEXT,
+     .offset = AT(num_steps),
+     .argument = "LIST",
+     .shown = "the model's mean_recurrence",
+     .help = "R"},
+    {.name = "draft-steps",
+     .kind = OPTION_TEXT,
+     .offset = AT(draft_steps),
+     .argument = "LIST",
+     .value = "2,4,8",
+     .help = "K"},
+    {.name = "lookahead",
+     .kind = OPTION_TEXT,
+     .offset = AT(lookaheads),
+     .argument = "LIST",
+     .value = "3,7",
+     .help = "L"},
+    {.name = "max-inflight",
+     .kind = OPTION_U32,
+     .offset = AT(max_inflight),
+     .argument = "W",
+     .shown = "8; diffusion: 128",
+     .min = 1,
+     .max = ROWS_PER_PASS,
      .help = "most rows in flight in wavefront and diffusion"},
-    {.name = "prompt-tokens", .kind = OPTION_TEXT, .offset = AT(prompt_tokens), .argument = "LIST", .shown = "as they are",
+    {.name = "prompt-tokens",
+     .kind = OPTION_TEXT,
+     .offset = AT(prompt_tokens),
+     .argument = "LIST",
+     .shown = "as they are",
      .help = "length of the prompts, which are cut or repeated to it"},
-    {.name = "max-new-tokens", .letter = 'n', .kind = OPTION_TEXT, .offset = AT(n_new), .argument = "LIST", .value = "64", .help = "new tokens of each prompt"},
-    {.name = "batch", .kind = OPTION_TEXT, .offset = AT(batches), .argument = "LIST", .value = "1", .help = "sequences at once"},
-    {.name = "prompts", .kind = OPTION_TEXT, .offset = AT(prompts), .argument = "FILE.jsonl", .shown = "four short ones",
+    {.name = "max-new-tokens",
+     .letter = 'n',
+     .kind = OPTION_TEXT,
+     .offset = AT(n_new),
+     .argument = "LIST",
+     .value = "64",
+     .help = "new tokens of each prompt"},
+    {.name = "batch",
+     .kind = OPTION_TEXT,
+     .offset = AT(batches),
+     .argument = "LIST",
+     .value = "1",
+     .help = "sequences at once"},
+    {.name = "prompts",
+     .kind = OPTION_TEXT,
+     .offset = AT(prompts),
+     .argument = "FILE.jsonl",
+     .shown = "four short ones",
      .help = "lines of {\"prompt\": TEXT}, of {\"ids\": [..]}, or Spec-Bench's questions"},
-    {.name = "stop-at-eos", .kind = OPTION_FLAG, .offset = AT(stop_at_eos), .help = "end at the end token instead of after exactly N tokens"},
-    {.name = "answers", .kind = OPTION_TEXT, .offset = AT(answers), .argument = "DIR", .help = "write the answers to questions there in Spec-Bench's form, a file per setting; implies --stop-at-eos"},
-    {.name = "acceptance", .kind = OPTION_TEXT, .offset = AT(acceptance), .argument = "P[,P...]", .shown = "measured",
+    {.name = "stop-at-eos",
+     .kind = OPTION_FLAG,
+     .offset = AT(stop_at_eos),
+     .help = "end at the end token instead of after exactly N tokens"},
+    {.name = "answers",
+     .kind = OPTION_TEXT,
+     .offset = AT(answers),
+     .argument = "DIR",
+     .help = "write the answers to questions there in Spec-Bench's form, a file per setting; implies --stop-at-eos"},
+    {.name = "acceptance",
+     .kind = OPTION_TEXT,
+     .offset = AT(acceptance),
+     .argument = "P[,P...]",
+     .shown = "measured",
      .help = "count drafts as right with this probability, per place in the round (LOSSY)"},
-    {.name = "temp", .kind = OPTION_FLOAT, .offset = AT(temperature), .argument = "T", .value = "0", .min = 0, .max = 100, .help = "temperature; 0 is greedy"},
-    {.name = "seed", .kind = OPTION_U64, .offset = AT(seed), .argument = "S", .value = "0", .help = "of sampling, forced acceptance and synthetic models"},
-    {.name = "kernels", .kind = OPTION_FLAG, .offset = AT(kernels), .help = "measure every pass and kernel at 1 to 16 rows instead of strategies"},
-    {.name = "repetitions", .letter = 'r', .kind = OPTION_U32, .offset = AT(repetitions), .argument = "N", .value = "5", .min = 1, .max = SAMPLES_MAX,
+    {.name = "temp",
+     .kind = OPTION_FLOAT,
+     .offset = AT(temperature),
+     .argument = "T",
+     .value = "0",
+     .min = 0,
+     .max = 100,
+     .help = "temperature; 0 is greedy"},
+    {.name = "seed",
+     .kind = OPTION_U64,
+     .offset = AT(seed),
+     .argument = "S",
+     .value = "0",
+     .help = "of sampling, forced acceptance and synthetic models"},
+    {.name = "kernels",
+     .kind = OPTION_FLAG,
+     .offset = AT(kernels),
+     .help = "measure every pass and kernel at 1 to 16 rows instead of strategies"},
+    {.name = "repetitions",
+     .letter = 'r',
+     .kind = OPTION_U32,
+     .offset = AT(repetitions),
+     .argument = "N",
+     .value = "5",
+     .min = 1,
+     .max = SAMPLES_MAX,
      .help = "at least so many, behind one that warms up"},
-    {.name = "min-seconds", .kind = OPTION_FLOAT, .offset = AT(min_seconds), .argument = "S", .value = "3", .min = 0, .max = 3600, .help = "and at least so long"},
-    {.name = "results", .kind = OPTION_TEXT, .offset = AT(results), .argument = "FILE.jsonl", .help = "append each row to this file as it comes"},
+    {.name = "min-seconds",
+     .kind = OPTION_FLOAT,
+     .offset = AT(min_seconds),
+     .argument = "S",
+     .value = "3",
+     .min = 0,
+     .max = 3600,
+     .help = "and at least so long"},
+    {.name = "results",
+     .kind = OPTION_TEXT,
+     .offset = AT(results),
+     .argument = "FILE.jsonl",
+     .help = "append each row to this file as it comes"},
     {.name = "resume", .kind = OPTION_FLAG, .offset = AT(resume), .help = "leave out what --results has already"},
-    {.name = "shard", .kind = OPTION_TEXT, .offset = AT(shard), .argument = "i/n", .shown = "1/1", .help = "every n-th setting, from the i-th; `muninn merge` puts shards together"},
-    {.name = "cpu-threads", .kind = OPTION_CHOICE, .offset = AT(cpu_threads), .choices = "0|1|2|3|4|6|8|12|16|24|32", .shown = "0 for small models, else all",
+    {.name = "shard",
+     .kind = OPTION_TEXT,
+     .offset = AT(shard),
+     .argument = "i/n",
+     .shown = "1/1",
+     .help = "every n-th setting, from the i-th; `muninn merge` puts shards together"},
+    {.name = "cpu-threads",
+     .kind = OPTION_CHOICE,
+     .offset = AT(cpu_threads),
+     .choices = "0|1|2|3|4|6|8|12|16|24|32",
+     .shown = "0 for small models, else all",
      .help = "worker threads of a CPU device (lavapipe)"},
-    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = AT(output), .choices = "md|csv|json|jsonl", .value = "md", .help = "format on standard output"},
-    {.name = "output-err", .kind = OPTION_CHOICE, .offset = AT(output_err), .choices = "md|csv|json|jsonl", .help = "a second format, on standard error"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_CHOICE,
+     .offset = AT(output),
+     .choices = "md|csv|json|jsonl",
+     .value = "md",
+     .help = "format on standard output"},
+    {.name = "output-err",
+     .kind = OPTION_CHOICE,
+     .offset = AT(output_err),
+     .choices = "md|csv|json|jsonl",
+     .help = "a second format, on standard error"},
 };
 
 const struct command command_bench = {
@@ -545,10 +721,13 @@ const struct command command_bench = {
     .summary = "Measures settings against each other.",
     .synopsis = "[OPTIONS]",
     .example = "muninn bench --strategy ar,draft-verify --draft-steps 1-8 --lookahead 1-15*2 --results here.jsonl",
-    .notes = "LIST is one or more pieces with commas between: a value, first-last, first-last+step or first-last*factor. All combinations are run; those that\n"
-             "cannot run are left out and counted. Tokens per second do not count prompt tokens. Every row says whether it is lossless, and compares its\n"
+    .notes = "LIST is one or more pieces with commas between: a value, first-last, first-last+step or "
+             "first-last*factor. All combinations are run; those that\n"
+             "cannot run are left out and counted. Tokens per second do not count prompt tokens. Every row says "
+             "whether it is lossless, and compares its\n"
              "tokens with those of `ar` with a full cache; exit code 7 says that a lossless setting differed.\n"
-             "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, the path of a config.json, or d=..,heads=..,ff=..,vocab=..,layers=P-C-K. What such a\n"
+             "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, the path of a config.json, or "
+             "d=..,heads=..,ff=..,vocab=..,layers=P-C-K. What such a\n"
              "model predicts means nothing: use --acceptance. What keys and columns mean: docs/benchmarking.md.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,

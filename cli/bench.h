@@ -1,7 +1,7 @@
-/* muninn bench in some files: options and the cross product (bench.c), one model on one device (bench_model.c), one setting measured and
- * turned into a row (bench_run.c), prompts from a file (prompts.c), answers for others to read (answers.c), every kernel by itself
- * (kernels.c). bench_row.c makes rows; rows.c and rows_write.c keep and print them, merge.c and compare.c put files together and against each
- * other. sampling.c knows how often, lists.c what over. */
+/* muninn bench in some files: options and the cross product (bench.c), one model on one device (bench_model.c), one
+ * setting measured and turned into a row (bench_run.c), prompts from a file (prompts.c), answers for others to read
+ * (answers.c), every kernel by itself (kernels.c). bench_row.c makes rows; rows.c and rows_write.c keep and print them,
+ * merge.c and compare.c put files together and against each other. sampling.c knows how often, lists.c what over. */
 #ifndef MUNINN_BENCH_COMMAND_H
 #define MUNINN_BENCH_COMMAND_H
 
@@ -12,7 +12,8 @@
 struct bench_setting {
     const char *device, *weight_type; /* NULL for the default */
     const char *kv_policy, *kv_type, *strategy;
-    uint32_t num_steps, draft_steps, lookahead, max_inflight, prompt_tokens, n_new, batch; /* prompt_tokens 0: the prompts as they are */
+    uint32_t num_steps, draft_steps, lookahead, max_inflight, prompt_tokens, n_new,
+        batch; /* prompt_tokens 0: the prompts as they are */
 };
 
 /* ---- prompts.c ---- */
@@ -21,21 +22,22 @@ enum { PROMPTS_MAX = 100000, TURNS_MAX = 16 };
 
 /* One prompt: texts that follow each other, or ids. */
 struct prompt {
-    char **turns;        /* [n_turns], owned; 0 turns: ids */
+    char **turns; /* [n_turns], owned; 0 turns: ids */
     uint32_t n_turns;
     uint32_t *ids, n_ids; /* owned */
-    char *question_id;   /* as JSON text, owned; NULL when the line is no question */
-    char *category;      /* owned */
+    char *question_id;    /* as JSON text, owned; NULL when the line is no question */
+    char *category;       /* owned */
 };
 
 struct prompt_set {
     struct prompt *items; /* [n], owned */
     uint32_t n;
-    bool questions;       /* conversations: they go through the chat template */
-    char *name;           /* owned */
+    bool questions; /* conversations: they go through the chat template */
+    char *name;     /* owned */
 };
 
-/* The fixed small set, or a file: JSON lines of {"prompt": TEXT} or {"ids": [..]}, or of Spec-Bench's questions. MN_ERR_FORMAT names the line. */
+/* The fixed small set, or a file: JSON lines of {"prompt": TEXT} or {"ids": [..]}, or of Spec-Bench's questions.
+ * MN_ERR_FORMAT names the line. */
 enum mn_status prompts_read(struct prompt_set *set, const char *path, const struct mn_log *log);
 void prompts_free(struct prompt_set *set);
 
@@ -55,9 +57,9 @@ struct bench_model {
     struct mn_model_info info;
     const char *name;
     char hash[CLI_HASH_BYTES];
-    double ceiling_gb_s;        /* measured read bandwidth */
-    const char *prompt_set;     /* its name in rows */
-    struct expected *expected;  /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
+    double ceiling_gb_s;          /* measured read bandwidth */
+    const char *prompt_set;       /* its name in rows */
+    struct expected *expected;    /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
     uint32_t n_expected, longest; /* longest: most ids of a prompt */
     uint32_t num_steps, n_new, prompt_tokens; /* n_new 0: nothing is known yet */
     const char *kv_type;
@@ -79,20 +81,24 @@ struct bench_common {
 };
 
 /* `dir` or `synthetic`, the other NULL. */
-enum mn_status bench_model_open(struct bench_model *model, const char *dir, const char *synthetic, const char *device, const char *weight_type,
-                                const struct bench_common *common);
+enum mn_status bench_model_open(struct bench_model *model, const char *dir, const char *synthetic, const char *device,
+                                const char *weight_type, const struct bench_common *common);
 void bench_model_close(struct bench_model *model);
 /* Makes prompts and `ar`'s tokens for the setting's sizes, unless they are those of the setting before. */
-enum mn_status bench_model_expect(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
+enum mn_status bench_model_expect(struct bench_model *model, const struct bench_setting *setting,
+                                  const struct bench_common *common);
 /* The parameters of one prompt under a setting; callbacks are left to the caller. */
-void bench_params(struct mn_generate_params *params, const struct expected *expected, const struct bench_setting *setting, const struct bench_common *common);
+void bench_params(struct mn_generate_params *params, const struct expected *expected,
+                  const struct bench_setting *setting, const struct bench_common *common);
 /* Most rows per pass of one sequence. */
 uint32_t bench_rows(const struct bench_setting *setting);
 
 /* ---- bench_run.c ---- */
 
-/* Measures one setting. *row is the caller's to cJSON_Delete. *equal: a lossless setting's tokens were those of ar; true for lossy ones. */
-enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, cJSON **row, bool *equal);
+/* Measures one setting. *row is the caller's to cJSON_Delete. *equal: a lossless setting's tokens were those of ar;
+ * true for lossy ones. */
+enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting,
+                             const struct bench_common *common, cJSON **row, bool *equal);
 
 /* ---- answers.c ---- */
 
@@ -106,21 +112,26 @@ struct answer {
 };
 
 /* Writes DIR/MODEL_ID.jsonl, a line per question; answers [model->n_expected]. */
-enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, const struct answer *answers);
+enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting,
+                             const struct bench_common *common, const struct answer *answers);
 
 /* ---- kernels.c ---- */
 
 /* Measures passes and kernels at 1 to 16 rows; rows are added to the list, the floor's last. */
-enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, struct rows *rows);
+enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
+                               const struct bench_common *common, struct rows *rows);
 /* The name of the last row: where it is, all are. malloc'ed, NULL without memory. */
-char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
+char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting,
+                       const struct bench_common *common);
 
 /* ---- bench_row.c ---- */
 
-/* The name under which a setting is known in a results file: everything that a repetition must share. malloc'ed, NULL without memory. */
+/* The name under which a setting is known in a results file: everything that a repetition must share. malloc'ed, NULL
+ * without memory. */
 char *row_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
 /* The same for a row of another kind. */
-char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind, const char *rest);
+char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind,
+                 const char *rest);
 
 /* A row under construction: a failed allocation sticks. */
 struct row_builder {
@@ -128,7 +139,8 @@ struct row_builder {
     bool failed;
 };
 /* Begins with what every row has; takes `key`, which may be NULL (no memory). */
-void row_begin(struct row_builder *builder, char *key, const char *kind, const struct bench_model *model, const char *kv_type, const struct bench_common *common);
+void row_begin(struct row_builder *builder, char *key, const char *kind, const struct bench_model *model,
+               const char *kv_type, const struct bench_common *common);
 void row_text(struct row_builder *builder, const char *key, const char *value);
 void row_number(struct row_builder *builder, const char *key, double value); /* what is not finite becomes 0 */
 void row_bool(struct row_builder *builder, const char *key, bool value);

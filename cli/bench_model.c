@@ -15,7 +15,9 @@ enum { RANDOM_PROMPT = 24 };
 static void hash_shape(struct bench_model *m, uint64_t seed)
 {
     const struct mn_model_info *i = &m->info;
-    const uint64_t values[] = {seed, i->n_embd, i->n_heads, i->intermediate_size, i->vocab_size, i->n_prelude, i->n_core, i->n_coda, i->tied, i->qk_bias};
+    const uint64_t values[] = {seed,          i->n_embd,    i->n_heads, i->intermediate_size,
+                               i->vocab_size, i->n_prelude, i->n_core,  i->n_coda,
+                               i->tied,       i->qk_bias};
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
     for (size_t k = 0; k < sizeof values / sizeof *values; k++)
         for (int shift = 0; shift < 64; shift += 8)
@@ -23,13 +25,17 @@ static void hash_shape(struct bench_model *m, uint64_t seed)
     snprintf(m->hash, sizeof m->hash, "%016" PRIx64, hash);
 }
 
-enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device, const char *weight_type,
-                                const struct bench_common *common)
+enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device,
+                                const char *weight_type, const struct bench_common *common)
 {
     const char *slash = dir ? strrchr(dir, '/') : NULL;
     *m = (struct bench_model){.name = synthetic ? synthetic : slash && slash[1] ? slash + 1 : dir};
-    enum mn_status status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir, .synthetic = synthetic, .synthetic_seed = common->seed, .device = device,
-                                                                                   .weight_type = weight_type, .log = common->log});
+    enum mn_status status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
+                                                                                    .synthetic = synthetic,
+                                                                                    .synthetic_seed = common->seed,
+                                                                                    .device = device,
+                                                                                    .weight_type = weight_type,
+                                                                                    .log = common->log});
     if (status)
         return status;
     mn_engine_info(m->engine, &m->info);
@@ -37,7 +43,8 @@ enum mn_status bench_model_open(struct bench_model *m, const char *dir, const ch
         hash_shape(m, common->seed);
     else
         status = cli_model_hash(dir, m->hash, common->log);
-    m->prompt_set = !m->info.has_tokenizer && !strcmp(common->prompts->name, "built-in") ? "random" : common->prompts->name;
+    m->prompt_set = !m->info.has_tokenizer && !strcmp(common->prompts->name, "built-in") ? "random"
+                                                                                         : common->prompts->name;
     if (!status)
         status = mn_read_bandwidth(m->engine, &m->ceiling_gb_s);
     if (status)
@@ -70,7 +77,8 @@ static enum mn_status no_memory(const struct mn_log *log)
     return log_fail(log, MN_ERR_MEMORY, "out of host memory for prompts");
 }
 
-static enum mn_status random_ids(const struct bench_model *m, uint32_t which, uint32_t **ids, size_t *n, const struct mn_log *log)
+static enum mn_status random_ids(const struct bench_model *m, uint32_t which, uint32_t **ids, size_t *n,
+                                 const struct mn_log *log)
 {
     *n = RANDOM_PROMPT;
     if (!(*ids = malloc(*n * sizeof **ids)))
@@ -85,12 +93,16 @@ static enum mn_status random_ids(const struct bench_model *m, uint32_t which, ui
 }
 
 /* The conversation up to this turn, with ar's answers in it: every setting gets the same prompt. */
-static enum mn_status conversation(struct bench_model *m, const struct expected *e, uint32_t **ids, size_t *n, const struct mn_log *log)
+static enum mn_status conversation(struct bench_model *m, const struct expected *e, uint32_t **ids, size_t *n,
+                                   const struct mn_log *log)
 {
     struct mn_chat_message messages[2 * TURNS_MAX];
     char *answers[TURNS_MAX] = {NULL};
     size_t n_messages = 0;
-    enum mn_status status = m->info.has_tokenizer ? MN_OK : log_fail(log, MN_ERR_FILE, "--prompts: the model has no tokenizer.json, questions need one");
+    enum mn_status status = m->info.has_tokenizer
+                                ? MN_OK
+                                : log_fail(log, MN_ERR_FILE,
+                                           "--prompts: the model has no tokenizer.json, questions need one");
     for (uint32_t t = 0; t <= e->turn && !status; t++) {
         const char *text = e->prompt->turns[t];
         messages[n_messages++] = (struct mn_chat_message){"user", text, strlen(text)};
@@ -110,7 +122,8 @@ static enum mn_status conversation(struct bench_model *m, const struct expected 
 }
 
 /* The begin token and the text, or ids; repeated or cut to `length` ids, 0: as long as they are. */
-static enum mn_status plain(struct bench_model *m, const struct expected *e, uint32_t which, uint32_t length, bool random, struct expected *out, const struct mn_log *log)
+static enum mn_status plain(struct bench_model *m, const struct expected *e, uint32_t which, uint32_t length,
+                            bool random, struct expected *out, const struct mn_log *log)
 {
     uint32_t *base = NULL;
     size_t n = e->prompt->n_ids;
@@ -122,14 +135,18 @@ static enum mn_status plain(struct bench_model *m, const struct expected *e, uin
     if (status)
         return status;
     const uint32_t *from = base ? base : e->prompt->ids;
-    const uint32_t bos = e->prompt->n_turns && m->info.bos_token_id != UINT32_MAX, total = length ? length : (uint32_t)n + bos;
+    const uint32_t bos = e->prompt->n_turns && m->info.bos_token_id != UINT32_MAX,
+                   total = length ? length : (uint32_t)n + bos;
     if (n == 0 && total > bos)
-        status = log_fail(log, MN_ERR_FORMAT, "--prompts: an empty prompt cannot be brought to %" PRIu32 " tokens", length);
+        status = log_fail(log, MN_ERR_FORMAT, "--prompts: an empty prompt cannot be brought to %" PRIu32 " tokens",
+                          length);
     else if (total == 0)
         status = log_fail(log, MN_ERR_FORMAT, "--prompts: an empty prompt, and the model has no begin token");
     for (size_t i = 0; i < n && !status; i++)
         if (from[i] >= m->info.vocab_size)
-            status = log_fail(log, MN_ERR_FORMAT, "--prompts: token id %" PRIu32 ": the vocabulary has ids 0 to %" PRIu32, from[i], m->info.vocab_size - 1);
+            status = log_fail(log, MN_ERR_FORMAT,
+                              "--prompts: token id %" PRIu32 ": the vocabulary has ids 0 to %" PRIu32, from[i],
+                              m->info.vocab_size - 1);
     if (!status && !(out->ids = malloc(total * sizeof *out->ids)))
         status = no_memory(log);
     for (uint32_t i = 0; i < total && !status; i++)
@@ -160,7 +177,8 @@ static int keep(void *user, uint32_t token)
     return 0;
 }
 
-void bench_params(struct mn_generate_params *p, const struct expected *e, const struct bench_setting *s, const struct bench_common *common)
+void bench_params(struct mn_generate_params *p, const struct expected *e, const struct bench_setting *s,
+                  const struct bench_common *common)
 {
     *p = (struct mn_generate_params){.prompt = e->ids,
                                      .n_prompt = e->n_ids,
@@ -181,13 +199,17 @@ void bench_params(struct mn_generate_params *p, const struct expected *e, const 
     }
 }
 
-static enum mn_status ask_ar(struct bench_model *m, uint32_t turn, uint32_t longest, const struct bench_setting *setting, const struct bench_common *common)
+static enum mn_status ask_ar(struct bench_model *m, uint32_t turn, uint32_t longest,
+                             const struct bench_setting *setting, const struct bench_common *common)
 {
     const struct bench_setting ar = {.strategy = "ar", .num_steps = setting->num_steps, .n_new = setting->n_new};
     struct mn_session *session;
     struct mn_stats stats;
-    enum mn_status status = mn_session_create(&session, m->engine, &(struct mn_session_params){.n_ctx = longest + setting->n_new, .num_steps = setting->num_steps, .max_rows = 1,
-                                                                                               .kv_type = setting->kv_type});
+    enum mn_status status = mn_session_create(&session, m->engine,
+                                              &(struct mn_session_params){.n_ctx = longest + setting->n_new,
+                                                                          .num_steps = setting->num_steps,
+                                                                          .max_rows = 1,
+                                                                          .kv_type = setting->kv_type});
     if (status)
         return status;
     for (uint32_t i = 0; i < m->n_expected && !status; i++) {
@@ -203,7 +225,8 @@ static enum mn_status ask_ar(struct bench_model *m, uint32_t turn, uint32_t long
     return status;
 }
 
-static enum mn_status list_turns(struct bench_model *m, const struct bench_setting *s, const struct bench_common *common, uint32_t *most_turns)
+static enum mn_status list_turns(struct bench_model *m, const struct bench_setting *s,
+                                 const struct bench_common *common, uint32_t *most_turns)
 {
     const struct prompt_set *set = common->prompts;
     size_t n = 0;
@@ -225,10 +248,12 @@ static enum mn_status list_turns(struct bench_model *m, const struct bench_setti
     return MN_OK;
 }
 
-enum mn_status bench_model_expect(struct bench_model *m, const struct bench_setting *s, const struct bench_common *common)
+enum mn_status bench_model_expect(struct bench_model *m, const struct bench_setting *s,
+                                  const struct bench_common *common)
 {
     uint32_t most_turns;
-    if (m->n_new == s->n_new && m->num_steps == s->num_steps && m->prompt_tokens == s->prompt_tokens && !strcmp(m->kv_type, s->kv_type))
+    if (m->n_new == s->n_new && m->num_steps == s->num_steps && m->prompt_tokens == s->prompt_tokens &&
+        !strcmp(m->kv_type, s->kv_type))
         return MN_OK;
     free_expected(m);
     enum mn_status status = list_turns(m, s, common, &most_turns);

@@ -17,8 +17,8 @@ char *row_key_of(const struct bench_model *model, const struct bench_common *com
     FILE *out = open_memstream(&key, &n);
     if (!out)
         return NULL;
-    fprintf(out, "%s|%s|%s|%s|%s|%s|%s|%s|%s", kind, MUNINN_COMMIT, model->info.device_name, model->info.driver, common->cpu_threads, model->name, model->hash,
-            model->info.weight_type, rest);
+    fprintf(out, "%s|%s|%s|%s|%s|%s|%s|%s|%s", kind, MUNINN_COMMIT, model->info.device_name, model->info.driver,
+            common->cpu_threads, model->name, model->hash, model->info.weight_type, rest);
     if (fclose(out) != 0) {
         free(key);
         return NULL;
@@ -33,9 +33,12 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
     FILE *out = open_memstream(&rest, &n);
     if (!out)
         return NULL;
-    fprintf(out, "%s|%s|%s|R%" PRIu32 " K%" PRIu32 " L%" PRIu32 " W%" PRIu32 " b%" PRIu32 "|%s p%" PRIu32 " n%" PRIu32 " e%d|t%.9g s%" PRIu64, s->kv_policy, s->kv_type,
-            s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->max_inflight, s->batch, model->prompt_set, s->prompt_tokens, s->n_new, common->stop_at_eos,
-            (double)common->temperature, common->seed);
+    fprintf(out,
+            "%s|%s|%s|R%" PRIu32 " K%" PRIu32 " L%" PRIu32 " W%" PRIu32 " b%" PRIu32 "|%s p%" PRIu32 " n%" PRIu32
+            " e%d|t%.9g s%" PRIu64,
+            s->kv_policy, s->kv_type, s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->max_inflight,
+            s->batch, model->prompt_set, s->prompt_tokens, s->n_new, common->stop_at_eos, (double)common->temperature,
+            common->seed);
     for (uint32_t i = 0; i < common->n_acceptance; i++)
         fprintf(out, "%s%.9g", i ? "," : "|a", (double)common->acceptance[i]);
     if (fclose(out) == 0)
@@ -74,7 +77,8 @@ void row_numbers(struct row_builder *b, const char *key, const double *values, u
     add(b, key, n ? cJSON_CreateDoubleArray(values, (int)n) : cJSON_CreateArray());
 }
 
-void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type, const struct bench_common *common)
+void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type,
+               const struct bench_common *common)
 {
     char time_text[32];
     const time_t now = time(NULL);

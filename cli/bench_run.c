@@ -8,7 +8,7 @@
 enum { DECODE, PREFILL, COLUMNS };
 
 struct sequence {
-    uint32_t *tokens, n;         /* [n_new], from one block */
+    uint32_t *tokens, n;                    /* [n_new], from one block */
     uint32_t *lengths, n_lengths, capacity; /* tokens of each step, where answers are collected; owned */
     bool no_memory;
     double wall_s;
@@ -309,11 +309,17 @@ static enum mn_status prepare(struct run *r)
         r->params[i].user = &r->sequences[i];
     }
     const uint32_t rows = bench_rows(s) * s->batch;
-    return mn_session_create(&r->session, r->model->engine, &(struct mn_session_params){.n_ctx = r->model->longest + s->n_new, .num_steps = s->num_steps, .n_sequences = s->batch,
-                                                                                         .max_rows = rows, .kv_policy = s->kv_policy, .kv_type = s->kv_type});
+    return mn_session_create(&r->session, r->model->engine,
+                             &(struct mn_session_params){.n_ctx = r->model->longest + s->n_new,
+                                                         .num_steps = s->num_steps,
+                                                         .n_sequences = s->batch,
+                                                         .max_rows = rows,
+                                                         .kv_policy = s->kv_policy,
+                                                         .kv_type = s->kv_type});
 }
 
-enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, cJSON **row, bool *equal)
+enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting,
+                             const struct bench_common *common, cJSON **row, bool *equal)
 {
     struct run r = {.model = model, .setting = setting, .common = common};
     struct samples samples = {0};

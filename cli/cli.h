@@ -1,7 +1,7 @@
 /* The command line: what the subcommands share.
  *
- * A subcommand is a `struct command`: one option table that gives its --help, its defaults and its parser, and a function
- * that gets the parsed values. Data goes to stdout, everything else to stderr as `muninn: ...`.
+ * A subcommand is a `struct command`: one option table that gives its --help, its defaults and its parser, and a
+ * function that gets the parsed values. Data goes to stdout, everything else to stderr as `muninn: ...`.
  *
  * Owns: options, the default model, prompts, writing to stdout, the interrupt flag.
  * Never: computes anything; is included by another layer. Environment variables are read here only (MUNINN_MODEL,
@@ -19,8 +19,8 @@
 #include "status.h"
 
 enum {
-    CLI_LIST_MAX = 16,           /* times a repeatable option may be given */
-    CLI_IDS_MAX = 1 << 20,       /* ids in one --ids list: the longest context there is */
+    CLI_LIST_MAX = 16,     /* times a repeatable option may be given */
+    CLI_IDS_MAX = 1 << 20, /* ids in one --ids list: the longest context there is */
     CLI_FILE_BYTES_MAX = 64 << 20,
     CLI_PATH_BYTES = 4096,
     CLI_HASH_BYTES = 17,
@@ -56,8 +56,8 @@ struct operand_list {
 };
 
 struct option_spec {
-    const char *name;     /* long name, without dashes */
-    char letter;          /* short name, or 0 */
+    const char *name; /* long name, without dashes */
+    char letter;      /* short name, or 0 */
     enum option_kind kind;
     size_t offset;        /* of the value inside the command's values struct */
     const char *argument; /* how the help calls it; NULL for flags and choices */
@@ -80,7 +80,8 @@ struct command {
 
 /* Parses argv[1..] into `values` (zeroed by the caller). *help is set when --help was asked for; then the rest is not
  * looked at. MN_ERR_USAGE names option and value. */
-enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help, const struct mn_log *log);
+enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help,
+                             const struct mn_log *log);
 /* Frees what the parser allocated. */
 void options_free(const struct command *command, void *values);
 void options_print_help(const struct command *command, FILE *stream);
@@ -97,14 +98,15 @@ bool cli_interrupted(void);
  * MN_ERR_FILE when there is none. */
 enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log *log);
 
-/* The folder for what may be measured again: muninn in $XDG_CACHE_HOME, else in ~/.cache; made when it is not there. `path`
- * [CLI_PATH_BYTES], or NULL when there is no such folder and none can be made. */
+/* The folder for what may be measured again: muninn in $XDG_CACHE_HOME, else in ~/.cache; made when it is not there.
+ * `path` [CLI_PATH_BYTES], or NULL when there is no such folder and none can be made. */
 const char *cli_cache_dir(char *path);
 
 /* Reads a file, "-" for standard input, to *bytes (malloc'ed, zero-terminated behind n_bytes). */
 enum mn_status cli_read_file(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log);
 
-/* A log that puts source and line number in front of messages of those who know nothing of lines: {cli_write_with_line, &line_log}. */
+/* A log that puts source and line number in front of messages of those who know nothing of lines: {cli_write_with_line,
+ * &line_log}. */
 struct line_log {
     const struct mn_log *next;
     const char *source; /* a file, or "standard input" */
@@ -130,7 +132,8 @@ void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first
 
 /* ---- cpu_device.c ---- */
 
-/* Worker threads and heap for a device that is a CPU, before an engine is created. `option` NULL: by the size of the model in `dir`, unless LP_NUM_THREADS is set. */
+/* Worker threads and heap for a device that is a CPU, before an engine is created. `option` NULL: by the size of the
+ * model in `dir`, unless LP_NUM_THREADS is set. */
 void cli_prepare_cpu_device(const char *option, const char *dir);
 void cli_prepare_cpu_device_synthetic(const char *option, const char *shape);
 
@@ -139,20 +142,23 @@ void cli_prepare_cpu_device_synthetic(const char *option, const char *shape);
 /* FNV-1a, going on from `hash`. */
 #define CLI_FOLD_START UINT64_C(0xcbf29ce484222325)
 uint64_t cli_fold(uint64_t hash, const void *bytes, size_t n_bytes);
-/* FNV-1a of config.json and of the tensor files' names, sizes, beginnings and ends, as hexadecimal digits: `text` [CLI_HASH_BYTES]. MN_ERR_FILE. */
+/* FNV-1a of config.json and of the tensor files' names, sizes, beginnings and ends, as hexadecimal digits: `text`
+ * [CLI_HASH_BYTES]. MN_ERR_FILE. */
 enum mn_status cli_model_hash(const char *dir, char *text, const struct mn_log *log);
 
 /* ---- prompt.c ---- */
 
-/* A text prompt as ids, special tokens recognised, with the model's begin token in front unless it is there or `bos` is false. *ids is
- * malloc'ed. MN_ERR_USAGE: not UTF-8, or more than CLI_IDS_MAX ids. MN_ERR_FILE: the model has no tokenizer. */
-enum mn_status cli_encode_prompt(struct mn_engine *engine, const char *text, size_t n_bytes, bool bos, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
+/* A text prompt as ids, special tokens recognised, with the model's begin token in front unless it is there or `bos` is
+ * false. *ids is malloc'ed. MN_ERR_USAGE: not UTF-8, or more than CLI_IDS_MAX ids. MN_ERR_FILE: the model has no
+ * tokenizer. */
+enum mn_status cli_encode_prompt(struct mn_engine *engine, const char *text, size_t n_bytes, bool bos, uint32_t **ids,
+                                 size_t *n_ids, const struct mn_log *log);
 
 /* ---- text.c ---- */
 
-/* Generated text on its way out: printed as it comes, ended by stop strings. What may be the beginning of a stop string is
- * held back until the next text decides. Which stop string ends the text depends on the text alone, not on how it was cut
- * into tokens: the one that is complete first; of several complete at once, the longest. */
+/* Generated text on its way out: printed as it comes, ended by stop strings. What may be the beginning of a stop string
+ * is held back until the next text decides. Which stop string ends the text depends on the text alone, not on how it
+ * was cut into tokens: the one that is complete first; of several complete at once, the longest. */
 struct text_out {
     const struct text_list *stops;
     FILE *stream; /* NULL: the text is only collected */
@@ -169,6 +175,7 @@ void text_out_free(struct text_out *out);
 
 /* ---- the subcommands ---- */
 
-extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize, command_selftest, command_bench, command_merge, command_compare, command_report, command_score, command_trace;
+extern const struct command command_devices, command_info, command_generate, command_logits, command_tokenize,
+    command_selftest, command_bench, command_merge, command_compare, command_report, command_score, command_trace;
 
 #endif

@@ -16,7 +16,8 @@
 #define MUNINN_SOURCE_MODEL_DIR ""
 #endif
 
-/* <folder of the executable>/../share/muninn/models/raven-deep: an installation that was moved still finds its model. */
+/* <folder of the executable>/../share/muninn/models/raven-deep: an installation that was moved still finds its
+ * model. */
 static bool beside_executable(char *path)
 {
     static const char tail[] = "/../share/muninn/models/raven-deep";
@@ -53,8 +54,10 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
     for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
         if (has_config(built_in[i]) && snprintf(path, CLI_PATH_BYTES, "%s", built_in[i]) < CLI_PATH_BYTES)
             return MN_OK;
-    return log_fail(log, MN_ERR_FILE, "the default model is not installed (looked in %s): give a model folder with -m DIR or MUNINN_MODEL",
-                    *built_in[0] ? built_in[0] : "../share/muninn/models/raven-deep");
+    return log_fail(
+        log, MN_ERR_FILE,
+        "the default model is not installed (looked in %s): give a model folder with -m DIR or MUNINN_MODEL",
+        *built_in[0] ? built_in[0] : "../share/muninn/models/raven-deep");
 }
 
 const char *cli_cache_dir(char *path)
@@ -133,14 +136,17 @@ enum mn_status cli_flush(const struct mn_log *log)
     errno = 0;
     if (fflush(stdout) == 0 && !failed)
         return MN_OK;
-    return log_fail(log, MN_ERR_RUN, "cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    return log_fail(log, MN_ERR_RUN, "cannot write to standard output%s%s", errno ? ": " : "",
+                    errno ? strerror(errno) : "");
 }
 
 enum mn_status cli_check_ids(const uint32_t *ids, size_t n_ids, uint32_t vocab_size, const struct mn_log *log)
 {
     for (size_t i = 0; i < n_ids; i++)
         if (ids[i] >= vocab_size)
-            return log_fail(log, MN_ERR_USAGE, "--ids: token id %" PRIu32 " at place %zu: the vocabulary has ids 0 to %" PRIu32, ids[i], i + 1, vocab_size - 1);
+            return log_fail(log, MN_ERR_USAGE,
+                            "--ids: token id %" PRIu32 " at place %zu: the vocabulary has ids 0 to %" PRIu32, ids[i],
+                            i + 1, vocab_size - 1);
     return MN_OK;
 }
 

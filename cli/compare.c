@@ -15,11 +15,19 @@ struct compare_options {
     float max_slowdown;
 };
 
-/* What makes two rows a pair: settings, of runs and of passes. What is around them (environment) may differ, and is reported. */
-static const char *const settings[] = {"bench", "model", "weight_type", "kv_policy", "kv_type", "strategy", "num_steps", "draft_steps", "lookahead", "max_inflight", "batch",
-                                       "prompt_tokens", "new_tokens", "prompts", "prompt_set", "stop_at_eos", "temperature", "seed", "forced_acceptance", "pass", "rows", "position"};
+/* What makes two rows a pair: settings, of runs and of passes. What is around them (environment) may differ, and is
+ * reported. */
+static const char *const settings[] = {
+    "bench",       "model",       "weight_type",  "kv_policy", "kv_type",           "strategy",   "num_steps",
+    "draft_steps", "lookahead",   "max_inflight", "batch",     "prompt_tokens",     "new_tokens", "prompts",
+    "prompt_set",  "stop_at_eos", "temperature",  "seed",      "forced_acceptance", "pass",       "rows",
+    "position"};
 static const char *const environment[] = {"device", "driver", "version", "commit", "cpu_threads", "model_hash"};
-enum { N_SETTINGS = sizeof settings / sizeof *settings, N_ENVIRONMENT = sizeof environment / sizeof *environment, CHANGES_MAX = 64 };
+enum {
+    N_SETTINGS = sizeof settings / sizeof *settings,
+    N_ENVIRONMENT = sizeof environment / sizeof *environment,
+    CHANGES_MAX = 64
+};
 
 struct entry {
     char *text; /* its settings, owned */
@@ -59,13 +67,15 @@ static bool is_ignored(const struct comparison *c, const char *key)
 
 static enum mn_status choose_keys(struct comparison *c)
 {
-    enum mn_status status = c->options->ignore ? parse_words("ignore", c->options->ignore, NULL, &c->ignored, c->log) : MN_OK;
+    enum mn_status status = c->options->ignore ? parse_words("ignore", c->options->ignore, NULL, &c->ignored, c->log)
+                                               : MN_OK;
     for (uint32_t i = 0; i < c->ignored.n && !status; i++) {
         bool known = false;
         for (int k = 1; k < N_SETTINGS; k++) /* a run and a pass are never a pair */
             known |= !strcmp(settings[k], c->ignored.words[i]);
         if (!known)
-            status = log_fail(c->log, MN_ERR_USAGE, "--ignore: '%s' is no setting that rows are paired by", c->ignored.words[i]);
+            status = log_fail(c->log, MN_ERR_USAGE, "--ignore: '%s' is no setting that rows are paired by",
+                              c->ignored.words[i]);
     }
     for (int k = 0; k < N_SETTINGS; k++)
         if (!is_ignored(c, settings[k]))
@@ -87,10 +97,11 @@ static enum mn_status take_samples(const struct comparison *c, const cJSON *row,
     bool times;
     const cJSON *array = samples_of(row, &times), *item;
     *n = 0;
-    cJSON_ArrayForEach(item, array)
-    {
-        if (*n == SAMPLES_MAX || !cJSON_IsNumber(item) || !(item->valuedouble > 0.0 && item->valuedouble < 1e300 && item->valuedouble > 1e-300))
-            return log_fail(c->log, MN_ERR_FORMAT, "row '%.200s': samples must be up to %d numbers above 0", row_string(row, "key"), SAMPLES_MAX);
+    cJSON_ArrayForEach (item, array) {
+        if (*n == SAMPLES_MAX || !cJSON_IsNumber(item) ||
+            !(item->valuedouble > 0.0 && item->valuedouble < 1e300 && item->valuedouble > 1e-300))
+            return log_fail(c->log, MN_ERR_FORMAT, "row '%.200s': samples must be up to %d numbers above 0",
+                            row_string(row, "key"), SAMPLES_MAX);
         values[(*n)++] = times ? 1e6 / item->valuedouble : item->valuedouble;
     }
     if (!cJSON_IsArray(array) || *n == 0)
@@ -184,7 +195,8 @@ static enum mn_status pair_up(struct comparison *c)
         status = compare_pair(c, &c->pairs[c->n_pairs++]);
     }
     if (!status && c->n_pairs == 0)
-        status = log_fail(c->log, MN_ERR_FORMAT, "%s and %s have no setting in common", c->options->files.items[0], c->options->files.items[1]);
+        status = log_fail(c->log, MN_ERR_FORMAT, "%s and %s have no setting in common", c->options->files.items[0],
+                          c->options->files.items[1]);
     return status;
 }
 
@@ -225,7 +237,8 @@ static void note_change(struct changes *changes, const char *key, const cJSON *a
     changes->failed |= !x || !y;
     if (x && y && strcmp(x, y) != 0) {
         x[strlen(x) - 1] = y[strlen(y) - 1] = '\0'; /* the separator */
-        while (i < changes->n && (strcmp(changes->items[i].key, key) != 0 || strcmp(changes->items[i].a, x) != 0 || strcmp(changes->items[i].b, y) != 0))
+        while (i < changes->n && (strcmp(changes->items[i].key, key) != 0 || strcmp(changes->items[i].a, x) != 0 ||
+                                  strcmp(changes->items[i].b, y) != 0))
             i++;
         if (i < changes->n) {
             changes->items[i].n++;
@@ -281,7 +294,8 @@ static void write_setting(const cJSON *row)
     }
     fputs(", ", stdout);
     write_escaped(row_string(row, "strategy"));
-    printf(" R %.9g K %.9g L %.9g W %.9g batch %.9g, cache ", number_of(row, "num_steps"), number_of(row, "draft_steps"), number_of(row, "lookahead"), number_of(row, "max_inflight"),
+    printf(" R %.9g K %.9g L %.9g W %.9g batch %.9g, cache ", number_of(row, "num_steps"),
+           number_of(row, "draft_steps"), number_of(row, "lookahead"), number_of(row, "max_inflight"),
            number_of(row, "batch"));
     write_escaped(row_string(row, "kv_policy"));
     putchar(' ');
@@ -297,7 +311,8 @@ static const char *lossless_word(const cJSON *row)
 
 static void write_markdown(const struct comparison *c, const struct changes *changes)
 {
-    printf("| setting | A per s | B per s | B / A | 95 %% interval | | A | B |\n|---|---:|---:|---:|---:|---|---|---|\n");
+    printf(
+        "| setting | A per s | B per s | B / A | 95 %% interval | | A | B |\n|---|---:|---:|---:|---:|---|---|---|\n");
     for (size_t i = 0; i < c->n_pairs; i++) {
         const struct pair *p = &c->pairs[i];
         fputs("| ", stdout);
@@ -307,7 +322,8 @@ static void write_markdown(const struct comparison *c, const struct changes *cha
             printf("%.3f to %.3f", p->ratio.low, p->ratio.high);
         printf(" | %s | %s | %s |\n", verdict(&p->ratio), lossless_word(p->a), lossless_word(p->b));
     }
-    printf("\n%zu pairs, geometric mean of B / A %.3f; only in A: %zu, only in B: %zu\n", c->n_pairs, geometric_mean(c), c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
+    printf("\n%zu pairs, geometric mean of B / A %.3f; only in A: %zu, only in B: %zu\n", c->n_pairs, geometric_mean(c),
+           c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
     puts("\nWhat changed:\n");
     for (int i = 0; i < changes->n; i++) {
         printf("* %s: ", changes->items[i].key);
@@ -330,14 +346,16 @@ static void write_json(const struct comparison *c, const struct changes *changes
     putchar('{');
     write_text("a", c->options->files.items[0], true);
     write_text("b", c->options->files.items[1], false);
-    printf(",\"method\":\"median of quotients, 95 %% Mann-Whitney interval\",\"geometric_mean\":%.9g,\"only_a\":%zu,\"only_b\":%zu,\"pairs\":[", geometric_mean(c),
-           c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
+    printf(",\"method\":\"median of quotients, 95 %% Mann-Whitney "
+           "interval\",\"geometric_mean\":%.9g,\"only_a\":%zu,\"only_b\":%zu,\"pairs\":[",
+           geometric_mean(c), c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
     for (size_t i = 0; i < c->n_pairs; i++) {
         const struct pair *p = &c->pairs[i];
         fputs(i ? ",{" : "{", stdout);
         write_text("key_a", row_string(p->a, "key"), true);
         write_text("key_b", row_string(p->b, "key"), false);
-        printf(",\"rate_a\":%.9g,\"rate_b\":%.9g,\"samples_a\":%" PRIu32 ",\"samples_b\":%" PRIu32 ",\"ratio\":%.9g", p->a_rate, p->b_rate, p->n_a, p->n_b, p->ratio.ratio);
+        printf(",\"rate_a\":%.9g,\"rate_b\":%.9g,\"samples_a\":%" PRIu32 ",\"samples_b\":%" PRIu32 ",\"ratio\":%.9g",
+               p->a_rate, p->b_rate, p->n_a, p->n_b, p->ratio.ratio);
         if (p->ratio.bounded)
             printf(",\"low\":%.9g,\"high\":%.9g", p->ratio.low, p->ratio.high);
         else
@@ -365,7 +383,9 @@ static enum mn_status check_slowdown(const struct comparison *c)
     size_t n = 0;
     for (size_t i = 0; i < c->n_pairs && c->options->max_slowdown > 0.0f; i++)
         n += c->pairs[i].ratio.bounded && c->pairs[i].ratio.high < least;
-    return n ? log_fail(c->log, MN_ERR_CHECK, "%zu of %zu pairs are slower by more than %g %%", n, c->n_pairs, (double)c->options->max_slowdown) : MN_OK;
+    return n ? log_fail(c->log, MN_ERR_CHECK, "%zu of %zu pairs are slower by more than %g %%", n, c->n_pairs,
+                        (double)c->options->max_slowdown)
+             : MN_OK;
 }
 
 static enum mn_status run(const void *values, const struct mn_log *log)
@@ -408,10 +428,26 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct option_spec specs[] = {
-    {.name = "ignore", .kind = OPTION_TEXT, .offset = offsetof(struct compare_options, ignore), .argument = "KEY[,KEY...]", .help = "settings in which a pair may differ, like weight_type"},
-    {.name = "max-slowdown", .kind = OPTION_FLOAT, .offset = offsetof(struct compare_options, max_slowdown), .argument = "PERCENT", .shown = "off", .min = 0, .max = 100,
+    {.name = "ignore",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct compare_options, ignore),
+     .argument = "KEY[,KEY...]",
+     .help = "settings in which a pair may differ, like weight_type"},
+    {.name = "max-slowdown",
+     .kind = OPTION_FLOAT,
+     .offset = offsetof(struct compare_options, max_slowdown),
+     .argument = "PERCENT",
+     .shown = "off",
+     .min = 0,
+     .max = 100,
      .help = "exit code 7 when the whole interval of a pair lies below 1 by more than this"},
-    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = offsetof(struct compare_options, output), .choices = "md|json", .value = "md", .help = "format on standard output"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct compare_options, output),
+     .choices = "md|json",
+     .value = "md",
+     .help = "format on standard output"},
 };
 
 const struct command command_compare = {
@@ -419,9 +455,12 @@ const struct command command_compare = {
     .summary = "Compares two result files of `muninn bench`.",
     .synopsis = "[OPTIONS] A.jsonl B.jsonl",
     .example = "muninn compare --max-slowdown 5 before.jsonl after.jsonl",
-    .notes = "Rows with the same settings are a pair, whatever device, driver or commit they come from; what differs is listed. B / A is the median of all quotients of\n"
-             "two samples, with the 95 % confidence interval of the Mann-Whitney test: it knows the noise between repetitions, not that between two days.\n"
-             "Exit code 0: compared, whatever came out; 4: a file is malformed or no setting is in both; 7: --max-slowdown was exceeded.",
+    .notes = "Rows with the same settings are a pair, whatever device, driver or commit they come from; what differs "
+             "is listed. B / A is the median of all quotients of\n"
+             "two samples, with the 95 % confidence interval of the Mann-Whitney test: it knows the noise between "
+             "repetitions, not that between two days.\n"
+             "Exit code 0: compared, whatever came out; 4: a file is malformed or no setting is in both; 7: "
+             "--max-slowdown was exceeded.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,
     .values_bytes = sizeof(struct compare_options),

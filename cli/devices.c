@@ -32,11 +32,13 @@ static void print_row(const struct mn_device_info *info)
     cell(info->name);
     cell(info->type);
     cell(info->driver);
-    snprintf(text, sizeof text, "%" PRIu32 ".%" PRIu32, info->api_version >> 22 & 0x7f, info->api_version >> 12 & 0x3ff);
+    snprintf(text, sizeof text, "%" PRIu32 ".%" PRIu32, info->api_version >> 22 & 0x7f,
+             info->api_version >> 12 & 0x3ff);
     cell(text);
     snprintf(text, sizeof text, "%.1f GiB", (double)info->memory_bytes / (double)(1 << 30));
     cell(text);
-    printf(" %" PRIu32 " | %d | %d | %d | %d |", info->subgroup_size, info->uma, info->fp16, info->int8_dot, info->matrix_cores);
+    printf(" %" PRIu32 " | %d | %d | %d | %d |", info->subgroup_size, info->uma, info->fp16, info->int8_dot,
+           info->matrix_cores);
     cell(info->refusal ? info->refusal : "yes");
     putchar('\n');
 }
@@ -44,8 +46,8 @@ static void print_row(const struct mn_device_info *info)
 static void print_object(const struct mn_device_info *info, bool first)
 {
     char version[32];
-    snprintf(version, sizeof version, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, info->api_version >> 22 & 0x7f, info->api_version >> 12 & 0x3ff,
-             info->api_version & 0xfff);
+    snprintf(version, sizeof version, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, info->api_version >> 22 & 0x7f,
+             info->api_version >> 12 & 0x3ff, info->api_version & 0xfff);
     fputs(first ? "{" : ",\n {", stdout);
     cli_json_u64("index", info->index, true);
     cli_json_string("name", info->name, false);
@@ -72,7 +74,8 @@ static void visit(void *user, const struct mn_device_info *info)
     struct listing *listing = user;
     if (listing->n == 0)
         fputs(listing->json ? "["
-                            : "| # | device | type | driver | Vulkan | memory | subgroup | uma | fp16 | int dot | matrix cores | usable |\n"
+                            : "| # | device | type | driver | Vulkan | memory | subgroup | uma | fp16 | int dot | "
+                              "matrix cores | usable |\n"
                               "|---|---|---|---|---|---|---|---|---|---|---|---|\n",
               stdout);
     if (listing->json)
@@ -93,16 +96,22 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct option_spec specs[] = {
-    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = offsetof(struct devices_options, output), .choices = "md|json", .value = "md",
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct devices_options, output),
+     .choices = "md|json",
+     .value = "md",
      .help = "Markdown table or JSON array"},
 };
 
-const struct command command_devices = {.name = "devices",
-                                        .summary = "Lists the Vulkan devices and what they offer.",
-                                        .synopsis = "[-o md|json]",
-                                        .example = "muninn devices -o json",
-                                        .notes = "`--device` of the other commands takes the number in the first column or part of a name.",
-                                        .options = specs,
-                                        .n_options = sizeof specs / sizeof *specs,
-                                        .values_bytes = sizeof(struct devices_options),
-                                        .run = run};
+const struct command command_devices = {
+    .name = "devices",
+    .summary = "Lists the Vulkan devices and what they offer.",
+    .synopsis = "[-o md|json]",
+    .example = "muninn devices -o json",
+    .notes = "`--device` of the other commands takes the number in the first column or part of a name.",
+    .options = specs,
+    .n_options = sizeof specs / sizeof *specs,
+    .values_bytes = sizeof(struct devices_options),
+    .run = run};

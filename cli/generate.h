@@ -1,12 +1,13 @@
-/* muninn generate in four files: the command and its options (generate.c), one sequence from its prompt to its text (run.c), many of
- * them from a file (batch.c), and how it went (report.c). */
+/* muninn generate in four files: the command and its options (generate.c), one sequence from its prompt to its text
+ * (run.c), many of them from a file (batch.c), and how it went (report.c). */
 #ifndef MUNINN_GENERATE_H
 #define MUNINN_GENERATE_H
 
 #include "cli.h"
 
 struct generate_options {
-    const char *model, *prompt, *file, *batch, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output, *exit, *trace, *cpu_threads;
+    const char *model, *prompt, *file, *batch, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output,
+        *exit, *trace, *cpu_threads;
     struct id_list ids;
     struct text_list stops;
     uint32_t n_new, num_steps, draft_steps, max_inflight, ctx, parallel; /* 0 when not given */
@@ -25,11 +26,12 @@ struct generate_run {
     const char *kv_policy; /* the session's */
     uint32_t *prompt;      /* [n_prompt], owned */
     size_t n_prompt;
-    uint32_t *tokens;      /* [n_tokens], owned, room for n_new */
-    uint32_t n_tokens, n_new, num_steps; /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
-    struct mn_stream_decoder *decoder;   /* owned; NULL when the model has no tokenizer */
+    uint32_t *tokens; /* [n_tokens], owned, room for n_new */
+    uint32_t n_tokens, n_new,
+        num_steps; /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
+    struct mn_stream_decoder *decoder; /* owned; NULL when the model has no tokenizer */
     struct text_out text;
-    FILE *trace;           /* borrowed; NULL: no trace */
+    FILE *trace; /* borrowed; NULL: no trace */
     struct mn_stats stats;
     const struct mn_stats *live; /* borrowed: what mn_generate is filling in */
     struct mn_agreement agreement;
@@ -37,15 +39,17 @@ struct generate_run {
     bool collects;         /* prints one JSON document at its end instead of a stream */
     bool ended_by_eos, compared;
     bool in_batch;
-    uint32_t index;        /* in the batch, from 0 */
-    char *id;              /* the batch line's "id" as JSON text, owned; NULL: none */
+    uint32_t index; /* in the batch, from 0 */
+    char *id;       /* the batch line's "id" as JSON text, owned; NULL: none */
 };
 
 /* ---- generate.c ---- */
 
-/* Fills in what depends on the model, for a run whose prompt is there: n_new, num_steps, and the parameters of its session and its
- * generation. Impossible values are left to the engine, which knows the rules; only what would fail there unclearly is refused. */
-enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session, struct mn_generate_params *generate);
+/* Fills in what depends on the model, for a run whose prompt is there: n_new, num_steps, and the parameters of its
+ * session and its generation. Impossible values are left to the engine, which knows the rules; only what would fail
+ * there unclearly is refused. */
+enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
+                          struct mn_generate_params *generate);
 /* Rows per pass of one sequence. */
 uint32_t rows_per_sequence(const struct generate_options *options);
 
@@ -74,7 +78,8 @@ enum mn_status generate_file(const struct generate_run *common);
 
 /* One JSON document on stdout. */
 void report_json(const struct generate_run *run, enum mn_status status);
-/* {"total":{...}} with the passes, bytes and times of the batch that the run belongs to; `n_parallel` sequences ran at once. */
+/* {"total":{...}} with the passes, bytes and times of the batch that the run belongs to; `n_parallel` sequences ran at
+ * once. */
 void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel);
 /* The device, for reports of others' machines; one line on stderr. */
 void report_banner(const struct generate_run *run);

@@ -46,11 +46,12 @@ static void print_text(const char *dir, const struct mn_model_info *info)
     const double mb = 1e6;
     printf("model            %s\n", dir);
     printf("device           %s\n", info->device_banner);
-    printf("parameters       %.2f M, %s%s\n", (double)info->n_parameters / 1e6, info->tied ? "tied embeddings" : "separate head",
-           info->qk_bias ? ", biases on queries and keys" : "");
-    printf("width            %" PRIu32 " (%" PRIu32 " heads of %" PRIu32 "), feed-forward %" PRIu32 "\n", info->n_embd, info->n_heads, info->head_dim,
-           info->intermediate_size);
-    printf("blocks           %" PRIu32 " prelude + %" PRIu32 " core + %" PRIu32 " coda\n", info->n_prelude, info->n_core, info->n_coda);
+    printf("parameters       %.2f M, %s%s\n", (double)info->n_parameters / 1e6,
+           info->tied ? "tied embeddings" : "separate head", info->qk_bias ? ", biases on queries and keys" : "");
+    printf("width            %" PRIu32 " (%" PRIu32 " heads of %" PRIu32 "), feed-forward %" PRIu32 "\n", info->n_embd,
+           info->n_heads, info->head_dim, info->intermediate_size);
+    printf("blocks           %" PRIu32 " prelude + %" PRIu32 " core + %" PRIu32 " coda\n", info->n_prelude,
+           info->n_core, info->n_coda);
     printf("recurrence       %" PRIu32 " steps by default\n", info->mean_recurrence);
     printf("context          %" PRIu32 "\n", info->block_size);
     printf("vocabulary       %" PRIu32 "\n", info->vocab_size);
@@ -59,9 +60,10 @@ static void print_text(const char *dir, const struct mn_model_info *info)
     fputs("end tokens      ", stdout);
     for (uint32_t i = 0; i < info->n_eos; i++)
         printf(" %" PRIu32, info->eos_token_ids[i]);
-    printf("%s\nweights          %s, %.2f MB on the device\n", info->n_eos ? "" : " none", info->weight_type, (double)info->weight_bytes / mb);
-    printf("read per pass    prelude %.3f MB, core step %.3f MB, coda and head %.3f MB\n", (double)info->prelude_bytes / mb, (double)info->core_bytes / mb,
-           (double)info->coda_bytes / mb);
+    printf("%s\nweights          %s, %.2f MB on the device\n", info->n_eos ? "" : " none", info->weight_type,
+           (double)info->weight_bytes / mb);
+    printf("read per pass    prelude %.3f MB, core step %.3f MB, coda and head %.3f MB\n",
+           (double)info->prelude_bytes / mb, (double)info->core_bytes / mb, (double)info->coda_bytes / mb);
 }
 
 static enum mn_status run(const void *values, const struct mn_log *log)
@@ -72,8 +74,9 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (status)
         return status;
     struct mn_engine *engine;
-    status = mn_engine_create(&engine,
-                              &(struct mn_engine_params){.model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
+    status = mn_engine_create(
+        &engine, &(struct mn_engine_params){
+                     .model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
     if (status)
         return status;
     struct mn_model_info info;
@@ -87,13 +90,31 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(struct info_options, model), .argument = "DIR",
-     .shown = "$MUNINN_MODEL, else raven-deep", .help = "model folder"},
-    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = offsetof(struct info_options, output), .choices = "text|json", .value = "text",
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct info_options, model),
+     .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-deep",
+     .help = "model folder"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct info_options, output),
+     .choices = "text|json",
+     .value = "text",
      .help = "lines to read, or a JSON object"},
-    {.name = "device", .kind = OPTION_TEXT, .offset = offsetof(struct info_options, device), .argument = "D", .shown = "the best one",
+    {.name = "device",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct info_options, device),
+     .argument = "D",
+     .shown = "the best one",
      .help = "number or part of a name, see `muninn devices`"},
-    {.name = "weight-type", .kind = OPTION_CHOICE, .offset = offsetof(struct info_options, weight_type), .choices = "bf16|f16|f32", .shown = "as stored",
+    {.name = "weight-type",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct info_options, weight_type),
+     .choices = "bf16|f16|f32",
+     .shown = "as stored",
      .help = "convert the matrices"},
 };
 

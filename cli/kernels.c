@@ -44,7 +44,8 @@ static const char *const pass_names[] = {"prelude", "core", "coda", "head"};
 
 /* ---- what a pass consists of ---- */
 
-static void add_op(struct measuring *m, const char *what, enum kernel_id kernel, const struct matrix *matrix, uint32_t n_in)
+static void add_op(struct measuring *m, const char *what, enum kernel_id kernel, const struct matrix *matrix,
+                   uint32_t n_in)
 {
     const uint32_t windows = matrix ? (matrix->n_out - 1) / matrix->window_rows + 1 : 1;
     for (uint32_t i = 0; i < windows && m->n_ops < OPS_MAX; i++)
@@ -116,7 +117,9 @@ static double op_flops(const struct measuring *m, const struct op *op)
 {
     if (op->matrix)
         return 2.0 * op->matrix->n_out / op->n_dispatches * op->n_in * m->n_rows;
-    return op->kernel == KERNEL_ATTENTION ? 4.0 * m->session->model->config.n_embd * m->n_rows * (m->position + 0.5 * (m->n_rows + 1)) : 0.0;
+    return op->kernel == KERNEL_ATTENTION
+               ? 4.0 * m->session->model->config.n_embd * m->n_rows * (m->position + 0.5 * (m->n_rows + 1))
+               : 0.0;
 }
 
 static double pass_bytes(const struct measuring *m)
@@ -148,7 +151,8 @@ static enum mn_status fill_cache(struct measuring *m)
     return status;
 }
 
-/* One pass of the recording at hand, submitted as often as it takes to see past the clock and the submit: microseconds per pass. */
+/* One pass of the recording at hand, submitted as often as it takes to see past the clock and the submit: microseconds
+ * per pass. */
 static enum mn_status time_pass(void *user, double *values)
 {
     struct measuring *m = user;
@@ -173,7 +177,8 @@ static enum mn_status end_row(struct measuring *m, struct row_builder *b)
 static char *make_key(const struct measuring *m, const char *kind, const char *what, uint32_t place)
 {
     char rest[160];
-    snprintf(rest, sizeof rest, "%s|%s|%s %" PRIu32 "|n%" PRIu32 " at %" PRIu32, m->setting->kv_type, what, kind, place, m->n_rows, m->position);
+    snprintf(rest, sizeof rest, "%s|%s|%s %" PRIu32 "|n%" PRIu32 " at %" PRIu32, m->setting->kv_type, what, kind, place,
+             m->n_rows, m->position);
     return row_key_of(m->model, m->common, kind, rest);
 }
 
@@ -190,7 +195,8 @@ static double per(double amount, double us)
 static void add_rate(struct measuring *m, struct row_builder *b, double bytes, double us)
 {
     row_number(b, "gb_s", per(bytes, us));
-    row_number(b, "ceiling_percent", m->model->ceiling_gb_s > 0.0 ? 100.0 * per(bytes, us) / m->model->ceiling_gb_s : 0.0);
+    row_number(b, "ceiling_percent",
+               m->model->ceiling_gb_s > 0.0 ? 100.0 * per(bytes, us) / m->model->ceiling_gb_s : 0.0);
 }
 
 static enum mn_status add_pass_row(struct measuring *m, const struct samples *samples)
@@ -217,7 +223,8 @@ static enum mn_status add_pass_row(struct measuring *m, const struct samples *sa
     return end_row(m, &b);
 }
 
-/* Places that are the same kernel on matrices of the same shape are one row: its median over them is a median of medians. */
+/* Places that are the same kernel on matrices of the same shape are one row: its median over them is a median of
+ * medians. */
 static enum mn_status add_kernel_row(struct measuring *m, uint32_t place, const double *medians, const double *fastest)
 {
     const struct op *op = &m->ops[place];
@@ -261,14 +268,16 @@ static enum mn_status measure_ops(struct measuring *m)
     const struct recording *list = &recording;
     struct stream *stream = &m->session->stream;
     const uint32_t n_samples = m->common->sampling.min_repetitions;
-    double (*samples)[OPS_MAX] = malloc(n_samples * sizeof *samples), medians[OPS_MAX], fastest[OPS_MAX], now[STREAM_MAX_TIMERS];
+    double(*samples)[OPS_MAX] = malloc(n_samples * sizeof *samples), medians[OPS_MAX], fastest[OPS_MAX],
+    now[STREAM_MAX_TIMERS];
     if (!samples)
         return log_fail(m->common->log, MN_ERR_MEMORY, "out of host memory for samples");
     stream->profile = true;
     enum mn_status status = forward_record_whole(m->session, m->pass, session_stamp(m->n_rows, false), &recording);
     stream->profile = false;
     if (!status && stream->n_profiled != m->n_ops)
-        status = log_fail(m->common->log, MN_ERR_RUN, "--kernels: pass %s has %u dispatches, %u can be timed", pass_names[m->pass], recording.n_dispatches, stream->n_profiled);
+        status = log_fail(m->common->log, MN_ERR_RUN, "--kernels: pass %s has %u dispatches, %u can be timed",
+                          pass_names[m->pass], recording.n_dispatches, stream->n_profiled);
     for (uint32_t i = 0; i <= n_samples && !status; i++) { /* the first run warms up */
         status = session_run(m->session, m->all, NULL);
         if (!status)
@@ -295,7 +304,8 @@ static enum mn_status measure_rows(struct measuring *m, uint32_t n_rows)
 {
     struct row rows[MAX_ROWS];
     make_rows(rows, n_rows, m->position);
-    const struct session_run_params all = {.rows = rows, .n_rows = n_rows, .n_new = n_rows, .n_core = 1, .coda = true, .n_head = n_rows};
+    const struct session_run_params all = {
+        .rows = rows, .n_rows = n_rows, .n_new = n_rows, .n_core = 1, .coda = true, .n_head = n_rows};
     enum mn_status status = MN_OK;
     m->all = &all;
     m->n_rows = n_rows;
@@ -382,21 +392,28 @@ static uint32_t position_of(const struct bench_setting *setting)
     return setting->prompt_tokens ? setting->prompt_tokens : DEFAULT_POSITION;
 }
 
-char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common)
+char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting,
+                       const struct bench_common *common)
 {
     const struct measuring m = {.model = model, .setting = setting, .common = common, .position = position_of(setting)};
     return make_key(&m, "floor", "", 0);
 }
 
-enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common, struct rows *rows)
+enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
+                               const struct bench_common *common, struct rows *rows)
 {
     struct measuring *m = calloc(1, sizeof *m);
     if (!m)
         return log_fail(common->log, MN_ERR_MEMORY, "out of host memory for measuring");
-    *m = (struct measuring){.model = model, .setting = setting, .common = common, .rows = rows, .sampling = common->sampling,
+    *m = (struct measuring){.model = model,
+                            .setting = setting,
+                            .common = common,
+                            .rows = rows,
+                            .sampling = common->sampling,
                             .position = position_of(setting)};
     m->sampling.min_seconds = fmin(m->sampling.min_seconds, PASS_SECONDS);
-    struct session_params with = {.n_ctx = m->position + MAX_ROWS, .num_steps = STEPS, .max_rows = MAX_ROWS, .sampler = {.top_p = 1.0f}};
+    struct session_params with = {
+        .n_ctx = m->position + MAX_ROWS, .num_steps = STEPS, .max_rows = MAX_ROWS, .sampler = {.top_p = 1.0f}};
     enum mn_status status = kv_type_parse(setting->kv_type, &with.kv_type, common->log);
     if (!status)
         status = session_create(&m->session, model->engine->model, &with);
@@ -407,7 +424,8 @@ enum mn_status kernels_measure(struct bench_model *model, const struct bench_set
     if (!status)
         status = measure_floor(m);
     if (!status && !m->session->stream.timers)
-        log_note(common->log, MN_LOG_WARN, "device '%s' has no timestamps: passes were measured, kernels could not be", model->info.device_name);
+        log_note(common->log, MN_LOG_WARN, "device '%s' has no timestamps: passes were measured, kernels could not be",
+                 model->info.device_name);
     session_destroy(m->session);
     free(m);
     return status;

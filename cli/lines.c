@@ -4,8 +4,9 @@
 #include <string.h>
 
 enum mn_status lines_each(const char *source, const char *text, size_t n_bytes,
-                          enum mn_status (*take)(void *user, size_t number, const char *line, size_t n_bytes, const struct mn_log *log), void *user,
-                          const struct mn_log *log)
+                          enum mn_status (*take)(void *user, size_t number, const char *line, size_t n_bytes,
+                                                 const struct mn_log *log),
+                          void *user, const struct mn_log *log)
 {
     struct line_log at = {log, source, 0};
     const struct mn_log with_line = {.write = cli_write_with_line, .user = &at};
@@ -21,7 +22,8 @@ enum mn_status lines_each(const char *source, const char *text, size_t n_bytes,
     return status;
 }
 
-enum mn_status lines_get_ids(const struct json_doc *doc, const char *key, uint32_t vocab_size, uint32_t **ids, uint32_t *n_ids)
+enum mn_status lines_get_ids(const struct json_doc *doc, const char *key, uint32_t vocab_size, uint32_t **ids,
+                             uint32_t *n_ids)
 {
     const cJSON *array, *item;
     *ids = NULL;
@@ -31,11 +33,11 @@ enum mn_status lines_get_ids(const struct json_doc *doc, const char *key, uint32
         return status;
     const int n = cJSON_GetArraySize(array);
     if (n < 1 || n > CLI_IDS_MAX)
-        return json_refuse(doc, MN_ERR_FORMAT, key, array, "must hold at least one token id, and no more than the longest context");
+        return json_refuse(doc, MN_ERR_FORMAT, key, array,
+                           "must hold at least one token id, and no more than the longest context");
     if (!(*ids = malloc((size_t)n * sizeof **ids)))
         return log_fail(doc->log, MN_ERR_MEMORY, "out of host memory for %d ids", n);
-    cJSON_ArrayForEach(item, array)
-    {
+    cJSON_ArrayForEach (item, array) {
         if (!status)
             status = json_as_u32(doc, key, item, 0, vocab_size - 1, &(*ids)[(*n_ids)++]);
     }

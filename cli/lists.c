@@ -9,7 +9,8 @@ static enum mn_status refuse(const char *option, const char *piece, size_t n, co
     return log_fail(log, MN_ERR_USAGE, "--%s: '%.*s': %s", option, (int)(n < 60 ? n : 60), piece, why);
 }
 
-static enum mn_status add(const char *option, const char *piece, size_t n, uint64_t value, struct number_list *out, const struct mn_log *log)
+static enum mn_status add(const char *option, const char *piece, size_t n, uint64_t value, struct number_list *out,
+                          const struct mn_log *log)
 {
     for (uint32_t i = 0; i < out->n; i++)
         if (out->values[i] == value)
@@ -30,7 +31,8 @@ static bool read_number(const char **at, const char *end, uint64_t *out)
     return *at > start;
 }
 
-static enum mn_status add_piece(const char *option, const char *piece, size_t n, uint32_t min, uint32_t max, struct number_list *out, const struct mn_log *log)
+static enum mn_status add_piece(const char *option, const char *piece, size_t n, uint32_t min, uint32_t max,
+                                struct number_list *out, const struct mn_log *log)
 {
     static const char form[] = "must be a number, first-last, first-last+step or first-last*factor";
     const char *at = piece, *const end = piece + n;
@@ -53,14 +55,16 @@ static enum mn_status add_piece(const char *option, const char *piece, size_t n,
     if ((op == '+' && by < 1) || (op == '*' && (by < 2 || first < 1)))
         return refuse(option, piece, n, "would never reach its end", log);
     if (first < min || last > max)
-        return log_fail(log, MN_ERR_USAGE, "--%s: '%.*s': values must be from %" PRIu32 " to %" PRIu32, option, (int)(n < 60 ? n : 60), piece, min, max);
+        return log_fail(log, MN_ERR_USAGE, "--%s: '%.*s': values must be from %" PRIu32 " to %" PRIu32, option,
+                        (int)(n < 60 ? n : 60), piece, min, max);
     enum mn_status status = MN_OK;
     for (uint64_t value = first; value <= last && !status; value = op == '+' ? value + by : value * by)
         status = add(option, piece, n, value, out, log);
     return status;
 }
 
-enum mn_status parse_numbers(const char *option, const char *text, uint32_t min, uint32_t max, struct number_list *out, const struct mn_log *log)
+enum mn_status parse_numbers(const char *option, const char *text, uint32_t min, uint32_t max, struct number_list *out,
+                             const struct mn_log *log)
 {
     enum mn_status status = MN_OK;
     out->n = 0;
@@ -88,7 +92,8 @@ static bool is_choice(const char *choices, const char *word)
     }
 }
 
-enum mn_status parse_words(const char *option, const char *text, const char *choices, struct word_list *out, const struct mn_log *log)
+enum mn_status parse_words(const char *option, const char *text, const char *choices, struct word_list *out,
+                           const struct mn_log *log)
 {
     if (strlen(text) >= sizeof out->text)
         return log_fail(log, MN_ERR_USAGE, "--%s: more than %zu bytes", option, sizeof out->text - 1);

@@ -14,28 +14,31 @@ struct logits_options {
     uint32_t num_steps, ctx;
 };
 
-static enum mn_status check_tensor(const struct safetensors *file, const char *path, const char *key, uint32_t n_ids, uint32_t n_embd,
-                                   const struct tensor_view **out, const struct mn_log *log)
+static enum mn_status check_tensor(const struct safetensors *file, const char *path, const char *key, uint32_t n_ids,
+                                   uint32_t n_embd, const struct tensor_view **out, const struct mn_log *log)
 {
     const struct tensor_view *tensor = safetensors_find(file, key);
     if (!tensor)
         return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing", path, key);
     if (tensor->dtype != TENSOR_F32)
-        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' has type %s: must be F32", path, key, tensor_dtype_name(tensor->dtype));
+        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' has type %s: must be F32", path, key,
+                        tensor_dtype_name(tensor->dtype));
     if (tensor->rank != 2 || tensor->shape[0] != n_ids || tensor->shape[1] != n_embd) {
         char shape[TENSOR_RANK_MAX * 24 + 4];
         size_t n = (size_t)snprintf(shape, sizeof shape, "[");
         for (uint32_t i = 0; i < tensor->rank; i++)
             n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%" PRIu64, i ? ", " : "", tensor->shape[i]);
-        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' has shape %s]: must be [%" PRIu32 ", %" PRIu32 "], one row per id of --ids", path, key, shape,
-                        n_ids, n_embd);
+        return log_fail(log, MN_ERR_FORMAT,
+                        "%s: tensor '%s' has shape %s]: must be [%" PRIu32 ", %" PRIu32 "], one row per id of --ids",
+                        path, key, shape, n_ids, n_embd);
     }
     *out = tensor;
     return MN_OK;
 }
 
 /* FILE:KEY, cut at the last colon: paths may contain colons, tensor names do not. *state0 is malloc'ed. */
-static enum mn_status read_state0(const char *option, uint32_t n_ids, uint32_t n_embd, float **state0, const struct mn_log *log)
+static enum mn_status read_state0(const char *option, uint32_t n_ids, uint32_t n_embd, float **state0,
+                                  const struct mn_log *log)
 {
     char path[CLI_PATH_BYTES];
     const char *colon = strrchr(option, ':');
@@ -52,7 +55,8 @@ static enum mn_status read_state0(const char *option, uint32_t n_ids, uint32_t n
     if (!status) {
         *state0 = malloc(tensor->bytes);
         status = *state0 ? safetensors_read(file, tensor, 0, tensor->bytes, *state0, log)
-                         : log_fail(log, MN_ERR_MEMORY, "out of host memory for %" PRIu64 " bytes of --state0", tensor->bytes);
+                         : log_fail(log, MN_ERR_MEMORY, "out of host memory for %" PRIu64 " bytes of --state0",
+                                    tensor->bytes);
     }
     safetensors_close(file);
     return status;
@@ -63,7 +67,8 @@ static enum mn_status print_position(void *user, uint32_t position, const float 
     const struct mn_log *log = user;
     for (uint32_t i = 0; i < n_vocab; i++)
         if (!isfinite(logits[i]))
-            return log_fail(log, MN_ERR_RUN, "position %" PRIu32 ": the logit of token %" PRIu32 " is not a finite number", position, i);
+            return log_fail(log, MN_ERR_RUN,
+                            "position %" PRIu32 ": the logit of token %" PRIu32 " is not a finite number", position, i);
     putchar('[');
     for (uint32_t i = 0; i < n_vocab; i++)
         printf("%s%.9g", i ? "," : "", (double)logits[i]);
@@ -71,7 +76,8 @@ static enum mn_status print_position(void *user, uint32_t position, const float 
     return cli_flush(log);
 }
 
-static enum mn_status run_engine(const struct logits_options *options, struct mn_engine *engine, const struct mn_log *log)
+static enum mn_status run_engine(const struct logits_options *options, struct mn_engine *engine,
+                                 const struct mn_log *log)
 {
     struct mn_model_info info;
     mn_engine_info(engine, &info);
@@ -82,10 +88,12 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
     if (!status && options->state0)
         status = read_state0(options->state0, options->ids.n, info.n_embd, &state0, log);
     if (!status)
-        status = mn_session_create(
-            &session, engine,
-            &(struct mn_session_params){
-                .n_ctx = options->ctx, .num_steps = num_steps, .max_rows = 1, .kv_policy = options->kv_policy, .kv_type = options->kv_type});
+        status = mn_session_create(&session, engine,
+                                   &(struct mn_session_params){.n_ctx = options->ctx,
+                                                               .num_steps = num_steps,
+                                                               .max_rows = 1,
+                                                               .kv_policy = options->kv_policy,
+                                                               .kv_type = options->kv_type});
     if (!status) {
         struct mn_log user = *log;
         status = mn_logits(session, options->ids.ids, options->ids.n, num_steps, state0, print_position, &user);
@@ -109,8 +117,9 @@ static enum mn_status run(const void *values, const struct mn_log *log)
         return status;
     struct mn_engine *engine;
     cli_prepare_cpu_device(NULL, dir);
-    status = mn_engine_create(&engine,
-                              &(struct mn_engine_params){.model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
+    status = mn_engine_create(
+        &engine, &(struct mn_engine_params){
+                     .model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
     if (!status)
         status = run_engine(options, engine, log);
     mn_engine_destroy(engine);
@@ -120,31 +129,74 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct logits_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep",
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPTION_TEXT,
+     .offset = AT(model),
+     .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-deep",
      .help = "model folder"},
-    {.name = "ids", .kind = OPTION_IDS, .offset = AT(ids), .argument = "LIST", .shown = "none, required",
+    {.name = "ids",
+     .kind = OPTION_IDS,
+     .offset = AT(ids),
+     .argument = "LIST",
+     .shown = "none, required",
      .help = "token ids like 0,301,270, taken as they are"},
-    {.name = "num-steps", .kind = OPTION_U32, .offset = AT(num_steps), .argument = "R", .shown = "the model's mean_recurrence", .min = 1, .max = 4096,
+    {.name = "num-steps",
+     .kind = OPTION_U32,
+     .offset = AT(num_steps),
+     .argument = "R",
+     .shown = "the model's mean_recurrence",
+     .min = 1,
+     .max = 4096,
      .help = "recurrence steps"},
-    {.name = "state0", .kind = OPTION_TEXT, .offset = AT(state0), .argument = "FILE:KEY", .shown = "zero",
+    {.name = "state0",
+     .kind = OPTION_TEXT,
+     .offset = AT(state0),
+     .argument = "FILE:KEY",
+     .shown = "zero",
      .help = "initial states: F32 tensor [ids, n_embd] of a safetensors file"},
-    {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .value = "full",
+    {.name = "kv-policy",
+     .kind = OPTION_TEXT,
+     .offset = AT(kv_policy),
+     .argument = "full|share:k",
+     .value = "full",
      .help = "cache every step, or the last k (another function of the model)"},
-    {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f16", .help = "type of the cache"},
-    {.name = "weight-type", .kind = OPTION_CHOICE, .offset = AT(weight_type), .choices = "bf16|f16|f32", .shown = "as stored",
+    {.name = "kv-type",
+     .kind = OPTION_CHOICE,
+     .offset = AT(kv_type),
+     .choices = "f16|f32",
+     .value = "f16",
+     .help = "type of the cache"},
+    {.name = "weight-type",
+     .kind = OPTION_CHOICE,
+     .offset = AT(weight_type),
+     .choices = "bf16|f16|f32",
+     .shown = "as stored",
      .help = "convert the matrices"},
-    {.name = "ctx", .kind = OPTION_U32, .offset = AT(ctx), .argument = "N", .shown = "the model's block_size", .min = 2, .max = 1 << 20,
+    {.name = "ctx",
+     .kind = OPTION_U32,
+     .offset = AT(ctx),
+     .argument = "N",
+     .shown = "the model's block_size",
+     .min = 2,
+     .max = 1 << 20,
      .help = "positions to reserve"},
-    {.name = "device", .kind = OPTION_TEXT, .offset = AT(device), .argument = "D", .shown = "the best one",
+    {.name = "device",
+     .kind = OPTION_TEXT,
+     .offset = AT(device),
+     .argument = "D",
+     .shown = "the best one",
      .help = "number or part of a name, see `muninn devices`"},
 };
 
-const struct command command_logits = {.name = "logits",
-                                       .summary = "Prints the logits of every position as JSON lines.",
-                                       .synopsis = "[-m DIR] --ids LIST [OPTIONS]",
-                                       .example = "muninn logits --ids 0,23,29,263 --num-steps 8 --kv-type f32",
-                                       .notes = "One line per position: an array of vocab_size numbers with 9 significant digits.",
-                                       .options = specs,
-                                       .n_options = sizeof specs / sizeof *specs,
-                                       .values_bytes = sizeof(struct logits_options),
-                                       .run = run};
+const struct command command_logits = {
+    .name = "logits",
+    .summary = "Prints the logits of every position as JSON lines.",
+    .synopsis = "[-m DIR] --ids LIST [OPTIONS]",
+    .example = "muninn logits --ids 0,23,29,263 --num-steps 8 --kv-type f32",
+    .notes = "One line per position: an array of vocab_size numbers with 9 significant digits.",
+    .options = specs,
+    .n_options = sizeof specs / sizeof *specs,
+    .values_bytes = sizeof(struct logits_options),
+    .run = run};

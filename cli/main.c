@@ -8,10 +8,9 @@
 
 #include "cli.h"
 
-static const struct command *const commands[] = {&command_generate, &command_logits,  &command_tokenize,
-                                                 &command_info,     &command_devices, &command_selftest,
-                                                 &command_bench,    &command_merge,   &command_compare, &command_report,
-                                                 &command_trace,    &command_score};
+static const struct command *const commands[] = {
+    &command_generate, &command_logits, &command_tokenize, &command_info,   &command_devices, &command_selftest,
+    &command_bench,    &command_merge,  &command_compare,  &command_report, &command_trace,   &command_score};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
@@ -73,7 +72,8 @@ static void print_overview(FILE *stream)
           "Options:\n"
           "  -h, --help   this text\n"
           "  --version    the version\n\n"
-          "Exit codes: 0 ok, 1 run error, 2 usage, 3 no usable device, 4 bad model or input file, 5 device lost or timeout,\n"
+          "Exit codes: 0 ok, 1 run error, 2 usage, 3 no usable device, 4 bad model or input file, 5 device lost or "
+          "timeout,\n"
           "6 out of memory, 7 self-test or equality check failed, 130 interrupted.\n\n"
           "Example:\n  muninn generate -p 'sort 2 8 0 1 :'\n",
           stream);

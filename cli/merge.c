@@ -28,7 +28,12 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct option_spec specs[] = {
-    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = offsetof(struct merge_options, output), .choices = "md|csv|json|jsonl", .value = "jsonl",
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct merge_options, output),
+     .choices = "md|csv|json|jsonl",
+     .value = "jsonl",
      .help = "format on standard output"},
 };
 
@@ -36,7 +41,8 @@ const struct command command_merge = {.name = "merge",
                                       .summary = "Puts result files of `muninn bench` together.",
                                       .synopsis = "[OPTIONS] FILE.jsonl...",
                                       .example = "muninn merge shard-*.jsonl >all.jsonl",
-                                      .notes = "A setting that is in several files appears once, with its newest row. A line that was cut off at the end of a file is left out.",
+                                      .notes = "A setting that is in several files appears once, with its newest row. "
+                                               "A line that was cut off at the end of a file is left out.",
                                       .options = specs,
                                       .n_options = sizeof specs / sizeof *specs,
                                       .values_bytes = sizeof(struct merge_options),

@@ -8,7 +8,10 @@
 
 #include "cli.h"
 
-enum { OPTIONS_MAX = 64, OPTION_CODE = 1000 }; /* getopt code of table entry i: OPTION_CODE + i, above every character */
+enum {
+    OPTIONS_MAX = 64,
+    OPTION_CODE = 1000
+}; /* getopt code of table entry i: OPTION_CODE + i, above every character */
 
 /* Digits only: strtoull alone would take signs, blanks and 0x. */
 static bool parse_u64(const char *text, uint64_t *out)
@@ -55,8 +58,8 @@ static enum mn_status parse_ids(const char *text, struct id_list *list, const st
             item[length] = '\0';
         }
         if (length >= sizeof item || !parse_u64(item, &value) || value >= UINT32_MAX)
-            return log_fail(log, MN_ERR_USAGE, "--ids: '%.*s' at place %u: must be token ids like 0,301,270", (int)(length < 40 ? length : 40), at,
-                            list->n + 1);
+            return log_fail(log, MN_ERR_USAGE, "--ids: '%.*s' at place %u: must be token ids like 0,301,270",
+                            (int)(length < 40 ? length : 40), at, list->n + 1);
         list->ids[list->n++] = (uint32_t)value;
         at += length;
         if (*at == '\0')
@@ -77,9 +80,11 @@ static bool is_choice(const char *choices, const char *text)
     }
 }
 
-static enum mn_status refuse_range(const struct option_spec *option, const char *text, const char *what, const struct mn_log *log)
+static enum mn_status refuse_range(const struct option_spec *option, const char *text, const char *what,
+                                   const struct mn_log *log)
 {
-    return log_fail(log, MN_ERR_USAGE, "--%s %s: must be %s from %.10g to %.10g", option->name, text, what, option->min, option->max);
+    return log_fail(log, MN_ERR_USAGE, "--%s %s: must be %s from %.10g to %.10g", option->name, text, what, option->min,
+                    option->max);
 }
 
 static enum mn_status store(const struct option_spec *option, const char *text, void *values, const struct mn_log *log)
@@ -96,7 +101,8 @@ static enum mn_status store(const struct option_spec *option, const char *text, 
         return MN_OK;
     case OPTION_U64:
         if (!parse_u64(text, (uint64_t *)at))
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: must be a whole number from 0 to 18446744073709551615", option->name, text);
+            return log_fail(log, MN_ERR_USAGE, "--%s %s: must be a whole number from 0 to 18446744073709551615",
+                            option->name, text);
         return MN_OK;
     case OPTION_FLOAT:
         if (!parse_double(text, &number) || number < option->min || number > option->max)
@@ -114,7 +120,8 @@ static enum mn_status store(const struct option_spec *option, const char *text, 
         if (*text == '\0')
             return log_fail(log, MN_ERR_USAGE, "--%s: must not be empty", option->name);
         if (list->n == CLI_LIST_MAX)
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: may be given at most %d times", option->name, text, CLI_LIST_MAX);
+            return log_fail(log, MN_ERR_USAGE, "--%s %s: may be given at most %d times", option->name, text,
+                            CLI_LIST_MAX);
         list->items[list->n++] = text;
         return MN_OK;
     }
@@ -123,8 +130,8 @@ static enum mn_status store(const struct option_spec *option, const char *text, 
     return MN_ERR_USAGE;
 }
 
-/* The tables in getopt's form. `letters` begins with "+", the first operand ends the options (none is allowed), or "-", operands come as
- * code 1 in their order; then ":", a missing argument is told from an unknown option. */
+/* The tables in getopt's form. `letters` begins with "+", the first operand ends the options (none is allowed), or "-",
+ * operands come as code 1 in their order; then ":", a missing argument is told from an unknown option. */
 static void build_getopt(const struct command *command, struct option *longs, char *letters)
 {
     size_t n_letters = 0;
@@ -135,7 +142,8 @@ static void build_getopt(const struct command *command, struct option *longs, ch
     for (size_t i = 0; i < command->n_options; i++) {
         const struct option_spec *option = &command->options[i];
         bool argument = option->kind != OPTION_FLAG;
-        longs[i] = (struct option){option->name, argument ? required_argument : no_argument, NULL, OPTION_CODE + (int)i};
+        longs[i] = (struct option){option->name, argument ? required_argument : no_argument, NULL,
+                                   OPTION_CODE + (int)i};
         if (option->letter)
             letters[n_letters++] = option->letter;
         if (option->letter && argument)
@@ -156,13 +164,16 @@ static const struct option_spec *option_of_code(const struct command *command, i
     return NULL;
 }
 
-/* getopt_long takes any unambiguous beginning of a name; scripts written with one would break when an option is added. */
+/* getopt_long takes any unambiguous beginning of a name; scripts written with one would break when an option is
+ * added. */
 static bool is_abbreviated(const char *word, const char *name)
 {
-    return !strncmp(word, "--", 2) && (strncmp(word + 2, name, strlen(name)) != 0 || (word[2 + strlen(name)] != '\0' && word[2 + strlen(name)] != '='));
+    return !strncmp(word, "--", 2) && (strncmp(word + 2, name, strlen(name)) != 0 ||
+                                       (word[2 + strlen(name)] != '\0' && word[2 + strlen(name)] != '='));
 }
 
-enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help, const struct mn_log *log)
+enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help,
+                             const struct mn_log *log)
 {
     struct option longs[OPTIONS_MAX + 2];
     char letters[2 * OPTIONS_MAX + 4];
@@ -185,11 +196,15 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
             continue;
         }
         if (code == '?')
-            return log_fail(log, MN_ERR_USAGE, "unknown or misused option '%s'; see `muninn %s --help`", word, command->name);
+            return log_fail(log, MN_ERR_USAGE, "unknown or misused option '%s'; see `muninn %s --help`", word,
+                            command->name);
         if (code == ':')
-            return log_fail(log, MN_ERR_USAGE, "option '%s' needs a value; see `muninn %s --help`", word, command->name);
+            return log_fail(log, MN_ERR_USAGE, "option '%s' needs a value; see `muninn %s --help`", word,
+                            command->name);
         if (is_abbreviated(word, code == 'h' ? "help" : option_of_code(command, code)->name))
-            return log_fail(log, MN_ERR_USAGE, "unknown option '%s' (names may not be shortened); see `muninn %s --help`", word, command->name);
+            return log_fail(log, MN_ERR_USAGE,
+                            "unknown option '%s' (names may not be shortened); see `muninn %s --help`", word,
+                            command->name);
         if (code == 'h') {
             *help = true;
             return MN_OK;
@@ -199,9 +214,11 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
     while (command->takes_operands && optind < argc) /* those behind "--" */
         argv[++n_operands] = argv[optind++];
     if (!status && command->takes_operands)
-        *(struct operand_list *)(void *)((char *)values + command->operands_offset) = (struct operand_list){argv + 1, (uint32_t)n_operands};
+        *(struct operand_list *)(void *)((char *)values + command->operands_offset) = (struct operand_list){
+            argv + 1, (uint32_t)n_operands};
     else if (!status && optind < argc)
-        return log_fail(log, MN_ERR_USAGE, "unexpected argument '%s'; see `muninn %s --help`", argv[optind], command->name);
+        return log_fail(log, MN_ERR_USAGE, "unexpected argument '%s'; see `muninn %s --help`", argv[optind],
+                        command->name);
     return status;
 }
 
@@ -214,14 +231,18 @@ void options_free(const struct command *command, void *values)
 
 void options_print_help(const struct command *command, FILE *stream)
 {
-    fprintf(stream, "%s\n\nUsage: muninn %s%s%s\n\nOptions:\n", command->summary, command->name, *command->synopsis ? " " : "", command->synopsis);
+    fprintf(stream, "%s\n\nUsage: muninn %s%s%s\n\nOptions:\n", command->summary, command->name,
+            *command->synopsis ? " " : "", command->synopsis);
     for (size_t i = 0; i < command->n_options; i++) {
         const struct option_spec *option = &command->options[i];
-        const char *shown = option->shown ? option->shown : option->value ? option->value : option->kind == OPTION_FLAG ? "off" : "none";
+        const char *shown = option->shown                 ? option->shown
+                            : option->value               ? option->value
+                            : option->kind == OPTION_FLAG ? "off"
+                                                          : "none";
         const char *argument = option->argument ? option->argument : option->choices ? option->choices : "";
         char left[64];
-        snprintf(left, sizeof left, "%c%c%s --%s %s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ', option->letter ? "," : " ",
-                 option->name, argument);
+        snprintf(left, sizeof left, "%c%c%s --%s %s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
+                 option->letter ? "," : " ", option->name, argument);
         fprintf(stream, "  %-34s %s [default: %s]\n", left, option->help, shown);
     }
     fprintf(stream, "  %-34s this text\n", "-h, --help");

@@ -1,7 +1,8 @@
-/* muninn report: result rows as one page for the browser, which needs no network. What it shows is in cli/report/; here the numbers are put in.
+/* muninn report: result rows as one page for the browser, which needs no network. What it shows is in cli/report/; here
+ * the numbers are put in.
  *
- * The rows go in as JSON inside a script element that no browser runs. Every `<` of theirs is written as \u003c, which is the same to a JSON
- * parser and cannot end the element or begin a comment: no name in a row can become markup. */
+ * The rows go in as JSON inside a script element that no browser runs. Every `<` of theirs is written as \u003c, which
+ * is the same to a JSON parser and cannot end the element or begin a comment: no name in a row can become markup. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,8 @@ static const char *base_name(const char *path)
 }
 
 /* Nothing here changes from run to run: the same rows give the same page. */
-static enum mn_status write_about(FILE *out, const struct page_options *options, const size_t *n_rows, size_t n_older, const struct mn_log *log)
+static enum mn_status write_about(FILE *out, const struct page_options *options, const size_t *n_rows, size_t n_older,
+                                  const struct mn_log *log)
 {
     fputs("{\"version\":\"" MN_VERSION "\",\"commit\":\"" MUNINN_COMMIT "\",\"title\":", out);
     char *text = NULL;
@@ -78,7 +80,8 @@ static enum mn_status write_about(FILE *out, const struct page_options *options,
     return good ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
 }
 
-static enum mn_status write_page(FILE *out, const struct page_options *options, const struct rows *rows, const size_t *n_rows, size_t n_older, const struct mn_log *log)
+static enum mn_status write_page(FILE *out, const struct page_options *options, const struct rows *rows,
+                                 const size_t *n_rows, size_t n_older, const struct mn_log *log)
 {
     fwrite(page_before_about, 1, sizeof page_before_about, out);
     enum mn_status status = write_about(out, options, n_rows, n_older, log);
@@ -99,17 +102,21 @@ static enum mn_status check_output(const struct page_options *options, const str
 {
     struct stat out, in;
     if (lstat(options->output, &out) != 0) /* a link is refused: the file it names would stay as it is */
-        return errno == ENOENT ? MN_OK : log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", options->output, strerror(errno));
+        return errno == ENOENT
+                   ? MN_OK
+                   : log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", options->output, strerror(errno));
     if (!S_ISREG(out.st_mode))
         return log_fail(log, MN_ERR_USAGE, "--output %s: is there and is not a file", options->output);
     for (uint32_t i = 0; i < options->files.n; i++)
         if (stat(options->files.items[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return log_fail(log, MN_ERR_USAGE, "--output %s: is the input %s", options->output, options->files.items[i]);
+            return log_fail(log, MN_ERR_USAGE, "--output %s: is the input %s", options->output,
+                            options->files.items[i]);
     return MN_OK;
 }
 
 /* Under another name first: whoever opens the page sees the whole one or the one before. */
-static enum mn_status write_file(const struct page_options *options, const struct rows *rows, const size_t *n_rows, size_t n_older, const struct mn_log *log)
+static enum mn_status write_file(const struct page_options *options, const struct rows *rows, const size_t *n_rows,
+                                 size_t n_older, const struct mn_log *log)
 {
     const char *path = options->output;
     char temporary[CLI_PATH_BYTES + 16];
@@ -118,7 +125,8 @@ static enum mn_status write_file(const struct page_options *options, const struc
     if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) < (int)sizeof temporary)
         fd = mkstemp(temporary);
     FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
-    enum mn_status status = out ? write_page(out, options, rows, n_rows, n_older, log) : log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+    enum mn_status status = out ? write_page(out, options, rows, n_rows, n_older, log)
+                                : log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
     if (out) {
         const mode_t mask = umask(0); /* mkstemp's files are their owner's alone */
         umask(mask);
@@ -147,18 +155,21 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (options->files.n == 0)
         return log_fail(log, MN_ERR_USAGE, "no file to report on; see `muninn report --help`");
     size_t *n_rows = calloc(options->files.n, sizeof *n_rows), n_older = 0;
-    enum mn_status status = n_rows ? to_file ? check_output(options, log) : MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
+    enum mn_status status = n_rows ? to_file ? check_output(options, log) : MN_OK
+                                   : log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
     for (uint32_t i = 0; i < options->files.n && !status; i++) {
         const size_t before = rows.n;
         status = rows_read(&rows, options->files.items[i], false, &n_good, log);
         n_rows[i] = rows.n - before;
         if (!status && rows.n > PAGE_ROWS_MAX)
-            status = log_fail(log, MN_ERR_FORMAT, "%s: more than %d rows in all, which no browser would show", options->files.items[i], PAGE_ROWS_MAX);
+            status = log_fail(log, MN_ERR_FORMAT, "%s: more than %d rows in all, which no browser would show",
+                              options->files.items[i], PAGE_ROWS_MAX);
     }
     if (!status)
         status = rows_keep_newest(&rows, &n_older, log);
     if (!status)
-        status = to_file ? write_file(options, &rows, n_rows, n_older, log) : write_page(stdout, options, &rows, n_rows, n_older, log);
+        status = to_file ? write_file(options, &rows, n_rows, n_older, log)
+                         : write_page(stdout, options, &rows, n_rows, n_older, log);
     if (!status && to_file)
         log_note(log, MN_LOG_INFO, "%s: %zu rows", options->output, rows.n);
     rows_free(&rows);
@@ -169,8 +180,19 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct page_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "output", .letter = 'o', .kind = OPTION_TEXT, .offset = AT(output), .argument = "FILE.html", .value = "-", .help = "where the page goes; - is standard output"},
-    {.name = "title", .kind = OPTION_TEXT, .offset = AT(title), .argument = "TEXT", .value = "Muninn bench report", .help = "the page's heading"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .offset = AT(output),
+     .argument = "FILE.html",
+     .value = "-",
+     .help = "where the page goes; - is standard output"},
+    {.name = "title",
+     .kind = OPTION_TEXT,
+     .offset = AT(title),
+     .argument = "TEXT",
+     .value = "Muninn bench report",
+     .help = "the page's heading"},
 };
 
 const struct command command_report = {
@@ -178,8 +200,10 @@ const struct command command_report = {
     .summary = "Makes a page to look at from result files.",
     .synopsis = "[OPTIONS] FILE.jsonl...",
     .example = "muninn report results.jsonl -o report.html",
-    .notes = "The page is one file, opens offline in any browser and asks no network for anything. The rows are in it as JSON, in the element `rows`. A setting that\n"
-             "is in several files, or several times in one, appears once, with its newest row. Files are named without their folders.",
+    .notes = "The page is one file, opens offline in any browser and asks no network for anything. The rows are in it "
+             "as JSON, in the element `rows`. A setting that\n"
+             "is in several files, or several times in one, appears once, with its newest row. Files are named without "
+             "their folders.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,
     .values_bytes = sizeof(struct page_options),

@@ -18,7 +18,8 @@ static enum mn_status put_in_front(uint32_t id, uint32_t **ids, size_t *n_ids, c
     return MN_OK;
 }
 
-enum mn_status cli_encode_prompt(struct mn_engine *engine, const char *text, size_t n_bytes, bool bos, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
+enum mn_status cli_encode_prompt(struct mn_engine *engine, const char *text, size_t n_bytes, bool bos, uint32_t **ids,
+                                 size_t *n_ids, const struct mn_log *log)
 {
     struct mn_model_info info;
     mn_engine_info(engine, &info);

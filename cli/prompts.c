@@ -8,8 +8,8 @@
 #include "lines.h"
 
 /* The fixed set: a question, a sort, a chain of assignments, a sum. */
-static const char *const texts[] = {"Kai has 53 keys and Max has 52 keys. How many keys do they have together?", "sort 2 8 0 1 9 4 :",
-                                    "mod 10 let g = 2 , a = k + 3 , k = g + 1 ;", "282 + 216 ="};
+static const char *const texts[] = {"Kai has 53 keys and Max has 52 keys. How many keys do they have together?",
+                                    "sort 2 8 0 1 9 4 :", "mod 10 let g = 2 , a = k + 3 , k = g + 1 ;", "282 + 216 ="};
 enum { N_TEXTS = sizeof texts / sizeof *texts, NAME_BYTES = 320, ID_BYTES_MAX = 256 };
 
 void prompts_free(struct prompt_set *set)
@@ -52,7 +52,7 @@ static enum mn_status take_ids(struct prompt *p, const struct json_doc *doc)
     if (!status && !(p->ids = malloc((size_t)n * sizeof *p->ids)))
         return no_memory(doc->log);
     if (!status)
-        cJSON_ArrayForEach(item, array)
+        cJSON_ArrayForEach (item, array)
             if (!status)
                 status = json_as_u32(doc, "ids", item, 0, UINT32_MAX - 1, &p->ids[p->n_ids++]);
     return status;
@@ -64,7 +64,8 @@ static enum mn_status take_question_id(struct prompt *p, const struct json_doc *
     const char *text;
     uint64_t number;
     size_t n_bytes;
-    enum mn_status status = cJSON_IsString(id) ? json_as_string(doc, "question_id", id, ID_BYTES_MAX, &text) : json_as_u64(doc, "question_id", id, 0, JSON_INTEGER_MAX, &number);
+    enum mn_status status = cJSON_IsString(id) ? json_as_string(doc, "question_id", id, ID_BYTES_MAX, &text)
+                                               : json_as_u64(doc, "question_id", id, 0, JSON_INTEGER_MAX, &number);
     if (status)
         return status;
     FILE *out = open_memstream(&p->question_id, &n_bytes);
@@ -93,8 +94,7 @@ static enum mn_status take_question(struct prompt *p, const struct json_doc *doc
     if (!status && (n < 1 || n > TURNS_MAX))
         return json_refuse(doc, MN_ERR_FORMAT, "turns", turns, "must hold 1 to 16 texts");
     if (!status)
-        cJSON_ArrayForEach(item, turns)
-        {
+        cJSON_ArrayForEach (item, turns) {
             if (!status)
                 status = json_as_string(doc, "turns", item, CLI_FILE_BYTES_MAX, &text);
             if (!status)
@@ -107,9 +107,11 @@ static enum mn_status take_plain(struct prompt *p, const struct json_doc *doc)
 {
     const cJSON *item;
     const char *text;
-    cJSON_ArrayForEach(item, doc->root)
+    cJSON_ArrayForEach (item, doc->root)
         if (strcmp(item->string, "prompt") != 0 && strcmp(item->string, "ids") != 0)
-            return log_fail(doc->log, MN_ERR_FORMAT, "unknown key '%.60s'; a line has \"prompt\" or \"ids\", or \"question_id\" and \"turns\"", item->string);
+            return log_fail(doc->log, MN_ERR_FORMAT,
+                            "unknown key '%.60s'; a line has \"prompt\" or \"ids\", or \"question_id\" and \"turns\"",
+                            item->string);
     const bool ids = json_find(doc->root, "ids") != NULL;
     if (ids && json_find(doc->root, "prompt"))
         return log_fail(doc->log, MN_ERR_FORMAT, "needs either \"prompt\" or \"ids\", not both");
@@ -139,7 +141,8 @@ static enum mn_status take_line(void *user, size_t number, const char *line, siz
     return status;
 }
 
-static enum mn_status read_lines(struct prompt_set *set, const char *path, const char *text, size_t n_bytes, const struct mn_log *log)
+static enum mn_status read_lines(struct prompt_set *set, const char *path, const char *text, size_t n_bytes,
+                                 const struct mn_log *log)
 {
     size_t most = 1;
     for (size_t i = 0; i < n_bytes; i++)

@@ -1,8 +1,7 @@
-#include "generate.h"
-
 #include <inttypes.h>
 #include <string.h>
 
+#include "generate.h"
 #include "json.h"
 
 static const char *finish_reason(const struct generate_run *run, enum mn_status status)
@@ -30,12 +29,14 @@ static void json_acceptance(const struct mn_stats *stats)
     cli_json_double("acceptance_rate", mn_stats_acceptance_rate(stats), false);
     /* A round of the wavefront is a tick, which may commit nothing: the length is a figure of draft-verify alone. */
     cli_json_double("mean_acceptance_length", stats->lookahead ? mn_stats_mean_acceptance_length(stats) : 0.0, false);
-    cli_json_double("mean_exit_steps", stats->exit_rows ? (double)stats->exit_steps / (double)stats->exit_rows : 0.0, false);
+    cli_json_double("mean_exit_steps", stats->exit_rows ? (double)stats->exit_steps / (double)stats->exit_rows : 0.0,
+                    false);
     cli_json_double("mean_inflight", mean_inflight(stats), false);
     cli_json_key("acceptance_per_position", false);
     putchar('[');
     for (uint32_t i = 0; i < stats->lookahead; i++)
-        printf("%s%.9g", i ? "," : "", stats->drafted_at[i] ? (double)stats->accepted_at[i] / (double)stats->drafted_at[i] : 0.0);
+        printf("%s%.9g", i ? "," : "",
+               stats->drafted_at[i] ? (double)stats->accepted_at[i] / (double)stats->drafted_at[i] : 0.0);
     putchar(']');
     cli_json_key("accepted_lengths", false);
     putchar('[');
@@ -213,10 +214,14 @@ void report_trace_prompt(const struct generate_run *run, uint32_t token)
     const struct mn_stats *stats = run->live;
     FILE *file = run->trace;
     trace_begin(run);
-    fprintf(file, "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32 ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32
-                  ",\"max_inflight\":%" PRIu32 ",\"kv_policy\":\"%s\",\"temperature\":%.9g,\"top_k\":%" PRIu32 ",\"top_p\":%.9g,\"min_p\":%.9g,\"seed\":%" PRIu64 ",\"init_scale\":%.9g",
-            stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead, rows_per_sequence(run->options),
-            run->kv_policy, (double)run->options->temperature, run->options->top_k, (double)run->options->top_p, (double)run->options->min_p, run->options->seed,
+    fprintf(file,
+            "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32
+            ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32 ",\"max_inflight\":%" PRIu32
+            ",\"kv_policy\":\"%s\",\"temperature\":%.9g,\"top_k\":%" PRIu32
+            ",\"top_p\":%.9g,\"min_p\":%.9g,\"seed\":%" PRIu64 ",\"init_scale\":%.9g",
+            stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead,
+            rows_per_sequence(run->options), run->kv_policy, (double)run->options->temperature, run->options->top_k,
+            (double)run->options->top_p, (double)run->options->min_p, run->options->seed,
             (double)run->options->init_scale);
     trace_ids(file, "prompt_ids", run->prompt, run->n_prompt);
     trace_ids(file, "tokens", &token, 1);
@@ -228,15 +233,20 @@ void report_trace(void *user, const struct mn_trace *trace)
     const struct generate_run *run = user;
     FILE *file = run->trace;
     trace_begin(run);
-    fprintf(file, "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"start_pass\":%" PRIu64 ",\"end_pass\":%" PRIu64 ",\"committed\":%" PRIu32,
-            trace->event, trace->index, trace->start_ns / 1e6, trace->end_ns / 1e6, trace->start_pass, trace->end_pass, trace->n_committed);
+    fprintf(file,
+            "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"start_pass\":%" PRIu64
+            ",\"end_pass\":%" PRIu64 ",\"committed\":%" PRIu32,
+            trace->event, trace->index, trace->start_ns / 1e6, trace->end_ns / 1e6, trace->start_pass, trace->end_pass,
+            trace->n_committed);
     trace_ids(file, "tokens", trace->tokens, trace->n_committed);
     fputs(",\"rows\":[", file);
     for (uint32_t i = 0; i < trace->n_rows; i++) {
         const struct mn_trace_row *row = &trace->rows[i];
         fprintf(file,
-                "%s{\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"depth_before\":%" PRIu32 ",\"depth_after\":%" PRIu32 ",\"predicted\":%" PRIu32 ",\"kept\":%s}",
-                i ? "," : "", row->position, row->token, row->depth_before, row->depth_after, row->predicted, row->kept ? "true" : "false");
+                "%s{\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"depth_before\":%" PRIu32
+                ",\"depth_after\":%" PRIu32 ",\"predicted\":%" PRIu32 ",\"kept\":%s}",
+                i ? "," : "", row->position, row->token, row->depth_before, row->depth_after, row->predicted,
+                row->kept ? "true" : "false");
     }
     fputs("]}\n", file);
 }
@@ -248,7 +258,8 @@ void report_banner(const struct generate_run *run)
 
 void report_summary(const struct mn_stats *stats)
 {
-    fprintf(stderr, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new, mn_stats_decode_tok_s(stats));
+    fprintf(stderr, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new,
+            mn_stats_decode_tok_s(stats));
     if (stats->n_sequences > 1)
         fprintf(stderr, " in %" PRIu32 " sequences", stats->n_sequences);
     if (stats->drafted)
@@ -257,12 +268,15 @@ void report_summary(const struct mn_stats *stats)
         fprintf(stderr, " (%.2f tokens per round)", mn_stats_mean_acceptance_length(stats));
     else if (stats->inflight_rows && stats->n_sequences <= 1)
         fprintf(stderr, ", %.2f rows in flight", mean_inflight(stats));
-    if (stats->tick_weight_bytes && stats->rounds && stats->n_sequences <= 1) /* the cost model next to what was read and what it took */
-        fprintf(stderr, ", a tick of %.2f MB (model %.2f) in %.2f ms", (double)stats->weight_bytes / 1e6 / (double)stats->rounds,
-                (double)stats->tick_weight_bytes / 1e6, stats->decode_ns / 1e6 / (double)stats->rounds);
+    if (stats->tick_weight_bytes && stats->rounds &&
+        stats->n_sequences <= 1) /* the cost model next to what was read and what it took */
+        fprintf(stderr, ", a tick of %.2f MB (model %.2f) in %.2f ms",
+                (double)stats->weight_bytes / 1e6 / (double)stats->rounds, (double)stats->tick_weight_bytes / 1e6,
+                stats->decode_ns / 1e6 / (double)stats->rounds);
     fprintf(stderr, ", %.2f GB/s", mn_stats_gb_s(stats));
     if (stats->chosen_strategy)
-        fprintf(stderr, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps, stats->chosen_lookahead);
+        fprintf(stderr, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps,
+                stats->chosen_lookahead);
     if (stats->lossless)
         fputs(", lossless\n", stderr);
     else
@@ -272,9 +286,11 @@ void report_summary(const struct mn_stats *stats)
 void report_agreement(const struct generate_run *run)
 {
     const struct mn_agreement *a = &run->agreement;
-    fprintf(stderr, "muninn: against ar with a full cache: %" PRIu32 " of %" PRIu32 " tokens equal", a->n_equal, a->n_compared);
+    fprintf(stderr, "muninn: against ar with a full cache: %" PRIu32 " of %" PRIu32 " tokens equal", a->n_equal,
+            a->n_compared);
     if (a->diverged)
-        fprintf(stderr, ", first difference at token %" PRIu32 " (its two best logits there are %.4g apart)", a->first_divergence, (double)a->margin);
+        fprintf(stderr, ", first difference at token %" PRIu32 " (its two best logits there are %.4g apart)",
+                a->first_divergence, (double)a->margin);
     if (a->forced_agreement >= 0.0)
         fprintf(stderr, ", %.1f%% are what ar says after the same text", 100.0 * a->forced_agreement);
     fputc('\n', stderr);

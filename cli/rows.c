@@ -1,4 +1,6 @@
 /* Result rows: JSON objects, so that every output format shows the same figures. */
+#include "rows.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -7,7 +9,6 @@
 #include <unistd.h>
 
 #include "json.h"
-#include "rows.h"
 
 enum { ROWS_MAX = 1000000 };
 
@@ -196,7 +197,8 @@ static bool begins_a_row(const char *line, size_t n_bytes)
     return !memcmp(line, start, n_bytes < sizeof start - 1 ? n_bytes : sizeof start - 1);
 }
 
-enum mn_status rows_parse(struct rows *rows, const char *path, const char *text, size_t n_bytes, uint64_t *n_good, const struct mn_log *log)
+enum mn_status rows_parse(struct rows *rows, const char *path, const char *text, size_t n_bytes, uint64_t *n_good,
+                          const struct mn_log *log)
 {
     struct line_log at = {log, path, 0};
     const struct mn_log with_line = {.write = cli_write_with_line, .user = &at}, silent = {0};
@@ -219,7 +221,8 @@ enum mn_status rows_parse(struct rows *rows, const char *path, const char *text,
     return status;
 }
 
-enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missing, uint64_t *n_good, const struct mn_log *log)
+enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missing, uint64_t *n_good,
+                         const struct mn_log *log)
 {
     char *text;
     size_t n_bytes;
@@ -242,7 +245,8 @@ static enum mn_status write_failed(const char *path, const struct mn_log *log)
 }
 
 /* Through the descriptor that holds the lock: closing any other one of the file would give the lock up. */
-static enum mn_status read_locked(struct rows *rows, int file, size_t n, const char *path, uint64_t *n_good, const struct mn_log *log)
+static enum mn_status read_locked(struct rows *rows, int file, size_t n, const char *path, uint64_t *n_good,
+                                  const struct mn_log *log)
 {
     if (n > CLI_FILE_BYTES_MAX)
         return log_fail(log, MN_ERR_FILE, "%s: more than %d bytes", path, CLI_FILE_BYTES_MAX);
@@ -257,7 +261,8 @@ static enum mn_status read_locked(struct rows *rows, int file, size_t n, const c
             break;
         at += got > 0 ? (size_t)got : 0;
     }
-    enum mn_status status = at == n ? rows_parse(rows, path, text, n, n_good, log) : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    enum mn_status status = at == n ? rows_parse(rows, path, text, n, n_good, log)
+                                    : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
     free(text);
     return status;
 }
@@ -269,7 +274,8 @@ static enum mn_status begin_appending(struct rows *rows, int file, const char *p
     struct stat info;
     uint64_t n_good = 0;
     char last = '\n';
-    if (fcntl(file, F_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES)) /* file systems without locks: nothing to be done */
+    if (fcntl(file, F_SETLK, &lock) != 0 &&
+        (errno == EAGAIN || errno == EACCES)) /* file systems without locks: nothing to be done */
         return log_fail(log, MN_ERR_FILE, "%s: another process is writing it; shards need a file each", path);
     if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) /* a pipe or a device has nothing to go on from */
         return MN_OK;
@@ -321,5 +327,6 @@ enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const
 enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log)
 {
     errno = 0;
-    return fsync(fileno(file)) == 0 || errno == EINVAL ? MN_OK : write_failed(path, log); /* EINVAL: a pipe or a device */
+    return fsync(fileno(file)) == 0 || errno == EINVAL ? MN_OK
+                                                       : write_failed(path, log); /* EINVAL: a pipe or a device */
 }

@@ -21,8 +21,10 @@ static int by_conditions(const void *a, const void *b)
 
 static char *conditions_of(const cJSON *row)
 {
-    static const char *const keys[] = {"commit", "device", "driver", "cpu_threads", "model", "model_hash", "weight_type", "kv_type", "num_steps", "batch", "prompt_tokens",
-                                       "new_tokens", "prompts", "prompt_set", "stop_at_eos", "temperature", "seed"};
+    static const char *const keys[] = {"commit",        "device",      "driver",  "cpu_threads", "model",
+                                       "model_hash",    "weight_type", "kv_type", "num_steps",   "batch",
+                                       "prompt_tokens", "new_tokens",  "prompts", "prompt_set",  "stop_at_eos",
+                                       "temperature",   "seed"};
     return row_values(row, keys, sizeof keys / sizeof *keys);
 }
 
@@ -54,7 +56,8 @@ enum mn_status rows_add_speedup(struct rows *rows, const struct mn_log *log)
     bool good = list != NULL;
     for (size_t i = 0; i < rows->n && good; i++) {
         const cJSON *row = rows->items[i];
-        if (!is_run(row) || strcmp(row_string(row, "strategy"), "ar") != 0 || strcmp(row_string(row, "kv_policy"), "full") != 0 || !(tok_s_of(row) > 0.0))
+        if (!is_run(row) || strcmp(row_string(row, "strategy"), "ar") != 0 ||
+            strcmp(row_string(row, "kv_policy"), "full") != 0 || !(tok_s_of(row) > 0.0))
             continue;
         list[n] = (struct baseline){conditions_of(row), tok_s_of(row)};
         good = list[n].conditions != NULL;
@@ -84,26 +87,68 @@ struct column {
     int digits; /* 0: text */
 };
 
-static const struct column run_columns[] = {{"device", "device", 0},           {"model", "model", 0},          {"weights", "weight_type", 0},       {"cache", "kv_policy", 0},
-                                            {"", "kv_type", 0},                {"strategy", "strategy", 0},    {"R", "num_steps", 9},               {"K", "draft_steps", 9},
-                                            {"L", "lookahead", 9},             {"W", "max_inflight", 9},       {"batch", "batch", 9},               {"prompt", "prompt_tokens", 9},
-                                            {"new", "new_tokens", 9},          {"prefill tok/s", "prefill_tok_s", 4}, {"decode tok/s", "decode_tok_s", 4}, {"spread", "decode_spread", 2},
-                                            {"speedup", "speedup", 3},         {"acceptance", "acceptance_rate", 3}, {"tokens/round", "mean_acceptance_length", 3},
-                                            {"weight bytes/token", "weight_bytes_per_token", 4}, {"GB/s", "gb_s", 3}, {"% of ceiling", "ceiling_percent", 3},
-                                            {"lossless", "lossless", 0},       {"equals ar", "equals_ar", 0}};
-static const struct column pass_columns[] = {{"device", "device", 0}, {"model", "model", 0}, {"weights", "weight_type", 0}, {"pass", "pass", 0}, {"rows", "rows", 9},
-                                             {"dispatches", "dispatches", 9}, {"us", "us", 4}, {"spread", "us_spread", 2}, {"t(n)/t(1)", "t_ratio", 3}, {"GB/s", "gb_s", 3},
+static const struct column run_columns[] = {{"device", "device", 0},
+                                            {"model", "model", 0},
+                                            {"weights", "weight_type", 0},
+                                            {"cache", "kv_policy", 0},
+                                            {"", "kv_type", 0},
+                                            {"strategy", "strategy", 0},
+                                            {"R", "num_steps", 9},
+                                            {"K", "draft_steps", 9},
+                                            {"L", "lookahead", 9},
+                                            {"W", "max_inflight", 9},
+                                            {"batch", "batch", 9},
+                                            {"prompt", "prompt_tokens", 9},
+                                            {"new", "new_tokens", 9},
+                                            {"prefill tok/s", "prefill_tok_s", 4},
+                                            {"decode tok/s", "decode_tok_s", 4},
+                                            {"spread", "decode_spread", 2},
+                                            {"speedup", "speedup", 3},
+                                            {"acceptance", "acceptance_rate", 3},
+                                            {"tokens/round", "mean_acceptance_length", 3},
+                                            {"weight bytes/token", "weight_bytes_per_token", 4},
+                                            {"GB/s", "gb_s", 3},
+                                            {"% of ceiling", "ceiling_percent", 3},
+                                            {"lossless", "lossless", 0},
+                                            {"equals ar", "equals_ar", 0}};
+static const struct column pass_columns[] = {{"device", "device", 0},
+                                             {"model", "model", 0},
+                                             {"weights", "weight_type", 0},
+                                             {"pass", "pass", 0},
+                                             {"rows", "rows", 9},
+                                             {"dispatches", "dispatches", 9},
+                                             {"us", "us", 4},
+                                             {"spread", "us_spread", 2},
+                                             {"t(n)/t(1)", "t_ratio", 3},
+                                             {"GB/s", "gb_s", 3},
                                              {"% of ceiling", "ceiling_percent", 3}};
-static const struct column kernel_columns[] = {{"device", "device", 0}, {"model", "model", 0}, {"weights", "weight_type", 0}, {"pass", "pass", 0}, {"what", "what", 0}, {"shape", "shape", 0},
-                                               {"rows", "rows", 9}, {"in a pass", "dispatches", 9}, {"us each", "us", 4}, {"t(n)/t(1)", "t_ratio", 3}, {"GB/s", "gb_s", 3},
-                                               {"GFLOP/s", "gflop_s", 3}, {"% of ceiling", "ceiling_percent", 3}};
-static const struct column floor_columns[] = {{"device", "device", 0}, {"model", "model", 0}, {"dispatch floor us", "us", 3}, {"submit us", "submit_us", 3}, {"ceiling GB/s", "ceiling_gb_s", 3}};
+static const struct column kernel_columns[] = {{"device", "device", 0},
+                                               {"model", "model", 0},
+                                               {"weights", "weight_type", 0},
+                                               {"pass", "pass", 0},
+                                               {"what", "what", 0},
+                                               {"shape", "shape", 0},
+                                               {"rows", "rows", 9},
+                                               {"in a pass", "dispatches", 9},
+                                               {"us each", "us", 4},
+                                               {"t(n)/t(1)", "t_ratio", 3},
+                                               {"GB/s", "gb_s", 3},
+                                               {"GFLOP/s", "gflop_s", 3},
+                                               {"% of ceiling", "ceiling_percent", 3}};
+static const struct column floor_columns[] = {{"device", "device", 0},
+                                              {"model", "model", 0},
+                                              {"dispatch floor us", "us", 3},
+                                              {"submit us", "submit_us", 3},
+                                              {"ceiling GB/s", "ceiling_gb_s", 3}};
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 static const struct {
     const char *kind;
     const struct column *columns;
     int n;
-} tables[] = {{"run", run_columns, COUNT(run_columns)}, {"pass", pass_columns, COUNT(pass_columns)}, {"kernel", kernel_columns, COUNT(kernel_columns)}, {"floor", floor_columns, COUNT(floor_columns)}};
+} tables[] = {{"run", run_columns, COUNT(run_columns)},
+              {"pass", pass_columns, COUNT(pass_columns)},
+              {"kernel", kernel_columns, COUNT(kernel_columns)},
+              {"floor", floor_columns, COUNT(floor_columns)}};
 
 /* Names come from outside: nothing in them may end a cell or become markup. */
 static void write_cell_text(FILE *stream, const char *text)
@@ -184,8 +229,7 @@ static enum mn_status write_csv(const struct rows *rows, FILE *stream, const str
     bool good = true;
     for (size_t r = 0; r < rows->n; r++) {
         const cJSON *item;
-        cJSON_ArrayForEach(item, rows->items[r])
-        {
+        cJSON_ArrayForEach (item, rows->items[r]) {
             size_t i = 0;
             while (i < n && strcmp(columns[i], item->string) != 0)
                 i++;

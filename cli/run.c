@@ -1,4 +1,5 @@
-/* One sequence on the command line: its prompt as ids, its tokens on their way out. Shared by single runs and batches. */
+/* One sequence on the command line: its prompt as ids, its tokens on their way out. Shared by single runs and
+ * batches. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 static enum mn_status encode_chat(struct generate_run *run, const char *text, size_t n_bytes)
 {
     if (strlen(text) != n_bytes)
-        return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat", run->options->file, strlen(text));
+        return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat",
+                        run->options->file, strlen(text));
     enum mn_status status = mn_chat(run->engine, run->options->system, text, &run->prompt, &run->n_prompt);
     if (!status && run->n_prompt > CLI_IDS_MAX)
         status = log_fail(run->log, MN_ERR_USAGE, "a prompt of %zu tokens; at most %d", run->n_prompt, CLI_IDS_MAX);
@@ -22,7 +24,8 @@ static enum mn_status encode_chat(struct generate_run *run, const char *text, si
 enum mn_status run_take_text(struct generate_run *run, const char *text, size_t n_bytes)
 {
     return run->options->chat ? encode_chat(run, text, n_bytes)
-                              : cli_encode_prompt(run->engine, text, n_bytes, !run->options->no_bos, &run->prompt, &run->n_prompt, run->log);
+                              : cli_encode_prompt(run->engine, text, n_bytes, !run->options->no_bos, &run->prompt,
+                                                  &run->n_prompt, run->log);
 }
 
 enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
@@ -74,7 +77,8 @@ enum mn_status run_prepare(struct generate_run *run)
         return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " tokens", run->n_new);
     run->text = (struct text_out){.stops = &run->options->stops, .stream = run->collects ? NULL : stdout};
     if (!run->engine->tokenizer)
-        return run->options->stops.n ? log_fail(run->log, MN_ERR_FILE, "--stop: the model has no tokenizer.json") : MN_OK;
+        return run->options->stops.n ? log_fail(run->log, MN_ERR_FILE, "--stop: the model has no tokenizer.json")
+                                     : MN_OK;
     run->decoder = malloc(sizeof *run->decoder);
     if (!run->decoder)
         return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for the decoder");

@@ -4,15 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum mn_status sampling_run(const struct sampling *sampling, sampling_once once, void *user, uint32_t n_values, bool (*stop)(void), struct samples *out,
-                            const struct mn_log *log)
+enum mn_status sampling_run(const struct sampling *sampling, sampling_once once, void *user, uint32_t n_values,
+                            bool (*stop)(void), struct samples *out, const struct mn_log *log)
 {
     *out = (struct samples){.n_values = n_values, .values = malloc(SAMPLES_MAX * sizeof *out->values)};
     if (!out->values)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for samples");
     enum mn_status status = once(user, out->values[0]);
     const double start = sampling->now(sampling->user);
-    while (!status && out->n < SAMPLES_MAX && (out->n < sampling->min_repetitions || sampling->now(sampling->user) - start < sampling->min_seconds)) {
+    while (!status && out->n < SAMPLES_MAX &&
+           (out->n < sampling->min_repetitions || sampling->now(sampling->user) - start < sampling->min_seconds)) {
         status = stop && stop() ? MN_ERR_INTERRUPTED : once(user, out->values[out->n]);
         out->n += status == MN_OK;
     }
@@ -61,13 +62,15 @@ struct summary samples_summary(const struct samples *samples, uint32_t column)
     return s;
 }
 
-/* Number of ways to get a Mann-Whitney statistic of u, over all of them: the largest k with P(U <= k) <= 0.025, or -1. */
+/* Number of ways to get a Mann-Whitney statistic of u, over all of them: the largest k with P(U <= k) <= 0.025, or
+ * -1. */
 static int exact_rank(uint32_t n_a, uint32_t n_b)
 {
-    /* ways[j][u] for i samples of a and j of b; a new sample of a stands behind j of b or not: f(i, j, u) = f(i - 1, j, u - j) + f(i, j - 1, u). */
+    /* ways[j][u] for i samples of a and j of b; a new sample of a stands behind j of b or not: f(i, j, u) = f(i - 1, j,
+     * u - j) + f(i, j - 1, u). */
     enum { U_MAX = INTERVAL_EXACT * INTERVAL_EXACT };
     static const double level = 0.025;
-    double (*ways)[U_MAX + 1] = calloc(n_b + 1, sizeof *ways), all = 1.0, below = 0.0;
+    double(*ways)[U_MAX + 1] = calloc(n_b + 1, sizeof *ways), all = 1.0, below = 0.0;
     int rank = -1;
     if (!ways)
         return -2;
@@ -95,7 +98,8 @@ static int normal_rank(uint32_t n_a, uint32_t n_b)
     return (int)floor(mean - 1.959964 * sigma - 0.5);
 }
 
-enum mn_status samples_ratio(const double *a, uint32_t n_a, const double *b, uint32_t n_b, struct interval *out, const struct mn_log *log)
+enum mn_status samples_ratio(const double *a, uint32_t n_a, const double *b, uint32_t n_b, struct interval *out,
+                             const struct mn_log *log)
 {
     const uint32_t n = n_a * n_b;
     double *quotients = malloc(n * sizeof *quotients);

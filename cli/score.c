@@ -134,7 +134,9 @@ static uint32_t parallel_of(const struct score_run *run, const struct pending *p
 {
     uint32_t n = run->options->parallel;
     if (!n)
-        n = ROWS_AT_ONCE / p->longest < 1 ? 1 : ROWS_AT_ONCE / p->longest > DEFAULT_PARALLEL_MAX ? DEFAULT_PARALLEL_MAX : ROWS_AT_ONCE / p->longest;
+        n = ROWS_AT_ONCE / p->longest < 1                      ? 1
+            : ROWS_AT_ONCE / p->longest > DEFAULT_PARALLEL_MAX ? DEFAULT_PARALLEL_MAX
+                                                               : ROWS_AT_ONCE / p->longest;
     return n < p->n ? n : p->n;
 }
 
@@ -185,7 +187,8 @@ bool score_is_lossy(const struct score_run *run)
 static void report_speed(const struct score_run *run)
 {
     const double seconds = score_now_s() - run->started;
-    fprintf(stderr, "muninn: %zu lines at %" PRIu32 " depths in %.2f s (%.1f lines/s)", run->n_done, run->num_steps.n, seconds, seconds > 0.0 ? (double)run->n_done / seconds : 0.0);
+    fprintf(stderr, "muninn: %zu lines at %" PRIu32 " depths in %.2f s (%.1f lines/s)", run->n_done, run->num_steps.n,
+            seconds, seconds > 0.0 ? (double)run->n_done / seconds : 0.0);
     if (run->n_done < run->n_lines)
         fprintf(stderr, ", %zu were in %s already", run->n_lines - run->n_done, run->options->results);
     fputs(score_is_lossy(run) ? "; LOSSY (" SCORE_LOSSY ")\n" : "\n", stderr);
@@ -206,7 +209,8 @@ static enum mn_status run_lines(struct score_run *run, const char *model_hash, c
         status = rows_sync(run->file, run->options->results, run->log);
     end_progress(run);
     if (status == MN_ERR_INTERRUPTED)
-        log_note(run->log, MN_LOG_WARN, "interrupted after %zu of %zu lines%s", run->n_done, run->n_lines, run->options->results ? "; --resume goes on from there" : "");
+        log_note(run->log, MN_LOG_WARN, "interrupted after %zu of %zu lines%s", run->n_done, run->n_lines,
+                 run->options->results ? "; --resume goes on from there" : "");
     if (status)
         return status;
     report_speed(run);
@@ -230,7 +234,8 @@ static enum mn_status check_options(struct score_run *run)
     if (o->resume && !o->results)
         return log_fail(run->log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
     enum mn_status status = kv_policy_parse(o->kv_policy, &policy, run->log);
-    return status || !o->num_steps ? status : parse_numbers("num-steps", o->num_steps, 1, 4096, &run->num_steps, run->log);
+    return status || !o->num_steps ? status
+                                   : parse_numbers("num-steps", o->num_steps, 1, 4096, &run->num_steps, run->log);
 }
 
 static enum mn_status run_score(const void *values, const struct mn_log *log)
@@ -252,7 +257,9 @@ static enum mn_status run_score(const void *values, const struct mn_log *log)
     }
     cli_catch_interrupt();
     cli_prepare_cpu_device(o->cpu_threads, dir);
-    status = mn_engine_create(&run.engine, &(struct mn_engine_params){.model_dir = dir, .device = o->device, .weight_type = o->weight_type, .log = log});
+    status = mn_engine_create(
+        &run.engine,
+        &(struct mn_engine_params){.model_dir = dir, .device = o->device, .weight_type = o->weight_type, .log = log});
     if (!status) {
         open_run(&run);
         status = run_lines(&run, hash, text, n_bytes);
@@ -270,27 +277,118 @@ static enum mn_status run_score(const void *values, const struct mn_log *log)
 #define AT(field) offsetof(struct score_options, field)
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = AT(model), .argument = "DIR", .shown = "$MUNINN_MODEL, else raven-deep", .help = "model folder"},
-    {.name = "file", .letter = 'f', .kind = OPTION_TEXT, .offset = AT(file), .argument = "FILE.jsonl", .shown = "none, required", .help = "lines to score; - for standard input"},
-    {.name = "num-steps", .kind = OPTION_TEXT, .offset = AT(num_steps), .argument = "LIST", .shown = "the model's mean_recurrence",
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPTION_TEXT,
+     .offset = AT(model),
+     .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-deep",
+     .help = "model folder"},
+    {.name = "file",
+     .letter = 'f',
+     .kind = OPTION_TEXT,
+     .offset = AT(file),
+     .argument = "FILE.jsonl",
+     .shown = "none, required",
+     .help = "lines to score; - for standard input"},
+    {.name = "num-steps",
+     .kind = OPTION_TEXT,
+     .offset = AT(num_steps),
+     .argument = "LIST",
+     .shown = "the model's mean_recurrence",
      .help = "depths, all in one run: 1,2,4 or 1-8 or 1-32*2"},
-    {.name = "delimiter", .kind = OPTION_TEXT, .offset = AT(delimiter), .argument = "TEXT", .value = " ", .shown = "a blank", .help = "between a query and its choices"},
-    {.name = "group-by", .kind = OPTION_TEXT, .offset = AT(group_by), .argument = "KEY", .shown = "no groups", .help = "a summary for each value that this key has in the lines, and for all"},
-    {.name = "max-new-tokens", .letter = 'n', .kind = OPTION_U32, .offset = AT(n_new), .argument = "N", .value = "64", .min = 1, .max = CLI_IDS_MAX, .help = "longest generated answer"},
-    {.name = "stop", .kind = OPTION_LIST, .offset = AT(stops), .argument = "TEXT", .shown = "none", .help = "ends a generated answer, beside the line's own; may be given up to 16 times"},
+    {.name = "delimiter",
+     .kind = OPTION_TEXT,
+     .offset = AT(delimiter),
+     .argument = "TEXT",
+     .value = " ",
+     .shown = "a blank",
+     .help = "between a query and its choices"},
+    {.name = "group-by",
+     .kind = OPTION_TEXT,
+     .offset = AT(group_by),
+     .argument = "KEY",
+     .shown = "no groups",
+     .help = "a summary for each value that this key has in the lines, and for all"},
+    {.name = "max-new-tokens",
+     .letter = 'n',
+     .kind = OPTION_U32,
+     .offset = AT(n_new),
+     .argument = "N",
+     .value = "64",
+     .min = 1,
+     .max = CLI_IDS_MAX,
+     .help = "longest generated answer"},
+    {.name = "stop",
+     .kind = OPTION_LIST,
+     .offset = AT(stops),
+     .argument = "TEXT",
+     .shown = "none",
+     .help = "ends a generated answer, beside the line's own; may be given up to 16 times"},
     {.name = "no-bos", .kind = OPTION_FLAG, .offset = AT(no_bos), .help = "no begin token in front of text"},
-    {.name = "truncate", .kind = OPTION_FLAG, .offset = AT(truncate), .help = "cut contexts that are too long from the left, and say so, instead of refusing them"},
-    {.name = "ctx", .kind = OPTION_U32, .offset = AT(ctx), .argument = "N", .shown = "the model's block_size", .min = 2, .max = CLI_IDS_MAX, .help = "most positions of an item"},
-    {.name = "parallel", .kind = OPTION_U32, .offset = AT(parallel), .argument = "N", .shown = "by length, up to 32; generated: 16", .min = 1, .max = SEQUENCES_MAX,
+    {.name = "truncate",
+     .kind = OPTION_FLAG,
+     .offset = AT(truncate),
+     .help = "cut contexts that are too long from the left, and say so, instead of refusing them"},
+    {.name = "ctx",
+     .kind = OPTION_U32,
+     .offset = AT(ctx),
+     .argument = "N",
+     .shown = "the model's block_size",
+     .min = 2,
+     .max = CLI_IDS_MAX,
+     .help = "most positions of an item"},
+    {.name = "parallel",
+     .kind = OPTION_U32,
+     .offset = AT(parallel),
+     .argument = "N",
+     .shown = "by length, up to 32; generated: 16",
+     .min = 1,
+     .max = SEQUENCES_MAX,
      .help = "items in the cache at once, which share passes"},
-    {.name = "results", .kind = OPTION_TEXT, .offset = AT(results), .argument = "FILE.jsonl", .shown = "standard output", .help = "append each row to this file as it comes"},
+    {.name = "results",
+     .kind = OPTION_TEXT,
+     .offset = AT(results),
+     .argument = "FILE.jsonl",
+     .shown = "standard output",
+     .help = "append each row to this file as it comes"},
     {.name = "resume", .kind = OPTION_FLAG, .offset = AT(resume), .help = "leave out what --results has already"},
-    {.name = "output", .letter = 'o', .kind = OPTION_CHOICE, .offset = AT(output), .choices = "jsonl|md", .value = "jsonl", .help = "rows and summary as JSON lines, or the summary alone as a table"},
-    {.name = "kv-policy", .kind = OPTION_TEXT, .offset = AT(kv_policy), .argument = "full|share:k", .value = "full", .help = "cache every step, or the last k (another function of the model)"},
-    {.name = "kv-type", .kind = OPTION_CHOICE, .offset = AT(kv_type), .choices = "f16|f32", .value = "f32", .help = "type of the cache; f16 takes half the memory, and answers as generate does by default"},
-    {.name = "weight-type", .kind = OPTION_CHOICE, .offset = AT(weight_type), .choices = "bf16|f16|f32", .shown = "as stored", .help = "convert the matrices"},
-    {.name = "device", .kind = OPTION_TEXT, .offset = AT(device), .argument = "D", .shown = "the best one", .help = "number or part of a name, see `muninn devices`"},
-    {.name = "cpu-threads", .kind = OPTION_CHOICE, .offset = AT(cpu_threads), .choices = "0|1|2|3|4|6|8|12|16|24|32", .shown = "0 for small models, else all",
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_CHOICE,
+     .offset = AT(output),
+     .choices = "jsonl|md",
+     .value = "jsonl",
+     .help = "rows and summary as JSON lines, or the summary alone as a table"},
+    {.name = "kv-policy",
+     .kind = OPTION_TEXT,
+     .offset = AT(kv_policy),
+     .argument = "full|share:k",
+     .value = "full",
+     .help = "cache every step, or the last k (another function of the model)"},
+    {.name = "kv-type",
+     .kind = OPTION_CHOICE,
+     .offset = AT(kv_type),
+     .choices = "f16|f32",
+     .value = "f32",
+     .help = "type of the cache; f16 takes half the memory, and answers as generate does by default"},
+    {.name = "weight-type",
+     .kind = OPTION_CHOICE,
+     .offset = AT(weight_type),
+     .choices = "bf16|f16|f32",
+     .shown = "as stored",
+     .help = "convert the matrices"},
+    {.name = "device",
+     .kind = OPTION_TEXT,
+     .offset = AT(device),
+     .argument = "D",
+     .shown = "the best one",
+     .help = "number or part of a name, see `muninn devices`"},
+    {.name = "cpu-threads",
+     .kind = OPTION_CHOICE,
+     .offset = AT(cpu_threads),
+     .choices = "0|1|2|3|4|6|8|12|16|24|32",
+     .shown = "0 for small models, else all",
      .help = "worker threads of a CPU device (lavapipe)"},
 };
 
@@ -300,10 +398,14 @@ const struct command command_score = {
     .synopsis = "[-m DIR] -f FILE.jsonl [OPTIONS]",
     .example = "muninn score -f tasks.jsonl --num-steps 1-32*2 --group-by task --results scores.jsonl --resume -o md",
     .notes = "A line is one of\n"
-             "  {\"context\":\"..\",\"continuation\":\"..\"}, or {\"context_ids\":[..],\"continuation_ids\":[..]}   logprob, is_greedy\n"
-             "  {\"query\":\"..\",\"choices\":[\"..\",..],\"gold\":0}                          acc, acc_norm (logprob per byte of the choice)\n"
-             "  {\"context\":\"..\",\"answer\":\"..\",\"stop\":[\"..\"]}                         exact_match of the greedy answer\n"
-             "and gives one row per depth, which keeps the line's other members. Text is tokenised as the lm-evaluation-harness does it. Lines that\n"
+             "  {\"context\":\"..\",\"continuation\":\"..\"}, or {\"context_ids\":[..],\"continuation_ids\":[..]}   "
+             "logprob, is_greedy\n"
+             "  {\"query\":\"..\",\"choices\":[\"..\",..],\"gold\":0}                          acc, acc_norm (logprob "
+             "per byte of the choice)\n"
+             "  {\"context\":\"..\",\"answer\":\"..\",\"stop\":[\"..\"]}                         exact_match of the "
+             "greedy answer\n"
+             "and gives one row per depth, which keeps the line's other members. Text is tokenised as the "
+             "lm-evaluation-harness does it. Lines that\n"
              "cannot be scored end the run before anything is computed. See docs/score.md.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,

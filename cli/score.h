@@ -1,5 +1,5 @@
-/* muninn score in five files: the command and likelihoods (score.c), generated answers (score_match.c), lines from the file
- * (score_lines.c), rows and resuming (score_rows.c), and what comes out of all of them (score_summary.c). */
+/* muninn score in five files: the command and likelihoods (score.c), generated answers (score_match.c), lines from the
+ * file (score_lines.c), rows and resuming (score_rows.c), and what comes out of all of them (score_summary.c). */
 #ifndef MUNINN_SCORE_COMMAND_H
 #define MUNINN_SCORE_COMMAND_H
 
@@ -7,7 +7,8 @@
 #include "rows.h"
 
 struct score_options {
-    const char *model, *file, *device, *num_steps, *weight_type, *kv_policy, *kv_type, *delimiter, *group_by, *results, *output, *cpu_threads;
+    const char *model, *file, *device, *num_steps, *weight_type, *kv_policy, *kv_type, *delimiter, *group_by, *results,
+        *output, *cpu_threads;
     struct text_list stops;
     uint32_t ctx, parallel, n_new; /* ctx and parallel: 0 when not given */
     bool no_bos, truncate, resume;
@@ -28,16 +29,17 @@ struct score_outcome {
 
 struct score_line {
     enum score_kind kind;
-    size_t number;        /* in the file, from 1 */
-    uint64_t hash;        /* of its text */
-    cJSON *kept;          /* members that go to the output as they are; owned */
-    const char *group;    /* the value of --group-by as text, owned; NULL without that option */
-    struct mn_score_item *items; /* [n_items], owned with their ids; one, or one per choice. SCORE_MATCH: the prompt, n_context == n_ids */
-    uint32_t n_items, n_truncated; /* n_truncated: ids cut from the left of the context, the most of any item */
-    uint32_t *choice_bytes, gold;  /* SCORE_CHOICE: [n_items], owned */
-    char *answer;                  /* SCORE_MATCH, owned */
-    struct text_list stops;        /* SCORE_MATCH; those of the line are owned */
-    uint32_t n_own_stops;          /* the first ones */
+    size_t number;                  /* in the file, from 1 */
+    uint64_t hash;                  /* of its text */
+    cJSON *kept;                    /* members that go to the output as they are; owned */
+    const char *group;              /* the value of --group-by as text, owned; NULL without that option */
+    struct mn_score_item *items;    /* [n_items], owned with their ids; one, or one per choice. SCORE_MATCH: the prompt,
+                                       n_context == n_ids */
+    uint32_t n_items, n_truncated;  /* n_truncated: ids cut from the left of the context, the most of any item */
+    uint32_t *choice_bytes, gold;   /* SCORE_CHOICE: [n_items], owned */
+    char *answer;                   /* SCORE_MATCH, owned */
+    struct text_list stops;         /* SCORE_MATCH; those of the line are owned */
+    uint32_t n_own_stops;           /* the first ones */
     struct score_outcome *outcomes; /* [num_steps.n], owned */
 };
 
@@ -47,14 +49,14 @@ struct score_run {
     struct mn_engine *engine;
     struct mn_model_info info;
     struct number_list num_steps;
-    uint32_t n_ctx;         /* most positions an item may take */
-    uint64_t settings;      /* hash of everything but the line that numbers depend on */
+    uint32_t n_ctx;           /* most positions an item may take */
+    uint64_t settings;        /* hash of everything but the line that numbers depend on */
     struct score_line *lines; /* [n_lines], owned */
-    size_t n_lines, n_done; /* n_done: lines finished in this run */
-    FILE *file;             /* results; NULL: rows go to standard output */
-    double synced;          /* seconds: when rows were last synced */
-    double started, shown;  /* when work began; when progress was shown last */
-    uint64_t done, total;   /* finished phases and sequences, and all: core steps of rows */
+    size_t n_lines, n_done;   /* n_done: lines finished in this run */
+    FILE *file;               /* results; NULL: rows go to standard output */
+    double synced;            /* seconds: when rows were last synced */
+    double started, shown;    /* when work began; when progress was shown last */
+    uint64_t done, total;     /* finished phases and sequences, and all: core steps of rows */
 };
 
 /* ---- score_lines.c ---- */
@@ -71,8 +73,10 @@ size_t score_strip(const char **text, size_t n_bytes);
 enum mn_status score_open_results(struct score_run *run, const char *model_hash);
 /* Is nothing left to do for the line? */
 bool score_is_known(const struct score_run *run, const struct score_line *line);
-/* Writes the rows of a line at all depths that were not known. `likelihoods`: [n_items, num_steps.n], those of an item together. */
-enum mn_status score_put_likelihoods(struct score_run *run, struct score_line *line, const struct mn_likelihood *likelihoods);
+/* Writes the rows of a line at all depths that were not known. `likelihoods`: [n_items, num_steps.n], those of an item
+ * together. */
+enum mn_status score_put_likelihoods(struct score_run *run, struct score_line *line,
+                                     const struct mn_likelihood *likelihoods);
 /* A text that was generated, at num_steps.values[step]. */
 struct score_text {
     const char *text; /* [n_bytes] */
@@ -81,7 +85,8 @@ struct score_text {
     uint32_t n_tokens;
     const char *finish_reason;
 };
-enum mn_status score_put_text(struct score_run *run, struct score_line *line, uint32_t step, const struct score_text *text);
+enum mn_status score_put_text(struct score_run *run, struct score_line *line, uint32_t step,
+                              const struct score_text *text);
 
 /* ---- score_match.c ---- */
 

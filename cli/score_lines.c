@@ -11,9 +11,10 @@ enum { LINES_MAX = 1 << 20, CHOICES_MAX = 1024, GROUP_BYTES_MAX = 256 };
 /* ---- blanks ---- */
 
 /* The white space of Python's str.rstrip beyond ASCII, which the harness uses. */
-static const char *const wide_blanks[] = {"\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85",
-                                          "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89", "\xe2\x80\x8a", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f",
-                                          "\xe3\x80\x80"};
+static const char *const wide_blanks[] = {
+    "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83",
+    "\xe2\x80\x84", "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89", "\xe2\x80\x8a",
+    "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
 
 /* Bytes of the blank at one end of the text, 0: there is none. */
 static size_t blank_bytes(const char *text, size_t n, bool at_end)
@@ -63,9 +64,15 @@ static enum mn_status fit(struct reader *r, struct mn_score_item *item, uint32_t
     if (cut == 0)
         return MN_OK;
     if (!r->run->options->truncate)
-        return log_fail(r->log, MN_ERR_FORMAT, "'context' and what follows it need %" PRIu32 " positions, and there are %" PRIu32 " (--ctx); --truncate cuts the context from the left", n_positions, limit);
+        return log_fail(r->log, MN_ERR_FORMAT,
+                        "'context' and what follows it need %" PRIu32 " positions, and there are %" PRIu32
+                        " (--ctx); --truncate cuts the context from the left",
+                        n_positions, limit);
     if (cut >= item->n_context)
-        return log_fail(r->log, MN_ERR_FORMAT, "%" PRIu32 " tokens behind 'context': they alone do not fit into the %" PRIu32 " positions (--ctx)", n_needed, limit);
+        return log_fail(r->log, MN_ERR_FORMAT,
+                        "%" PRIu32 " tokens behind 'context': they alone do not fit into the %" PRIu32
+                        " positions (--ctx)",
+                        n_needed, limit);
     uint32_t *ids = (uint32_t *)item->ids;
     memmove(ids, ids + cut, (item->n_ids - cut) * sizeof *ids);
     item->n_ids -= cut;
@@ -75,7 +82,8 @@ static enum mn_status fit(struct reader *r, struct mn_score_item *item, uint32_t
 }
 
 /* Context ids, then continuation ids. */
-static enum mn_status join(struct reader *r, struct mn_score_item *item, const uint32_t *context, size_t n_context, const uint32_t *more, size_t n_more)
+static enum mn_status join(struct reader *r, struct mn_score_item *item, const uint32_t *context, size_t n_context,
+                           const uint32_t *more, size_t n_more)
 {
     uint32_t *ids = malloc((n_context + n_more) * sizeof *ids);
     if (!ids)
@@ -91,9 +99,10 @@ static enum mn_status encode(struct reader *r, const char *text, size_t n_bytes,
     return cli_encode_prompt(r->run->engine, text, n_bytes, !r->run->options->no_bos, ids, n_ids, r->log);
 }
 
-/* The harness's way: blanks at the context's end belong to the continuation; the whole is encoded, and what lies behind the number of tokens that
- * the context has alone is scored. `key` names the continuation in messages. */
-static enum mn_status take_pair(struct reader *r, struct mn_score_item *item, const char *context, const char *key, const char *delimiter, const char *continuation)
+/* The harness's way: blanks at the context's end belong to the continuation; the whole is encoded, and what lies behind
+ * the number of tokens that the context has alone is scored. `key` names the continuation in messages. */
+static enum mn_status take_pair(struct reader *r, struct mn_score_item *item, const char *context, const char *key,
+                                const char *delimiter, const char *continuation)
 {
     const size_t n_whole = strlen(context) + strlen(delimiter) + strlen(continuation);
     uint32_t *own = NULL, *all = NULL;
@@ -161,7 +170,8 @@ static enum mn_status take_likelihood(struct reader *r)
     if (!status)
         status = get_text(r, "continuation", &continuation);
     if (!status && *continuation == '\0')
-        return json_refuse(r->doc, MN_ERR_FORMAT, "continuation", json_find(r->doc->root, "continuation"), "must not be empty");
+        return json_refuse(r->doc, MN_ERR_FORMAT, "continuation", json_find(r->doc->root, "continuation"),
+                           "must not be empty");
     return status ? status : take_pair(r, &r->line->items[0], context, "continuation", "", continuation);
 }
 
@@ -183,8 +193,7 @@ static enum mn_status take_choices(struct reader *r)
     if (!status && !(r->line->choice_bytes = calloc((size_t)n, sizeof *r->line->choice_bytes)))
         status = log_fail(r->log, MN_ERR_MEMORY, "out of host memory for %d choices", n);
     uint32_t i = 0;
-    cJSON_ArrayForEach(node, array)
-    {
+    cJSON_ArrayForEach (node, array) {
         if (!status)
             status = json_as_string(r->doc, "choices", node, CLI_FILE_BYTES_MAX, &choice);
         if (!status && *choice == '\0')
@@ -210,7 +219,8 @@ static enum mn_status take_stops(struct reader *r)
         if (!status && *text == '\0')
             status = json_refuse(r->doc, MN_ERR_FORMAT, "stop", node, "must not be empty");
         if (!status && line->n_own_stops + common->n == CLI_LIST_MAX)
-            status = log_fail(r->log, MN_ERR_FORMAT, "key 'stop': more than %d stop strings, those of --stop among them", CLI_LIST_MAX);
+            status = log_fail(r->log, MN_ERR_FORMAT,
+                              "key 'stop': more than %d stop strings, those of --stop among them", CLI_LIST_MAX);
         if (!status && !(line->stops.items[line->n_own_stops] = strdup(text)))
             status = log_fail(r->log, MN_ERR_MEMORY, "out of host memory for a stop string");
         line->n_own_stops += !status;
@@ -252,16 +262,22 @@ static enum mn_status take_match(struct reader *r)
 
 /* ---- lines ---- */
 
-/* Which members make a line of each kind: of `any` one must be there, of each pair in `one_of` exactly one; the others may. */
+/* Which members make a line of each kind: of `any` one must be there, of each pair in `one_of` exactly one; the others
+ * may. */
 static const struct kind {
     enum score_kind kind;
     const char *name, *mark[2], *context[3], *others[2];
 } kinds[] = {{SCORE_CHOICE, "multiple choice", {"choices", NULL}, {"query", "context", NULL}, {"gold", NULL}},
              {SCORE_MATCH, "exact match", {"answer", "target"}, {"context", "context_ids", "query"}, {"stop", NULL}},
-             {SCORE_LIKELIHOOD, "likelihood", {"continuation", "continuation_ids"}, {"context", "context_ids", NULL}, {NULL, NULL}}};
+             {SCORE_LIKELIHOOD,
+              "likelihood",
+              {"continuation", "continuation_ids"},
+              {"context", "context_ids", NULL},
+              {NULL, NULL}}};
 /* The output's own. */
-static const char *const reserved[] = {"key",  "line",     "num_steps", "logprob",     "is_greedy", "tokens",        "logprobs",  "pred",   "pred_norm",
-                                       "acc",  "acc_norm", "text",      "exact_match", "truncated", "finish_reason", "lossy_because", "summary"};
+static const char *const reserved[] = {
+    "key", "line",     "num_steps", "logprob",     "is_greedy", "tokens",        "logprobs",      "pred",   "pred_norm",
+    "acc", "acc_norm", "text",      "exact_match", "truncated", "finish_reason", "lossy_because", "summary"};
 
 static bool is_one_of(const char *name, const char *const *names, size_t n)
 {
@@ -289,14 +305,17 @@ static enum mn_status find_kind(const struct reader *r, const struct kind **out)
         if (n > 1)
             return log_fail(r->log, MN_ERR_FORMAT, "both '%s' and '%s'", kinds[i].mark[0], kinds[i].mark[1]);
         if (n && *out)
-            return log_fail(r->log, MN_ERR_FORMAT, "is both a %s line ('%s') and a %s line", (*out)->name, (*out)->mark[has(r, (*out)->mark[0]) ? 0 : 1], kinds[i].name);
+            return log_fail(r->log, MN_ERR_FORMAT, "is both a %s line ('%s') and a %s line", (*out)->name,
+                            (*out)->mark[has(r, (*out)->mark[0]) ? 0 : 1], kinds[i].name);
         if (n)
             *out = &kinds[i];
     }
     if (!*out)
-        return log_fail(r->log, MN_ERR_FORMAT, "needs one of 'continuation', 'continuation_ids', 'choices', 'answer' and 'target'");
+        return log_fail(r->log, MN_ERR_FORMAT,
+                        "needs one of 'continuation', 'continuation_ids', 'choices', 'answer' and 'target'");
     if (count(r, (*out)->context, 3) != 1)
-        return log_fail(r->log, MN_ERR_FORMAT, "a %s line: needs exactly one of '%s', '%s'%s%s%s", (*out)->name, (*out)->context[0], (*out)->context[1], (*out)->context[2] ? ", '" : "",
+        return log_fail(r->log, MN_ERR_FORMAT, "a %s line: needs exactly one of '%s', '%s'%s%s%s", (*out)->name,
+                        (*out)->context[0], (*out)->context[1], (*out)->context[2] ? ", '" : "",
                         (*out)->context[2] ? (*out)->context[2] : "", (*out)->context[2] ? "'" : "");
     if ((*out)->kind == SCORE_LIKELIHOOD && has(r, "context_ids") != has(r, "continuation_ids"))
         return log_fail(r->log, MN_ERR_FORMAT, "context and continuation must both be text or both be ids");
@@ -311,21 +330,26 @@ static enum mn_status keep_others(struct reader *r, struct json_doc *doc, const 
         next = member->next;
         if (is_one_of(member->string, reserved, sizeof reserved / sizeof *reserved))
             return json_refuse(doc, MN_ERR_FORMAT, member->string, member, "this key is one of the output's own");
-        if (is_one_of(member->string, kind->mark, 2) || is_one_of(member->string, kind->context, 3) || is_one_of(member->string, kind->others, 2))
+        if (is_one_of(member->string, kind->mark, 2) || is_one_of(member->string, kind->context, 3) ||
+            is_one_of(member->string, kind->others, 2))
             cJSON_Delete(cJSON_DetachItemViaPointer(doc->root, member));
     }
     const cJSON *group = group_by ? json_find(doc->root, group_by) : NULL;
     if (group_by && !group)
         return log_fail(r->log, MN_ERR_FORMAT, "key '%s' of --group-by is missing", group_by);
     if (group) {
-        char *text = cJSON_IsString(group) ? strdup(group->valuestring) : cJSON_IsNumber(group) || cJSON_IsBool(group) ? cJSON_PrintUnformatted(group) : NULL;
+        char *text = cJSON_IsString(group)                          ? strdup(group->valuestring)
+                     : cJSON_IsNumber(group) || cJSON_IsBool(group) ? cJSON_PrintUnformatted(group)
+                                                                    : NULL;
         if (!text && (cJSON_IsArray(group) || cJSON_IsObject(group) || cJSON_IsNull(group)))
-            return json_refuse(doc, MN_ERR_FORMAT, group_by, group, "must be a string, a number, true or false to group by");
+            return json_refuse(doc, MN_ERR_FORMAT, group_by, group,
+                               "must be a string, a number, true or false to group by");
         if (!text)
             return log_fail(r->log, MN_ERR_MEMORY, "out of host memory for a group");
         r->line->group = text;
         if (strlen(text) > GROUP_BYTES_MAX)
-            return log_fail(r->log, MN_ERR_FORMAT, "key '%s': more than %d bytes to group by", group_by, GROUP_BYTES_MAX);
+            return log_fail(r->log, MN_ERR_FORMAT, "key '%s': more than %d bytes to group by", group_by,
+                            GROUP_BYTES_MAX);
     }
     r->line->kept = doc->root;
     doc->root = NULL;
@@ -349,7 +373,9 @@ static enum mn_status take_line(void *user, size_t number, const char *text, siz
         status = find_kind(&r, &kind);
     if (!status) {
         line->kind = kind->kind;
-        status = kind->kind == SCORE_CHOICE ? take_choices(&r) : kind->kind == SCORE_MATCH ? take_match(&r) : take_likelihood(&r);
+        status = kind->kind == SCORE_CHOICE  ? take_choices(&r)
+                 : kind->kind == SCORE_MATCH ? take_match(&r)
+                                             : take_likelihood(&r);
     }
     if (!status)
         status = keep_others(&r, &doc, kind);

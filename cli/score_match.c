@@ -31,7 +31,13 @@ static enum mn_status open_attempt(struct matcher *m, struct score_line *line, u
     struct score_run *run = m->run;
     struct attempt *a = &m->attempts[m->n];
     *a = (struct attempt){.line = line, .step = step, .options = {.stops = line->stops}};
-    a->run = (struct generate_run){.options = &a->options, .log = run->log, .engine = run->engine, .info = run->info, .n_new = run->options->n_new, .collects = true, .in_batch = true};
+    a->run = (struct generate_run){.options = &a->options,
+                                   .log = run->log,
+                                   .engine = run->engine,
+                                   .info = run->info,
+                                   .n_new = run->options->n_new,
+                                   .collects = true,
+                                   .in_batch = true};
     m->params[m->n++] = (struct mn_generate_params){.prompt = line->items[0].ids,
                                                     .n_prompt = line->items[0].n_ids,
                                                     .n_new = run->options->n_new,
@@ -59,7 +65,9 @@ static enum mn_status end_attempt(struct matcher *m, struct attempt *a)
                                       .n_bytes = run->text.n,
                                       .tokens = run->tokens,
                                       .n_tokens = run->n_tokens,
-                                      .finish_reason = run->text.stopped ? "stop" : run->ended_by_eos ? "eos" : "length"};
+                                      .finish_reason = run->text.stopped   ? "stop"
+                                                       : run->ended_by_eos ? "eos"
+                                                                           : "length"};
     status = score_put_text(m->run, a->line, a->step, &result);
     if (score_is_known(m->run, a->line))
         m->run->n_done++;
@@ -80,7 +88,9 @@ static int on_end(void *user, uint32_t i)
 static enum mn_status run_slice(struct matcher *m, struct mn_session *session)
 {
     struct mn_stats total;
-    enum mn_status status = cli_interrupted() ? MN_ERR_INTERRUPTED : mn_generate_batch(session, m->params, m->n, m->stats, &total, on_end, m);
+    enum mn_status status = cli_interrupted()
+                                ? MN_ERR_INTERRUPTED
+                                : mn_generate_batch(session, m->params, m->n, m->stats, &total, on_end, m);
     for (uint32_t i = 0; i < m->n; i++)
         run_free(&m->attempts[i].run);
     m->n = 0;
@@ -126,10 +136,14 @@ enum mn_status score_matches(struct score_run *run)
     m.attempts = calloc(SLICE, sizeof *m.attempts);
     m.params = calloc(SLICE, sizeof *m.params);
     m.stats = calloc(SLICE, sizeof *m.stats);
-    enum mn_status status = m.attempts && m.params && m.stats ? MN_OK : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %d sequences", SLICE);
+    enum mn_status status = m.attempts && m.params && m.stats
+                                ? MN_OK
+                                : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %d sequences", SLICE);
     if (!status)
         status = mn_session_create(&session, run->engine,
-                                   &(struct mn_session_params){.n_ctx = longest + run->options->n_new - 1 > 2 ? longest + run->options->n_new - 1 : 2,
+                                   &(struct mn_session_params){.n_ctx = longest + run->options->n_new - 1 > 2
+                                                                            ? longest + run->options->n_new - 1
+                                                                            : 2,
                                                                .num_steps = deepest,
                                                                .n_sequences = parallel,
                                                                .max_rows = parallel,

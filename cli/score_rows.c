@@ -1,4 +1,5 @@
-/* Rows of `muninn score`: one per line and depth, on standard output or in a results file that a later run goes on from. */
+/* Rows of `muninn score`: one per line and depth, on standard output or in a results file that a later run goes on
+ * from. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,9 @@ static uint64_t fold_settings(const struct score_run *run, const char *model_has
     const struct score_options *o = run->options;
     const uint32_t numbers[] = {o->no_bos, o->truncate, run->n_ctx, o->n_new};
     uint64_t hash = CLI_FOLD_START;
-    const char *const texts[] = {model_hash, run->info.device_name, run->info.driver, run->info.weight_type, o->kv_policy, o->kv_type, o->delimiter};
+    const char *const texts[] = {
+        model_hash, run->info.device_name, run->info.driver, run->info.weight_type, o->kv_policy,
+        o->kv_type, o->delimiter};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         fold_text(&hash, texts[i]);
     for (uint32_t i = 0; i < o->stops.n; i++)
@@ -32,7 +35,8 @@ static uint64_t fold_settings(const struct score_run *run, const char *model_has
 
 static void write_key(const struct score_run *run, const struct score_line *line, uint32_t step, char *key)
 {
-    snprintf(key, KEY_BYTES, "score-%016" PRIx64 "-%zu-%016" PRIx64 "-R%" PRIu32, run->settings, line->number, line->hash, run->num_steps.values[step]);
+    snprintf(key, KEY_BYTES, "score-%016" PRIx64 "-%zu-%016" PRIx64 "-R%" PRIu32, run->settings, line->number,
+             line->hash, run->num_steps.values[step]);
 }
 
 /* ---- resuming ---- */
@@ -52,7 +56,8 @@ static int compare_key(const void *key, const void *row)
     return strcmp(key, key_of(*(const cJSON *const *)row));
 }
 
-static enum mn_status take_outcome(const struct score_run *run, struct score_line *line, struct score_outcome *outcome, cJSON *row)
+static enum mn_status take_outcome(const struct score_run *run, struct score_line *line, struct score_outcome *outcome,
+                                   cJSON *row)
 {
     static const char *const flags[] = {"is_greedy", "acc", "exact_match"};
     const struct json_doc doc = {.root = row, .file = (char *)run->options->results, .log = run->log};
@@ -125,8 +130,7 @@ static cJSON *begin_row(const struct score_run *run, const struct score_line *li
     }
     cJSON_AddNumberToObject(row, "line", (double)line->number);
     cJSON_AddNumberToObject(row, "num_steps", run->num_steps.values[step]);
-    cJSON_ArrayForEach(member, line->kept)
-    {
+    cJSON_ArrayForEach (member, line->kept) {
         cJSON *copy = cJSON_Duplicate(member, true);
         if (!copy || !cJSON_AddItemToObject(row, member->string, copy)) {
             cJSON_Delete(row);
@@ -184,7 +188,8 @@ static uint32_t largest(const double *values, uint32_t n)
     return best;
 }
 
-static cJSON *add_choices(cJSON *row, const struct score_line *line, const struct mn_likelihood *likelihoods, uint32_t stride, struct score_outcome *outcome, double *values)
+static cJSON *add_choices(cJSON *row, const struct score_line *line, const struct mn_likelihood *likelihoods,
+                          uint32_t stride, struct score_outcome *outcome, double *values)
 {
     cJSON *array = cJSON_AddArrayToObject(row, "logprobs");
     for (uint32_t i = 0; i < line->n_items; i++) {
@@ -205,7 +210,8 @@ static cJSON *add_choices(cJSON *row, const struct score_line *line, const struc
     return array ? cJSON_AddNumberToObject(row, "acc_norm", outcome->hit_norm) : NULL;
 }
 
-static cJSON *add_likelihood(cJSON *row, const struct score_line *line, const struct mn_likelihood *likelihood, struct score_outcome *outcome)
+static cJSON *add_likelihood(cJSON *row, const struct score_line *line, const struct mn_likelihood *likelihood,
+                             struct score_outcome *outcome)
 {
     const struct mn_score_item *item = &line->items[0];
     outcome->hit = likelihood->is_greedy;
@@ -215,17 +221,21 @@ static cJSON *add_likelihood(cJSON *row, const struct score_line *line, const st
     return add_ids(row, item->ids + item->n_context, item->n_ids - item->n_context);
 }
 
-enum mn_status score_put_likelihoods(struct score_run *run, struct score_line *line, const struct mn_likelihood *likelihoods)
+enum mn_status score_put_likelihoods(struct score_run *run, struct score_line *line,
+                                     const struct mn_likelihood *likelihoods)
 {
     double *values = malloc(line->n_items * sizeof *values);
-    enum mn_status status = values ? MN_OK : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " choices", line->n_items);
+    enum mn_status status = values ? MN_OK
+                                   : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " choices",
+                                              line->n_items);
     for (uint32_t step = 0; step < run->num_steps.n && !status; step++) {
         struct score_outcome *outcome = &line->outcomes[step];
         if (outcome->known)
             continue;
         cJSON *row = begin_row(run, line, step);
-        const cJSON *last = line->kind == SCORE_CHOICE ? add_choices(row, line, likelihoods + step, run->num_steps.n, outcome, values)
-                                                       : add_likelihood(row, line, likelihoods + step, outcome);
+        const cJSON *last = line->kind == SCORE_CHOICE
+                                ? add_choices(row, line, likelihoods + step, run->num_steps.n, outcome, values)
+                                : add_likelihood(row, line, likelihoods + step, outcome);
         status = put(run, row, last);
         outcome->known = !status;
     }
@@ -234,7 +244,8 @@ enum mn_status score_put_likelihoods(struct score_run *run, struct score_line *l
     return status;
 }
 
-enum mn_status score_put_text(struct score_run *run, struct score_line *line, uint32_t step, const struct score_text *text)
+enum mn_status score_put_text(struct score_run *run, struct score_line *line, uint32_t step,
+                              const struct score_text *text)
 {
     struct score_outcome *outcome = &line->outcomes[step];
     char *json = NULL;

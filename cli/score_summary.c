@@ -161,7 +161,8 @@ static enum mn_status list_groups(const struct score_run *run, const char ***gro
 enum mn_status score_summary(const struct score_run *run)
 {
     const bool markdown = !strcmp(run->options->output, "md");
-    void (*write)(const struct score_run *, const struct metric *, const char *) = markdown ? write_markdown : write_json;
+    void (*write)(const struct score_run *, const struct metric *, const char *) = markdown ? write_markdown
+                                                                                            : write_json;
     const char **groups = NULL;
     size_t n_groups = 0;
     enum mn_status status = run->options->group_by ? list_groups(run, &groups, &n_groups) : MN_OK;

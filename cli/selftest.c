@@ -18,8 +18,8 @@ static void print_case(void *user, const struct kernel_case_result *result)
     struct tally *tally = user;
     tally->n_cases++;
     tally->n_failed += !result->ok;
-    printf("%-6s %-10s %-64s NMSE %.2e (limit %.0e)%s%s\n", result->ok ? "ok" : "FAILED", result->kernel, result->name, result->nmse, result->limit,
-           result->ok ? "" : ": ", result->ok ? "" : result->detail);
+    printf("%-6s %-10s %-64s NMSE %.2e (limit %.0e)%s%s\n", result->ok ? "ok" : "FAILED", result->kernel, result->name,
+           result->nmse, result->limit, result->ok ? "" : ": ", result->ok ? "" : result->detail);
     fflush(stdout); /* a case may take seconds, and the next one may lose the device */
 }
 
@@ -45,8 +45,12 @@ static enum mn_status run_on_device(struct device *device, bool quick)
     if (!status)
         status = stream_init(&stream, device, &kernels);
     if (!status)
-        status = run_cases(&(struct kernel_cases_params){
-            .device = device, .kernels = &kernels, .stream = &stream, .quick = quick, .report = print_case, .user = &tally});
+        status = run_cases(&(struct kernel_cases_params){.device = device,
+                                                         .kernels = &kernels,
+                                                         .stream = &stream,
+                                                         .quick = quick,
+                                                         .report = print_case,
+                                                         .user = &tally});
     if (stream.device)
         stream_finish(&stream);
     kernels_finish(&kernels);
@@ -68,9 +72,16 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct option_spec specs[] = {
-    {.name = "device", .kind = OPTION_TEXT, .offset = offsetof(struct selftest_options, device), .argument = "D", .shown = "the best one",
+    {.name = "device",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct selftest_options, device),
+     .argument = "D",
+     .shown = "the best one",
      .help = "number or part of a name, see `muninn devices`"},
-    {.name = "quick", .kind = OPTION_FLAG, .offset = offsetof(struct selftest_options, quick), .help = "a few cases per kernel"},
+    {.name = "quick",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct selftest_options, quick),
+     .help = "a few cases per kernel"},
 };
 
 const struct command command_selftest = {
@@ -78,7 +89,8 @@ const struct command command_selftest = {
     .summary = "Checks every kernel on this device against the CPU version.",
     .synopsis = "[--device D] [--quick]",
     .example = "muninn selftest --quick",
-    .notes = "Prints the normalised mean squared error of each case; exit code 7 when one is above its limit. Without --quick it also\n"
+    .notes = "Prints the normalised mean squared error of each case; exit code 7 when one is above its limit. Without "
+             "--quick it also\n"
              "checks that the number of rows in a pass changes no bit of the results.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,

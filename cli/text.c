@@ -16,7 +16,8 @@ static enum mn_status reserve(struct text_out *out, size_t n_bytes, const struct
     return MN_OK;
 }
 
-/* Cuts the text before the stop string that is complete first; everything before `searched` is known to complete none. */
+/* Cuts the text before the stop string that is complete first; everything before `searched` is known to complete
+ * none. */
 static bool cut_at_stop(struct text_out *out, size_t searched)
 {
     for (size_t end = searched + 1; end <= out->n; end++) {

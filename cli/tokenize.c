@@ -12,7 +12,8 @@ struct tokenize_options {
     const char *model;
 };
 
-static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const char *line, size_t n_bytes, const struct mn_log *log)
+static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const char *line, size_t n_bytes,
+                                  const struct mn_log *log)
 {
     struct json_doc doc = {0};
     uint32_t *ids = NULL;
@@ -62,7 +63,8 @@ static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const s
             status = cli_flush(log);
     }
     if (!status && !feof(stdin))
-        status = log_fail(log, errno == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE, "standard input: line %zu: cannot be read: %s", at.line + 1, strerror(errno));
+        status = log_fail(log, errno == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE,
+                          "standard input: line %zu: cannot be read: %s", at.line + 1, strerror(errno));
     free(line);
     return status;
 }
@@ -84,8 +86,13 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct option_spec specs[] = {
-    {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(struct tokenize_options, model), .argument = "DIR",
-     .shown = "$MUNINN_MODEL, else raven-deep", .help = "folder with tokenizer.json"},
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct tokenize_options, model),
+     .argument = "DIR",
+     .shown = "$MUNINN_MODEL, else raven-deep",
+     .help = "folder with tokenizer.json"},
 };
 
 const struct command command_tokenize = {
@@ -93,7 +100,8 @@ const struct command command_tokenize = {
     .summary = "Turns JSON lines {\"text\":...} on stdin into {\"ids\":[...],\"decoded\":\"...\"}.",
     .synopsis = "[-m DIR] < lines.jsonl",
     .example = "echo '{\"text\":\"sort 2 8 0 1 :\"}' | muninn tokenize",
-    .notes = "Special tokens in the text are recognised; no begin token is added. Needs no device. Blank lines are skipped.",
+    .notes =
+        "Special tokens in the text are recognised; no begin token is added. Needs no device. Blank lines are skipped.",
     .options = specs,
     .n_options = sizeof specs / sizeof *specs,
     .values_bytes = sizeof(struct tokenize_options),

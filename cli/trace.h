@@ -17,7 +17,8 @@ struct trace_report {
     bool interrupted;
 };
 
-/* JSON lines: a header, a record per token by position, a summary, each with a "key" for result files: equal settings, equal keys. Write errors stay on the stream. MN_ERR_MEMORY. */
+/* JSON lines: a header, a record per token by position, a summary, each with a "key" for result files: equal settings,
+ * equal keys. Write errors stay on the stream. MN_ERR_MEMORY. */
 enum mn_status trace_write_records(const struct trace_report *report, FILE *stream, const struct mn_log *log);
 /* A Markdown table with a row per token. */
 enum mn_status trace_write_table(const struct trace_report *report, FILE *stream, const struct mn_log *log);

@@ -1,6 +1,4 @@
 /* muninn trace: records and table. */
-#include "trace.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,6 +7,7 @@
 #include "commit.h"
 #include "engine.h"
 #include "json.h"
+#include "trace.h"
 
 /* ---- pieces ---- */
 
@@ -48,8 +47,10 @@ static void step_array(FILE *f, const char *name, const struct depth_step *steps
     fputc(']', f);
 }
 
-/* The text of one token: *out is malloc'ed. A token may hold a part of a character, or be unknown to the tokenizer: then it is empty. */
-static enum mn_status token_text(const struct trace_report *r, uint32_t id, char **out, size_t *n_bytes, const struct mn_log *log)
+/* The text of one token: *out is malloc'ed. A token may hold a part of a character, or be unknown to the tokenizer:
+ * then it is empty. */
+static enum mn_status token_text(const struct trace_report *r, uint32_t id, char **out, size_t *n_bytes,
+                                 const struct mn_log *log)
 {
     *n_bytes = 0;
     if (r->engine->tokenizer && mn_tokenizer_decode(r->engine->tokenizer, &id, 1, false, out, n_bytes, NULL) == MN_OK)
@@ -76,9 +77,11 @@ static enum mn_status write_token_text(const struct trace_report *r, uint32_t id
 static void write_id(const struct trace_report *r, char *id)
 {
     const struct depth_trace_params *p = r->params;
-    const char *const texts[] = {MUNINN_COMMIT, r->info.device_name, r->info.driver, r->hash, r->info.weight_type, r->kv_type};
+    const char *const texts[] = {MUNINN_COMMIT, r->info.device_name, r->info.driver,
+                                 r->hash,       r->info.weight_type, r->kv_type};
     const uint32_t numbers[] = {p->num_steps, p->n_new, p->ignore_eos, p->n_inits, p->n_components, p->terminal.window};
-    const double rule[] = {p->terminal.near, p->terminal.lag, p->terminal.aligned, p->terminal.straight, p->terminal.steady, (double)p->init_scale};
+    const double rule[] = {p->terminal.near,     p->terminal.lag,    p->terminal.aligned,
+                           p->terminal.straight, p->terminal.steady, (double)p->init_scale};
     uint64_t hash = CLI_FOLD_START;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         hash = cli_fold(hash, texts[i], strlen(texts[i]) + 1);
@@ -87,7 +90,8 @@ static void write_id(const struct trace_report *r, char *id)
 }
 
 /* Every record begins with what it is and what result rows are filtered by. `place` NULL: that of a token. */
-static void write_beginning(const struct trace_report *r, FILE *f, const char *kind, const char *id, const char *place, uint32_t position)
+static void write_beginning(const struct trace_report *r, FILE *f, const char *kind, const char *id, const char *place,
+                            uint32_t position)
 {
     fprintf(f, "{\"bench\":\"%s\",\"key\":\"trace-%s-", kind, id);
     if (place)
@@ -113,8 +117,10 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
     text(f, "commit", MUNINN_COMMIT);
     text(f, "banner", r->info.device_banner);
     text(f, "kv_policy", "full");
-    fprintf(f, ",\"prompt_tokens\":%" PRIu32 ",\"max_new_tokens\":%" PRIu32 ",\"ignore_eos\":%s,\"n_embd\":%" PRIu32 ",\"vocab_size\":%" PRIu32, p->n_prompt, p->n_new,
-            p->ignore_eos ? "true" : "false", r->info.n_embd, r->info.vocab_size);
+    fprintf(f,
+            ",\"prompt_tokens\":%" PRIu32 ",\"max_new_tokens\":%" PRIu32 ",\"ignore_eos\":%s,\"n_embd\":%" PRIu32
+            ",\"vocab_size\":%" PRIu32,
+            p->n_prompt, p->n_new, p->ignore_eos ? "true" : "false", r->info.n_embd, r->info.vocab_size);
     fprintf(f, ",\"inits\":%" PRIu32 ",\"seed\":%" PRIu64, p->n_inits, p->seed);
     setting(f, "init_scale", (double)p->init_scale);
     text(f, "kl", "sum p_R (log p_R - log p_t), nats");
@@ -186,7 +192,8 @@ static void write_path(const struct depth_trace *t, uint32_t token, FILE *f)
     fputc(']', f);
 }
 
-static enum mn_status write_token(const struct trace_report *r, const char *id, uint32_t i, FILE *f, const struct mn_log *log)
+static enum mn_status write_token(const struct trace_report *r, const char *id, uint32_t i, FILE *f,
+                                  const struct mn_log *log)
 {
     const struct depth_trace *t = r->trace;
     const struct depth_token *token = &t->tokens[i];
@@ -253,8 +260,10 @@ static void write_independence(const struct depth_trace *t, FILE *f)
             largest = fmax(largest, t->distance[at]);
             n_same += t->init_top1[at] == t->steps[(size_t)i * t->n_steps + t->n_steps - 1].top1;
         }
-    fprintf(f, ",\"path_independence\":{\"inits\":%" PRIu32 ",\"mean_distance\":%.9g,\"largest_distance\":%.9g,\"top1_agreement\":%.9g}", t->n_inits, n > 0.0 ? sum / n : 0.0,
-            largest, n > 0.0 ? n_same / n : 0.0);
+    fprintf(f,
+            ",\"path_independence\":{\"inits\":%" PRIu32
+            ",\"mean_distance\":%.9g,\"largest_distance\":%.9g,\"top1_agreement\":%.9g}",
+            t->n_inits, n > 0.0 ? sum / n : 0.0, largest, n > 0.0 ? n_same / n : 0.0);
 }
 
 static void write_summary(const struct trace_report *r, const char *id, FILE *f)
@@ -262,8 +271,11 @@ static void write_summary(const struct trace_report *r, const char *id, FILE *f)
     const struct depth_trace *t = r->trace;
     const uint32_t n_prompt = t->n_tokens < t->n_prompt ? t->n_tokens : t->n_prompt;
     write_beginning(r, f, "trace_summary", id, "summary", 0);
-    fprintf(f, ",\"tokens\":%" PRIu32 ",\"prompt_tokens\":%" PRIu32 ",\"generated_tokens\":%" PRIu32 ",\"ended_by_eos\":%s,\"interrupted\":%s",
-            t->n_tokens, n_prompt, t->n_tokens - n_prompt, t->ended_by_eos ? "true" : "false", r->interrupted ? "true" : "false");
+    fprintf(f,
+            ",\"tokens\":%" PRIu32 ",\"prompt_tokens\":%" PRIu32 ",\"generated_tokens\":%" PRIu32
+            ",\"ended_by_eos\":%s,\"interrupted\":%s",
+            t->n_tokens, n_prompt, t->n_tokens - n_prompt, t->ended_by_eos ? "true" : "false",
+            r->interrupted ? "true" : "false");
     fputs(",\"classes\":{", f);
     for (int kind = 0; kind < TERMINAL_COUNT; kind++) {
         uint32_t n = 0;
@@ -282,7 +294,8 @@ static void write_summary(const struct trace_report *r, const char *id, FILE *f)
         fprintf(f, "%s%.9g", i ? "," : "", part);
         all += part;
     }
-    fprintf(f, "],\"explained_together\":%.9g,\"iterations\":%" PRIu32 ",\"residual\":%.3g}", all, t->pca.n_iterations, t->pca.residual);
+    fprintf(f, "],\"explained_together\":%.9g,\"iterations\":%" PRIu32 ",\"residual\":%.3g}", all, t->pca.n_iterations,
+            t->pca.residual);
     if (r->params->n_inits)
         write_independence(t, f);
     fputs("}\n", f);
@@ -303,7 +316,8 @@ enum mn_status trace_write_records(const struct trace_report *r, FILE *f, const 
 
 /* ---- the table ---- */
 
-/* Text of a token inside a cell: quoted as in JSON, so that blanks show; what ends a cell or opens markup is escaped. */
+/* Text of a token inside a cell: quoted as in JSON, so that blanks show; what ends a cell or opens markup is
+ * escaped. */
 static enum mn_status write_cell(const struct trace_report *r, uint32_t id, FILE *f, const struct mn_log *log)
 {
     char *quoted = NULL;

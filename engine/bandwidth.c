@@ -6,8 +6,19 @@
 
 #include "args.h"
 
-/* A CPU driver may end a loop after 65535 rounds (llvmpipe does), and a device so slow that a run takes a second needs no seven of them. */
-enum { GPU_PASSES = 8, CPU_PASSES = 2, CPU_BYTES = 64 << 20, REPETITIONS = 7, SLOW_REPETITIONS = 2, GPU_GROUPS = 1024, CPU_GROUPS = 16, GPU_THREADS = 256, ROUNDS_MAX = 32768 };
+/* A CPU driver may end a loop after 65535 rounds (llvmpipe does), and a device so slow that a run takes a second needs
+ * no seven of them. */
+enum {
+    GPU_PASSES = 8,
+    CPU_PASSES = 2,
+    CPU_BYTES = 64 << 20,
+    REPETITIONS = 7,
+    SLOW_REPETITIONS = 2,
+    GPU_GROUPS = 1024,
+    CPU_GROUPS = 16,
+    GPU_THREADS = 256,
+    ROUNDS_MAX = 32768
+};
 static const uint32_t WORD = 0x01020305;
 static const double SLOW_S = 1.0;
 
@@ -35,7 +46,9 @@ static enum mn_status prepare(struct reading *r, struct model *model, uint64_t b
     if (caps->is_cpu && bytes > CPU_BYTES)
         bytes = CPU_BYTES;
     r->n_passes = caps->is_cpu ? CPU_PASSES : GPU_PASSES;
-    r->local = caps->is_cpu ? caps->subgroup_size : caps->max_workgroup_threads < GPU_THREADS ? caps->max_workgroup_threads : GPU_THREADS;
+    r->local = caps->is_cpu                                ? caps->subgroup_size
+               : caps->max_workgroup_threads < GPU_THREADS ? caps->max_workgroup_threads
+                                                           : GPU_THREADS;
     r->n_groups = caps->is_cpu ? CPU_GROUPS : GPU_GROUPS;
     r->n_chunks = (uint32_t)(bytes / 16);
     const uint32_t fewest = (r->n_chunks - 1) / (r->local * ROUNDS_MAX) + 1;
@@ -89,7 +102,8 @@ static enum mn_status check(struct reading *r, const struct device *device)
     for (uint32_t i = 0; i < n_threads && !status; i++) {
         const uint32_t n = share_of(r, i);
         if (sums[i] != n * 4 * WORD)
-            status = log_fail(device->log, MN_ERR_CHECK, "read bandwidth: thread %u summed up %u instead of %u", i, sums[i], n * 4 * WORD);
+            status = log_fail(device->log, MN_ERR_CHECK, "read bandwidth: thread %u summed up %u instead of %u", i,
+                              sums[i], n * 4 * WORD);
     }
     free(sums);
     return status;

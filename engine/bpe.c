@@ -173,8 +173,7 @@ static enum mn_status vocab_read(struct bpe *bpe, const struct json_doc *doc, co
     size_t n_bytes = 0;
     uint32_t n_tokens = 0;
 
-    cJSON_ArrayForEach(node, vocab)
-    {
+    cJSON_ArrayForEach (node, vocab) {
         uint32_t id;
         if ((status = json_as_u32(doc, "model.vocab", node, 0, BPE_IDS_MAX - 1, &id)) != MN_OK)
             goto fail;
@@ -209,8 +208,7 @@ static enum mn_status vocab_read(struct bpe *bpe, const struct json_doc *doc, co
     memset(bpe->slots, 0xff, ((size_t)bpe->slot_mask + 1) * sizeof *bpe->slots);
 
     uint32_t offset = 0;
-    cJSON_ArrayForEach(node, vocab)
-    {
+    cJSON_ArrayForEach (node, vocab) {
         uint32_t id = (uint32_t)node->valuedouble; /* checked above */
         size_t length = strlen(node->string);
         if (bpe->offsets[id] != BPE_NO_ID) {
@@ -293,8 +291,7 @@ static enum mn_status merges_read(struct bpe *bpe, const struct json_doc *doc, c
 {
     uint32_t n = 0;
     const struct cJSON *node;
-    cJSON_ArrayForEach(node, merges)
-    {
+    cJSON_ArrayForEach (node, merges) {
         if (++n > BPE_MERGES_MAX)
             return json_refuse(doc, MN_ERR_FORMAT, "model.merges", NULL, "more merges than the limit of 2097152");
     }
@@ -304,8 +301,7 @@ static enum mn_status merges_read(struct bpe *bpe, const struct json_doc *doc, c
         return log_fail(log, MN_ERR_MEMORY, "%s: out of memory for %u merges", doc->file, n);
     memset(bpe->merges, 0xff, ((size_t)bpe->merge_mask + 1) * sizeof *bpe->merges);
 
-    cJSON_ArrayForEach(node, merges)
-    {
+    cJSON_ArrayForEach (node, merges) {
         /* Files converted from a merges.txt may carry its first line; the HF library skips it too. */
         if (cJSON_IsString(node) && !strncmp(node->valuestring, "#version", 8))
             continue;

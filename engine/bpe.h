@@ -6,8 +6,8 @@
  * Thread-safety: `struct bpe` is immutable after bpe_read; every thread encodes with its own `struct bpe_scratch`.
  *
  * The result equals that of the Hugging Face tokenizers library: the merge of lowest rank first, the leftmost among
- * equal ranks. A heap over a linked list makes a pre-token of n bytes cost O(n log n), whatever the merges are.
- */
+ * equal ranks. A heap over a linked list makes a pre-token of n bytes cost O(n log n), whatever the merges
+ * are. */
 #ifndef MUNINN_BPE_H
 #define MUNINN_BPE_H
 
@@ -33,10 +33,10 @@ struct bpe_merge {
 
 /* Zeroed is a valid empty one for bpe_destroy. */
 struct bpe {
-    char *spellings;         /* all spellings, each zero-terminated */
-    uint32_t *offsets;       /* [n_ids] into spellings; BPE_NO_ID where the vocabulary has a hole */
-    uint32_t n_ids;          /* largest id + 1 */
-    uint32_t *slots;         /* [slot_mask + 1] hash of spelling -> id */
+    char *spellings;   /* all spellings, each zero-terminated */
+    uint32_t *offsets; /* [n_ids] into spellings; BPE_NO_ID where the vocabulary has a hole */
+    uint32_t n_ids;    /* largest id + 1 */
+    uint32_t *slots;   /* [slot_mask + 1] hash of spelling -> id */
     uint32_t slot_mask;
     struct bpe_merge *merges; /* [merge_mask + 1] hash of pair -> merge */
     uint32_t merge_mask;

@@ -30,7 +30,8 @@ enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *o
 {
     const uint64_t limit = arena->device->caps.max_allocation_bytes;
     if (bytes > limit - ARENA_ALIGN)
-        return log_fail(arena->device->log, MN_ERR_MEMORY, "%s: one piece of %" PRIu64 " bytes exceeds the %" PRIu64 " that device '%s' allocates at once",
+        return log_fail(arena->device->log, MN_ERR_MEMORY,
+                        "%s: one piece of %" PRIu64 " bytes exceeds the %" PRIu64 " that device '%s' allocates at once",
                         arena->name, bytes, limit, arena->device->caps.name);
     bytes = (bytes + ARENA_ALIGN - 1) & ~(uint64_t)(ARENA_ALIGN - 1);
     if (bytes == 0)
@@ -80,8 +81,9 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
     struct device *device = arena->device;
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                .size = block->bytes,
-                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_STORAGE_TEXEL_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT};
+                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_STORAGE_TEXEL_BUFFER_BIT |
+                                        VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                                        VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT};
     VkResult result = device->vk.CreateBuffer(device->handle, &info, NULL, &block->buffer);
     if (result != VK_SUCCESS) {
         block->buffer = VK_NULL_HANDLE;
@@ -91,20 +93,24 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
     device->vk.GetBufferMemoryRequirements(device->handle, block->buffer, &needs);
     uint32_t type = choose_memory_type(arena, needs.memoryTypeBits);
     if (type == UINT32_MAX)
-        return log_fail(device->log, MN_ERR_MEMORY, "%s: device '%s' has no fitting memory type", arena->name, device->caps.name);
+        return log_fail(device->log, MN_ERR_MEMORY, "%s: device '%s' has no fitting memory type", arena->name,
+                        device->caps.name);
     VkMemoryAllocateInfo allocate = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = type};
     const uint64_t heap = device->memory.memoryHeaps[device->memory.memoryTypes[type].heapIndex].size;
     /* Vulkan forbids to ask for more than the heap; software drivers would even grant it. */
-    result = needs.size > heap ? VK_ERROR_OUT_OF_DEVICE_MEMORY : device->vk.AllocateMemory(device->handle, &allocate, NULL, &block->memory);
+    result = needs.size > heap ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                               : device->vk.AllocateMemory(device->handle, &allocate, NULL, &block->memory);
     if (result != VK_SUCCESS) {
         block->memory = VK_NULL_HANDLE;
         if (result == VK_ERROR_DEVICE_LOST)
             return device_fail(device, result, "vkAllocateMemory");
         return log_fail(device->log, MN_ERR_MEMORY,
-                        "%s: needs %.1f MiB on device '%s' (heap of %.1f MiB), not available (VkResult %d); a smaller --ctx, --kv-policy share:k "
+                        "%s: needs %.1f MiB on device '%s' (heap of %.1f MiB), not available (VkResult %d); a smaller "
+                        "--ctx, --kv-policy share:k "
                         "or a smaller --weight-type or --kv-type needs less",
-                        arena->name, (double)arena->bytes / 1048576.0, device->caps.name, (double)heap / 1048576.0, (int)result);
+                        arena->name, (double)arena->bytes / 1048576.0, device->caps.name, (double)heap / 1048576.0,
+                        (int)result);
     }
     device->reserved_bytes += block->bytes;
     result = device->vk.BindBufferMemory(device->handle, block->buffer, block->memory, 0);

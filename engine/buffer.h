@@ -21,7 +21,7 @@ enum arena_kind {
 struct arena_block {
     VkBuffer buffer;
     VkDeviceMemory memory;
-    uint8_t *mapped;               /* NULL when the host cannot see it */
+    uint8_t *mapped; /* NULL when the host cannot see it */
     uint64_t bytes;
     struct arena_block *next;
 };
@@ -34,10 +34,10 @@ struct span {
 
 struct arena {
     struct device *device;
-    const char *name;              /* "weights", "cache", ...: named in messages */
+    const char *name; /* "weights", "cache", ...: named in messages */
     enum arena_kind kind;
     struct arena_block *first, *last;
-    uint64_t bytes;                /* planned in all blocks */
+    uint64_t bytes; /* planned in all blocks */
     bool committed;
 };
 
@@ -48,7 +48,8 @@ void arena_finish(struct arena *arena);
  * MN_ERR_MEMORY when one span exceeds what the device allocates at once. */
 enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *out);
 
-/* Allocates everything planned. MN_ERR_MEMORY names the needed and the available bytes; then nothing stays allocated. */
+/* Allocates everything planned. MN_ERR_MEMORY names the needed and the available bytes; then nothing stays
+ * allocated. */
 enum mn_status arena_commit(struct arena *arena);
 
 /* Host address of a span, or NULL when the host cannot see the arena. */

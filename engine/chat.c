@@ -1,7 +1,7 @@
-#include "tokenizer_internal.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "tokenizer_internal.h"
 
 enum { CHAT_BEGIN_TEXT, CHAT_BEGIN_HEADER, CHAT_END_HEADER, CHAT_END_TURN, N_CHAT_TOKENS };
 

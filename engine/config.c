@@ -90,10 +90,13 @@ static enum mn_status parse_shape(struct model_config *c, const struct json_doc 
         return json_refuse(doc, MN_ERR_FORMAT, "n_embd", json_find(root, "n_embd"), "must be a multiple of n_heads");
     c->head_dim = c->n_embd / c->n_heads;
     if (c->head_dim % 2 != 0)
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'n_heads': value %u: gives heads of %u, must be even: the rotary embedding turns pairs",
-                        doc->file, (unsigned)c->n_heads, (unsigned)c->head_dim);
+        return log_fail(
+            doc->log, MN_ERR_FORMAT,
+            "%s: key 'n_heads': value %u: gives heads of %u, must be even: the rotary embedding turns pairs", doc->file,
+            (unsigned)c->n_heads, (unsigned)c->head_dim);
     if (c->head_dim > CONFIG_HEAD_DIM_MAX)
-        return log_fail(doc->log, MN_ERR_UNSUPPORTED, "%s: key 'n_heads': value %u: gives heads of %u, at most %d can be run", doc->file,
+        return log_fail(doc->log, MN_ERR_UNSUPPORTED,
+                        "%s: key 'n_heads': value %u: gives heads of %u, at most %d can be run", doc->file,
                         (unsigned)c->n_heads, (unsigned)c->head_dim, CONFIG_HEAD_DIM_MAX);
     return json_get_u32_or(doc, root, "padded_vocab_size", c->vocab_size, CONFIG_VOCAB_MAX, c->vocab_size,
                            &c->padded_vocab_size);
@@ -115,8 +118,8 @@ static enum mn_status check_repeated(const struct model_config *c, const struct 
     };
     for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
         uint32_t value;
-        enum mn_status status =
-            json_get_u32_or(doc, doc->root, repeated[i].key, 1, CONFIG_EMBD_MAX, repeated[i].expected, &value);
+        enum mn_status status = json_get_u32_or(doc, doc->root, repeated[i].key, 1, CONFIG_EMBD_MAX,
+                                                repeated[i].expected, &value);
         if (status != MN_OK)
             return status;
         if (value != repeated[i].expected)
@@ -130,8 +133,7 @@ static enum mn_status check_repeated(const struct model_config *c, const struct 
 static enum mn_status check_fixed_behaviour(const struct model_config *c, const struct json_doc *doc)
 {
     double noise, scale, expected = sqrt((double)c->n_embd);
-    enum mn_status status =
-        json_get_double_or(doc, doc->root, "test_time_noise", -DBL_MAX, DBL_MAX, 0, &noise);
+    enum mn_status status = json_get_double_or(doc, doc->root, "test_time_noise", -DBL_MAX, DBL_MAX, 0, &noise);
     if (status != MN_OK)
         return status;
     if (noise > 0)
@@ -183,8 +185,7 @@ static enum mn_status parse_token_ids(struct model_config *c, const struct json_
 {
     const uint32_t max = c->vocab_size - 1;
     const struct cJSON *eos = json_find(doc->root, "eos_token_id"), *id;
-    enum mn_status status =
-        json_get_u32_or(doc, doc->root, "bos_token_id", 0, max, c->bos_token_id, &c->bos_token_id);
+    enum mn_status status = json_get_u32_or(doc, doc->root, "bos_token_id", 0, max, c->bos_token_id, &c->bos_token_id);
     if (status != MN_OK || !eos || cJSON_IsNull(eos))
         return status;
     c->n_eos = 0;
@@ -192,8 +193,7 @@ static enum mn_status parse_token_ids(struct model_config *c, const struct json_
         c->n_eos = 1;
         return json_as_u32(doc, "eos_token_id", eos, 0, max, &c->eos_token_ids[0]);
     }
-    cJSON_ArrayForEach(id, eos)
-    {
+    cJSON_ArrayForEach (id, eos) {
         if (c->n_eos == CONFIG_EOS_MAX)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, "eos_token_id", eos, "more than 16 ids");
         status = json_as_u32(doc, "eos_token_id", id, 0, max, &c->eos_token_ids[c->n_eos++]);
@@ -220,8 +220,8 @@ static enum mn_status config_from_docs(struct model_config *out, const struct js
         (status = check_fixed_behaviour(&c, doc)) != MN_OK || (status = parse_constants(&c, doc)) != MN_OK ||
         (status = parse_torch_dtype(&c, doc)) != MN_OK || (status = parse_token_ids(&c, doc)) != MN_OK)
         return status;
-    if (generation && ((status = check_object(generation)) != MN_OK ||
-                       (status = parse_token_ids(&c, generation)) != MN_OK))
+    if (generation &&
+        ((status = check_object(generation)) != MN_OK || (status = parse_token_ids(&c, generation)) != MN_OK))
         return status;
     *out = c;
     return MN_OK;

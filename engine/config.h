@@ -48,7 +48,7 @@ struct model_config {
     float rope_base;
     bool tie_embeddings;
     bool qk_bias;
-    uint32_t bos_token_id; /* UINT32_MAX when there is none */
+    uint32_t bos_token_id;                  /* UINT32_MAX when there is none */
     uint32_t eos_token_ids[CONFIG_EOS_MAX]; /* [n_eos] */
     uint32_t n_eos;
     char torch_dtype[16]; /* "float32", "bfloat16" or "float16": information only, the weights say what they are */

@@ -35,8 +35,8 @@ enum mn_status device_fail(struct device *device, VkResult result, const char *w
     enum mn_status status = status_of_result(result);
     if (status == MN_ERR_DEVICE_LOST)
         device->lost = true;
-    return log_fail(device->log, status, "device '%s': %s: %s (VkResult %d)", device->caps.name, what, mn_status_name(status),
-                    (int)result);
+    return log_fail(device->log, status, "device '%s': %s: %s (VkResult %d)", device->caps.name, what,
+                    mn_status_name(status), (int)result);
 }
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
@@ -60,11 +60,13 @@ static enum mn_status load_loader(struct device *device)
         device->loader = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     if (!device->loader)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
-                        "no Vulkan loader: libvulkan.so.1 not found; install the package libvulkan1 and a driver (mesa-vulkan-drivers has one for every CPU)");
+                        "no Vulkan loader: libvulkan.so.1 not found; install the package libvulkan1 and a driver "
+                        "(mesa-vulkan-drivers has one for every CPU)");
     /* POSIX promises that dlsym's object pointer converts to a function pointer; ISO C does not, hence the copy. */
     void *symbol = dlsym(device->loader, "vkGetInstanceProcAddr");
     if (!symbol)
-        return log_fail(device->log, MN_ERR_NO_DEVICE, "the Vulkan loader has no vkGetInstanceProcAddr; reinstall the package libvulkan1");
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "the Vulkan loader has no vkGetInstanceProcAddr; reinstall the package libvulkan1");
     memcpy(&device->get_instance_proc, &symbol, sizeof symbol);
     return MN_OK;
 }
@@ -87,36 +89,42 @@ static enum mn_status create_instance(struct device *device, bool validate)
 {
     PFN_vkCreateInstance create = (PFN_vkCreateInstance)device->get_instance_proc(NULL, "vkCreateInstance");
     if (!create)
-        return log_fail(device->log, MN_ERR_NO_DEVICE, "the Vulkan loader has no vkCreateInstance; reinstall the package libvulkan1");
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "the Vulkan loader has no vkCreateInstance; reinstall the package libvulkan1");
     if (validate && !has_layer(device, validation_layer))
-        return log_fail(device->log, MN_ERR_NO_DEVICE, "%s is not installed; install the package vulkan-validationlayers", validation_layer);
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "%s is not installed; install the package vulkan-validationlayers", validation_layer);
 
-    VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "muninn", .apiVersion = VK_API_VERSION_1_2};
+    VkApplicationInfo app = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "muninn", .apiVersion = VK_API_VERSION_1_2};
     VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    VkValidationFeaturesEXT features = {
-        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT, .enabledValidationFeatureCount = 1, .pEnabledValidationFeatures = enables};
-    VkDebugUtilsMessengerCreateInfoEXT messenger = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .pNext = &features,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = on_message,
-        .pUserData = device};
+    VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                        .enabledValidationFeatureCount = 1,
+                                        .pEnabledValidationFeatures = enables};
+    VkDebugUtilsMessengerCreateInfoEXT messenger = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+                                                    .pNext = &features,
+                                                    .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                                                                       VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+                                                    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT |
+                                                                   VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+                                                    .pfnUserCallback = on_message,
+                                                    .pUserData = device};
     const char *layers[] = {validation_layer};
     const char *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
-    VkInstanceCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-        .pNext = validate ? &messenger : NULL,
-        .pApplicationInfo = &app,
-        .enabledLayerCount = validate ? 1 : 0,
-        .ppEnabledLayerNames = layers,
-        .enabledExtensionCount = validate ? 1 : 0,
-        .ppEnabledExtensionNames = extensions};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pNext = validate ? &messenger : NULL,
+                                 .pApplicationInfo = &app,
+                                 .enabledLayerCount = validate ? 1 : 0,
+                                 .ppEnabledLayerNames = layers,
+                                 .enabledExtensionCount = validate ? 1 : 0,
+                                 .ppEnabledExtensionNames = extensions};
     VkResult result = create(&info, NULL, &device->instance);
     if (result != VK_SUCCESS) {
         device->instance = VK_NULL_HANDLE;
-        return log_fail(device->log, MN_ERR_NO_DEVICE,
-                        "no Vulkan instance (VkResult %d); install a driver, for example the package mesa-vulkan-drivers", (int)result);
+        return log_fail(
+            device->log, MN_ERR_NO_DEVICE,
+            "no Vulkan instance (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
+            (int)result);
     }
 #define X(fn) \
     device->vk.fn = (PFN_vk##fn)device->get_instance_proc(device->instance, "vk" #fn); \
@@ -126,7 +134,8 @@ static enum mn_status create_instance(struct device *device, bool validate)
 #undef X
     if (validate) {
         PFN_vkCreateDebugUtilsMessengerEXT create_messenger =
-            (PFN_vkCreateDebugUtilsMessengerEXT)device->get_instance_proc(device->instance, "vkCreateDebugUtilsMessengerEXT");
+            (PFN_vkCreateDebugUtilsMessengerEXT)device->get_instance_proc(device->instance,
+                                                                          "vkCreateDebugUtilsMessengerEXT");
         messenger.pNext = NULL;
         if (!create_messenger || create_messenger(device->instance, &messenger, NULL, &device->messenger) != VK_SUCCESS)
             return log_fail(device->log, MN_ERR_NO_DEVICE, "the validation layer gives no debug messenger");
@@ -167,11 +176,13 @@ static void read_heaps(const VkPhysicalDeviceMemoryProperties *memory, struct ca
 {
     uint32_t largest = 0;
     for (uint32_t i = 0; i < memory->memoryHeapCount; i++)
-        if ((memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && memory->memoryHeaps[i].size > caps->device_heap_bytes) {
+        if ((memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            memory->memoryHeaps[i].size > caps->device_heap_bytes) {
             caps->device_heap_bytes = memory->memoryHeaps[i].size;
             largest = i;
         }
-    const VkMemoryPropertyFlags both = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags both = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                       VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     for (uint32_t i = 0; i < memory->memoryTypeCount; i++)
         if (memory->memoryTypes[i].heapIndex == largest && (memory->memoryTypes[i].propertyFlags & both) == both)
             caps->uma = true;
@@ -181,18 +192,24 @@ static void read_heaps(const VkPhysicalDeviceMemoryProperties *memory, struct ca
 static const char *read_caps(struct device *device, VkPhysicalDevice physical, struct caps *caps)
 {
     *caps = (struct caps){0};
-    VkPhysicalDeviceSubgroupSizeControlProperties size_control = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
-    VkPhysicalDeviceMaintenance3Properties maintenance3 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &size_control};
-    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, .pNext = &maintenance3};
-    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &driver};
+    VkPhysicalDeviceSubgroupSizeControlProperties size_control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+    VkPhysicalDeviceMaintenance3Properties maintenance3 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &size_control};
+    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
+                                               .pNext = &maintenance3};
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
+                                                   .pNext = &driver};
     VkPhysicalDeviceProperties2 props = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
     bool control = has_extension(device, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (!control)
         maintenance3.pNext = NULL;
     device->vk.GetPhysicalDeviceProperties2(physical, &props);
-    VkPhysicalDeviceSubgroupSizeControlFeatures control_features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
+    VkPhysicalDeviceSubgroupSizeControlFeatures control_features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceShaderFloat16Int8Features fp16 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .pNext = control ? &control_features : NULL};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES,
+        .pNext = control ? &control_features : NULL};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &fp16};
     device->vk.GetPhysicalDeviceFeatures2(physical, &features);
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
@@ -208,20 +225,23 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->type = props.properties.deviceType;
     caps->is_cpu = caps->type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->subgroup_size = subgroup.subgroupSize;
-    caps->subgroup_size_control = control && control_features.subgroupSizeControl && control_features.computeFullSubgroups &&
+    caps->subgroup_size_control = control && control_features.subgroupSizeControl &&
+                                  control_features.computeFullSubgroups &&
                                   (size_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->subgroup_shuffle = caps->subgroup_size_control && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                              (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) &&
                              (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT);
     caps->fp16 = fp16.shaderFloat16;
     caps->int8_dot = has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
-    caps->matrix_cores = has_extension(device, physical, "VK_KHR_cooperative_matrix") || has_extension(device, physical, "VK_NV_cooperative_matrix");
+    caps->matrix_cores = has_extension(device, physical, "VK_KHR_cooperative_matrix") ||
+                         has_extension(device, physical, "VK_NV_cooperative_matrix");
     caps->max_workgroup_threads = limits->maxComputeWorkGroupInvocations < limits->maxComputeWorkGroupSize[0]
                                       ? limits->maxComputeWorkGroupInvocations
                                       : limits->maxComputeWorkGroupSize[0];
     caps->max_shared_bytes = limits->maxComputeSharedMemorySize;
     caps->max_storage_range = limits->maxStorageBufferRange;
-    caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && features.features.shaderInt64 && limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
+    caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && features.features.shaderInt64 &&
+                        limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
     if (caps->texel_loads && caps->max_storage_range / 16 > limits->maxTexelBufferElements)
         caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
@@ -273,7 +293,8 @@ static enum mn_status list_physical(struct device *device, VkPhysicalDevice *lis
     VkResult result = device->vk.EnumeratePhysicalDevices(device->instance, n, list);
     if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || *n == 0)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
-                        "no Vulkan device (VkResult %d); install a driver, for example the package mesa-vulkan-drivers", (int)result);
+                        "no Vulkan device (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
+                        (int)result);
     return MN_OK;
 }
 
@@ -304,9 +325,12 @@ static enum mn_status choose_physical(struct device *device, const char *select)
         }
     }
     if (chosen == UINT32_MAX && refusal)
-        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' cannot be used: %s", select ? select : "(any)", refusal);
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' cannot be used: %s", select ? select : "(any)",
+                        refusal);
     if (chosen == UINT32_MAX)
-        return log_fail(device->log, MN_ERR_USAGE, "--device %s: no such device; `muninn devices` lists the %u there are", select ? select : "", n);
+        return log_fail(device->log, MN_ERR_USAGE,
+                        "--device %s: no such device; `muninn devices` lists the %u there are", select ? select : "",
+                        n);
     device->physical = list[chosen];
     device->caps = best;
     return MN_OK;
@@ -321,14 +345,17 @@ static enum mn_status create_logical(struct device *device)
     device->memory = memory.memoryProperties;
 
     VkPhysicalDeviceSubgroupSizeControlFeatures control = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES, .subgroupSizeControl = VK_TRUE, .computeFullSubgroups = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE};
     const char *extensions[] = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
     float priority = 1.0f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = device->queue_family,
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
-    const VkPhysicalDeviceFeatures features = {.shaderInt64 = device->caps.texel_loads}; /* the texel twins write pairs of words */
+    const VkPhysicalDeviceFeatures features = {
+        .shaderInt64 = device->caps.texel_loads}; /* the texel twins write pairs of words */
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = device->caps.subgroup_size_control ? &control : NULL,
                                .queueCreateInfoCount = 1,
@@ -374,7 +401,8 @@ enum mn_status device_create(struct device **out, const struct device_params *pa
 }
 
 #define KEEP(object, handle) \
-    static VKAPI_ATTR void VKAPI_CALL keep_##object(VkDevice device, handle object, const VkAllocationCallbacks *callbacks) \
+    static VKAPI_ATTR void VKAPI_CALL keep_##object(VkDevice device, handle object, \
+                                                    const VkAllocationCallbacks *callbacks) \
     { \
         (void)device, (void)object, (void)callbacks; \
     }
@@ -407,7 +435,8 @@ void device_abandon(struct device *device)
     device->vk.DestroyCommandPool = keep_commands;
     device->vk.DestroyFence = keep_fence;
     device->vk.DestroyQueryPool = keep_timers;
-    log_note(device->log, MN_LOG_WARN, "device '%s' is still at work; what it uses is left to the end of the process", device->caps.name);
+    log_note(device->log, MN_LOG_WARN, "device '%s' is still at work; what it uses is left to the end of the process",
+             device->caps.name);
 }
 
 void device_destroy(struct device *device)
@@ -421,18 +450,20 @@ void device_destroy(struct device *device)
             device->vk.DestroyDevice(device->handle, NULL);
     }
     if (device->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
-            (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_instance_proc(device->instance, "vkDestroyDebugUtilsMessengerEXT");
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_instance_proc(
+            device->instance, "vkDestroyDebugUtilsMessengerEXT");
         if (destroy)
             destroy(device->instance, device->messenger, NULL);
     }
     if (device->instance && device->vk.DestroyInstance && !device->abandoned)
         device->vk.DestroyInstance(device->instance, NULL);
-    /* The loader stays mapped: drivers leave threads and thread-local destructors behind that unmapping would pull away. */
+    /* The loader stays mapped: drivers leave threads and thread-local destructors behind that unmapping would pull
+     * away. */
     free(device);
 }
 
-enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, const char *), void *user, const struct mn_log *log)
+enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, const char *), void *user,
+                           const struct mn_log *log)
 {
     struct device *device = calloc(1, sizeof *device);
     if (!device)
@@ -471,14 +502,16 @@ static uint64_t system_available_bytes(void)
 uint64_t device_available_bytes(const struct device *device)
 {
     const uint64_t heap = device->caps.device_heap_bytes, system = device->caps.is_cpu ? system_available_bytes() : 0;
-    if (device->caps.is_cpu) /* its heap is a number in the driver (2 GiB in llvmpipe) that bounds one allocation, not their sum */
+    if (device->caps.is_cpu) /* its heap is a number in the driver (2 GiB in llvmpipe) that bounds one allocation, not
+                                their sum */
         return system - system / 20;
     return heap > device->reserved_bytes ? heap - device->reserved_bytes : 0;
 }
 
 void device_banner(const struct caps *caps, char *text, size_t text_bytes)
 {
-    snprintf(text, text_bytes, "%s | %s | uma %d | fp16 %d | int dot %d | subgroup %u | shared %u KiB | matrix cores %d", caps->name,
+    snprintf(text, text_bytes,
+             "%s | %s | uma %d | fp16 %d | int dot %d | subgroup %u | shared %u KiB | matrix cores %d", caps->name,
              caps->driver, caps->uma, caps->fp16, caps->int8_dot, caps->subgroup_size, caps->max_shared_bytes / 1024,
              caps->matrix_cores);
 }

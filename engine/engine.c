@@ -54,7 +54,8 @@ static void visit_device(void *user, uint32_t index, const struct caps *caps, co
     visitor->visit(visitor->user, &info);
 }
 
-enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info *info), void *user, const struct mn_log *log)
+enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info *info), void *user,
+                          const struct mn_log *log)
 {
     if (!visit)
         return missing(log, "mn_devices", "visit");
@@ -133,8 +134,9 @@ static uint64_t count_parameters(const struct model *model)
     uint64_t n = matrix_parameters(&w->embedding, d) + (c->tie_embeddings ? 0 : matrix_parameters(&w->head, d)) +
                  matrix_parameters(&w->adapter_state, d) + matrix_parameters(&w->adapter_embed, d) + d;
     for (uint32_t i = 0; i < n_blocks; i++)
-        n += matrix_parameters(&w->blocks[i].qkv, d) + matrix_parameters(&w->blocks[i].proj, d) + matrix_parameters(&w->blocks[i].gate, d) +
-             matrix_parameters(&w->blocks[i].down, c->intermediate_size) + 4ull * d + (c->qk_bias ? 2ull * d : 0);
+        n += matrix_parameters(&w->blocks[i].qkv, d) + matrix_parameters(&w->blocks[i].proj, d) +
+             matrix_parameters(&w->blocks[i].gate, d) + matrix_parameters(&w->blocks[i].down, c->intermediate_size) +
+             4ull * d + (c->qk_bias ? 2ull * d : 0);
     return n;
 }
 
@@ -188,21 +190,27 @@ static enum mn_status need_tokenizer(const struct mn_engine *engine, const char 
 {
     if (!engine || !given)
         return missing(engine ? engine->log : NULL, function, engine ? "an argument" : "engine");
-    return engine->tokenizer ? MN_OK : log_fail(engine->log, MN_ERR_FILE, "the model has no tokenizer.json: give token ids instead of text");
+    return engine->tokenizer
+               ? MN_OK
+               : log_fail(engine->log, MN_ERR_FILE, "the model has no tokenizer.json: give token ids instead of text");
 }
 
-enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids, size_t *n_ids)
+enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids,
+                           size_t *n_ids)
 {
     enum mn_status status = need_tokenizer(engine, "mn_tokenize", (text || n_bytes == 0) && ids && n_ids);
     if (status)
         return status;
-    return mn_tokenizer_encode(engine->tokenizer, text ? text : "", n_bytes, specials ? MN_ENCODE_SPECIAL : MN_ENCODE_PLAIN, ids, n_ids, engine->log);
+    return mn_tokenizer_encode(engine->tokenizer, text ? text : "", n_bytes,
+                               specials ? MN_ENCODE_SPECIAL : MN_ENCODE_PLAIN, ids, n_ids, engine->log);
 }
 
-enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials, char **text, size_t *n_bytes)
+enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials,
+                             char **text, size_t *n_bytes)
 {
     enum mn_status status = need_tokenizer(engine, "mn_detokenize", (ids || n_ids == 0) && text && n_bytes);
-    return status ? status : mn_tokenizer_decode(engine->tokenizer, ids, n_ids, skip_specials, text, n_bytes, engine->log);
+    return status ? status
+                  : mn_tokenizer_decode(engine->tokenizer, ids, n_ids, skip_specials, text, n_bytes, engine->log);
 }
 
 enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids, size_t *n_ids)
@@ -218,7 +226,8 @@ enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char 
     return mn_chat_encode(engine->tokenizer, messages, n, ids, n_ids, engine->log);
 }
 
-enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine, const struct mn_session_params *params)
+enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
+                                 const struct mn_session_params *params)
 {
     const struct mn_log *log = engine ? engine->log : NULL;
     if (!out)
@@ -228,7 +237,8 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
         return missing(log, "mn_session_create", engine ? "params" : "engine");
     struct session_params session = {.n_ctx = params->n_ctx,
                                      .n_sequences = params->n_sequences,
-                                     .num_steps = params->num_steps ? params->num_steps : engine->model->config.mean_recurrence,
+                                     .num_steps = params->num_steps ? params->num_steps
+                                                                    : engine->model->config.mean_recurrence,
                                      .max_rows = params->max_rows,
                                      .kv_type = KV_F16,
                                      .sampler = {.top_p = 1.0f}};
@@ -263,38 +273,57 @@ void mn_session_destroy(struct mn_session *session)
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats)
 {
     if (!session || !params || !stats)
-        return missing(session ? session->engine->log : NULL, "mn_generate", !session ? "session" : !params ? "params" : "stats");
+        return missing(session ? session->engine->log : NULL, "mn_generate",
+                       !session  ? "session"
+                       : !params ? "params"
+                                 : "stats");
     return generate(session->session, params, stats);
 }
 
-enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
-                                 struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
+enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
+                                 struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
+                                 void *user)
 {
     if (!session || !params || !stats || !total)
-        return missing(session ? session->engine->log : NULL, "mn_generate_batch", !session ? "session" : !params ? "params" : stats ? "total" : "stats");
+        return missing(session ? session->engine->log : NULL, "mn_generate_batch",
+                       !session  ? "session"
+                       : !params ? "params"
+                       : stats   ? "total"
+                                 : "stats");
     return generate_batch(session->session, params, n, stats, total, on_end, user);
 }
 
-enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
-                             struct mn_agreement *agreement)
+enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens,
+                             uint32_t n_tokens, struct mn_agreement *agreement)
 {
     if (!full || !params || !tokens || !agreement)
-        return missing(full ? full->engine->log : NULL, "mn_compare_ar", !full ? "session" : !params ? "params" : tokens ? "agreement" : "tokens");
+        return missing(full ? full->engine->log : NULL, "mn_compare_ar",
+                       !full     ? "session"
+                       : !params ? "params"
+                       : tokens  ? "agreement"
+                                 : "tokens");
     return compare_ar(full->session, params, tokens, n_tokens, agreement);
 }
 
-enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,
-                         enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab), void *user)
+enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps,
+                         const float *state0,
+                         enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab),
+                         void *user)
 {
     if (!session || !ids || !each)
         return missing(session ? session->engine->log : NULL, "mn_logits", !session ? "session" : ids ? "each" : "ids");
     struct session *s = session->session;
     if (num_steps > s->num_steps)
-        return log_fail(session->engine->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps, s->num_steps);
+        return log_fail(session->engine->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps,
+                        s->num_steps);
     /* Logits start from zero states or the given ones, whatever was generated before. */
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
-    struct session_prefill_params prefill = {
-        .ids = ids, .n = n_ids, .num_steps = num_steps ? num_steps : s->num_steps, .state0 = state0, .each_logits = each, .user = user};
+    struct session_prefill_params prefill = {.ids = ids,
+                                             .n = n_ids,
+                                             .num_steps = num_steps ? num_steps : s->num_steps,
+                                             .state0 = state0,
+                                             .each_logits = each,
+                                             .user = user};
     return session_prefill(s, &prefill, NULL);
 }
 

@@ -5,11 +5,12 @@
 
 #include "pace.h"
 
-/* A matrix of activations with what the next kernel must know: where its norm statistics lie and which norm is pending. */
+/* A matrix of activations with what the next kernel must know: where its norm statistics lie and which norm is
+ * pending. */
 struct activation {
     struct span data, parts;
     uint32_t stride, n_parts;
-    bool by_slot;              /* rows are slots (sequence, position); otherwise rows of the row table */
+    bool by_slot;               /* rows are slots (sequence, position); otherwise rows of the row table */
     const struct span *pending; /* weight of the RMSNorm still to be applied; NULL: plain values */
 };
 
@@ -101,19 +102,23 @@ static void input_args(struct matmul_args *args, const struct activation *in)
 static uint32_t rows_per_dispatch(const struct recorder *r, const struct matrix *matrix)
 {
     const double most = r->session->piece_work / pace_matmul_work(matrix->n_chunks * 8.0, r->n * r->groups_y);
-    return most >= matrix->n_out ? matrix->n_out : most < 2 * MATRIX_ROWS_STEP ? MATRIX_ROWS_STEP : (uint32_t)most & ~(uint32_t)(MATRIX_ROWS_STEP - 1);
+    return most >= matrix->n_out         ? matrix->n_out
+           : most < 2 * MATRIX_ROWS_STEP ? MATRIX_ROWS_STEP
+                                         : (uint32_t)most & ~(uint32_t)(MATRIX_ROWS_STEP - 1);
 }
 
-/* One dispatch per window of the matrix, or more where that would take too long. bindings[1] is filled with the rows. */
-static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *matrix, const struct flavour *flavour, struct span *bindings,
-                   struct matmul_args *args, uint32_t advance_index)
+/* One dispatch per window of the matrix, or more where that would take too long. bindings[1] is filled with the
+ * rows. */
+static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *matrix, const struct flavour *flavour,
+                   struct span *bindings, struct matmul_args *args, uint32_t advance_index)
 {
     const struct tile *tile = r->tile;
     const uint32_t rows_per_group = tile->threads / tile->k_lanes * tile->rows, most = rows_per_dispatch(r, matrix);
     for (uint32_t row0 = 0, n; row0 < matrix->n_out && !r->status; row0 += n) {
         n = matrix_rows_at(matrix, row0, most);
-        uint32_t spec[] = {tile->threads, tile->k_lanes, tile->rows, r->n, (uint32_t)matrix->type, flavour->input, flavour->scale,
-                           tile->broadcast, flavour->extra[0], flavour->extra[1], flavour->extra[2], flavour->extra[3]};
+        uint32_t spec[] = {tile->threads,          tile->k_lanes,     tile->rows,        r->n,
+                           (uint32_t)matrix->type, flavour->input,    flavour->scale,    tile->broadcast,
+                           flavour->extra[0],      flavour->extra[1], flavour->extra[2], flavour->extra[3]};
         if (advance_index && row0 + n < matrix->n_out)
             spec[advance_index] = 0; /* depths advance once, in the last window */
         const struct pipeline *pipeline;
@@ -129,7 +134,8 @@ static void matmul(struct recorder *r, enum kernel_id id, const struct matrix *m
         make_room(r, pace_matmul_work(weights, r->n * r->groups_y));
         r->piece.weights += weights;
         if (!r->status)
-            r->status = stream_dispatch(&r->session->stream, &r->piece.recording, pipeline, bindings, args, tile_groups(tile, n), r->groups_y, 1);
+            r->status = stream_dispatch(&r->session->stream, &r->piece.recording, pipeline, bindings, args,
+                                        tile_groups(tile, n), r->groups_y, 1);
     }
 }
 
@@ -138,14 +144,18 @@ static uint32_t scale_of(const struct activation *in)
     return in->pending ? SCALE_TWO : SCALE_ONE;
 }
 
-static void qkv(struct recorder *r, const struct block_weights *w, const struct kv_block *kv, bool core, const struct activation *x)
+static void qkv(struct recorder *r, const struct block_weights *w, const struct kv_block *kv, bool core,
+                const struct activation *x)
 {
     struct session *s = r->session;
     struct matmul_args args = base_args(r);
     input_args(&args, x);
     args.n_slots = kv->n_slots;
-    struct flavour flavour = {INPUT_NORM, scale_of(x), {s->cache.type == KV_F16, core, kv->n_slots < s->num_steps, r->model->config.head_dim}};
-    struct span bindings[] = {s->state, {0}, x->data, w->input_norm, x->parts, s->query, w->bias, s->rotary, kv->kv, s->cache.depths};
+    struct flavour flavour = {INPUT_NORM,
+                              scale_of(x),
+                              {s->cache.type == KV_F16, core, kv->n_slots < s->num_steps, r->model->config.head_dim}};
+    struct span bindings[] = {s->state, {0},     x->data,   w->input_norm, x->parts,
+                              s->query, w->bias, s->rotary, kv->kv,        s->cache.depths};
     matmul(r, KERNEL_QKV, &w->qkv, &flavour, bindings, &args, 0);
 }
 
@@ -156,8 +166,14 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
     if (r->status)
         return;
     const bool shared_slots = kv->n_slots < s->num_steps;
-    uint32_t spec[] = {tuning->attention_threads, tuning->attention_split, s->cache.type == KV_F16, core, r->model->head_pad / 8,
-                       tuning->attention_per_lane, shared_slots, s->n_splits == 1};
+    uint32_t spec[] = {tuning->attention_threads,
+                       tuning->attention_split,
+                       s->cache.type == KV_F16,
+                       core,
+                       r->model->head_pad / 8,
+                       tuning->attention_per_lane,
+                       shared_slots,
+                       s->n_splits == 1};
     const struct pipeline *pipeline;
     r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, sizeof spec / sizeof *spec, &pipeline);
     if (r->status)
@@ -178,8 +194,9 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
 }
 
 /* out = W in + residual, with statistics for the norm `pending` that follows. */
-static void project(struct recorder *r, const struct matrix *w, uint32_t input, uint32_t scale, const struct activation *in, const struct span *in_norm,
-                    const struct activation *residual, const struct activation *out, bool advance, bool stats)
+static void project(struct recorder *r, const struct matrix *w, uint32_t input, uint32_t scale,
+                    const struct activation *in, const struct span *in_norm, const struct activation *residual,
+                    const struct activation *out, bool advance, bool stats)
 {
     struct session *s = r->session;
     struct matmul_args args = base_args(r);
@@ -191,7 +208,12 @@ static void project(struct recorder *r, const struct matrix *w, uint32_t input, 
         args.residual_by_slot = residual->by_slot;
         args.n_parts_residual = residual->n_parts;
     }
-    struct flavour flavour = {input, scale, {!residual ? RESIDUAL_NONE : residual->pending ? RESIDUAL_NORM : RESIDUAL_PLAIN, advance, stats}};
+    struct flavour flavour = {input,
+                              scale,
+                              {!residual           ? RESIDUAL_NONE
+                               : residual->pending ? RESIDUAL_NORM
+                                                   : RESIDUAL_PLAIN,
+                               advance, stats}};
     struct span bindings[] = {s->state,
                               {0},
                               in->data,
@@ -239,7 +261,8 @@ static void embed(struct recorder *r, const struct activation *x)
         args.row0 = row0;
         args.n_rows = matrix_rows_at(wte, row0, wte->window_rows);
         bindings[1] = matrix_span(wte, row0, args.n_rows);
-        r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
+        r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, &args, r->n * r->groups_y, 1,
+                                    1);
     }
 }
 
@@ -262,7 +285,8 @@ static void norm(struct recorder *r, const struct activation *state, const struc
                              .parts_in_stride = s->parts_stride,
                              .parts_out_stride = s->parts_stride,
                              .eps = r->model->config.norm_eps};
-    struct span bindings[] = {s->state, state->data, *state->pending, r->model->weights.norm_f, state->parts, y->data, y->parts};
+    struct span bindings[] = {s->state,     state->data, *state->pending, r->model->weights.norm_f,
+                              state->parts, y->data,     y->parts};
     r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, &args, r->n * r->groups_y, 1, 1);
 }
 
@@ -277,19 +301,23 @@ static void pick(struct recorder *r, bool sampled)
     if (r->status)
         return;
     struct argmax_args argmax = {.table = r->table, .n_groups = tile_groups(r->tile, r->model->config.vocab_size)};
-    struct sample_args sample = {.table = r->table, .n_vocab = r->model->config.vocab_size, .stride = r->model->config.vocab_size};
+    struct sample_args sample = {
+        .table = r->table, .n_vocab = r->model->config.vocab_size, .stride = r->model->config.vocab_size};
     struct span bindings[] = {s->state, sampled ? s->logits : s->best, s->state};
-    r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings, sampled ? (const void *)&sample : &argmax, r->n * r->groups_y, 1, 1);
+    r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings,
+                                sampled ? (const void *)&sample : &argmax, r->n * r->groups_y, 1, 1);
 }
 
 /* x = norm_2(x + attn(norm_1 x)), x = norm_4(x + mlp(norm_3 x)), the last norm left pending on `out`. */
-static void block(struct recorder *r, uint32_t index, bool core, const struct activation *x, const struct activation *out, bool advance)
+static void block(struct recorder *r, uint32_t index, bool core, const struct activation *x,
+                  const struct activation *out, bool advance)
 {
     struct session *s = r->session;
     const struct block_weights *w = &r->model->weights.blocks[index];
     const struct kv_block *kv = &s->cache.blocks[index];
     const uint32_t n_parts = tile_groups(r->tile, r->model->config.n_embd);
-    const struct activation heads = {.data = s->partial_o, .parts = s->partial_ml, .stride = r->model->config.n_heads * r->model->head_pad};
+    const struct activation heads = {
+        .data = s->partial_o, .parts = s->partial_ml, .stride = r->model->config.n_heads * r->model->head_pad};
     const struct activation y = {s->y, s->y_parts, r->model->stride, n_parts, false, &w->norm_2};
     const struct activation hidden = {.data = s->hidden, .parts = s->state, .stride = r->model->ff_stride};
     qkv(r, w, kv, core, x);
@@ -305,14 +333,16 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
     const struct model *model = session->model;
     const struct model_config *config = &model->config;
     const struct weights *w = &model->weights;
-    struct recorder recorder = {.session = session, .model = model, .out = out, .tile = forward_tile(session, stamp), .table = tables[pass]};
+    struct recorder recorder = {
+        .session = session, .model = model, .out = out, .tile = forward_tile(session, stamp), .table = tables[pass]};
     struct recorder *r = &recorder;
     const uint32_t rows = session_stamp_rows(stamp), d = config->n_embd, n_parts = tile_groups(r->tile, d);
     r->n = rows < r->tile->n_max ? rows : r->tile->n_max;
     r->groups_y = (rows + r->n - 1) / r->n;
 
     const uint32_t core0 = config->n_prelude, coda0 = core0 + config->n_core, end = coda0 + config->n_coda;
-    const struct activation state = {session->states, session->state_parts, model->stride, n_parts, true, &w->blocks[coda0 - 1].norm_4};
+    const struct activation state = {
+        session->states, session->state_parts, model->stride, n_parts, true, &w->blocks[coda0 - 1].norm_4};
     const struct activation injected = {session->injected, session->x_parts, model->stride, 0, true, NULL};
     struct activation x = {session->x, session->x_parts, model->stride, 1, false, NULL};
 
@@ -322,17 +352,20 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
     case PASS_PRELUDE:
         embed(r, &x);
         for (uint32_t i = 0; i < core0; i++) {
-            struct activation next = {session->x, session->x_parts, model->stride, n_parts, false, &w->blocks[i].norm_4};
+            struct activation next = {session->x, session->x_parts,    model->stride, n_parts,
+                                      false,      &w->blocks[i].norm_4};
             block(r, i, false, &x, &next, false);
             x = next;
         }
-        project(r, &w->adapter_embed, x.pending ? INPUT_NORM : INPUT_PLAIN, x.pending ? SCALE_ONE : SCALE_NONE, &x, x.pending, NULL, &injected, false, false);
+        project(r, &w->adapter_embed, x.pending ? INPUT_NORM : INPUT_PLAIN, x.pending ? SCALE_ONE : SCALE_NONE, &x,
+                x.pending, NULL, &injected, false, false);
         break;
     case PASS_CORE:
         x.n_parts = n_parts;
         project(r, &w->adapter_state, INPUT_STATE, SCALE_ONE, &state, state.pending, &injected, &x, false, true);
         for (uint32_t i = core0; i < coda0; i++) {
-            struct activation next = {session->x, session->x_parts, model->stride, n_parts, false, &w->blocks[i].norm_4};
+            struct activation next = {session->x, session->x_parts,    model->stride, n_parts,
+                                      false,      &w->blocks[i].norm_4};
             bool last = i + 1 == coda0;
             block(r, i, true, &x, last ? &state : &next, last);
             x = next;
@@ -341,7 +374,8 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
     case PASS_CODA:
         norm(r, &state, &x);
         for (uint32_t i = coda0; i < end; i++) {
-            struct activation next = {session->x, session->x_parts, model->stride, n_parts, false, &w->blocks[i].norm_4};
+            struct activation next = {session->x, session->x_parts,    model->stride, n_parts,
+                                      false,      &w->blocks[i].norm_4};
             block(r, i, false, &x, &next, false);
             x = next;
         }
@@ -359,8 +393,7 @@ enum mn_status forward_record(struct session *session, enum pass pass, uint32_t 
         pick(r, pass == PASS_HEAD_SAMPLED);
         break;
     }
-    case PASS_COUNT:
-        break;
+    case PASS_COUNT: break;
     }
     end_piece(r);
     return r->status;

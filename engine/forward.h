@@ -1,5 +1,5 @@
-/* The transformer as dispatches: records one pass for one stamp of rows, in pieces. Included by session.c, pace.c and benches.
- * Never: submits, allocates device memory or looks at tokens. */
+/* The transformer as dispatches: records one pass for one stamp of rows, in pieces. Included by session.c, pace.c and
+ * benches. Never: submits, allocates device memory or looks at tokens. */
 #ifndef MUNINN_FORWARD_H
 #define MUNINN_FORWARD_H
 
@@ -7,7 +7,8 @@
 
 enum mn_status forward_record(struct session *session, enum pass pass, uint32_t stamp, struct pass_recording *out);
 
-/* The same in one recording, however long it takes, which the session does not know: for benches, whose timers belong to one. */
+/* The same in one recording, however long it takes, which the session does not know: for benches, whose timers belong
+ * to one. */
 enum mn_status forward_record_whole(struct session *session, enum pass pass, uint32_t stamp, struct recording *out);
 
 /* Matmul tile of a stamp. */

@@ -302,11 +302,13 @@ static enum mn_status check_keys(const struct json_doc *doc, const struct cJSON 
     enum mn_status status = MN_OK;
     size_t n = 0, i = 0;
     const struct cJSON *member;
-    cJSON_ArrayForEach(member, object) n++;
+    cJSON_ArrayForEach (member, object)
+        n++;
     const char **keys = malloc((n + 1) * sizeof *keys); /* n <= JSON_VALUES_MAX: no overflow */
     if (!keys)
         return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory to check %zu keys", doc->file, n);
-    cJSON_ArrayForEach(member, object) keys[i++] = member->string;
+    cJSON_ArrayForEach (member, object)
+        keys[i++] = member->string;
     qsort(keys, n, sizeof *keys, compare_keys);
     for (i = 1; i < n && status == MN_OK; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0)
@@ -505,8 +507,8 @@ enum mn_status json_get_bool(const struct json_doc *doc, const struct cJSON *obj
     return MN_OK;
 }
 
-enum mn_status json_get_string(const struct json_doc *doc, const struct cJSON *object, const char *key, size_t max_bytes,
-                               const char **out)
+enum mn_status json_get_string(const struct json_doc *doc, const struct cJSON *object, const char *key,
+                               size_t max_bytes, const char **out)
 {
     return json_as_string(doc, key, json_find(object, key), max_bytes, out);
 }

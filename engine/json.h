@@ -2,8 +2,8 @@
  *
  * Owns: the check that a buffer is exactly one JSON document (RFC 8259, UTF-8) within fixed limits, the parsed tree,
  *       typed look-ups that name file, key and value when they refuse, and the escaping of strings for output.
- * Never: repairs input, compares keys without regard to case, keeps a pointer into the caller's buffer, prints by itself.
- * Thread-safety: a document is immutable once parsed; several threads may read it. Nothing global is used.
+ * Never: repairs input, compares keys without regard to case, keeps a pointer into the caller's buffer, prints by
+ * itself. Thread-safety: a document is immutable once parsed; several threads may read it. Nothing global is used.
  *
  * The tree is libcjson's. cJSON alone would accept trailing junk, duplicate keys, `01`, raw control characters and
  * invalid UTF-8, would cut strings at \u0000 and would look keys up without regard to case: so the bytes are scanned
@@ -55,7 +55,8 @@ void json_destroy(struct json_doc *doc);
 const struct cJSON *json_find(const struct cJSON *object, const char *key);
 
 /* Typed look-ups: MN_ERR_FORMAT when the member is absent, of another type, or outside the range (inclusive).
- * An integer may be spelled `3`, `3.0` or `3e0`; `max` must not exceed JSON_INTEGER_MAX. *out is only written on success. */
+ * An integer may be spelled `3`, `3.0` or `3e0`; `max` must not exceed JSON_INTEGER_MAX. *out is only written on
+ * success. */
 enum mn_status json_get_u32(const struct json_doc *doc, const struct cJSON *object, const char *key, uint32_t min,
                             uint32_t max, uint32_t *out);
 enum mn_status json_get_u64(const struct json_doc *doc, const struct cJSON *object, const char *key, uint64_t min,
@@ -64,14 +65,15 @@ enum mn_status json_get_double(const struct json_doc *doc, const struct cJSON *o
                                double max, double *out);
 enum mn_status json_get_bool(const struct json_doc *doc, const struct cJSON *object, const char *key, bool *out);
 /* The string is owned by the document, valid UTF-8, zero-terminated, without zero bytes inside, <= max_bytes long. */
-enum mn_status json_get_string(const struct json_doc *doc, const struct cJSON *object, const char *key, size_t max_bytes,
-                               const char **out);
+enum mn_status json_get_string(const struct json_doc *doc, const struct cJSON *object, const char *key,
+                               size_t max_bytes, const char **out);
 enum mn_status json_get_object(const struct json_doc *doc, const struct cJSON *object, const char *key,
                                const struct cJSON **out);
 enum mn_status json_get_array(const struct json_doc *doc, const struct cJSON *object, const char *key,
                               const struct cJSON **out);
 
-/* The same, where an absent member or `null` gives `fallback` (which is not range-checked and may be NULL for strings). */
+/* The same, where an absent member or `null` gives `fallback` (which is not range-checked and may be NULL for
+ * strings). */
 enum mn_status json_get_u32_or(const struct json_doc *doc, const struct cJSON *object, const char *key, uint32_t min,
                                uint32_t max, uint32_t fallback, uint32_t *out);
 enum mn_status json_get_double_or(const struct json_doc *doc, const struct cJSON *object, const char *key, double min,

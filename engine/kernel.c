@@ -3,10 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "args.h"
-
 #include "argmax.spv.h"
 #include "argmax_plain.spv.h"
+#include "args.h"
 #include "attention.spv.h"
 #include "attention_plain.spv.h"
 #include "attention_texels.spv.h"
@@ -35,13 +34,18 @@
 #include "sample_plain.spv.h"
 
 #define ENTRY(name_, n_bindings_, args_) \
-    {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
-     .plain_bytes = sizeof name_##_plain_spv, .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
+    { \
+        .name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
+        .plain_bytes = sizeof name_##_plain_spv, .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_) \
+    }
 
 #define ENTRY_TEXELS(name_, n_bindings_, args_, mask_) \
-    {.name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
-     .plain_bytes = sizeof name_##_plain_spv, .texels = name_##_texels_spv, .texels_bytes = sizeof name_##_texels_spv, .texel_bindings = (mask_), \
-     .n_bindings = (n_bindings_), .push_bytes = sizeof(struct args_)}
+    { \
+        .name = #name_, .spirv = name_##_spv, .spirv_bytes = sizeof name_##_spv, .plain = name_##_plain_spv, \
+        .plain_bytes = sizeof name_##_plain_spv, .texels = name_##_texels_spv, \
+        .texels_bytes = sizeof name_##_texels_spv, .texel_bindings = (mask_), .n_bindings = (n_bindings_), \
+        .push_bytes = sizeof(struct args_) \
+    }
 
 static const struct kernel_info table[KERNEL_COUNT] = {
     [KERNEL_EMBED] = ENTRY(embed, 6, embed_args),
@@ -64,7 +68,8 @@ const struct kernel_info *kernel_info(enum kernel_id id)
 
 VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_id id, uint32_t binding)
 {
-    return kernels->texel_bindings[id] >> binding & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+    return kernels->texel_bindings[id] >> binding & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER
+                                                      : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
 }
 
 static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
@@ -73,8 +78,12 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
     const struct kernel_info *info = &table[id];
     const bool plain = !device->caps.subgroup_shuffle, texels = !plain && device->caps.texel_loads && info->texels;
     VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                       .codeSize = texels ? info->texels_bytes : plain ? info->plain_bytes : info->spirv_bytes,
-                                       .pCode = texels ? info->texels : plain ? info->plain : info->spirv};
+                                       .codeSize = texels  ? info->texels_bytes
+                                                   : plain ? info->plain_bytes
+                                                           : info->spirv_bytes,
+                                       .pCode = texels  ? info->texels
+                                                : plain ? info->plain
+                                                        : info->spirv};
     kernels->texel_bindings[id] = texels ? info->texel_bindings : 0;
     VkResult result = device->vk.CreateShaderModule(device->handle, &module, NULL, &kernels->modules[id]);
     if (result != VK_SUCCESS) {
@@ -83,10 +92,13 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
     }
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < table[id].n_bindings; i++)
-        bindings[i] = (VkDescriptorSetLayoutBinding){
-            .binding = i, .descriptorType = kernels_descriptor(kernels, id, i), .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
-    VkDescriptorSetLayoutCreateInfo set = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = table[id].n_bindings, .pBindings = bindings};
+        bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
+                                                     .descriptorType = kernels_descriptor(kernels, id, i),
+                                                     .descriptorCount = 1,
+                                                     .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                           .bindingCount = table[id].n_bindings,
+                                           .pBindings = bindings};
     result = device->vk.CreateDescriptorSetLayout(device->handle, &set, NULL, &kernels->set_layouts[id]);
     if (result != VK_SUCCESS) {
         kernels->set_layouts[id] = VK_NULL_HANDLE;
@@ -159,7 +171,8 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const uin
     VkSpecializationMapEntry entries[KERNEL_MAX_SPEC];
     for (uint32_t i = 0; i < n_spec; i++)
         entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = i * 4, .size = 4};
-    VkSpecializationInfo specialization = {.mapEntryCount = n_spec, .pMapEntries = entries, .dataSize = n_spec * 4u, .pData = spec};
+    VkSpecializationInfo specialization = {
+        .mapEntryCount = n_spec, .pMapEntries = entries, .dataSize = n_spec * 4u, .pData = spec};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = device->caps.subgroup_size};
@@ -175,7 +188,8 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const uin
                   .pName = "main",
                   .pSpecializationInfo = &specialization},
         .layout = kernels->layouts[id]};
-    VkResult result = device->vk.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL, &pipeline->handle);
+    VkResult result = device->vk.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL,
+                                                        &pipeline->handle);
     if (result != VK_SUCCESS) {
         free(pipeline);
         return device_fail(device, result, table[id].name);

@@ -13,8 +13,8 @@ struct tuning tuning_choose(const struct caps *caps)
 {
     const uint32_t bcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
     if (caps->is_cpu)
-        /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and rows are work
-           enough for the cores, so that splits would only cost their merging. */
+        /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and
+           rows are work enough for the cores, so that splits would only cost their merging. */
         return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, bcast},
                                .prefill = {caps->subgroup_size, 1, 4, 8, bcast},
                                .attention_threads = caps->subgroup_size,
@@ -45,7 +45,8 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
     if (!model)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a model");
     /* The file is checked before the device is touched: a typo in a path should not cost a device start. */
-    enum mn_status status = params->synthetic ? synthetic_config(&model->config, params->synthetic, log) : config_load(&model->config, params->dir, log);
+    enum mn_status status = params->synthetic ? synthetic_config(&model->config, params->synthetic, log)
+                                              : config_load(&model->config, params->dir, log);
     if (!status)
         status = device_create(&model->device, &params->device, log);
     if (!status)
@@ -57,8 +58,10 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
         model->head_pad = (model->config.head_dim + 7) / 8 * 8;
         model->stride = (model->config.n_embd + 7) / 8 * 8;
         model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
-        status = params->synthetic ? weights_synthesize(&model->weights, &model->config, params->weight_type, params->synthetic_seed, model->device, &stream)
-                                   : weights_load(&model->weights, params->dir, &model->config, params->weight_type, model->device, &stream);
+        status = params->synthetic ? weights_synthesize(&model->weights, &model->config, params->weight_type,
+                                                        params->synthetic_seed, model->device, &stream)
+                                   : weights_load(&model->weights, params->dir, &model->config, params->weight_type,
+                                                  model->device, &stream);
     }
     if (stream.device)
         stream_finish(&stream);

@@ -1,7 +1,7 @@
 /* The model on a device: configuration, weights, pipelines; and how its kernels are tiled there.
  *
- * Owns: device, kernels, weights. Never: holds per-sequence state (that is the session). Thread-safety: none.
- */
+ * Owns: device, kernels, weights. Never: holds per-sequence state (that is the session). Thread-safety:
+ * none. */
 #ifndef MUNINN_MODEL_H
 #define MUNINN_MODEL_H
 
@@ -9,10 +9,10 @@
 
 /* How a matmul is cut into workgroups; see shaders/matmul.glsl. The order of additions depends on `k_lanes` alone. */
 struct tile {
-    uint32_t threads; /* workgroup size */
-    uint32_t k_lanes; /* lanes that share an output row */
-    uint32_t rows;    /* output rows per lane, a multiple of four */
-    uint32_t n_max;   /* most activation rows that share one read of the weights */
+    uint32_t threads;   /* workgroup size */
+    uint32_t k_lanes;   /* lanes that share an output row */
+    uint32_t rows;      /* output rows per lane, a multiple of four */
+    uint32_t n_max;     /* most activation rows that share one read of the weights */
     uint32_t broadcast; /* 1: lanes of a CPU device hand inputs round (k_lanes = 1 only) */
 };
 
@@ -33,8 +33,8 @@ struct model {
     struct model_config config;
     struct weights weights;
     struct tuning tuning;
-    uint32_t stride;     /* floats of one padded d-vector */
-    uint32_t ff_stride;  /* floats of one padded F-vector */
+    uint32_t stride;    /* floats of one padded d-vector */
+    uint32_t ff_stride; /* floats of one padded F-vector */
     uint32_t head_pad;
 };
 

@@ -1,17 +1,17 @@
 /* Muninn: a Vulkan compute engine for recurrent-depth language models (model_type huginn_raven).
  *
- * An engine is a loaded model on a device. A session is its cache and its recorded work for one timeline of tokens. Generation
- * runs a strategy on a session. Lifetimes: engine > session. Strings and structs passed in are read during the call only,
- * except `log`, which must outlive the engine.
+ * An engine is a loaded model on a device. A session is its cache and its recorded work for one timeline of tokens.
+ * Generation runs a strategy on a session. Lifetimes: engine > session. Strings and structs passed in are read during
+ * the call only, except `log`, which must outlive the engine.
  *
  * THE CONTRACT of speculation: with cache policy `full`, every strategy that declares itself lossless emits exactly the
- * tokens that `ar` emits with the same num_steps, sampler and seed on the same device - for every draft depth and lookahead,
- * greedy and sampled. `mn_stats.lossless` says whether a run was under that contract.
+ * tokens that `ar` emits with the same num_steps, sampler and seed on the same device - for every draft depth and
+ * lookahead, greedy and sampled. `mn_stats.lossless` says whether a run was under that contract.
  *
  * A NULL argument that is not said to be allowed is MN_ERR_USAGE, or 0 where a number is returned.
  *
- * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are independent.
- */
+ * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are
+ * independent. */
 #ifndef MUNINN_H
 #define MUNINN_H
 
@@ -55,7 +55,6 @@ const char *mn_status_name(enum mn_status status);
  * 4 bad model or input file, 5 device lost or timeout, 6 out of memory, 7 check failed, 130 interrupted. */
 int mn_status_exit_code(enum mn_status status);
 
-
 /* ---- devices ---- */
 
 struct mn_device_info {
@@ -64,22 +63,24 @@ struct mn_device_info {
     const char *banner;               /* one line to paste into reports */
     const char *refusal;              /* NULL, or why the device cannot be used */
     uint32_t subgroup_size, vendor_id, device_id, api_version;
-    uint64_t memory_bytes;            /* largest device-local heap */
+    uint64_t memory_bytes; /* largest device-local heap */
     bool uma, fp16, int8_dot, matrix_cores;
 };
 
 /* Visits every Vulkan device. MN_ERR_NO_DEVICE when there is no loader, driver or device. */
-enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info *info), void *user, const struct mn_log *log);
+enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info *info), void *user,
+                          const struct mn_log *log);
 
 /* ---- engine ---- */
 
 struct mn_engine;
 
 struct mn_engine_params {
-    const char *model_dir;   /* Hugging Face folder: config.json, model.safetensors (or index + shards), tokenizer.json */
-    /* For measuring without a model: a shape instead of model_dir, whose weights the device makes from a seed, the same ones on every
-     * device and in every weight type. "huginn-3.5b", "raven-1b", "raven-100m", "raven-tiny"; "d=..,heads=..,ff=..,vocab=..,layers=P-C-K"
-     * with ",steps=..,ctx=.." if wanted; or the path of a config.json. It has no tokenizer. */
+    const char *model_dir; /* Hugging Face folder: config.json, model.safetensors (or index + shards), tokenizer.json */
+    /* For measuring without a model: a shape instead of model_dir, whose weights the device makes from a seed, the same
+     * ones on every device and in every weight type. "huginn-3.5b", "raven-1b", "raven-100m", "raven-tiny";
+     * "d=..,heads=..,ff=..,vocab=..,layers=P-C-K" with ",steps=..,ctx=.." if wanted; or the path of a config.json. It
+     * has no tokenizer. */
     const char *synthetic;
     uint64_t synthetic_seed;
     const char *device;      /* NULL: the best one; an index; or part of a name */
@@ -93,29 +94,33 @@ void mn_engine_destroy(struct mn_engine *engine); /* NULL is fine */
 
 struct mn_model_info {
     const char *device_banner, *device_name, *driver;
-    uint32_t n_embd, n_heads, head_dim, intermediate_size, vocab_size, n_prelude, n_core, n_coda, mean_recurrence, block_size;
+    uint32_t n_embd, n_heads, head_dim, intermediate_size, vocab_size, n_prelude, n_core, n_coda, mean_recurrence,
+        block_size;
     uint32_t bos_token_id; /* UINT32_MAX: none */
     uint32_t n_eos;
     const uint32_t *eos_token_ids;
     bool tied, qk_bias, has_tokenizer;
-    const char *weight_type; /* of the core's first matrix, as it lies on the device */
-    uint64_t n_parameters, weight_bytes; /* weight_bytes: device memory */
+    const char *weight_type;                        /* of the core's first matrix, as it lies on the device */
+    uint64_t n_parameters, weight_bytes;            /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;
 };
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);
 
-/* Measures the device's read bandwidth in 10^9 bytes per second: the ceiling of work that is bound by memory. Takes some tens of
- * milliseconds on a GPU. */
+/* Measures the device's read bandwidth in 10^9 bytes per second: the ceiling of work that is bound by memory. Takes
+ * some tens of milliseconds on a GPU. */
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s);
 
-/* Text to ids. `specials`: special tokens in the text are recognised. *ids is malloc'ed, free() it. MN_ERR_USAGE for text that
- * is not UTF-8, MN_ERR_FILE when the model has no tokenizer. */
-enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids, size_t *n_ids);
+/* Text to ids. `specials`: special tokens in the text are recognised. *ids is malloc'ed, free() it. MN_ERR_USAGE for
+ * text that is not UTF-8, MN_ERR_FILE when the model has no tokenizer. */
+enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids,
+                           size_t *n_ids);
 /* Ids to text (malloc'ed, also zero-terminated). `skip_specials` leaves special tokens out. */
-enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials, char **text, size_t *n_bytes);
+enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials,
+                             char **text, size_t *n_bytes);
 /* Ids of one user message in the model's chat template, ending where the reply begins. */
-enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids, size_t *n_ids);
+enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids,
+                       size_t *n_ids);
 
 /* ---- session ---- */
 
@@ -130,26 +135,29 @@ struct mn_session_params {
     const char *kv_type;   /* NULL: "f16"; "f32" */
 };
 
-enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine, const struct mn_session_params *params);
+enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
+                                 const struct mn_session_params *params);
 void mn_session_destroy(struct mn_session *session);
 
 /* ---- generation ---- */
 
 enum { MN_MAX_LOOKAHEAD = 63 };
 
-/* What a strategy did in one step: a token of `ar`, a round of `draft-verify`, a tick of `wavefront`. Enough to replay it. */
+/* What a strategy did in one step: a token of `ar`, a round of `draft-verify`, a tick of `wavefront`. Enough to replay
+ * it. */
 struct mn_trace_row {
     uint32_t position, token;
     uint32_t depth_before, depth_after;
-    uint32_t predicted;     /* the token behind it, as of depth_after */
-    bool kept;              /* false: dropped, because the token it stood on was wrong */
+    uint32_t predicted; /* the token behind it, as of depth_after */
+    bool kept;          /* false: dropped, because the token it stood on was wrong */
 };
 
 struct mn_trace {
-    const char *event;      /* "token", "round", "tick", "window" */
-    uint64_t index;         /* of the event in this run, from 0 */
-    double start_ns, end_ns; /* since decoding began */
-    uint64_t start_pass, end_pass; /* the session's core passes at the event's beginning and end: an axis that sequences of a batch share */
+    const char *event;             /* "token", "round", "tick", "window" */
+    uint64_t index;                /* of the event in this run, from 0 */
+    double start_ns, end_ns;       /* since decoding began */
+    uint64_t start_pass, end_pass; /* the session's core passes at the event's beginning and end: an axis that sequences
+                                      of a batch share */
     const struct mn_trace_row *rows; /* [n_rows] by position */
     uint32_t n_rows;
     const uint32_t *tokens; /* [n_committed] committed by this event: what is behind the first so many rows */
@@ -159,45 +167,48 @@ struct mn_trace {
 struct mn_generate_params {
     const uint32_t *prompt; /* [n_prompt], at least 1 */
     uint32_t n_prompt;
-    uint32_t n_new;         /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
-    uint32_t num_steps;     /* depth of the answer, 1..session.num_steps; 0: the session's */
-    const char *strategy;   /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
-    uint32_t draft_steps;   /* K: recurrence steps of a draft, or per tick of wavefront and diffusion; 1..num_steps - 1 */
-    uint32_t lookahead;     /* L: tokens drafted per round, 1..63 and below the session's max_rows */
-    uint32_t max_inflight;  /* wavefront and diffusion: most rows in flight, at most the session's max_rows; 0: that many */
-    /* draft-verify: 0 accepts a draft that equals the target (lossless); T in (0, 1] accepts one whose probability is at least T
-     * times the largest (lossy). */
+    uint32_t n_new;       /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
+    uint32_t num_steps;   /* depth of the answer, 1..session.num_steps; 0: the session's */
+    const char *strategy; /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
+    uint32_t draft_steps; /* K: recurrence steps of a draft, or per tick of wavefront and diffusion; 1..num_steps - 1 */
+    uint32_t lookahead;   /* L: tokens drafted per round, 1..63 and below the session's max_rows */
+    uint32_t
+        max_inflight; /* wavefront and diffusion: most rows in flight, at most the session's max_rows; 0: that many */
+    /* draft-verify: 0 accepts a draft that equals the target (lossless); T in (0, 1] accepts one whose probability is
+     * at least T times the largest (lossy). */
     float verification_threshold;
-    bool continuous;        /* ar: a new token starts from the final state of the one before it, not from s0 (lossy) */
-    /* diffusion (the paper's names in brackets): rows appended per tick [headway], 0: 1; a row freezes when |s - s'| / |s| is below
-     * the threshold [epsilon], 0: 0.03; state noise [beta], mixed in with weight beta / (1 + steps); share of the embedding before
-     * [eta]. */
+    bool continuous; /* ar: a new token starts from the final state of the one before it, not from s0 (lossy) */
+    /* diffusion (the paper's names in brackets): rows appended per tick [headway], 0: 1; a row freezes when |s - s'| /
+     * |s| is below the threshold [epsilon], 0: 0.03; state noise [beta], mixed in with weight beta / (1 + steps); share
+     * of the embedding before [eta]. */
     uint32_t headway;
     float freeze_threshold, state_noise, embed_average;
-    /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each generation. */
+    /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each
+     * generation. */
     const char *cost_dir;
-    /* For measuring without a trained model: the draft at position i of a round counts as right with probability [i] (the last one
-     * repeats), drawn from (seed, position). Lossy. NULL: drafts are compared. */
+    /* For measuring without a trained model: the draft at position i of a round counts as right with probability [i]
+     * (the last one repeats), drawn from (seed, position). Lossy. NULL: drafts are compared. */
     const float *forced_acceptance;
     uint32_t n_forced_acceptance;
-    /* Early exit: NULL, or "CRITERION[:THRESHOLD]" with latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability. In
-     * `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The others have none. */
+    /* Early exit: NULL, or "CRITERION[:THRESHOLD]" with latent-diff, cosine, entropy-diff, kl, minp-kl or
+     * argmax-stability. In `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The
+     * others have none. */
     const char *exit;
     uint32_t exit_min_steps;      /* 0: 1 */
     uint32_t exit_check_interval; /* 0: 1 */
-    uint32_t *steps;        /* NULL, or [n_new]: recurrence steps that each new token took */
-    float temperature;      /* 0: greedy */
-    uint32_t top_k;         /* 0: off */
-    float top_p;            /* 0 or 1: off */
-    float min_p;            /* 0: off */
+    uint32_t *steps;              /* NULL, or [n_new]: recurrence steps that each new token took */
+    float temperature;            /* 0: greedy */
+    uint32_t top_k;               /* 0: off */
+    float top_p;                  /* 0 or 1: off */
+    float min_p;                  /* 0: off */
     uint64_t seed;
-    bool require_lossless;  /* refuse settings whose tokens are not those of plain decoding */
-    float init_scale;       /* 0: zero initial state; else the keyed truncated normal, scaled */
+    bool require_lossless; /* refuse settings whose tokens are not those of plain decoding */
+    float init_scale;      /* 0: zero initial state; else the keyed truncated normal, scaled */
     bool ignore_eos;
-    const float *state0;    /* NULL, or [n_prompt, n_embd] initial states of the prompt */
+    const float *state0; /* NULL, or [n_prompt, n_embd] initial states of the prompt */
     /* Called for every committed token in order; a non-zero return stops after it. May be NULL. */
     int (*on_token)(void *user, uint32_t token);
-    void *user;             /* of both callbacks */
+    void *user;                                                 /* of both callbacks */
     void (*on_trace)(void *user, const struct mn_trace *trace); /* NULL: no trace */
 };
 
@@ -211,63 +222,68 @@ struct mn_stats {
     uint64_t rounds, drafted, accepted; /* wavefront: ticks, rows that entered on a prediction, those that were kept */
     uint64_t exit_steps;                /* early exit: sum over the rows that may exit of the steps they took */
     uint64_t exit_rows;
-    uint64_t inflight_rows;             /* wavefront and diffusion: sum over ticks of the rows in flight */
-    uint64_t tick_weight_bytes;         /* wavefront: the cost model, matrix bytes that a full tick reads while its rows share them */
+    uint64_t inflight_rows;     /* wavefront and diffusion: sum over ticks of the rows in flight */
+    uint64_t tick_weight_bytes; /* wavefront: the cost model, matrix bytes that a full tick reads while its rows share
+                                   them */
     /* auto: the setting it used last, and how often it changed. */
     const char *chosen_strategy;
     uint32_t chosen_draft_steps, chosen_lookahead;
     uint64_t n_choices;
     /* draft-verify: */
     uint64_t drafted_at[MN_MAX_LOOKAHEAD], accepted_at[MN_MAX_LOOKAHEAD]; /* per position in the round, from 0 */
-    uint64_t accepted_lengths[MN_MAX_LOOKAHEAD + 1]; /* rounds by number of accepted tokens */
+    uint64_t accepted_lengths[MN_MAX_LOOKAHEAD + 1];                      /* rounds by number of accepted tokens */
     /* Decoding only, without the prefill: */
     uint64_t prelude_passes, core_passes, coda_passes, core_rows;
     uint64_t weight_bytes, kv_bytes; /* read from device memory, counted by the host from the passes */
     uint64_t submits, dispatches;
-    uint64_t kv_bytes_per_token;     /* cache storage of one position */
+    uint64_t kv_bytes_per_token;                       /* cache storage of one position */
     double prefill_ns, draft_ns, verify_ns, decode_ns; /* decode_ns: from the first new token to the last */
 };
 
 /* Derived figures, 0 where there is nothing to divide by. */
-double mn_stats_acceptance_rate(const struct mn_stats *stats);         /* accepted / drafted */
-double mn_stats_mean_acceptance_length(const struct mn_stats *stats);  /* 1 + accepted / rounds */
-double mn_stats_prefill_tok_s(const struct mn_stats *stats);           /* prompt tokens per second */
-double mn_stats_decode_tok_s(const struct mn_stats *stats);            /* new tokens after the first, which the prefill gave */
+double mn_stats_acceptance_rate(const struct mn_stats *stats);        /* accepted / drafted */
+double mn_stats_mean_acceptance_length(const struct mn_stats *stats); /* 1 + accepted / rounds */
+double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt tokens per second */
+double mn_stats_decode_tok_s(const struct mn_stats *stats); /* new tokens after the first, which the prefill gave */
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
-double mn_stats_gb_s(const struct mn_stats *stats);                    /* weight and cache bytes per decoding time */
+double mn_stats_gb_s(const struct mn_stats *stats); /* weight and cache bytes per decoding time */
 
 /* Generates. On failure the tokens handed to on_token so far are valid and *stats describes them. */
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats);
 
-/* Generates n sequences that share passes: rows of different sequences, at different depths, go through the same weights. Sequence
- * i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's n_sequences, or than its max_rows has
- * room for, wait for their turn. Sampler, strategy and its settings must be the same for all; prompts, n_new, num_steps, draft_steps,
- * state0 and callbacks may differ. stats [n] has what concerns a sequence; *total the passes and bytes of all of them.
- * Strategies ar, draft-verify, wavefront and auto. on_end (may be NULL) is called when sequence i has ended; a non-zero return ends
- * the batch: stats and callbacks of the sequences under way have what they reached. */
-enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
-                                 struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user);
+/* Generates n sequences that share passes: rows of different sequences, at different depths, go through the same
+ * weights. Sequence i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's
+ * n_sequences, or than its max_rows has room for, wait for their turn. Sampler, strategy and its settings must be the
+ * same for all; prompts, n_new, num_steps, draft_steps, state0 and callbacks may differ. stats [n] has what concerns a
+ * sequence; *total the passes and bytes of all of them. Strategies ar, draft-verify, wavefront and auto. on_end (may be
+ * NULL) is called when sequence i has ended; a non-zero return ends the batch: stats and callbacks of the sequences
+ * under way have what they reached. */
+enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
+                                 struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
+                                 void *user);
 
 /* How the tokens of a lossy run compare with those of `ar` at the same depth, sampler and seed with policy `full`. */
 struct mn_agreement {
-    uint32_t n_compared, n_equal;  /* places at which both have a token; places with the same token */
+    uint32_t n_compared, n_equal; /* places at which both have a token; places with the same token */
     bool diverged;
-    uint32_t first_divergence;     /* place of the first difference, from 0 */
-    uint32_t token, ar_token;      /* the two tokens there; UINT32_MAX where one had ended */
-    float margin;                  /* difference of ar's two largest logits there: small means a near tie */
-    /* Share of the run's tokens that ar's greedy choice after the same tokens would have been: does not fall with the first
-     * difference as n_equal does. Greedy runs only; -1 otherwise. */
+    uint32_t first_divergence; /* place of the first difference, from 0 */
+    uint32_t token, ar_token;  /* the two tokens there; UINT32_MAX where one had ended */
+    float margin;              /* difference of ar's two largest logits there: small means a near tie */
+    /* Share of the run's tokens that ar's greedy choice after the same tokens would have been: does not fall with the
+     * first difference as n_equal does. Greedy runs only; -1 otherwise. */
     double forced_agreement;
 };
 
-/* Runs `ar` on a session with policy `full` and compares. `tokens` [n_tokens] came from a run with `params`, whose lossy settings
- * are switched off here. */
-enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
-                             struct mn_agreement *agreement);
+/* Runs `ar` on a session with policy `full` and compares. `tokens` [n_tokens] came from a run with `params`, whose
+ * lossy settings are switched off here. */
+enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens,
+                             uint32_t n_tokens, struct mn_agreement *agreement);
 
 /* Logits of every position of `ids` at depth num_steps, in order. */
-enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps, const float *state0,
-                         enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab), void *user);
+enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps,
+                         const float *state0,
+                         enum mn_status (*each)(void *user, uint32_t position, const float *logits, uint32_t n_vocab),
+                         void *user);
 
 /* ---- scoring ---- */
 
@@ -277,7 +293,7 @@ enum { MN_MAX_SCORE_DEPTHS = 128 };
 struct mn_score_item {
     const uint32_t *ids; /* [n_ids]; n_ids - 1 <= n_ctx, since the last one is only predicted */
     uint32_t n_ids;
-    uint32_t n_context;  /* 1..n_ids - 1 */
+    uint32_t n_context; /* 1..n_ids - 1 */
 };
 
 struct mn_likelihood {
@@ -290,19 +306,19 @@ struct mn_score_params {
     uint32_t n_items;
     const uint32_t *num_steps; /* [n_num_steps] depths in any order, each 1..session.num_steps */
     uint32_t n_num_steps;      /* 1..MN_MAX_SCORE_DEPTHS */
-    /* Called for the items in order, with the likelihoods [n_num_steps] in the order of num_steps. Anything but MN_OK ends the run and is
-     * what mn_score returns. */
+    /* Called for the items in order, with the likelihoods [n_num_steps] in the order of num_steps. Anything but MN_OK
+     * ends the run and is what mn_score returns. */
     enum mn_status (*each)(void *user, uint32_t item, const struct mn_likelihood *likelihoods);
-    /* After every pass, with the core steps of rows done and to be done; may be NULL. A non-zero return ends the run with
-     * MN_ERR_INTERRUPTED. */
+    /* After every pass, with the core steps of rows done and to be done; may be NULL. A non-zero return ends the run
+     * with MN_ERR_INTERRUPTED. */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user; /* of both callbacks */
 };
 
-/* Likelihoods of given ids at one or several depths: a teacher-forced pass through the prefill path. The session's n_sequences items run
- * at a time and share passes; all depths come out of one run to the deepest. The logits behind the numbers are, bit for bit, those of
- * mn_logits for the item alone at that depth. MN_ERR_USAGE names the item; MN_ERR_RUN: logits that are not finite. Initial states
- * are zero. */
+/* Likelihoods of given ids at one or several depths: a teacher-forced pass through the prefill path. The session's
+ * n_sequences items run at a time and share passes; all depths come out of one run to the deepest. The logits behind
+ * the numbers are, bit for bit, those of mn_logits for the item alone at that depth. MN_ERR_USAGE names the item;
+ * MN_ERR_RUN: logits that are not finite. Initial states are zero. */
 enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params);
 
 #ifdef __cplusplus

@@ -6,8 +6,8 @@
 
 #include "forward.h"
 
-/* Before anything is measured, a piece counts as a whole submit. On a GPU that is 133 G units of work a second: 30 GB/s of bf16 weights
- * for one row, or 0.12 T multiply-adds a second for many; on a CPU device a twentieth of it. */
+/* Before anything is measured, a piece counts as a whole submit. On a GPU that is 133 G units of work a second: 30 GB/s
+ * of bf16 weights for one row, or 0.12 T multiply-adds a second for many; on a CPU device a twentieth of it. */
 static const double SUBMIT_NS = 150e6, PIECE_WORK_GPU = 20e9, PIECE_WORK_CPU = 1e9, LEAST_FACTOR = 1e-3;
 
 static double now_ns(void)
@@ -38,10 +38,12 @@ void pace_init(struct session *s, double piece_work)
     }
 }
 
-static double estimate(const struct session *s, const struct piece *piece, uint32_t stamp, uint32_t n_rows, double positions)
+static double estimate(const struct session *s, const struct piece *piece, uint32_t stamp, uint32_t n_rows,
+                       double positions)
 {
     const uint32_t n_max = forward_tile(s, stamp)->n_max, groups = (n_rows + n_max - 1) / n_max;
-    return s->ns_per_work[stamp] * (pace_matmul_work(piece->weights, groups * n_max) + piece->n_attention * pace_attention_work(s, positions));
+    return s->ns_per_work[stamp] *
+           (pace_matmul_work(piece->weights, groups * n_max) + piece->n_attention * pace_attention_work(s, positions));
 }
 
 static double total(const struct pace *p, bool measured)
@@ -52,8 +54,8 @@ static double total(const struct pace *p, bool measured)
     return ns;
 }
 
-/* Every submit teaches what a unit of work takes. What is beyond the estimate of stamps that have been measured belongs to those that
- * have not; with none of these, all were wrong by the same factor, for want of a better guess. */
+/* Every submit teaches what a unit of work takes. What is beyond the estimate of stamps that have been measured belongs
+ * to those that have not; with none of these, all were wrong by the same factor, for want of a better guess. */
 static void learn(struct pace *p, double ns)
 {
     struct session *s = p->session;
@@ -86,10 +88,12 @@ void pace_pass(struct pace *p, enum pass pass, uint32_t stamp, uint32_t n_rows, 
     const struct pass_recording *recording = &s->recordings[pass][stamp];
     for (uint32_t i = 0; i < recording->n && !p->status; i++) {
         const struct piece *piece = &s->pieces[recording->first + i];
-        if (p->n == PACE_MAX_RECORDINGS || total(p, true) + total(p, false) + estimate(s, piece, stamp, n_rows, positions) > s->submit_ns)
+        if (p->n == PACE_MAX_RECORDINGS ||
+            total(p, true) + total(p, false) + estimate(s, piece, stamp, n_rows, positions) > s->submit_ns)
             flush(p);
         p->list[p->n++] = &piece->recording;
-        p->estimate_ns[stamp] += estimate(s, piece, stamp, n_rows, positions); /* anew: the flush may have taught something */
+        p->estimate_ns[stamp] += estimate(s, piece, stamp, n_rows,
+                                          positions); /* anew: the flush may have taught something */
     }
 }
 
@@ -103,7 +107,8 @@ uint32_t pace_chunk_rows(const struct session *s, uint32_t last)
 {
     const uint32_t least = s->model->tuning.prefill.n_max; /* fewer would not read the weights less often */
     uint32_t rows = s->logit_rows;
-    while (rows > least && s->ns_per_work[SESSION_N_STAMPS - 1] * pace_attention_work(s, (double)rows * (last + 1)) > s->submit_ns)
+    while (rows > least &&
+           s->ns_per_work[SESSION_N_STAMPS - 1] * pace_attention_work(s, (double)rows * (last + 1)) > s->submit_ns)
         rows /= 2;
     return rows;
 }

@@ -24,7 +24,7 @@ struct translator {
     size_t n, at;
     char *out;
     size_t n_out, capacity;
-    const char *why;  /* first reason to refuse */
+    const char *why; /* first reason to refuse */
     bool out_of_memory;
     bool can_repeat;  /* the item just written may take a quantifier */
     char last_letter; /* the literal ASCII letter just written, lower case, or 0 */
@@ -107,8 +107,8 @@ static bool next_is(const struct translator *t, const char *text)
 static uint32_t take_character(struct translator *t)
 {
     utf8proc_int32_t c;
-    utf8proc_ssize_t n =
-        utf8proc_iterate((const utf8proc_uint8_t *)t->pattern + t->at, (utf8proc_ssize_t)(t->n - t->at), &c);
+    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)t->pattern + t->at,
+                                          (utf8proc_ssize_t)(t->n - t->at), &c);
     if (n <= 0) {
         t->at++;
         refuse(t, "not UTF-8");
@@ -128,16 +128,64 @@ static bool caseless(const struct translator *t)
 static const struct {
     const char *name, *pcre2;
 } properties[] = {
-    {"c", "C"}, {"cc", "Cc"}, {"cf", "Cf"}, {"cn", "Cn"}, {"co", "Co"}, {"l", "L"}, {"ll", "Ll"}, {"lm", "Lm"},
-    {"lo", "Lo"}, {"lt", "Lt"}, {"lu", "Lu"}, {"m", "M"}, {"mc", "Mc"}, {"me", "Me"}, {"mn", "Mn"}, {"n", "N"},
-    {"nd", "Nd"}, {"nl", "Nl"}, {"no", "No"}, {"p", "P"}, {"pc", "Pc"}, {"pd", "Pd"}, {"pe", "Pe"}, {"pf", "Pf"},
-    {"pi", "Pi"}, {"po", "Po"}, {"ps", "Ps"}, {"s", "S"}, {"sc", "Sc"}, {"sk", "Sk"}, {"sm", "Sm"}, {"so", "So"},
-    {"z", "Z"}, {"zl", "Zl"}, {"zp", "Zp"}, {"zs", "Zs"}, {"letter", "L"}, {"mark", "M"}, {"number", "N"},
-    {"punctuation", "P"}, {"symbol", "S"}, {"separator", "Z"}, {"lowercaseletter", "Ll"}, {"uppercaseletter", "Lu"},
-    {"titlecaseletter", "Lt"}, {"decimalnumber", "Nd"}, {"alphabetic", "Alphabetic"}, {"han", "sc:Han"},
-    {"hiragana", "sc:Hiragana"}, {"katakana", "sc:Katakana"}, {"hangul", "sc:Hangul"}, {"latin", "sc:Latin"},
-    {"greek", "sc:Greek"}, {"cyrillic", "sc:Cyrillic"}, {"arabic", "sc:Arabic"}, {"hebrew", "sc:Hebrew"},
-    {"thai", "sc:Thai"}, {"devanagari", "sc:Devanagari"},
+    {"c", "C"},
+    {"cc", "Cc"},
+    {"cf", "Cf"},
+    {"cn", "Cn"},
+    {"co", "Co"},
+    {"l", "L"},
+    {"ll", "Ll"},
+    {"lm", "Lm"},
+    {"lo", "Lo"},
+    {"lt", "Lt"},
+    {"lu", "Lu"},
+    {"m", "M"},
+    {"mc", "Mc"},
+    {"me", "Me"},
+    {"mn", "Mn"},
+    {"n", "N"},
+    {"nd", "Nd"},
+    {"nl", "Nl"},
+    {"no", "No"},
+    {"p", "P"},
+    {"pc", "Pc"},
+    {"pd", "Pd"},
+    {"pe", "Pe"},
+    {"pf", "Pf"},
+    {"pi", "Pi"},
+    {"po", "Po"},
+    {"ps", "Ps"},
+    {"s", "S"},
+    {"sc", "Sc"},
+    {"sk", "Sk"},
+    {"sm", "Sm"},
+    {"so", "So"},
+    {"z", "Z"},
+    {"zl", "Zl"},
+    {"zp", "Zp"},
+    {"zs", "Zs"},
+    {"letter", "L"},
+    {"mark", "M"},
+    {"number", "N"},
+    {"punctuation", "P"},
+    {"symbol", "S"},
+    {"separator", "Z"},
+    {"lowercaseletter", "Ll"},
+    {"uppercaseletter", "Lu"},
+    {"titlecaseletter", "Lt"},
+    {"decimalnumber", "Nd"},
+    {"alphabetic", "Alphabetic"},
+    {"han", "sc:Han"},
+    {"hiragana", "sc:Hiragana"},
+    {"katakana", "sc:Katakana"},
+    {"hangul", "sc:Hangul"},
+    {"latin", "sc:Latin"},
+    {"greek", "sc:Greek"},
+    {"cyrillic", "sc:Cyrillic"},
+    {"arabic", "sc:Arabic"},
+    {"hebrew", "sc:Hebrew"},
+    {"thai", "sc:Thai"},
+    {"devanagari", "sc:Devanagari"},
 };
 
 /* After \p or \P. */
@@ -343,7 +391,9 @@ static bool translate_escape(struct translator *t)
     } anchors[] = {
         {"b", "(?:(?<=[" SET_WORD "])(?![" SET_WORD "])|(?<![" SET_WORD "])(?=[" SET_WORD "]))"},
         {"B", "(?:(?<=[" SET_WORD "])(?=[" SET_WORD "])|(?<![" SET_WORD "])(?![" SET_WORD "]))"},
-        {"A", "\\A"}, {"z", "\\z"}, {"Z", "\\Z"},
+        {"A", "\\A"},
+        {"z", "\\z"},
+        {"Z", "\\Z"},
     };
     struct item item;
     for (size_t i = 0; i < sizeof anchors / sizeof *anchors; i++) {

@@ -20,8 +20,7 @@ enum {
 static const uint32_t tier_limits[PRETOKENIZER_TIERS] = {1000, 100000, 10000000};
 
 /* GPT-2's pattern, which ByteLevel applies with use_regex. */
-static const char gpt2_pattern[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* --- reading ---------------------------------------------------------------------------------------------------- */
 
@@ -53,10 +52,10 @@ static enum mn_status pattern_add(struct pretokenizer *p, const char *file, cons
         goto fail;
     }
     /* Oniguruma's ^ and $ always mean lines. ANCHORED: the search loop is ours, so that every attempt has a limit. */
-    p->patterns[p->n_patterns] =
-        pcre2_compile((PCRE2_SPTR)translated, strlen(translated),
-                      PCRE2_UTF | PCRE2_MULTILINE | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_START_OPTIMIZE,
-                      &error, &offset, context);
+    p->patterns[p->n_patterns] = pcre2_compile((PCRE2_SPTR)translated, strlen(translated),
+                                               PCRE2_UTF | PCRE2_MULTILINE | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C |
+                                                   PCRE2_NO_START_OPTIMIZE,
+                                               &error, &offset, context);
     if (!p->patterns[p->n_patterns]) {
         char text[128] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof text);
@@ -164,8 +163,7 @@ enum mn_status pretokenizer_read(struct pretokenizer *pretokenizer, const struct
     if (cJSON_IsString(type) && !strcmp(type->valuestring, "Sequence")) {
         if ((status = json_get_array(doc, node, "pretokenizers", &steps)) != MN_OK)
             goto fail;
-        cJSON_ArrayForEach(step, steps)
-        {
+        cJSON_ArrayForEach (step, steps) {
             if ((status = step_read(pretokenizer, doc, step, &has_byte_level, log)) != MN_OK)
                 goto fail;
         }
@@ -245,8 +243,10 @@ static enum mn_status match_at(struct pretokenizer_run *run, uint32_t i_pattern,
     if (result == PCRE2_ERROR_NOMATCH)
         return MN_OK;
     if (result < 0)
-        return log_fail(log, MN_ERR_MEMORY, "tokenizer: the pre-tokenizer pattern reached %s (PCRE2 error %d) at byte "
-                        "%zu of a piece of %zu", limit_name(result), result, at, n_bytes);
+        return log_fail(log, MN_ERR_MEMORY,
+                        "tokenizer: the pre-tokenizer pattern reached %s (PCRE2 error %d) at byte "
+                        "%zu of a piece of %zu",
+                        limit_name(result), result, at, n_bytes);
     *end = pcre2_get_ovector_pointer(run->match)[1];
     return MN_OK;
 }

@@ -1,5 +1,3 @@
-#include "safetensors_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +7,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "safetensors_internal.h"
 
 enum {
     PREFIX_BYTES = 8,         /* the header length */
@@ -98,12 +97,10 @@ static enum mn_status parse_shape(const struct json_doc *doc, const struct cJSON
     const struct cJSON *shape = json_find(entry, "shape"), *dim;
     if (!cJSON_IsArray(shape))
         return json_refuse(doc, MN_ERR_FORMAT, entry->string, shape, "shape must be an array");
-    cJSON_ArrayForEach(dim, shape)
-    {
+    cJSON_ArrayForEach (dim, shape) {
         if (view->rank == TENSOR_RANK_MAX)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, entry->string, shape, "more than 8 dimensions");
-        enum mn_status status =
-            json_as_u64(doc, entry->string, dim, 0, JSON_INTEGER_MAX, &view->shape[view->rank++]);
+        enum mn_status status = json_as_u64(doc, entry->string, dim, 0, JSON_INTEGER_MAX, &view->shape[view->rank++]);
         if (status != MN_OK)
             return status;
     }
@@ -145,8 +142,7 @@ static enum mn_status check_metadata(const struct json_doc *doc, const struct cJ
     const struct cJSON *member;
     if (!cJSON_IsObject(metadata))
         return json_refuse(doc, MN_ERR_FORMAT, "__metadata__", metadata, "must be an object");
-    cJSON_ArrayForEach(member, metadata)
-    {
+    cJSON_ArrayForEach (member, metadata) {
         if (!cJSON_IsString(member))
             return json_refuse(doc, MN_ERR_FORMAT, member->string, member, "__metadata__ holds only strings");
     }
@@ -222,8 +218,7 @@ static enum mn_status parse_header(struct safetensors *st, uint32_t shard, const
     if (status != MN_OK)
         return status;
 
-    cJSON_ArrayForEach(entry, doc.root)
-    {
+    cJSON_ArrayForEach (entry, doc.root) {
         n_new += strcmp(entry->string, "__metadata__") != 0;
         n_names_bytes += strlen(entry->string) + 1; /* bounded by header_bytes */
     }
@@ -243,8 +238,7 @@ static enum mn_status parse_header(struct safetensors *st, uint32_t shard, const
 
     struct tensor_view *views = st->tensors + st->n_tensors;
     uint32_t n = 0;
-    cJSON_ArrayForEach(entry, doc.root)
-    {
+    cJSON_ArrayForEach (entry, doc.root) {
         if (strcmp(entry->string, "__metadata__") == 0) {
             status = check_metadata(&doc, entry);
         } else {
@@ -304,9 +298,8 @@ static char *join(const char *dir, const char *name)
     return path;
 }
 
-enum mn_status safetensors_create(struct safetensors **out, const char *file, const char *dir,
-                                  const char *const *names, uint32_t n_shards, const struct safetensors_limits *limits,
-                                  const struct mn_log *log)
+enum mn_status safetensors_create(struct safetensors **out, const char *file, const char *dir, const char *const *names,
+                                  uint32_t n_shards, const struct safetensors_limits *limits, const struct mn_log *log)
 {
     struct safetensors *st = calloc(1, sizeof *st);
     bool complete = st && (st->shards = calloc(n_shards, sizeof *st->shards)) != NULL;
@@ -479,8 +472,8 @@ void safetensors_close(struct safetensors *st)
 
 const struct tensor_view *safetensors_find(const struct safetensors *st, const char *name)
 {
-    const struct tensor_view *const *found =
-        bsearch(name, st->by_name, st->n_tensors, sizeof *st->by_name, compare_to_name);
+    const struct tensor_view *const *found = bsearch(name, st->by_name, st->n_tensors, sizeof *st->by_name,
+                                                     compare_to_name);
     return found ? *found : NULL;
 }
 

@@ -107,7 +107,7 @@ const char *safetensors_shard_name(const struct safetensors *st, uint32_t shard)
 enum mn_status safetensors_read(const struct safetensors *st, const struct tensor_view *tensor, uint64_t byte_offset,
                                 uint64_t n_bytes, void *dst, const struct mn_log *log);
 
-const char *tensor_dtype_name(enum tensor_dtype dtype);  /* "BF16" */
-uint32_t tensor_dtype_bytes(enum tensor_dtype dtype);    /* bytes of one element */
+const char *tensor_dtype_name(enum tensor_dtype dtype); /* "BF16" */
+uint32_t tensor_dtype_bytes(enum tensor_dtype dtype);   /* bytes of one element */
 
 #endif

@@ -1,9 +1,8 @@
-#include "safetensors_internal.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
+#include "safetensors_internal.h"
 
 enum { SHARD_NAME_BYTES_MAX = 255 };
 
@@ -31,7 +30,8 @@ static enum mn_status list_shards(const struct json_doc *doc, const struct safet
         return json_refuse(doc, MN_ERR_FORMAT, "", doc->root, "an index must be an object");
     if ((status = json_get_object(doc, doc->root, "weight_map", map)) != MN_OK)
         return status;
-    cJSON_ArrayForEach(entry, *map) n++;
+    cJSON_ArrayForEach (entry, *map)
+        n++;
     if (n == 0 || n > limits->n_tensors_max)
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'weight_map': %zu tensors, must be 1 to %u", doc->file, n,
                         (unsigned)limits->n_tensors_max);
@@ -40,8 +40,7 @@ static enum mn_status list_shards(const struct json_doc *doc, const struct safet
     if (!all)
         return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory for %zu tensors", doc->file, n);
     n = 0;
-    cJSON_ArrayForEach(entry, *map)
-    {
+    cJSON_ArrayForEach (entry, *map) {
         status = json_as_string(doc, entry->string, entry, SHARD_NAME_BYTES_MAX, &all[n++]);
         if (status == MN_OK && !is_base_name(entry->valuestring))
             status = json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "must be a plain file name");
@@ -87,8 +86,7 @@ static enum mn_status check_map(const struct safetensors *st, const struct json_
                                 const char *const *names)
 {
     const struct cJSON *entry;
-    cJSON_ArrayForEach(entry, map)
-    {
+    cJSON_ArrayForEach (entry, map) {
         const struct tensor_view *view = safetensors_find(st, entry->string);
         if (!view || strcmp(names[view->shard], entry->valuestring) != 0)
             return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "this shard does not hold the tensor");

@@ -13,9 +13,8 @@ struct safetensors_limits safetensors_effective_limits(const struct safetensors_
 
 /* An empty checkpoint; the paths of its shards are dir/names[i], or names[i] when dir is NULL, and are copied. `file`
  * is only the name for messages. MN_ERR_MEMORY. On success the caller closes *out. */
-enum mn_status safetensors_create(struct safetensors **out, const char *file, const char *dir,
-                                  const char *const *names, uint32_t n_shards, const struct safetensors_limits *limits,
-                                  const struct mn_log *log);
+enum mn_status safetensors_create(struct safetensors **out, const char *file, const char *dir, const char *const *names,
+                                  uint32_t n_shards, const struct safetensors_limits *limits, const struct mn_log *log);
 
 /* Opens shard i and appends its tensors. */
 enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const struct mn_log *log);

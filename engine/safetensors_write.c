@@ -47,7 +47,8 @@ static bool write_all(FILE *file, const struct tensor_source *tensors, uint32_t 
     bool good = fclose(out) == 0;
     for (int i = 0; i < 8; i++)
         length[i] = (uint8_t)((uint64_t)n_bytes >> (8 * i));
-    good = good && fwrite(length, 1, sizeof length, file) == sizeof length && fwrite(header, 1, n_bytes, file) == n_bytes;
+    good = good && fwrite(length, 1, sizeof length, file) == sizeof length &&
+           fwrite(header, 1, n_bytes, file) == n_bytes;
     free(header);
     for (uint32_t i = 0; i < n && good; i++)
         good = fwrite(tensors[i].data, 1, bytes_of(&tensors[i]), file) == bytes_of(&tensors[i]);
@@ -71,7 +72,8 @@ static FILE *open_beside(const char *beside_template, char *beside)
     return file;
 }
 
-enum mn_status safetensors_write(const char *path, const struct tensor_source *tensors, uint32_t n, const struct mn_log *log)
+enum mn_status safetensors_write(const char *path, const struct tensor_source *tensors, uint32_t n,
+                                 const struct mn_log *log)
 {
     const size_t room = strlen(path) + sizeof ".XXXXXX";
     char *names = malloc(2 * room);
@@ -89,7 +91,8 @@ enum mn_status safetensors_write(const char *path, const struct tensor_source *t
     errno = 0;
     const bool good = write_all(file, tensors, n), closed = fclose(file) == 0;
     if (!good || !closed || rename(beside, path) != 0) {
-        status = log_fail(log, MN_ERR_RUN, "%s: writing failed%s%s", path, errno ? ": " : "", errno ? strerror(errno) : "");
+        status = log_fail(log, MN_ERR_RUN, "%s: writing failed%s%s", path, errno ? ": " : "",
+                          errno ? strerror(errno) : "");
         unlink(beside);
     }
     free(names);

@@ -1,7 +1,10 @@
-/* Writing tensors in the safetensors format, in the strict layout that safetensors.h demands of what it reads: a header that opens with
- * '{' and is padded with blanks to whole 8 bytes, then the tensors one behind the other in the order given, without gaps.
+/* Writing tensors in the safetensors format, in the strict layout that safetensors.h demands of what it reads: a header
+ * that opens with
+ * '{' and is padded with blanks to whole 8 bytes, then the tensors one behind the other in the order given, without
+ * gaps.
  *
- * Owns: the layout. Never: leaves half a file under the final name: it writes beside it and renames. Thread-safety: stateless.
+ * Owns: the layout. Never: leaves half a file under the final name: it writes beside it and renames. Thread-safety:
+ * stateless.
  */
 #ifndef MUNINN_SAFETENSORS_WRITE_H
 #define MUNINN_SAFETENSORS_WRITE_H
@@ -16,7 +19,9 @@ struct tensor_source {
     const void *data; /* product of shape times the size of dtype, as the format has it: little-endian */
 };
 
-/* MN_ERR_FILE: the file cannot be made. MN_ERR_RUN: writing failed. An older file of that name is replaced only by a complete one. */
-enum mn_status safetensors_write(const char *path, const struct tensor_source *tensors, uint32_t n, const struct mn_log *log);
+/* MN_ERR_FILE: the file cannot be made. MN_ERR_RUN: writing failed. An older file of that name is replaced only by a
+ * complete one. */
+enum mn_status safetensors_write(const char *path, const struct tensor_source *tensors, uint32_t n,
+                                 const struct mn_log *log);
 
 #endif

@@ -5,8 +5,10 @@
 
 enum mn_status sampler_check(const struct sampler_params *params, const struct mn_log *log)
 {
-    if (!(params->temperature >= 0.0f && params->temperature <= 100.0f) || (params->temperature > 0.0f && params->temperature < 1e-3f))
-        return log_fail(log, MN_ERR_USAGE, "--temp %g: must be 0 (greedy) or from 0.001 to 100", (double)params->temperature);
+    if (!(params->temperature >= 0.0f && params->temperature <= 100.0f) ||
+        (params->temperature > 0.0f && params->temperature < 1e-3f))
+        return log_fail(log, MN_ERR_USAGE, "--temp %g: must be 0 (greedy) or from 0.001 to 100",
+                        (double)params->temperature);
     if (!(params->top_p > 0.0f && params->top_p <= 1.0f))
         return log_fail(log, MN_ERR_USAGE, "--top-p %g: must be above 0 and at most 1", (double)params->top_p);
     if (!(params->min_p >= 0.0f && params->min_p <= 1.0f))
@@ -74,7 +76,8 @@ static float keep_threshold(const struct sampler_params *params, const float *so
     return sorted[kept - 1];
 }
 
-uint32_t sampler_pick(const struct sampler_params *params, const float *logits, uint32_t n, uint32_t position, float *scratch)
+uint32_t sampler_pick(const struct sampler_params *params, const float *logits, uint32_t n, uint32_t position,
+                      float *scratch)
 {
     if (params->temperature == 0.0f)
         return sampler_argmax(logits, n);

@@ -38,7 +38,8 @@ static uint64_t most_bytes(const struct session *s)
     return (caps->max_storage_range < allocation ? caps->max_storage_range : allocation) & ~(uint64_t)(ARENA_ALIGN - 1);
 }
 
-/* A vocabulary may be too large for the logits of SESSION_MAX_ROWS rows to fit into one buffer; prompts then run in smaller chunks. */
+/* A vocabulary may be too large for the logits of SESSION_MAX_ROWS rows to fit into one buffer; prompts then run in
+ * smaller chunks. */
 static enum mn_status choose_logit_rows(struct session *s)
 {
     const uint64_t row_bytes = s->model->config.vocab_size * sizeof(float), rows = most_bytes(s) / row_bytes;
@@ -46,10 +47,11 @@ static enum mn_status choose_logit_rows(struct session *s)
     if (s->logit_rows >= s->max_rows)
         return MN_OK;
     return log_fail(s->model->device->log, MN_ERR_MEMORY,
-                    "the logits of %u rows of %u ids take %.1f MiB, device '%s' allows %.1f MiB for one buffer; at most %u rows per pass would fit: a smaller --lookahead "
+                    "the logits of %u rows of %u ids take %.1f MiB, device '%s' allows %.1f MiB for one buffer; at "
+                    "most %u rows per pass would fit: a smaller --lookahead "
                     "or --max-inflight",
-                    s->max_rows, s->model->config.vocab_size, (double)(s->max_rows * row_bytes) / 1048576.0, s->model->device->caps.name,
-                    (double)most_bytes(s) / 1048576.0, s->logit_rows);
+                    s->max_rows, s->model->config.vocab_size, (double)(s->max_rows * row_bytes) / 1048576.0,
+                    s->model->device->caps.name, (double)most_bytes(s) / 1048576.0, s->logit_rows);
 }
 
 static enum mn_status reserve_buffers(struct session *s)
@@ -57,14 +59,18 @@ static enum mn_status reserve_buffers(struct session *s)
     const struct model *model = s->model;
     const struct model_config *config = &model->config;
     const struct tuning *tuning = &model->tuning;
-    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)s->n_ctx * s->n_sequences, d = model->stride, f32 = sizeof(float);
+    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)s->n_ctx * s->n_sequences, d = model->stride,
+                   f32 = sizeof(float);
     const uint64_t heads = (uint64_t)config->n_heads * model->head_pad;
-    const uint64_t groups = max_u32(tile_groups(&tuning->decode, config->vocab_size), tile_groups(&tuning->prefill, config->vocab_size));
-    s->parts_stride = max_u32(tile_groups(&tuning->decode, config->n_embd), tile_groups(&tuning->prefill, config->n_embd));
+    const uint64_t groups = max_u32(tile_groups(&tuning->decode, config->vocab_size),
+                                    tile_groups(&tuning->prefill, config->vocab_size));
+    s->parts_stride = max_u32(tile_groups(&tuning->decode, config->n_embd),
+                              tile_groups(&tuning->prefill, config->n_embd));
     s->n_splits = (s->n_ctx + tuning->attention_split - 1) / tuning->attention_split;
     const uint64_t parts = (uint64_t)s->parts_stride * 2 * f32;
     enum mn_status status = choose_logit_rows(s);
-    /* What grows with the context takes no more per position than a block of the cache, which has been checked by now. */
+    /* What grows with the context takes no more per position than a block of the cache, which has been checked by
+     * now. */
     struct {
         struct span *span;
         uint64_t bytes;
@@ -115,13 +121,16 @@ static enum mn_status upload_rotary(struct session *s)
         return log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for the rotary table");
     for (uint32_t p = 0; p < s->n_ctx; p++)
         for (uint32_t i = 0; i < half; i++) {
-            /* The reference computes the frequency in float32; the angle is exact enough there for every context used. */
-            float frequency = 1.0f / powf(s->model->config.rope_base, (float)(2 * i) / (float)s->model->config.head_dim);
+            /* The reference computes the frequency in float32; the angle is exact enough there for every context
+             * used. */
+            float frequency = 1.0f /
+                              powf(s->model->config.rope_base, (float)(2 * i) / (float)s->model->config.head_dim);
             double angle = (double)((float)p * frequency);
             table[(p * (size_t)half + i) * 2] = (float)cos(angle);
             table[(p * (size_t)half + i) * 2 + 1] = (float)sin(angle);
         }
-    enum mn_status status = stream_upload(&s->stream, s->rotary, 0, table, (uint64_t)s->n_ctx * half * 2 * sizeof *table);
+    enum mn_status status = stream_upload(&s->stream, s->rotary, 0, table,
+                                          (uint64_t)s->n_ctx * half * 2 * sizeof *table);
     free(table);
     return status;
 }
@@ -146,7 +155,8 @@ static uint32_t bits_of(float x)
     return bits;
 }
 
-static void write_table(struct session *s, uint32_t *head, uint32_t table, const struct row *rows, uint32_t first, uint32_t count)
+static void write_table(struct session *s, uint32_t *head, uint32_t table, const struct row *rows, uint32_t first,
+                        uint32_t count)
 {
     uint32_t last = 0;
     for (uint32_t i = first; i < first + count; i++)
@@ -179,8 +189,9 @@ static void write_state(struct session *s, const struct session_run_params *p)
     memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
 }
 
-/* Drivers may compile a pipeline at its first dispatch (lavapipe does): every recording runs once here, on one row whose traces
- * a prompt overwrites before anything reads them, so that no token pays for it and no figure contains it. */
+/* Drivers may compile a pipeline at its first dispatch (lavapipe does): every recording runs once here, on one row
+ * whose traces a prompt overwrites before anything reads them, so that no token pays for it and no figure contains
+ * it. */
 static enum mn_status warm_up(struct session *s)
 {
     const struct row row = {0};
@@ -188,7 +199,8 @@ static enum mn_status warm_up(struct session *s)
     for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++) {
         if (s->recordings[PASS_CORE][stamp].n == 0)
             continue;
-        write_state(s, &(struct session_run_params){.rows = &row, .n_rows = 1, .n_new = 1, .n_core = 1, .coda = true, .n_head = 1});
+        write_state(s, &(struct session_run_params){
+                           .rows = &row, .n_rows = 1, .n_new = 1, .n_core = 1, .coda = true, .n_head = 1});
         ((uint32_t *)span_host(s->state))[STATE_TEMPERATURE] = bits_of(1.0f);
         struct pace pace = {.session = s}; /* teaches nothing: these times are not those of later runs */
         for (int pass = 0; pass < PASS_COUNT; pass++)
@@ -210,7 +222,8 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     if (n_sequences > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u sequences: at most %d", n_sequences, SESSION_MAX_ROWS);
     if (params->num_steps < 1 || params->num_steps > CONFIG_RECURRENCE_MAX)
-        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: must be from 1 to %d", params->num_steps, CONFIG_RECURRENCE_MAX);
+        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: must be from 1 to %d", params->num_steps,
+                        CONFIG_RECURRENCE_MAX);
     if (params->max_rows > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u rows per pass: at most %d", params->max_rows, SESSION_MAX_ROWS);
     enum mn_status status = sampler_check(&params->sampler, log);
@@ -274,7 +287,8 @@ enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, u
 {
     for (uint32_t i = 0; i < n; i++)
         if (ids[i] >= s->model->config.vocab_size)
-            return log_fail(s->model->device->log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", ids[i], s->model->config.vocab_size);
+            return log_fail(s->model->device->log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", ids[i],
+                            s->model->config.vocab_size);
     return MN_OK;
 }
 
@@ -286,10 +300,12 @@ static enum mn_status check_order(const struct session *s, const struct session_
         const struct row *row = &p->rows[i], *before = last[row->sequence];
         if (before && (row->position <= before->position || row->depth > before->depth))
             return log_fail(s->model->device->log, MN_ERR_USAGE,
-                            "row at position %u, depth %u behind one at position %u, depth %u of the same sequence: positions must ascend, depths must not", row->position,
-                            row->depth, before->position, before->depth);
+                            "row at position %u, depth %u behind one at position %u, depth %u of the same sequence: "
+                            "positions must ascend, depths must not",
+                            row->position, row->depth, before->position, before->depth);
         if (i >= p->n_rows - p->n_new && row->depth != 0)
-            return log_fail(s->model->device->log, MN_ERR_USAGE, "row at position %u enters at depth %u: must be 0", row->position, row->depth);
+            return log_fail(s->model->device->log, MN_ERR_USAGE, "row at position %u enters at depth %u: must be 0",
+                            row->position, row->depth);
         last[row->sequence] = row;
     }
     return MN_OK;
@@ -301,7 +317,8 @@ static enum mn_status check_run(struct session *s, const struct session_run_para
     const struct mn_log *log = s->model->device->log;
     const uint32_t most = p->prefill ? s->logit_rows : s->max_rows;
     if (p->n_rows < 1 || p->n_rows > most || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
-        return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows, p->n_new, p->n_head);
+        return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows,
+                        p->n_new, p->n_head);
     for (uint32_t i = 0; i < p->n_rows; i++) {
         const struct row *row = &p->rows[i];
         enum mn_status status = session_check_ids(s, &row->token, 1);
@@ -310,8 +327,9 @@ static enum mn_status check_run(struct session *s, const struct session_run_para
         if (row->position >= s->n_ctx)
             return log_fail(log, MN_ERR_USAGE, "position %u: the context has %u (--ctx)", row->position, s->n_ctx);
         if (row->sequence >= s->n_sequences || row->depth > s->num_steps || p->n_core > s->num_steps - row->depth)
-            return log_fail(log, MN_ERR_USAGE, "row of sequence %u at depth %u + %u steps: the session has %u sequences and %u steps", row->sequence,
-                            row->depth, p->n_core, s->n_sequences, s->num_steps);
+            return log_fail(log, MN_ERR_USAGE,
+                            "row of sequence %u at depth %u + %u steps: the session has %u sequences and %u steps",
+                            row->sequence, row->depth, p->n_core, s->n_sequences, s->num_steps);
     }
     return check_order(s, p);
 }
@@ -336,7 +354,8 @@ static void count_attention(struct session *s, const struct session_run_params *
     uint64_t entry = 2ull * config->n_heads * s->model->head_pad * (s->cache.type == KV_F16 ? 2 : 4);
     *all = (double)positions;
     *of_new = (double)new_positions;
-    s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) + new_positions * config->n_prelude);
+    s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) +
+                                   new_positions * config->n_prelude);
 }
 
 enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
@@ -346,7 +365,8 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
         return status;
     const struct weights *w = &s->model->weights;
     const enum pass head = s->sampler.temperature > 0.0f ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
-    const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill), stamp_head = session_stamp(p->n_head, p->prefill);
+    const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill),
+                   stamp_head = session_stamp(p->n_head, p->prefill);
     struct pace pace = {.session = s, .teaches = true};
     double positions, new_positions;
     write_state(s, p);
@@ -370,7 +390,8 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     status = pace_end(&pace);
     if (status)
         return status;
-    const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + (p->n_rows - p->n_head);
+    const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS +
+                             (p->n_rows - p->n_head);
     for (uint32_t i = 0; tokens && i < p->n_head; i++)
         tokens[i] = picked[i];
     return MN_OK;
@@ -389,9 +410,11 @@ enum mn_status session_read_logits(struct session *s, uint32_t row, float *logit
 }
 
 /* Vectors of consecutive positions of a [slots, stride] buffer, without their padding: [n, n_embd]. */
-static enum mn_status read_vectors(struct session *s, struct span from, uint32_t sequence, uint32_t first, uint32_t n, float *out)
+static enum mn_status read_vectors(struct session *s, struct span from, uint32_t sequence, uint32_t first, uint32_t n,
+                                   float *out)
 {
-    const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *out, slot0 = (uint64_t)sequence * s->n_ctx + first;
+    const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *out,
+                   slot0 = (uint64_t)sequence * s->n_ctx + first;
     if (s->model->stride == d)
         return stream_download(&s->stream, from, slot0 * row_bytes, out, n * row_bytes);
     enum mn_status status = MN_OK;
@@ -400,9 +423,11 @@ static enum mn_status read_vectors(struct session *s, struct span from, uint32_t
     return status;
 }
 
-static enum mn_status write_vectors(struct session *s, struct span to, uint32_t sequence, uint32_t first, uint32_t n, const float *in)
+static enum mn_status write_vectors(struct session *s, struct span to, uint32_t sequence, uint32_t first, uint32_t n,
+                                    const float *in)
 {
-    const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *in, slot0 = (uint64_t)sequence * s->n_ctx + first;
+    const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *in,
+                   slot0 = (uint64_t)sequence * s->n_ctx + first;
     if (s->model->stride == d)
         return stream_upload(&s->stream, to, slot0 * row_bytes, in, n * row_bytes);
     enum mn_status status = MN_OK;
@@ -411,7 +436,8 @@ static enum mn_status write_vectors(struct session *s, struct span to, uint32_t 
     return status;
 }
 
-enum mn_status session_read_states(struct session *s, uint32_t sequence, uint32_t first, uint32_t n, uint32_t depth, float *states)
+enum mn_status session_read_states(struct session *s, uint32_t sequence, uint32_t first, uint32_t n, uint32_t depth,
+                                   float *states)
 {
     const uint32_t d = s->model->config.n_embd;
     enum mn_status status = read_vectors(s, s->states, sequence, first, n, states);
@@ -432,7 +458,8 @@ enum mn_status session_read_state(struct session *s, uint32_t sequence, uint32_t
     return session_read_states(s, sequence, position, 1, depth, state);
 }
 
-enum mn_status session_write_states(struct session *s, uint32_t sequence, uint32_t first, const float *states, uint32_t n)
+enum mn_status session_write_states(struct session *s, uint32_t sequence, uint32_t first, const float *states,
+                                    uint32_t n)
 {
     return write_vectors(s, s->states, sequence, first, n, states);
 }
@@ -442,14 +469,15 @@ enum mn_status session_read_injected(struct session *s, uint32_t sequence, uint3
     return read_vectors(s, s->injected, sequence, first, n, injected);
 }
 
-enum mn_status session_write_injected(struct session *s, uint32_t sequence, uint32_t first, const float *injected, uint32_t n)
+enum mn_status session_write_injected(struct session *s, uint32_t sequence, uint32_t first, const float *injected,
+                                      uint32_t n)
 {
     return write_vectors(s, s->injected, sequence, first, n, injected);
 }
 
 /* One chunk of the prompt, `n_core` steps from `depth`. */
-static enum mn_status prefill_chunk(struct session *s, const struct session_prefill_params *p, uint32_t begin, uint32_t n, uint32_t depth, uint32_t n_core,
-                                    bool coda, uint32_t *token)
+static enum mn_status prefill_chunk(struct session *s, const struct session_prefill_params *p, uint32_t begin,
+                                    uint32_t n, uint32_t depth, uint32_t n_core, bool coda, uint32_t *token)
 {
     struct row rows[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
@@ -461,7 +489,10 @@ static enum mn_status prefill_chunk(struct session *s, const struct session_pref
                                      .n_new = depth == 0 ? n : 0,
                                      .n_core = n_core,
                                      .coda = coda,
-                                     .n_head = !coda ? 0 : p->each_logits ? n : last && token ? 1 : 0,
+                                     .n_head = !coda            ? 0
+                                               : p->each_logits ? n
+                                               : last && token  ? 1
+                                                                : 0,
                                      .prefill = true,
                                      .given_states = p->state0 != NULL};
     enum mn_status status = session_run(s, &run, picked);
@@ -480,14 +511,16 @@ static enum mn_status prefill_chunk(struct session *s, const struct session_pref
 /* Rows of the chunk that begins at `at`. Their number is free to change: no bit depends on how a prompt is cut. */
 static uint32_t chunk_at(const struct session *s, const struct session_prefill_params *p, uint32_t at)
 {
-    const uint32_t left = p->n - at, end = left < SESSION_MAX_ROWS ? p->n : at + SESSION_MAX_ROWS, most = pace_chunk_rows(s, p->first + end - 1);
+    const uint32_t left = p->n - at, end = left < SESSION_MAX_ROWS ? p->n : at + SESSION_MAX_ROWS,
+                   most = pace_chunk_rows(s, p->first + end - 1);
     return left < most ? left : most;
 }
 
 enum mn_status session_prefill(struct session *s, const struct session_prefill_params *p, uint32_t *token)
 {
     if (p->n < 1 || p->n > s->n_ctx || p->first > s->n_ctx - p->n)
-        return log_fail(s->model->device->log, MN_ERR_USAGE, "a prompt of %u tokens at position %u does not fit into the context of %u (--ctx)", p->n,
+        return log_fail(s->model->device->log, MN_ERR_USAGE,
+                        "a prompt of %u tokens at position %u does not fit into the context of %u (--ctx)", p->n,
                         p->first, s->n_ctx);
     enum mn_status status = session_check_ids(s, p->ids, p->n);
     if (!status && p->state0)
@@ -500,8 +533,8 @@ enum mn_status session_prefill(struct session *s, const struct session_prefill_p
         }
         return status;
     }
-    /* Under sharing, the positions of a prompt read each other at the SAME step: all chunks take a step before any takes the
-     * next. With `full` slots both orders give the same bits, and the loop above needs fewer submits. */
+    /* Under sharing, the positions of a prompt read each other at the SAME step: all chunks take a step before any
+     * takes the next. With `full` slots both orders give the same bits, and the loop above needs fewer submits. */
     for (uint32_t t = 0; t < p->num_steps && !status; t++)
         for (uint32_t at = 0; at < p->n && !status; at += n) {
             n = chunk_at(s, p, at);

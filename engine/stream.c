@@ -27,7 +27,8 @@ static enum mn_status lost(struct stream *stream)
 static enum mn_status create_fence(struct stream *stream, VkFence *fence)
 {
     VkFenceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    enum mn_status status = stream_check(stream, stream->device->vk.CreateFence(stream->device->handle, &info, NULL, fence), "vkCreateFence");
+    enum mn_status status = stream_check(
+        stream, stream->device->vk.CreateFence(stream->device->handle, &info, NULL, fence), "vkCreateFence");
     if (status)
         *fence = VK_NULL_HANDLE;
     return status;
@@ -56,15 +57,18 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                     .queueFamilyIndex = device->queue_family};
     /* A failed call leaves its result undefined: handles are null again before anyone destroys them. */
-    enum mn_status status = stream_check(stream, device->vk.CreateCommandPool(device->handle, &pool, NULL, &stream->pool), "vkCreateCommandPool");
+    enum mn_status status = stream_check(
+        stream, device->vk.CreateCommandPool(device->handle, &pool, NULL, &stream->pool), "vkCreateCommandPool");
     if (status)
         stream->pool = VK_NULL_HANDLE;
     if (!status)
         status = create_fence(stream, &stream->fence);
     if (!status && device->caps.timestamp_ns > 0.0) {
-        VkQueryPoolCreateInfo timers = {
-            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = STREAM_MAX_TIMERS};
-        status = stream_check(stream, device->vk.CreateQueryPool(device->handle, &timers, NULL, &stream->timers), "vkCreateQueryPool");
+        VkQueryPoolCreateInfo timers = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                        .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                        .queryCount = STREAM_MAX_TIMERS};
+        status = stream_check(stream, device->vk.CreateQueryPool(device->handle, &timers, NULL, &stream->timers),
+                              "vkCreateQueryPool");
         if (status)
             stream->timers = VK_NULL_HANDLE;
     }
@@ -120,7 +124,8 @@ void stream_finish(struct stream *stream)
 static enum mn_status begin(struct stream *stream, VkCommandBuffer handle)
 {
     /* One recording may sit in a submit many times: r core passes are one command buffer submitted r times. */
-    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                     .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
     return stream_check(stream, stream->device->vk.BeginCommandBuffer(handle, &info), "vkBeginCommandBuffer");
 }
 
@@ -132,13 +137,15 @@ enum mn_status stream_record(struct stream *stream, struct recording *recording)
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                         .commandBufferCount = 1};
     enum mn_status status = stream_check(
-        stream, stream->device->vk.AllocateCommandBuffers(stream->device->handle, &info, &recording->handle), "vkAllocateCommandBuffers");
+        stream, stream->device->vk.AllocateCommandBuffers(stream->device->handle, &info, &recording->handle),
+        "vkAllocateCommandBuffers");
     if (!status)
         status = begin(stream, recording->handle);
     if (!status && stream->profile && stream->timers) {
         stream->n_profiled = 0;
         stream->device->vk.CmdResetQueryPool(recording->handle, stream->timers, 0, STREAM_MAX_TIMERS);
-        stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers, 0);
+        stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers,
+                                             0);
     }
     return status;
 }
@@ -152,8 +159,10 @@ static enum mn_status add_descriptor_pool(struct stream *stream)
         {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = SETS_PER_POOL * KERNEL_MAX_BINDINGS},
         {.type = VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER, .descriptorCount = SETS_PER_POOL * DEVICE_TEXEL_BUFFERS},
     };
-    VkDescriptorPoolCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = SETS_PER_POOL, .poolSizeCount = stream->device->caps.texel_loads ? 2 : 1, .pPoolSizes = sizes};
+    VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                       .maxSets = SETS_PER_POOL,
+                                       .poolSizeCount = stream->device->caps.texel_loads ? 2 : 1,
+                                       .pPoolSizes = sizes};
     VkResult result = stream->device->vk.CreateDescriptorPool(stream->device->handle, &info, NULL, &d->pool);
     if (result != VK_SUCCESS) {
         free(d);
@@ -172,8 +181,10 @@ static enum mn_status add_view(struct stream *stream, const struct span *span, V
                                    .buffer = span->block->buffer,
                                    .format = VK_FORMAT_R32G32B32A32_UINT,
                                    .offset = span->offset,
-                                   .range = (span->bytes + 15) / 16 * 16}; /* whole texels; spans are spaced by ARENA_ALIGN */
-    enum mn_status status = stream_check(stream, stream->device->vk.CreateBufferView(stream->device->handle, &info, NULL, out), "vkCreateBufferView");
+                                   .range = (span->bytes + 15) / 16 *
+                                            16}; /* whole texels; spans are spaced by ARENA_ALIGN */
+    enum mn_status status = stream_check(
+        stream, stream->device->vk.CreateBufferView(stream->device->handle, &info, NULL, out), "vkCreateBufferView");
     if (!status)
         d->views[d->n_views++] = *out;
     return status;
@@ -203,15 +214,19 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
     VkWriteDescriptorSet writes[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < info->n_bindings; i++) {
         if (bindings[i].bytes > device->caps.max_storage_range)
-            return log_fail(device->log, MN_ERR_MEMORY, "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller --ctx or --kv-policy share:k needs less",
-                            info->name, i, (double)bindings[i].bytes / 1048576.0, device->caps.name, (double)device->caps.max_storage_range / 1048576.0);
+            return log_fail(device->log, MN_ERR_MEMORY,
+                            "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller --ctx or "
+                            "--kv-policy share:k needs less",
+                            info->name, i, (double)bindings[i].bytes / 1048576.0, device->caps.name,
+                            (double)device->caps.max_storage_range / 1048576.0);
         const VkDescriptorType type = kernels_descriptor(stream->kernels, pipeline->id, i);
         if (type == VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER) {
             enum mn_status status = add_view(stream, &bindings[i], &views[i]);
             if (status)
                 return status;
         }
-        buffers[i] = (VkDescriptorBufferInfo){.buffer = bindings[i].block->buffer, .offset = bindings[i].offset, .range = bindings[i].bytes};
+        buffers[i] = (VkDescriptorBufferInfo){
+            .buffer = bindings[i].block->buffer, .offset = bindings[i].offset, .range = bindings[i].bytes};
         writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                            .dstSet = set,
                                            .dstBinding = i,
@@ -222,8 +237,10 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
     }
     device->vk.UpdateDescriptorSets(device->handle, info->n_bindings, writes, 0, NULL);
     device->vk.CmdBindPipeline(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
-    device->vk.CmdBindDescriptorSets(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, stream->kernels->layouts[pipeline->id], 0, 1, &set, 0, NULL);
-    device->vk.CmdPushConstants(recording->handle, stream->kernels->layouts[pipeline->id], VK_SHADER_STAGE_COMPUTE_BIT, 0, info->push_bytes, push);
+    device->vk.CmdBindDescriptorSets(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                     stream->kernels->layouts[pipeline->id], 0, 1, &set, 0, NULL);
+    device->vk.CmdPushConstants(recording->handle, stream->kernels->layouts[pipeline->id], VK_SHADER_STAGE_COMPUTE_BIT,
+                                0, info->push_bytes, push);
     return MN_OK;
 }
 
@@ -232,22 +249,25 @@ static void profile(struct stream *stream, struct recording *recording, enum ker
     if (!stream->profile || !stream->timers || stream->n_profiled + 2 > STREAM_MAX_TIMERS)
         return;
     stream->profiled[stream->n_profiled] = id;
-    stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers, ++stream->n_profiled);
+    stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers,
+                                         ++stream->n_profiled);
 }
 
 static void barrier(struct stream *stream, VkCommandBuffer handle)
 {
-    VkMemoryBarrier memory = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
-                         VK_ACCESS_INDIRECT_COMMAND_READ_BIT};
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                                               VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
+                                               VK_ACCESS_INDIRECT_COMMAND_READ_BIT};
     VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    stream->device->vk.CmdPipelineBarrier(handle, stages, stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+    stream->device->vk.CmdPipelineBarrier(handle, stages, stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory,
+                                          0, NULL, 0, NULL);
 }
 
 enum mn_status stream_dispatch(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
-                               const struct span *bindings, const void *push, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z)
+                               const struct span *bindings, const void *push, uint32_t groups_x, uint32_t groups_y,
+                               uint32_t groups_z)
 {
     enum mn_status status = bind(stream, recording, pipeline, bindings, push);
     if (status)
@@ -259,8 +279,9 @@ enum mn_status stream_dispatch(struct stream *stream, struct recording *recordin
     return MN_OK;
 }
 
-enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
-                                        const struct span *bindings, const void *push, struct span groups)
+enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording *recording,
+                                        const struct pipeline *pipeline, const struct span *bindings, const void *push,
+                                        struct span groups)
 {
     enum mn_status status = bind(stream, recording, pipeline, bindings, push);
     if (status)
@@ -285,12 +306,14 @@ enum mn_status stream_end(struct stream *stream, struct recording *recording)
     VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                               .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
                               .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    stream->device->vk.CmdPipelineBarrier(recording->handle, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+    stream->device->vk.CmdPipelineBarrier(recording->handle,
+                                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
                                           VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
     return stream_check(stream, stream->device->vk.EndCommandBuffer(recording->handle), "vkEndCommandBuffer");
 }
 
-static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handles, uint32_t n, VkFence fence, bool *pending)
+static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handles, uint32_t n, VkFence fence,
+                             bool *pending)
 {
     struct device *device = stream->device;
     VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = n, .pCommandBuffers = handles};
@@ -340,8 +363,8 @@ enum mn_status stream_run(struct stream *stream, const struct recording *const *
     return status;
 }
 
-static enum mn_status record_copy(struct stream *stream, VkCommandBuffer commands, struct span from, uint64_t from_offset, struct span to, uint64_t to_offset,
-                                  uint64_t bytes)
+static enum mn_status record_copy(struct stream *stream, VkCommandBuffer commands, struct span from,
+                                  uint64_t from_offset, struct span to, uint64_t to_offset, uint64_t bytes)
 {
     struct recording recording = {.handle = commands};
     enum mn_status status = begin(stream, commands);
@@ -430,7 +453,8 @@ enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns)
     memset(ns, 0, n * sizeof *ns);
     if (!stream->timers)
         return MN_OK;
-    VkResult result = stream->device->vk.GetQueryPoolResults(stream->device->handle, stream->timers, 0, n, sizeof ticks, ticks, sizeof *ticks,
+    VkResult result = stream->device->vk.GetQueryPoolResults(stream->device->handle, stream->timers, 0, n, sizeof ticks,
+                                                             ticks, sizeof *ticks,
                                                              VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
     if (result != VK_SUCCESS)
         return device_fail(stream->device, result, "vkGetQueryPoolResults");

@@ -1,8 +1,8 @@
-#include "tokenizer_internal.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
+
+#include "tokenizer_internal.h"
 
 enum { MARKS_MAX = 1024 }; /* combining marks in a row: NFC sorts them by insertion, in quadratic time */
 
@@ -150,9 +150,9 @@ static bool is_space(utf8proc_int32_t c)
 static bool is_word(utf8proc_int32_t c)
 {
     utf8proc_category_t category = utf8proc_category(c);
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ND) ||
-           category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d ||
-           (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ND) || category == UTF8PROC_CATEGORY_NL ||
+           category == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
+           (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
            (c >= 0x1f170 && c <= 0x1f189); /* the symbols that are Alphabetic */
 }
 
@@ -367,8 +367,7 @@ bool mn_tokenizer_is_special(const struct mn_tokenizer *tokenizer, uint32_t id)
     return token && token->special;
 }
 
-void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer,
-                            bool skip_special)
+void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer, bool skip_special)
 {
     decoder->tokenizer = tokenizer;
     decoder->skip_special = skip_special;

@@ -80,8 +80,7 @@ struct mn_stream_decoder {
     char text[3 * (MN_TOKENIZER_TOKEN_BYTES_MAX + 4)]; /* every byte may become a U+FFFD of three */
 };
 
-void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer,
-                            bool skip_special);
+void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer, bool skip_special);
 
 /* *text (not zero-terminated, valid until the next call) is what can be printed now, possibly nothing.
  * MN_ERR_USAGE: an id without a token; the decoder is unchanged. */

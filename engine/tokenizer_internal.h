@@ -34,7 +34,7 @@ struct mn_tokenizer {
     struct pretokenizer pretokenizer;
     struct token *tokens; /* [n_tokens] by id */
     uint32_t n_tokens;
-    char *text;           /* contents of added tokens and all decoded bytes */
+    char *text; /* contents of added tokens and all decoded bytes */
     bool nfc;
     /* Looked for in the text as given, then, in what remains and is normalized, the second. */
     struct added_list verbatim, normalized;

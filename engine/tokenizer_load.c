@@ -1,10 +1,9 @@
-#include "tokenizer_internal.h"
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
+#include "tokenizer_internal.h"
 
 enum {
     ADDED_MAX = 65536,
@@ -35,8 +34,7 @@ static enum mn_status normalizer_read(struct mn_tokenizer *t, const struct json_
                            "only NFC, or a sequence of it, is supported");
     if ((status = json_get_array(doc, node, "normalizers", &members)) != MN_OK)
         return status;
-    cJSON_ArrayForEach(member, members)
-    {
+    cJSON_ArrayForEach (member, members) {
         if (++n > NORMALIZERS_MAX)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, "normalizer", NULL, "too many normalizers");
         if ((status = normalizer_read(t, doc, member, true)) != MN_OK)
@@ -68,8 +66,7 @@ static enum mn_status added_measure(struct mn_tokenizer *t, const struct json_do
     uint32_t n = 0, id;
     const char *content;
 
-    cJSON_ArrayForEach(node, added)
-    {
+    cJSON_ArrayForEach (node, added) {
         if (++n > ADDED_MAX)
             return json_refuse(doc, MN_ERR_FORMAT, "added_tokens", NULL, "more added tokens than the limit of 65536");
         if ((status = json_get_u32(doc, node, "id", 0, BPE_IDS_MAX - 1, &id)) != MN_OK ||
@@ -165,8 +162,7 @@ static enum mn_status tokens_read(struct mn_tokenizer *t, const struct json_doc 
         return log_fail(log, MN_ERR_MEMORY, "%s: out of memory for %u tokens", doc->file, t->n_tokens);
 
     char *end = t->text;
-    cJSON_ArrayForEach(node, added)
-    {
+    cJSON_ArrayForEach (node, added) {
         if ((status = added_read(t, doc, node, end, log)) != MN_OK)
             return status;
         end += strlen(end) + 1;

@@ -64,7 +64,8 @@ enum mn_status weight_type_parse(const char *text, enum weight_type *out, const 
 
 uint32_t matrix_rows_at(const struct matrix *matrix, uint32_t row0, uint32_t most)
 {
-    const uint32_t left = matrix->n_out - row0, in_window = matrix->window_rows - row0 % matrix->window_rows, n = left < in_window ? left : in_window;
+    const uint32_t left = matrix->n_out - row0, in_window = matrix->window_rows - row0 % matrix->window_rows,
+                   n = left < in_window ? left : in_window;
     return n < most ? n : most;
 }
 
@@ -87,7 +88,8 @@ static enum mn_status find_tensor(struct loader *loader, const char *name, const
     if (!tensor)
         return log_fail(loader->device->log, MN_ERR_FORMAT, "%s: tensor '%s' is missing", loader->dir, name);
     if (tensor->dtype != TENSOR_F32 && tensor->dtype != TENSOR_F16 && tensor->dtype != TENSOR_BF16)
-        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s; F32, F16 and BF16 can be read",
+        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED,
+                        "%s: tensor '%s' has type %s; F32, F16 and BF16 can be read",
                         safetensors_shard_name(loader->file, tensor->shard), name, tensor_dtype_name(tensor->dtype));
     *out = tensor;
     return MN_OK;
@@ -95,7 +97,9 @@ static enum mn_status find_tensor(struct loader *loader, const char *name, const
 
 static enum weight_type stored_type(const struct tensor_view *tensor)
 {
-    return tensor->dtype == TENSOR_F32 ? WEIGHT_TYPE_F32 : tensor->dtype == TENSOR_F16 ? WEIGHT_TYPE_F16 : WEIGHT_TYPE_BF16;
+    return tensor->dtype == TENSOR_F32   ? WEIGHT_TYPE_F32
+           : tensor->dtype == TENSOR_F16 ? WEIGHT_TYPE_F16
+                                         : WEIGHT_TYPE_BF16;
 }
 
 /* Cuts a matrix into what the device can bind and allocate at once. */
@@ -103,10 +107,14 @@ static enum mn_status reserve_windows(struct loader *loader, struct matrix *matr
 {
     const struct caps *caps = &loader->device->caps;
     const uint64_t allocation = caps->max_allocation_bytes - ARENA_ALIGN;
-    const uint64_t most = caps->max_storage_range < allocation ? caps->max_storage_range : allocation, window = most / matrix->row_bytes;
-    matrix->window_rows = window >= matrix->n_out ? matrix->n_out : (uint32_t)(window & ~(uint64_t)(MATRIX_ROWS_STEP - 1));
+    const uint64_t most = caps->max_storage_range < allocation ? caps->max_storage_range : allocation,
+                   window = most / matrix->row_bytes;
+    matrix->window_rows = window >= matrix->n_out ? matrix->n_out
+                                                  : (uint32_t)(window & ~(uint64_t)(MATRIX_ROWS_STEP - 1));
     if (matrix->window_rows == 0)
-        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "tensor '%s': %d rows of %" PRIu64 " bytes exceed the %" PRIu64 " bytes that device '%s' binds at once",
+        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED,
+                        "tensor '%s': %d rows of %" PRIu64 " bytes exceed the %" PRIu64
+                        " bytes that device '%s' binds at once",
                         name, MATRIX_ROWS_STEP, matrix->row_bytes, most, caps->name);
     matrix->n_windows = (matrix->n_out + matrix->window_rows - 1) / matrix->window_rows;
     matrix->windows = calloc(matrix->n_windows, sizeof *matrix->windows);
@@ -114,13 +122,15 @@ static enum mn_status reserve_windows(struct loader *loader, struct matrix *matr
         return log_fail(loader->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", name);
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < matrix->n_windows && !status; i++)
-        status = arena_reserve(&loader->weights->arena, matrix->row_bytes * matrix_rows_at(matrix, i * matrix->window_rows, matrix->window_rows),
+        status = arena_reserve(&loader->weights->arena,
+                               matrix->row_bytes * matrix_rows_at(matrix, i * matrix->window_rows, matrix->window_rows),
                                &matrix->windows[i]);
     return status;
 }
 
 /* The tensor of a matrix, which must be [>= rows, columns]. */
-static enum mn_status find_matrix(struct loader *loader, const char *name, uint32_t rows, uint32_t columns, const struct tensor_view **out)
+static enum mn_status find_matrix(struct loader *loader, const char *name, uint32_t rows, uint32_t columns,
+                                  const struct tensor_view **out)
 {
     enum mn_status status = find_tensor(loader, name, out);
     if (status)
@@ -128,9 +138,11 @@ static enum mn_status find_matrix(struct loader *loader, const char *name, uint3
     const struct tensor_view *tensor = *out;
     /* Only the embedding and the head may have more rows than are used: checkpoints pad the vocabulary. */
     bool padded = rows == loader->config->vocab_size && !strstr(name, ".mlp.") && !strstr(name, ".attn.");
-    if (tensor->rank != 2 || tensor->shape[1] != columns || (padded ? tensor->shape[0] < rows : tensor->shape[0] != rows))
+    if (tensor->rank != 2 || tensor->shape[1] != columns ||
+        (padded ? tensor->shape[0] < rows : tensor->shape[0] != rows))
         return log_fail(loader->device->log, MN_ERR_FORMAT,
-                        "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64 "], config.json asks for [%u, %u]",
+                        "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64
+                        "], config.json asks for [%u, %u]",
                         safetensors_shard_name(loader->file, tensor->shard), name, tensor->rank, tensor->shape[0],
                         tensor->rank > 1 ? tensor->shape[1] : 0, rows, columns);
     return MN_OK;
@@ -144,8 +156,8 @@ static enum weight_type matrix_type(const struct loader *loader, const struct te
 }
 
 /* Plans a matrix of `rows` x `n_columns` starting at `column0` of tensor `name`, which must be [>= rows, columns]. */
-static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, const char *name, uint32_t rows, uint32_t columns,
-                                  uint32_t column0, uint32_t n_columns, enum layout layout)
+static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, const char *name, uint32_t rows,
+                                  uint32_t columns, uint32_t column0, uint32_t n_columns, enum layout layout)
 {
     const struct tensor_view *tensor = NULL;
     enum mn_status status = loader->file ? find_matrix(loader, name, rows, columns, &tensor) : MN_OK;
@@ -155,13 +167,18 @@ static enum mn_status plan_matrix(struct loader *loader, struct matrix *matrix, 
     uint32_t inner = layout == LAYOUT_HEADS ? config->n_heads * chunks(config->head_dim) * CHUNK : n_columns;
     *matrix = (struct matrix){.type = matrix_type(loader, tensor), .n_out = rows, .n_chunks = chunks(inner)};
     matrix->row_bytes = (uint64_t)matrix->n_chunks * CHUNK * (matrix->type == WEIGHT_TYPE_F32 ? 4 : 2);
-    loader->items[loader->n_items++] =
-        (struct item){.matrix = matrix, .tensor = tensor, .layout = layout, .column0 = column0, .n_columns = n_columns, .n_in = columns};
+    loader->items[loader->n_items++] = (struct item){.matrix = matrix,
+                                                     .tensor = tensor,
+                                                     .layout = layout,
+                                                     .column0 = column0,
+                                                     .n_columns = n_columns,
+                                                     .n_in = columns};
     return reserve_windows(loader, matrix, name);
 }
 
 /* Converts `n` stored values to f32, refusing what no weight may be. */
-static enum mn_status decode_values(struct loader *loader, const struct tensor_view *tensor, const uint8_t *bytes, uint64_t n, float *out)
+static enum mn_status decode_values(struct loader *loader, const struct tensor_view *tensor, const uint8_t *bytes,
+                                    uint64_t n, float *out)
 {
     for (uint64_t i = 0; i < n; i++) {
         if (tensor->dtype == TENSOR_F32) {
@@ -191,7 +208,8 @@ static enum mn_status read_vector(struct loader *loader, const char *name, uint3
         return status;
     uint64_t count = tensor->bytes / tensor_dtype_bytes(tensor->dtype);
     if (count != n)
-        return log_fail(loader->device->log, MN_ERR_FORMAT, "%s: tensor '%s' has %" PRIu64 " values, config.json asks for %u",
+        return log_fail(loader->device->log, MN_ERR_FORMAT,
+                        "%s: tensor '%s' has %" PRIu64 " values, config.json asks for %u",
                         safetensors_shard_name(loader->file, tensor->shard), name, count, n);
     uint8_t *bytes = malloc(tensor->bytes ? tensor->bytes : 1);
     if (!bytes)
@@ -239,8 +257,8 @@ static enum mn_status plan_block_matrices(struct loader *loader, const char *pre
 }
 
 /* `previous` is the norm_4 still pending on the block's input, NULL at the start of a section. */
-static enum mn_status plan_block(struct loader *loader, const char *prefix, struct block_weights *block, struct norms *norms,
-                                 const float *previous, float *bias)
+static enum mn_status plan_block(struct loader *loader, const char *prefix, struct block_weights *block,
+                                 struct norms *norms, const float *previous, float *bias)
 {
     const uint32_t d = loader->config->n_embd;
     float *const targets[] = {norms->norm_1, norms->norm_2, norms->norm_3, norms->norm_4};
@@ -308,9 +326,11 @@ static enum mn_status plan_all(struct loader *loader)
     if (!status && !config->tie_embeddings)
         status = plan_matrix(loader, &weights->head, "lm_head.weight", v, d, 0, d, LAYOUT_ROWS);
     if (!status)
-        status = plan_matrix(loader, &weights->adapter_state, "transformer.adapter.weight", d, 2 * d, 0, d, LAYOUT_ROWS);
+        status = plan_matrix(loader, &weights->adapter_state, "transformer.adapter.weight", d, 2 * d, 0, d,
+                             LAYOUT_ROWS);
     if (!status)
-        status = plan_matrix(loader, &weights->adapter_embed, "transformer.adapter.weight", d, 2 * d, d, d, LAYOUT_ROWS);
+        status = plan_matrix(loader, &weights->adapter_embed, "transformer.adapter.weight", d, 2 * d, d, d,
+                             LAYOUT_ROWS);
     if (!status)
         status = plan_blocks(loader, last);
     if (!status)
@@ -333,8 +353,10 @@ static enum mn_status encode_value(struct loader *loader, const struct item *ite
     }
     uint16_t half = item->matrix->type == WEIGHT_TYPE_BF16 ? f32_to_bf16(x) : f32_to_f16(x);
     if (!isfinite(item->matrix->type == WEIGHT_TYPE_BF16 ? bf16_to_f32(half) : f16_to_f32(half)))
-        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED, "%s: tensor '%s': value %g does not fit into %s; use --weight-type bf16 or f32",
-                        safetensors_shard_name(loader->file, item->tensor->shard), item->tensor->name, (double)x, weight_type_name(item->matrix->type));
+        return log_fail(loader->device->log, MN_ERR_UNSUPPORTED,
+                        "%s: tensor '%s': value %g does not fit into %s; use --weight-type bf16 or f32",
+                        safetensors_shard_name(loader->file, item->tensor->shard), item->tensor->name, (double)x,
+                        weight_type_name(item->matrix->type));
     memcpy(out, &half, 2);
     return MN_OK;
 }
@@ -347,11 +369,13 @@ static uint32_t source_row(const struct item *item, uint32_t row)
     return row;
 }
 
-static enum mn_status pack_row(struct loader *loader, const struct item *item, uint32_t row, uint8_t *raw, float *values, uint8_t *out)
+static enum mn_status pack_row(struct loader *loader, const struct item *item, uint32_t row, uint8_t *raw,
+                               float *values, uint8_t *out)
 {
     const uint64_t value_bytes = tensor_dtype_bytes(item->tensor->dtype), columns = item->tensor->shape[1];
     const uint32_t head_dim = loader->config->head_dim, head_pad = chunks(head_dim) * CHUNK;
-    enum mn_status status = safetensors_read(loader->file, item->tensor, (source_row(item, row) * columns + item->column0) * value_bytes,
+    enum mn_status status = safetensors_read(loader->file, item->tensor,
+                                             (source_row(item, row) * columns + item->column0) * value_bytes,
                                              item->n_columns * value_bytes, raw, loader->device->log);
     if (!status)
         status = decode_values(loader, item->tensor, raw, item->n_columns, values);
@@ -373,7 +397,10 @@ static enum mn_status upload_matrix(struct loader *loader, const struct item *it
     uint8_t *packed = malloc(rows_at_once * matrix->row_bytes);
     uint8_t *raw = malloc(item->n_columns * (size_t)4);
     float *values = malloc(item->n_columns * sizeof *values);
-    enum mn_status status = packed && raw && values ? MN_OK : log_fail(loader->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", item->tensor->name);
+    enum mn_status status = packed && raw && values
+                                ? MN_OK
+                                : log_fail(loader->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'",
+                                           item->tensor->name);
     for (uint32_t row = 0, n; row < matrix->n_out && !status; row += n) {
         n = matrix_rows_at(matrix, row, rows_at_once);
         for (uint32_t i = 0; i < n && !status; i++)
@@ -410,25 +437,30 @@ static enum mn_status synthesize_matrix(struct loader *loader, const struct item
     const struct synthetic_matrix what = {.seed = loader->seed,
                                           .number = (uint32_t)(item - loader->items),
                                           .n_in = item->n_in,
-                                          .period = heads ? chunks(loader->config->head_dim) * CHUNK : item->matrix->n_chunks * CHUNK,
+                                          .period = heads ? chunks(loader->config->head_dim) * CHUNK
+                                                          : item->matrix->n_chunks * CHUNK,
                                           .n_valid = heads ? loader->config->head_dim : item->n_columns};
     return synthetic_fill(loader->stream, item->matrix, &what);
 }
 
-/* Before anything is allocated: a software device would be given memory that is not there, and the system would end the program. */
+/* Before anything is allocated: a software device would be given memory that is not there, and the system would end the
+ * program. */
 static enum mn_status check_fit(const struct loader *loader)
 {
     const uint64_t available = device_available_bytes(loader->device), needed = loader->weights->arena.bytes;
     if (needed <= available)
         return MN_OK;
     const bool f32 = loader->type == WEIGHT_TYPE_F32;
-    return log_fail(loader->device->log, MN_ERR_MEMORY, "synthetic model: its weights need %.1f MiB as %s, device '%s' has %.1f MiB: %s", (double)needed / 1048576.0,
-                    weight_type_name(matrix_type(loader, NULL)), loader->device->caps.name, (double)available / 1048576.0,
-                    !f32 || needed / 2 > available ? "no --weight-type would fit" : "--weight-type bf16 or f16 would fit");
+    return log_fail(
+        loader->device->log, MN_ERR_MEMORY,
+        "synthetic model: its weights need %.1f MiB as %s, device '%s' has %.1f MiB: %s", (double)needed / 1048576.0,
+        weight_type_name(matrix_type(loader, NULL)), loader->device->caps.name, (double)available / 1048576.0,
+        !f32 || needed / 2 > available ? "no --weight-type would fit" : "--weight-type bf16 or f16 would fit");
 }
 
 /* Plans everything, then makes the matrices with `make`, one by one. */
-static enum mn_status build(struct loader *loader, enum mn_status (*make)(struct loader *loader, const struct item *item))
+static enum mn_status build(struct loader *loader,
+                            enum mn_status (*make)(struct loader *loader, const struct item *item))
 {
     const struct model_config *config = loader->config;
     struct weights *weights = loader->weights;
@@ -454,10 +486,13 @@ static enum mn_status build(struct loader *loader, enum mn_status (*make)(struct
     for (uint32_t i = 0; i < loader->n_items && !status; i++)
         status = make(loader, &loader->items[i]);
     for (uint32_t i = 0; i < loader->n_vectors && !status; i++)
-        status = stream_upload(loader->stream, *loader->vectors[i].span, 0, loader->vectors[i].values, loader->vectors[i].n * sizeof(float));
+        status = stream_upload(loader->stream, *loader->vectors[i].span, 0, loader->vectors[i].values,
+                               loader->vectors[i].n * sizeof(float));
     if (!status)
         count_bytes(weights, config);
-    enum mn_status waited = device->lost ? MN_OK : stream_wait(loader->stream); /* also behind a failure: the arena is freed below */
+    enum mn_status waited = device->lost
+                                ? MN_OK
+                                : stream_wait(loader->stream); /* also behind a failure: the arena is freed below */
     if (!status)
         status = waited;
     for (uint32_t i = 0; i < loader->n_vectors; i++)
@@ -470,18 +505,24 @@ static enum mn_status build(struct loader *loader, enum mn_status (*make)(struct
     return status;
 }
 
-enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config, enum weight_type type,
-                            struct device *device, struct stream *stream)
+enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config,
+                            enum weight_type type, struct device *device, struct stream *stream)
 {
     *weights = (struct weights){0};
-    return build(&(struct loader){.weights = weights, .config = config, .device = device, .stream = stream, .dir = dir, .type = type}, upload_matrix);
+    return build(
+        &(struct loader){
+            .weights = weights, .config = config, .device = device, .stream = stream, .dir = dir, .type = type},
+        upload_matrix);
 }
 
-enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type, uint64_t seed, struct device *device,
-                                  struct stream *stream)
+enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type,
+                                  uint64_t seed, struct device *device, struct stream *stream)
 {
     *weights = (struct weights){0};
-    return build(&(struct loader){.weights = weights, .config = config, .device = device, .stream = stream, .type = type, .seed = seed}, synthesize_matrix);
+    return build(
+        &(struct loader){
+            .weights = weights, .config = config, .device = device, .stream = stream, .type = type, .seed = seed},
+        synthesize_matrix);
 }
 
 void weights_finish(struct weights *weights)

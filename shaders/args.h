@@ -12,7 +12,8 @@
 #define F32 float
 #endif
 
-/* The state buffer: STATE_HEAD_WORDS words, then rows (uvec4 token, position, sequence, depth), then one output token a row. */
+/* The state buffer: STATE_HEAD_WORDS words, then rows (uvec4 token, position, sequence, depth), then one output token a
+ * row. */
 #define STATE_MAX_ROWS 128
 #define STATE_HEAD_WORDS 32
 /* Four row tables (prelude, core, coda, head), each a range of the rows: words (first, count). */
@@ -58,23 +59,23 @@
 
 struct matmul_args {
     U32 table;
-    U32 n_chunks;         /* input length / 8 (padded with zeros) */
-    U32 n_out;            /* output rows in this window of the matrix */
-    U32 row0;             /* first output row of the window */
-    U32 in_stride;        /* floats from one activation row to the next */
-    U32 in_by_slot;       /* 1: activation rows are indexed by slot (sequence, position), not by row */
+    U32 n_chunks;   /* input length / 8 (padded with zeros) */
+    U32 n_out;      /* output rows in this window of the matrix */
+    U32 row0;       /* first output row of the window */
+    U32 in_stride;  /* floats from one activation row to the next */
+    U32 in_by_slot; /* 1: activation rows are indexed by slot (sequence, position), not by row */
     U32 n_parts_in, parts_in_stride;
     U32 out_stride, out_by_slot;
     U32 residual_stride, residual_by_slot;
     U32 n_parts_residual, parts_residual_stride;
     U32 parts_out_stride, parts_out0;
-    U32 n_norm;           /* length of the normalised vector (unpadded) */
+    U32 n_norm; /* length of the normalised vector (unpadded) */
     F32 eps;
     U32 n_ctx;
     U32 n_heads, head_dim, head_pad;
-    U32 n_slots;          /* depth slots per position in this block's cache */
-    U32 split, n_splits;  /* positions per attention split; most splits a row can have */
-    F32 query_scale;      /* 1/sqrt(head_dim) */
+    U32 n_slots;         /* depth slots per position in this block's cache */
+    U32 split, n_splits; /* positions per attention split; most splits a row can have */
+    F32 query_scale;     /* 1/sqrt(head_dim) */
 };
 
 struct attention_args {
@@ -85,8 +86,8 @@ struct attention_args {
 struct embed_args {
     U32 table;
     U32 n_embd, stride, n_ctx, parts_stride, n_chunks;
-    U32 row0, n_rows;     /* the window of the embedding: tokens row0 .. row0 + n_rows - 1 */
-    F32 scale;            /* sqrt(n_embd) */
+    U32 row0, n_rows; /* the window of the embedding: tokens row0 .. row0 + n_rows - 1 */
+    F32 scale;        /* sqrt(n_embd) */
 };
 
 struct norm_args {
@@ -117,7 +118,7 @@ struct fill_args {
 
 struct read_args {
     U32 n_chunks, n_threads;
-    U32 group_chunks;     /* 0: threads take turns over the whole buffer; else each group reads so many in a row */
+    U32 group_chunks; /* 0: threads take turns over the whole buffer; else each group reads so many in a row */
 };
 
 #endif

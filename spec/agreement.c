@@ -1,4 +1,5 @@
-/* How far a lossy run strays from `ar`: a free-running comparison, and a teacher-forced one over the run's own tokens. */
+/* How far a lossy run strays from `ar`: a free-running comparison, and a teacher-forced one over the run's own
+ * tokens. */
 #include <stdlib.h>
 
 #include "generation.h"
@@ -44,8 +45,12 @@ static enum mn_status look(void *user, uint32_t position, const float *logits, u
 
 static enum mn_status force(struct session *s, const struct mn_generate_params *p, struct forced *f)
 {
-    struct session_prefill_params prompt = {
-        .ids = p->prompt, .n = p->n_prompt, .num_steps = p->num_steps ? p->num_steps : s->num_steps, .state0 = p->state0, .each_logits = look, .user = f};
+    struct session_prefill_params prompt = {.ids = p->prompt,
+                                            .n = p->n_prompt,
+                                            .num_steps = p->num_steps ? p->num_steps : s->num_steps,
+                                            .state0 = p->state0,
+                                            .each_logits = look,
+                                            .user = f};
     enum mn_status status = session_prefill(s, &prompt, NULL);
     struct session_prefill_params rest = prompt;
     rest.ids = f->tokens;
@@ -69,15 +74,16 @@ static void compare(const struct collected *ar, const uint32_t *tokens, uint32_t
     a->ar_token = i < ar->n ? ar->ids[i] : UINT32_MAX;
 }
 
-enum mn_status compare_ar(struct session *full, const struct mn_generate_params *params, const uint32_t *tokens, uint32_t n_tokens,
-                          struct mn_agreement *agreement)
+enum mn_status compare_ar(struct session *full, const struct mn_generate_params *params, const uint32_t *tokens,
+                          uint32_t n_tokens, struct mn_agreement *agreement)
 {
     const struct mn_log *log = full->model->device->log;
     *agreement = (struct mn_agreement){.forced_agreement = -1.0};
     if (!kv_policy_lossless(full->cache.policy))
         return log_fail(log, MN_ERR_USAGE, "comparison with ar: needs a session with policy full");
     if (n_tokens < 1 || n_tokens > params->n_new)
-        return log_fail(log, MN_ERR_USAGE, "comparison with ar: %u tokens of a run that may have %u", n_tokens, params->n_new);
+        return log_fail(log, MN_ERR_USAGE, "comparison with ar: %u tokens of a run that may have %u", n_tokens,
+                        params->n_new);
     struct mn_generate_params p = *params;
     struct collected ar = {.ids = malloc(params->n_new * sizeof *ar.ids)};
     if (!ar.ids)

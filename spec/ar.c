@@ -1,6 +1,6 @@
-/* Plain autoregressive decoding: every token through all num_steps. The yardstick that lossless strategies equal. Two lossy
- * variants: under an exit rule a token stops at its own depth, and with the warm start ("continuous compute", the spec's section 5)
- * its recurrence begins where the one of the token before it ended. */
+/* Plain autoregressive decoding: every token through all num_steps. The yardstick that lossless strategies equal. Two
+ * lossy variants: under an exit rule a token stops at its own depth, and with the warm start ("continuous compute", the
+ * spec's section 5) its recurrence begins where the one of the token before it ended. */
 #include "strategy.h"
 
 static enum mn_status warm_start(struct generation *g)
@@ -26,7 +26,8 @@ static enum mn_status next(struct generation *g, struct request *request)
     if (g->early.active)
         early_exit_next(g, request);
     else
-        *request = (struct request){.n_rows = 1, .n_new = depth == 0, .steps = generation_steps_to(g, depth, g->num_steps), .predict = true};
+        *request = (struct request){
+            .n_rows = 1, .n_new = depth == 0, .steps = generation_steps_to(g, depth, g->num_steps), .predict = true};
     request->given_states = g->params->continuous;
     return status;
 }
@@ -46,4 +47,5 @@ static enum mn_status absorb(struct generation *g)
     return MN_OK;
 }
 
-const struct strategy strategy_ar = {.name = "ar", .lossless = true, .exits = true, .batches = true, .next = next, .absorb = absorb};
+const struct strategy strategy_ar = {
+    .name = "ar", .lossless = true, .exits = true, .batches = true, .next = next, .absorb = absorb};

@@ -1,20 +1,20 @@
 /* Choosing strategy, K and L by itself.
  *
- * Two things decide what a setting brings: what passes cost here (cost.c, measured) and how often the prediction at depth d is the
- * one at depth R, the AGREEMENT a(d), which belongs to the text. Agreement is counted wherever a prediction at a lesser depth is made
- * anyway (drafts, the rows of a wave), and by PROBING: the first event, and others now and then, stop for predictions on their way
- * to R. From costs and agreement,
+ * Two things decide what a setting brings: what passes cost here (cost.c, measured) and how often the prediction at
+ * depth d is the one at depth R, the AGREEMENT a(d), which belongs to the text. Agreement is counted wherever a
+ * prediction at a lesser depth is made anyway (drafts, the rows of a wave), and by PROBING: the first event, and others
+ * now and then, stop for predictions on their way to R. From costs and agreement,
  *
  *   ar             one token per    prelude + R core + head
  *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) core(L+1) + head(L+1)
  *   wavefront      a wave simulated tick by tick, over a text whose predictions settle as a(d) has it
  *
- * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be drafted if the
- * account would bear it that every guess is wrong, a wave started if it would bear agreement as bad as caution has it, so that both
- * grow with what was won; while the account is overdrawn, `ar` runs. So text that cannot be guessed costs little. What events really
- * take, against what the model said, corrects each family; an `ar` event takes what ar takes, so that a slow moment of the machine
- * does not count against speculation. All choices are lossless strategies, and all may follow each other between events: the tokens
- * are those of ar.
+ * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be
+ * drafted if the account would bear it that every guess is wrong, a wave started if it would bear agreement as bad as
+ * caution has it, so that both grow with what was won; while the account is overdrawn, `ar` runs. So text that cannot
+ * be guessed costs little. What events really take, against what the model said, corrects each family; an `ar` event
+ * takes what ar takes, so that a slow moment of the machine does not count against speculation. All choices are
+ * lossless strategies, and all may follow each other between events: the tokens are those of ar.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -23,34 +23,49 @@
 #include "cost.h"
 #include "strategy.h"
 
-/* Agreement is counted at all of `depths` when a prediction is made there anyway; probes stop at few, since each stop costs a head. */
+/* Agreement is counted at all of `depths` when a prediction is made there anyway; probes stop at few, since each stop
+ * costs a head. */
 static const uint32_t depths[] = {1, 2, 3, 4, 5, 6, 8, 12, 16}, probe_depths[] = {4, 8, 16};
-static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_depths[] = {1, 2, 3, 4, 5, 6, 8, 11, 16}, wave_rows[] = {4, 8, 16};
+static const uint32_t lookaheads[] = {1, 2, 3, 4, 5, 7, 9, 11, 13, 15}, wave_depths[] = {1, 2, 3, 4, 5, 6, 8, 11, 16},
+                      wave_rows[] = {4, 8, 16};
 
-enum { AR, DRAFT, WAVE, N_FAMILIES, N_DEPTHS = sizeof depths / sizeof *depths, PROBE_EVERY = 16, FEW_TOKENS = 10, AUTO_ROWS = 16, N_SIMULATED = 64, MANY_TOKENS = 64 };
-/* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. stale: what an event leaves of all
- * counts, so that text may change, and a depth nobody looks at any more is tried again. clearly: by how much another setting must beat
- * the one in use, once there are MANY_TOKENS; by less before, when what is in use was chosen on little evidence. */
+enum {
+    AR,
+    DRAFT,
+    WAVE,
+    N_FAMILIES,
+    N_DEPTHS = sizeof depths / sizeof *depths,
+    PROBE_EVERY = 16,
+    FEW_TOKENS = 10,
+    AUTO_ROWS = 16,
+    N_SIMULATED = 64,
+    MANY_TOKENS = 64
+};
+/* may_lose: of the time that ar would have taken for the tokens so far, but for FEW_TOKENS at least. stale: what an
+ * event leaves of all counts, so that text may change, and a depth nobody looks at any more is tried again. clearly: by
+ * how much another setting must beat the one in use, once there are MANY_TOKENS; by less before, when what is in use
+ * was chosen on little evidence. */
 static const double may_lose = 0.03, stale = 0.99, clearly = 0.1;
 
 struct setting {
     uint32_t family, draft_steps, lookahead, rows; /* rows: the wave's cap */
-    double ns; /* per token, as predicted */
+    double ns;                                     /* per token, as predicted */
 };
 
 struct automatic {
     struct cost_table costs;
     double hits[N_DEPTHS], trials[N_DEPTHS];
-    uint32_t seen[N_DEPTHS][SESSION_MAX_ROWS]; /* predictions of rows in flight by position modulo the rows; UINT32_MAX: none */
-    double correction[N_FAMILIES]; /* time measured over time predicted; 0: that family has not run */
+    uint32_t seen[N_DEPTHS]
+                 [SESSION_MAX_ROWS]; /* predictions of rows in flight by position modulo the rows; UINT32_MAX: none */
+    double correction[N_FAMILIES];   /* time measured over time predicted; 0: that family has not run */
     struct setting current;
     double predicted_ns, measured_ns; /* of the event under way */
     double probes_ns, charged_ns;     /* of it: predicted for probes; taken off the lead */
-    double lead_ns;                /* how far ahead of ar this run is */
-    double spent_ns;               /* in passes, up to the last look */
+    double lead_ns;                   /* how far ahead of ar this run is */
+    double spent_ns;                  /* in passes, up to the last look */
     uint32_t max_rows, committed, n_events, next_probe, probe_interval, next_choice;
-    bool hopeless;                 /* not even perfect agreement would beat ar here */
-    bool brought;                  /* the last event brought a token */
+    bool hopeless; /* not even perfect agreement would beat ar here */
+    bool brought;  /* the last event brought a token */
 };
 
 static const struct strategy *const families[N_FAMILIES] = {&strategy_ar, &strategy_draft_verify, &strategy_wavefront};
@@ -63,8 +78,8 @@ static double prior(uint32_t depth)
     return 1.0 - 0.6 * exp(-0.35 * depth);
 }
 
-/* a(d) at the first n of depths[]. It rises with d but for chance: where the counts say otherwise, they are too few, and neighbours share
- * theirs. CAUTIOUS knows of a depth at least what a lesser one has shown. */
+/* a(d) at the first n of depths[]. It rises with d but for chance: where the counts say otherwise, they are too few,
+ * and neighbours share theirs. CAUTIOUS knows of a depth at least what a lesser one has shown. */
 static void agreements(const struct automatic *a, enum view view, uint32_t n, double *out)
 {
     double hits[N_DEPTHS], trials[N_DEPTHS];
@@ -76,7 +91,8 @@ static void agreements(const struct automatic *a, enum view view, uint32_t n, do
         hits[n_groups] = a->hits[i] + prior(depths[i]);
         trials[n_groups] = a->trials[i] + 1.0;
         members[n_groups] = 1;
-        for (; n_groups > 0 && hits[n_groups - 1] * trials[n_groups] > hits[n_groups] * trials[n_groups - 1]; n_groups--) {
+        for (; n_groups > 0 && hits[n_groups - 1] * trials[n_groups] > hits[n_groups] * trials[n_groups - 1];
+             n_groups--) {
             hits[n_groups - 1] += hits[n_groups];
             trials[n_groups - 1] += trials[n_groups];
             members[n_groups - 1] += members[n_groups];
@@ -188,9 +204,9 @@ static struct yield start_yield(const struct ticks *t, double right, uint32_t n_
     return y;
 }
 
-/* The depths from which the predictions of N_SIMULATED positions are right: as many as agreement has it, easy and hard ones mixed. Real
- * predictions may turn wrong again, which only waves of few steps notice. So many positions, because the few that settle last cost a
- * whole wave each. */
+/* The depths from which the predictions of N_SIMULATED positions are right: as many as agreement has it, easy and hard
+ * ones mixed. Real predictions may turn wrong again, which only waves of few steps notice. So many positions, because
+ * the few that settle last cost a whole wave each. */
 static void simulate_text(const struct automatic *a, enum view view, uint32_t num_steps, uint32_t *settled)
 {
     uint32_t depth = 1;
@@ -202,8 +218,10 @@ static void simulate_text(const struct automatic *a, enum view view, uint32_t nu
     }
 }
 
-/* The wave that wavefront.c would run over that text: first_ns up to its first commit, token_ns for every token from then on. */
-static void simulate_wave(const struct ticks *t, const uint32_t *settled, uint32_t num_steps, uint32_t k, uint32_t cap, double *first_ns, double *token_ns)
+/* The wave that wavefront.c would run over that text: first_ns up to its first commit, token_ns for every token from
+ * then on. */
+static void simulate_wave(const struct ticks *t, const uint32_t *settled, uint32_t num_steps, uint32_t k, uint32_t cap,
+                          double *first_ns, double *token_ns)
 {
     uint32_t at[AUTO_ROWS], n = 0, tokens = 0; /* at: depths of the rows in flight */
     double ns = 0.0;
@@ -218,7 +236,8 @@ static void simulate_wave(const struct ticks *t, const uint32_t *settled, uint32
         uint32_t kept = 0;
         for (bool turned = false; kept < n && !turned; kept++) {
             const uint32_t right_from = settled[(tokens + kept) % N_SIMULATED];
-            turned = at[kept] < right_from && at[kept] + steps >= right_from; /* so far wrong: what stands behind it is dropped */
+            turned = at[kept] < right_from &&
+                     at[kept] + steps >= right_from; /* so far wrong: what stands behind it is dropped */
             at[kept] += steps;
         }
         n = kept;
@@ -254,7 +273,8 @@ static double current_ar_ns(const struct generation *g)
 
 static bool is_current(const struct automatic *a, const struct setting *s)
 {
-    return s->family == a->current.family && s->draft_steps == a->current.draft_steps && s->lookahead == a->current.lookahead && s->rows == a->current.rows;
+    return s->family == a->current.family && s->draft_steps == a->current.draft_steps &&
+           s->lookahead == a->current.lookahead && s->rows == a->current.rows;
 }
 
 static void consider(const struct automatic *a, struct setting *best, struct setting candidate)
@@ -293,14 +313,17 @@ static void consider_waves(const struct generation *g, enum view view, double cr
     for (size_t i = 0; i < sizeof wave_depths / sizeof *wave_depths && wave_depths[i] < steps; i++) {
         const uint32_t k = wave_depths[i], n_ticks = (steps + k - 1) / k;
         const double cautious = agreement(a, CAUTIOUS, k, steps);
-        for (size_t j = 0; j < sizeof wave_rows / sizeof *wave_rows && (j == 0 || (wave_rows[j - 1] < n_ticks && wave_rows[j - 1] < a->max_rows)); j++) {
+        for (size_t j = 0; j < sizeof wave_rows / sizeof *wave_rows &&
+                           (j == 0 || (wave_rows[j - 1] < n_ticks && wave_rows[j - 1] < a->max_rows));
+             j++) {
             const uint32_t rows = wave_rows[j] < a->max_rows ? wave_rows[j] : a->max_rows;
             if (!started && !affordable(start_yield(&ticks, cautious, n_ticks, k, rows), ar_ns(&p, steps), credit))
                 continue;
             double first_ns, token_ns;
             simulate_wave(&ticks, settled, steps, k, rows, &first_ns, &token_ns);
             const double start_ns = started ? 0.0 : (first_ns - token_ns) / wanted;
-            consider(a, best, (struct setting){.family = WAVE, .draft_steps = k, .rows = rows, .ns = token_ns + start_ns});
+            consider(a, best,
+                     (struct setting){.family = WAVE, .draft_steps = k, .rows = rows, .ns = token_ns + start_ns});
         }
     }
 }
@@ -316,7 +339,8 @@ static struct setting choose(const struct generation *g, enum view view, double 
     consider(a, &best, (struct setting){.family = AR, .ns = ar + given_up});
     for (size_t i = 0; i < N_DEPTHS && depths[i] < steps; i++) {
         const double right = agreement(a, view, depths[i], steps);
-        for (size_t j = 0; j < sizeof lookaheads / sizeof *lookaheads && lookaheads[j] < a->max_rows && lookaheads[j] < wanted; j++) {
+        for (size_t j = 0;
+             j < sizeof lookaheads / sizeof *lookaheads && lookaheads[j] < a->max_rows && lookaheads[j] < wanted; j++) {
             const struct yield y = round_yield(&p, right, steps, depths[i], lookaheads[j]);
             if (affordable(round_yield(&p, 0.0, steps, depths[i], lookaheads[j]), ar, credit))
                 consider(a, &best, (struct setting){DRAFT, depths[i], lookaheads[j], 0, y.ns / y.tokens + given_up});
@@ -365,7 +389,9 @@ static void decide(struct generation *g)
     for (size_t i = 0; i < sizeof probe_depths / sizeof *probe_depths && probe && probe_depths[i] < g->num_steps; i++)
         g->probe.depths[g->probe.n_depths++] = probe_depths[i];
     if (probe) {
-        a->probe_interval = a->probe_interval == 0 ? 2 : a->probe_interval < PROBE_EVERY ? 2 * a->probe_interval : PROBE_EVERY;
+        a->probe_interval = a->probe_interval == 0            ? 2
+                            : a->probe_interval < PROBE_EVERY ? 2 * a->probe_interval
+                                                              : PROBE_EVERY;
         a->next_probe = a->n_events + a->probe_interval;
     }
 }
@@ -376,7 +402,8 @@ static double request_ns(const struct generation *g, const struct request *reque
 {
     const struct cost_table *costs = &g->automatic->costs;
     const uint32_t rows = request->n_rows + g->n_others;
-    return costs->submit_ns + cost_at(costs, costs->prelude_ns, request->n_new) + request->steps * cost_at(costs, costs->core_ns, rows) +
+    return costs->submit_ns + cost_at(costs, costs->prelude_ns, request->n_new) +
+           request->steps * cost_at(costs, costs->core_ns, rows) +
            (request->predict ? cost_at(costs, costs->head_ns, rows) : 0.0);
 }
 
@@ -418,7 +445,8 @@ static void settle(struct generation *g)
     }
     const double off = fmin(fmax(a->measured_ns / a->predicted_ns, 0.25), 4.0);
     double *correction = &a->correction[a->current.family];
-    *correction = *correction > 0.0 ? *correction + 0.2 * (off - *correction) : 0.5 * (off + correction_of(a, a->current.family));
+    *correction = *correction > 0.0 ? *correction + 0.2 * (off - *correction)
+                                    : 0.5 * (off + correction_of(a, a->current.family));
     for (uint32_t i = 0; i < N_FAMILIES; i++) /* what was seen long ago counts for less */
         if (i != a->current.family && a->correction[i] > 0.0)
             a->correction[i] += 0.03 * (*correction - a->correction[i]);
@@ -434,10 +462,10 @@ static void settle(struct generation *g)
 static enum mn_status next(struct generation *g, struct request *request)
 {
     struct automatic *a = g->automatic;
-    /* A wave is between two events at every tick, but only one that brought a token is a good moment to stop it. Choosing takes
-     * tens of microseconds, which small models notice: not at every token. */
-    const bool wave_goes_on =
-        a->current.family == WAVE && g->n_rows > 0 && (!a->brought || (g->stats->n_new < a->next_choice && credit_of(g) >= 0.0));
+    /* A wave is between two events at every tick, but only one that brought a token is a good moment to stop it.
+     * Choosing takes tens of microseconds, which small models notice: not at every token. */
+    const bool wave_goes_on = a->current.family == WAVE && g->n_rows > 0 &&
+                              (!a->brought || (g->stats->n_new < a->next_choice && credit_of(g) >= 0.0));
     if (g->phase == 0 && !wave_goes_on) {
         decide(g);
     } else if (wave_goes_on && credit_of(g) < 0.0) {
@@ -449,7 +477,8 @@ static enum mn_status next(struct generation *g, struct request *request)
     for (uint32_t i = 0; i < request->n_new; i++)
         forget(a, &g->rows[request->first + request->n_rows - 1 - i]);
     a->predicted_ns += request_ns(g, request);
-    if (a->current.family == AR && request->predict && request->n_rows && g->rows[request->first].depth + request->steps < g->num_steps)
+    if (a->current.family == AR && request->predict && request->n_rows &&
+        g->rows[request->first].depth + request->steps < g->num_steps)
         a->probes_ns += cost_at(&a->costs, a->costs.head_ns, request->n_rows + g->n_others) + a->costs.submit_ns;
     return status;
 }
@@ -492,4 +521,5 @@ static void close(struct generation *g)
     g->automatic = NULL;
 }
 
-const struct strategy strategy_auto = {.name = "auto", .lossless = true, .batches = true, .open = open, .close = close, .next = next, .absorb = absorb};
+const struct strategy strategy_auto = {
+    .name = "auto", .lossless = true, .batches = true, .open = open, .close = close, .next = next, .absorb = absorb};

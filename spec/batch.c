@@ -1,6 +1,6 @@
-/* Several sequences at once: a queue of generations over the sequences of one session's cache. A generation that ends frees its rows
- * and its place in the cache at once; the next one of the queue runs its prompt and joins the passes at the next tick, whatever depth
- * the others are at. */
+/* Several sequences at once: a queue of generations over the sequences of one session's cache. A generation that ends
+ * frees its rows and its place in the cache at once; the next one of the queue runs its prompt and joins the passes at
+ * the next tick, whatever depth the others are at. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,9 +24,10 @@ static bool same_text(const char *a, const char *b)
 static bool same_settings(const struct mn_generate_params *a, const struct mn_generate_params *b)
 {
     return same_text(a->strategy, b->strategy) && a->lookahead == b->lookahead && a->max_inflight == b->max_inflight &&
-           same_text(a->exit, b->exit) && a->exit_min_steps == b->exit_min_steps && a->exit_check_interval == b->exit_check_interval &&
-           a->verification_threshold == b->verification_threshold && a->continuous == b->continuous && a->temperature == b->temperature &&
-           a->top_k == b->top_k && a->top_p == b->top_p && a->min_p == b->min_p && a->seed == b->seed && a->init_scale == b->init_scale &&
+           same_text(a->exit, b->exit) && a->exit_min_steps == b->exit_min_steps &&
+           a->exit_check_interval == b->exit_check_interval && a->verification_threshold == b->verification_threshold &&
+           a->continuous == b->continuous && a->temperature == b->temperature && a->top_k == b->top_k &&
+           a->top_p == b->top_p && a->min_p == b->min_p && a->seed == b->seed && a->init_scale == b->init_scale &&
            a->forced_acceptance == b->forced_acceptance && a->n_forced_acceptance == b->n_forced_acceptance;
 }
 
@@ -55,7 +56,9 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
     const struct mn_log *log = b->session->model->device->log;
     for (uint32_t i = 0; i < b->n; i++) {
         if (!same_settings(&params[i], &params[0]))
-            return log_fail(log, MN_ERR_USAGE, "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
+            return log_fail(
+                log, MN_ERR_USAGE,
+                "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
         struct sequence_log at = {log, i};
         const struct mn_log with_sequence = {write_with_sequence, &at};
         enum mn_status status = generation_open(&b->generations[i], b->session, &params[i], &stats[i], &with_sequence);
@@ -63,7 +66,8 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
         if (status)
             return status;
         if (!b->generations[i].strategy->batches)
-            return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch", b->generations[i].strategy->name);
+            return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch",
+                            b->generations[i].strategy->name);
     }
     uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);
     b->capacity = most < b->session->n_sequences ? most : b->session->n_sequences;
@@ -139,8 +143,9 @@ static enum mn_status run(struct batch *b, struct mn_stats *total, int (*on_end)
     return status;
 }
 
-enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
-                              struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
+enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n,
+                              struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
+                              void *user)
 {
     const struct mn_log *log = s->model->device->log;
     struct batch b = {.session = s, .n = n};
@@ -150,7 +155,9 @@ enum mn_status generate_batch(struct session *s, const struct mn_generate_params
     b.generations = calloc(n, sizeof *b.generations);
     b.active = calloc(s->n_sequences, sizeof(struct generation *));
     b.taken = calloc(s->n_sequences, sizeof *b.taken);
-    enum mn_status status = b.generations && b.active && b.taken ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for %u sequences", n);
+    enum mn_status status = b.generations && b.active && b.taken
+                                ? MN_OK
+                                : log_fail(log, MN_ERR_MEMORY, "out of host memory for %u sequences", n);
     if (!status)
         status = open_all(&b, params, stats);
     if (!status) {

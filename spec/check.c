@@ -1,17 +1,21 @@
 /* What a generation may be asked for. Everything a user can get wrong is refused here, before anything runs. */
 #include "generation.h"
 
-static enum mn_status check_lengths(const struct session *s, const struct mn_generate_params *p, const struct mn_log *log)
+static enum mn_status check_lengths(const struct session *s, const struct mn_generate_params *p,
+                                    const struct mn_log *log)
 {
     if (!p->prompt || p->n_prompt < 1)
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_new < 1)
         return log_fail(log, MN_ERR_USAGE, "-n %u: at least one new token", p->n_new);
     if (p->n_prompt > s->n_ctx)
-        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (--ctx)", p->n_prompt, s->n_ctx);
+        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (--ctx)",
+                        p->n_prompt, s->n_ctx);
     if ((uint64_t)p->n_prompt + p->n_new - 1 > s->n_ctx)
-        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx); -n %u would fit", p->n_prompt,
-                        p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
+        return log_fail(
+            log, MN_ERR_USAGE,
+            "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx); -n %u would fit",
+            p->n_prompt, p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
     return session_check_ids(s, p->prompt, p->n_prompt);
 }
 
@@ -29,14 +33,18 @@ static enum mn_status check_lossy(const struct generation *g)
     if (p->continuous && strategy != &strategy_ar)
         return log_fail(g->log, MN_ERR_USAGE, "--continuous: only with --strategy ar, not %s", strategy->name);
     if (!is_share(p->verification_threshold))
-        return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold %g: must be above 0 and at most 1", (double)p->verification_threshold);
+        return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold %g: must be above 0 and at most 1",
+                        (double)p->verification_threshold);
     if (p->verification_threshold > 0.0f && strategy != &strategy_draft_verify)
-        return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold: only with --strategy draft-verify, not %s", strategy->name);
+        return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold: only with --strategy draft-verify, not %s",
+                        strategy->name);
     if (p->n_forced_acceptance && (!p->forced_acceptance || (!strategy->drafts && !strategy->wave)))
-        return log_fail(g->log, MN_ERR_USAGE, "forced acceptance: only with draft-verify and wavefront, not %s", strategy->name);
+        return log_fail(g->log, MN_ERR_USAGE, "forced acceptance: only with draft-verify and wavefront, not %s",
+                        strategy->name);
     for (uint32_t i = 0; i < p->n_forced_acceptance; i++)
         if (!is_share(p->forced_acceptance[i]))
-            return log_fail(g->log, MN_ERR_USAGE, "forced acceptance of %g: must be from 0 to 1", (double)p->forced_acceptance[i]);
+            return log_fail(g->log, MN_ERR_USAGE, "forced acceptance of %g: must be from 0 to 1",
+                            (double)p->forced_acceptance[i]);
     return MN_OK;
 }
 
@@ -47,15 +55,19 @@ static enum mn_status check_diffusion(const struct generation *g)
     if (s->cache.policy.share != 1)
         return log_fail(g->log, MN_ERR_USAGE, "--strategy diffusion: needs --kv-policy share:1");
     if (p->draft_steps < 1 || p->draft_steps > g->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion", p->draft_steps, g->num_steps);
+        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion", p->draft_steps,
+                        g->num_steps);
     if (p->headway > s->max_rows)
-        return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass", p->headway, s->max_rows);
+        return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass", p->headway,
+                        s->max_rows);
     if (!(p->freeze_threshold >= 0.0f && p->freeze_threshold <= 1e6f))
-        return log_fail(g->log, MN_ERR_USAGE, "--freeze-threshold %g: must be a number above 0", (double)p->freeze_threshold);
+        return log_fail(g->log, MN_ERR_USAGE, "--freeze-threshold %g: must be a number above 0",
+                        (double)p->freeze_threshold);
     if (!is_share(p->state_noise))
         return log_fail(g->log, MN_ERR_USAGE, "--state-noise %g: must be from 0 to 1", (double)p->state_noise);
     if (!(p->embed_average >= 0.0f && p->embed_average < 1.0f))
-        return log_fail(g->log, MN_ERR_USAGE, "--embed-average %g: must be from 0 to below 1", (double)p->embed_average);
+        return log_fail(g->log, MN_ERR_USAGE, "--embed-average %g: must be from 0 to below 1",
+                        (double)p->embed_average);
     return MN_OK;
 }
 
@@ -65,15 +77,18 @@ static enum mn_status check_depths(const struct generation *g)
     const struct mn_generate_params *p = g->params;
     const struct strategy *strategy = g->strategy;
     if ((strategy->wave || strategy == &strategy_diffusion) && p->max_inflight > s->max_rows)
-        return log_fail(g->log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass", p->max_inflight, s->max_rows);
+        return log_fail(g->log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass",
+                        p->max_inflight, s->max_rows);
     if (strategy == &strategy_diffusion)
         return check_diffusion(g);
     if (!strategy->drafts && !strategy->wave)
         return MN_OK;
     if (g->num_steps < 2)
-        return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: %s needs at least 2, to draft with fewer", g->num_steps, strategy->name);
+        return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: %s needs at least 2, to draft with fewer", g->num_steps,
+                        strategy->name);
     if (p->draft_steps < 1 || p->draft_steps >= g->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u, below --num-steps %u", p->draft_steps, g->num_steps - 1, g->num_steps);
+        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u, below --num-steps %u",
+                        p->draft_steps, g->num_steps - 1, g->num_steps);
     if (strategy->wave)
         return MN_OK;
     if (s->max_rows < 2)
@@ -88,12 +103,14 @@ enum mn_status generation_check(const struct generation *g)
 {
     const struct mn_generate_params *p = g->params;
     if (!g->strategy)
-        return log_fail(g->log, MN_ERR_USAGE, "--strategy %s: must be ar, draft-verify, wavefront, auto or diffusion", p->strategy);
+        return log_fail(g->log, MN_ERR_USAGE, "--strategy %s: must be ar, draft-verify, wavefront, auto or diffusion",
+                        p->strategy);
     enum mn_status status = check_lengths(g->session, p, g->log);
     if (status)
         return status;
     if (g->num_steps > g->session->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", g->num_steps, g->session->num_steps);
+        return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", g->num_steps,
+                        g->session->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(g->log, MN_ERR_USAGE, "--init-scale %g: must be from 0 to 1000", (double)p->init_scale);
     struct sampler_params sampler = {p->temperature, p->top_k, p->top_p == 0.0f ? 1.0f : p->top_p, p->min_p, p->seed};

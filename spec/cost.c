@@ -13,7 +13,14 @@
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
 enum { USUAL_POSITION = 128 };
 
-enum { ROUNDS = 3, REPETITIONS = 3, CHECKSUM_BYTES = 17, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+enum {
+    ROUNDS = 3,
+    REPETITIONS = 3,
+    CHECKSUM_BYTES = 17,
+    KEY_BYTES = 1024,
+    PATH_BYTES = 4096,
+    FILE_BYTES_MAX = 1 << 16
+};
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 
 double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
@@ -150,16 +157,20 @@ static uint64_t hash_kernels(const struct model *model)
     return hash;
 }
 
-/* What decides what a pass takes. A CPU device depends on the machine's processors and on the worker threads it is given, too. */
+/* What decides what a pass takes. A CPU device depends on the machine's processors and on the worker threads it is
+ * given, too. */
 static void make_key(const struct session *s, char *key)
 {
     const struct model *m = s->model;
     const struct model_config *c = &m->config;
     const char *threads = getenv("LP_NUM_THREADS");
-    snprintf(key, KEY_BYTES, "%s|%s|%u|cpus%ld threads%.8s|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u at%u|%016" PRIx64, m->device->caps.name,
-             m->device->caps.driver, m->device->caps.api_version, sysconf(_SC_NPROCESSORS_ONLN), threads ? threads : "", c->n_embd, c->n_heads,
-             c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda, m->weights.arena.bytes, (int)s->cache.type,
-             s->cache.policy.share, n_points(s), first_position(s), hash_kernels(m));
+    snprintf(key, KEY_BYTES,
+             "%s|%s|%u|cpus%ld threads%.8s|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64
+             "|kv%d share%u rows%u at%u|%016" PRIx64,
+             m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, sysconf(_SC_NPROCESSORS_ONLN),
+             threads ? threads : "", c->n_embd, c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude,
+             c->n_core, c->n_coda, m->weights.arena.bytes, (int)s->cache.type, s->cache.policy.share, n_points(s),
+             first_position(s), hash_kernels(m));
 }
 
 static bool make_path(const char *dir, const char *key, char *path)
@@ -205,9 +216,12 @@ static bool load(const struct session *s, const char *path, const char *key, str
         t->rows[i] = i + 1;
     if (json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
         return false;
-    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key"), *stored_sum = cJSON_GetObjectItemCaseSensitive(doc.root, "checksum");
-    bool good = cJSON_IsString(stored) && !strcmp(stored->valuestring, key) && read_times(doc.root, "prelude_ns", t->n, t->prelude_ns) &&
-                read_times(doc.root, "core_ns", t->n, t->core_ns) && read_times(doc.root, "head_ns", t->n, t->head_ns) &&
+    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key"),
+                *stored_sum = cJSON_GetObjectItemCaseSensitive(doc.root, "checksum");
+    bool good = cJSON_IsString(stored) && !strcmp(stored->valuestring, key) &&
+                read_times(doc.root, "prelude_ns", t->n, t->prelude_ns) &&
+                read_times(doc.root, "core_ns", t->n, t->core_ns) &&
+                read_times(doc.root, "head_ns", t->n, t->head_ns) &&
                 read_times(doc.root, "submit_ns", 1, &t->submit_ns);
     if (good)
         checksum(key, t, sum);
@@ -265,7 +279,8 @@ enum mn_status cost_get(struct session *s, const char *dir, struct cost_table *t
     if (exists && load(s, path, key, t))
         return MN_OK;
     if (exists)
-        log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again", path);
+        log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again",
+                 path);
     enum mn_status status = cost_measure(s, t);
     if (!status && keeps && !save(path, key, t))
         log_note(log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);

@@ -12,14 +12,14 @@ struct tracer {
     const struct mn_log *log;
     uint32_t n_vocab;
     struct exit_rule rules[EXIT_COUNT];
-    struct exit_memory memory;    /* of one check; see asks_exit */
-    struct kept *kept;            /* [room] */
-    float *final;                 /* [n_prompt, V] logits of the last step */
-    float *before;                /* [n_prompt, V] logits of the step before */
-    float *own;                   /* [num_steps, V] of a generated token */
-    float *logits;                /* [V] */
-    float *states;                /* [SESSION_MAX_ROWS, d] one step of a chunk */
-    uint32_t next;                /* the token behind the newest one */
+    struct exit_memory memory; /* of one check; see asks_exit */
+    struct kept *kept;         /* [room] */
+    float *final;              /* [n_prompt, V] logits of the last step */
+    float *before;             /* [n_prompt, V] logits of the step before */
+    float *own;                /* [num_steps, V] of a generated token */
+    float *logits;             /* [V] */
+    float *states;             /* [SESSION_MAX_ROWS, d] one step of a chunk */
+    uint32_t next;             /* the token behind the newest one */
 };
 
 /* argmax-stability's memory of a token. */
@@ -54,7 +54,7 @@ static void measure_logits(struct depth_step *out, const float *logits, const fl
     const double norm = log_sum_exp(logits, n), norm_final = log_sum_exp(final, n);
     double kl = 0.0, entropy = 0.0;
     for (uint32_t i = 0; i < n; i++) {
-        const double log_p = (double)logits[i] - norm, log_final = (double)final[i] - norm_final;
+        const double log_p = (double)logits[i] - norm, log_final = (double) final[i] - norm_final;
         entropy -= exp(log_p) * log_p;
         kl += exp(log_final) * (log_final - log_p);
     }
@@ -64,14 +64,16 @@ static void measure_logits(struct depth_step *out, const float *logits, const fl
     out->top1_p = exp((double)logits[out->top1] - norm);
 }
 
-/* Does the criterion ask for the exit? Criteria that compare with the distribution of the step before see that step's logits again first,
- * which is cheaper than to keep two distributions for every token and criterion. */
-static bool asks_exit(struct tracer *w, uint32_t token, uint32_t step, enum exit_criterion criterion, const float *before, const float *logits)
+/* Does the criterion ask for the exit? Criteria that compare with the distribution of the step before see that step's
+ * logits again first, which is cheaper than to keep two distributions for every token and criterion. */
+static bool asks_exit(struct tracer *w, uint32_t token, uint32_t step, enum exit_criterion criterion,
+                      const float *before, const float *logits)
 {
     const struct exit_rule *rule = &w->rules[criterion];
     struct depth_trace *t = w->trace;
     if (exit_is_latent(criterion))
-        return exit_latent(rule, exit_latent_value(criterion, state_of(t, token, step), state_of(t, token, step - 1), t->n_embd));
+        return exit_latent(
+            rule, exit_latent_value(criterion, state_of(t, token, step), state_of(t, token, step - 1), t->n_embd));
     exit_begin(&w->memory);
     if (criterion == EXIT_ARGMAX_STABILITY) {
         struct kept *kept = &w->kept[token];
@@ -88,18 +90,21 @@ static bool asks_exit(struct tracer *w, uint32_t token, uint32_t step, enum exit
 }
 
 /* The state of the step, and of the one before, are in place. `before`: NULL at step 1. */
-static enum mn_status absorb(struct tracer *w, uint32_t token, uint32_t step, const float *before, const float *logits, const float *final)
+static enum mn_status absorb(struct tracer *w, uint32_t token, uint32_t step, const float *before, const float *logits,
+                             const float *final)
 {
     struct depth_trace *t = w->trace;
     struct depth_step *out = step_of(t, token, step);
     double sum = 0.0;
     for (uint32_t i = 0; i < w->n_vocab; i++)
         if (!isfinite(logits[i]))
-            return log_fail(w->log, MN_ERR_RUN, "position %u, step %u: the logit of token %u is not a finite number", token, step, i);
+            return log_fail(w->log, MN_ERR_RUN, "position %u, step %u: the logit of token %u is not a finite number",
+                            token, step, i);
     for (uint32_t k = 0; k < t->n_embd; k++)
         sum += (double)state_of(t, token, step)[k] * (double)state_of(t, token, step)[k];
     out->norm = sqrt(sum);
-    out->change = exit_latent_value(EXIT_LATENT_DIFF, state_of(t, token, step), state_of(t, token, step - 1), t->n_embd);
+    out->change = exit_latent_value(EXIT_LATENT_DIFF, state_of(t, token, step), state_of(t, token, step - 1),
+                                    t->n_embd);
     measure_logits(out, logits, final, w->n_vocab);
     for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
         if (!t->tokens[token].exits[c] && asks_exit(w, token, step, (enum exit_criterion)c, before, logits))
@@ -140,18 +145,21 @@ static enum mn_status run_chunk(struct tracer *w, uint32_t at, uint32_t n, uint3
     if (!status)
         status = session_read_states(w->session, 0, at, n, step, w->states);
     for (uint32_t i = 0; i < n && !status; i++)
-        memcpy(state_of(w->trace, at + i, step), w->states + (size_t)i * w->trace->n_embd, w->trace->n_embd * sizeof *w->states);
+        memcpy(state_of(w->trace, at + i, step), w->states + (size_t)i * w->trace->n_embd,
+               w->trace->n_embd * sizeof *w->states);
     for (uint32_t i = 0; i < n && step && !status; i++) {
         float *before = w->before + (size_t)(at + i) * w->n_vocab;
         status = session_read_logits(w->session, i, w->logits);
         if (!status)
-            status = absorb(w, at + i, step, step > 1 ? before : NULL, w->logits, w->final + (size_t)(at + i) * w->n_vocab);
+            status = absorb(w, at + i, step, step > 1 ? before : NULL, w->logits,
+                            w->final + (size_t)(at + i) * w->n_vocab);
         memcpy(before, w->logits, w->n_vocab * sizeof *before);
     }
     return status;
 }
 
-/* The last step's distributions come first, from a prefill of their own: keeping all steps' logits would take num_steps times as much. */
+/* The last step's distributions come first, from a prefill of their own: keeping all steps' logits would take num_steps
+ * times as much. */
 static enum mn_status trace_prompt(struct tracer *w)
 {
     struct depth_trace *t = w->trace;
@@ -201,7 +209,8 @@ static enum mn_status trace_next(struct tracer *w)
     }
     for (uint32_t step = 1; step <= t->n_steps && !status; step++) {
         const float *logits = w->own + (size_t)(step - 1) * w->n_vocab;
-        status = absorb(w, row.position, step, step > 1 ? logits - w->n_vocab : NULL, logits, w->own + (size_t)(t->n_steps - 1) * w->n_vocab);
+        status = absorb(w, row.position, step, step > 1 ? logits - w->n_vocab : NULL, logits,
+                        w->own + (size_t)(t->n_steps - 1) * w->n_vocab);
     }
     if (!status)
         t->n_tokens++;
@@ -252,13 +261,15 @@ static enum mn_status run_init(struct tracer *w, uint32_t which)
 {
     const struct depth_trace *t = w->trace;
     struct init_run user = {w, which};
-    session_set_sampler(w->session, &(struct sampler_params){.top_p = 1.0f, .seed = w->params->seed + which}, w->params->init_scale);
+    session_set_sampler(w->session, &(struct sampler_params){.top_p = 1.0f, .seed = w->params->seed + which},
+                        w->params->init_scale);
     const struct session_prefill_params prefill = {
         .ids = w->params->prompt, .n = t->n_prompt, .num_steps = t->n_steps, .each_logits = keep_init, .user = &user};
     enum mn_status status = session_prefill(w->session, &prefill, NULL);
     for (uint32_t i = t->n_prompt; i < t->n_tokens && !status; i++) {
         const struct row row = {.token = t->tokens[i].id, .position = i};
-        const struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = t->n_steps, .coda = true, .n_head = 1};
+        const struct session_run_params run = {
+            .rows = &row, .n_rows = 1, .n_new = 1, .n_core = t->n_steps, .coda = true, .n_head = 1};
         status = check_stop(w);
         if (!status)
             status = session_run(w->session, &run, &t->init_top1[(size_t)i * t->init_stride + which]);
@@ -287,7 +298,9 @@ enum mn_status depth_trace_check(const struct session *s, const struct depth_tra
     if (p->n_prompt < 1)
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_prompt > s->n_ctx || p->n_new > s->n_ctx - p->n_prompt)
-        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx)", p->n_prompt, p->n_new, s->n_ctx);
+        return log_fail(log, MN_ERR_USAGE,
+                        "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx)", p->n_prompt,
+                        p->n_new, s->n_ctx);
     if (p->num_steps < 1 || p->num_steps > s->num_steps)
         return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", p->num_steps, s->num_steps);
     if (!kv_policy_lossless(s->cache.policy))
@@ -316,7 +329,8 @@ static enum mn_status reserve(struct tracer *w)
     w->own = table(p->n_new ? r : 0, v, sizeof *w->own);
     w->logits = table(v, 1, sizeof *w->logits);
     w->states = table(SESSION_MAX_ROWS, d, sizeof *w->states);
-    if (!t->tokens || !t->steps || !t->states || !t->distance || !t->init_top1 || !w->kept || !w->final || !w->before || !w->own || !w->logits || !w->states)
+    if (!t->tokens || !t->steps || !t->states || !t->distance || !t->init_top1 || !w->kept || !w->final || !w->before ||
+        !w->own || !w->logits || !w->states)
         return log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a trace of %zu tokens of %zu steps", room, r);
     return exit_memory_init(&w->memory, w->n_vocab, w->log);
 }
@@ -350,8 +364,15 @@ static enum mn_status look_back(struct tracer *w)
 
 enum mn_status depth_trace_run(struct depth_trace *t, struct session *session, const struct depth_trace_params *params)
 {
-    struct tracer w = {.trace = t, .session = session, .params = params, .log = session->model->device->log, .n_vocab = session->model->config.vocab_size};
-    *t = (struct depth_trace){.n_prompt = params->n_prompt, .n_steps = params->num_steps, .n_embd = session->model->config.n_embd, .init_stride = params->n_inits};
+    struct tracer w = {.trace = t,
+                       .session = session,
+                       .params = params,
+                       .log = session->model->device->log,
+                       .n_vocab = session->model->config.vocab_size};
+    *t = (struct depth_trace){.n_prompt = params->n_prompt,
+                              .n_steps = params->num_steps,
+                              .n_embd = session->model->config.n_embd,
+                              .init_stride = params->n_inits};
     enum mn_status status = depth_trace_check(session, params);
     if (status)
         return status;

@@ -3,15 +3,15 @@
  * A window of rows, the first one on the newest committed token. A tick
  *
  *   1. appends `headway` rows with fresh states, on the newest predicted token;
- *   2. runs the prelude of every row on its token as predicted now; the embedding part of the adapter is linear, so averaging its
- *      output with the tick before is averaging embeddings [eta];
+ *   2. runs the prelude of every row on its token as predicted now; the embedding part of the adapter is linear, so
+ * averaging its output with the tick before is averaging embeddings [eta];
  *   3. mixes noise into the states, with weight beta / (1 + steps);
  *   4. takes `draft_steps` core steps with all rows, coda and head, and predicts every token anew;
- *   5. freezes the longest prefix of rows whose state moved by less than the threshold since the last tick, or which have taken
- *      num_steps steps: their predictions are committed, in order.
+ *   5. freezes the longest prefix of rows whose state moved by less than the threshold since the last tick, or which
+ * have taken num_steps steps: their predictions are committed, in order.
  *
- * States are mixed on the host and handed back as initial states, so a row always enters at depth 0; with share:1, the only policy
- * here, every step uses the one slot whatever its depth.
+ * States are mixed on the host and handed back as initial states, so a row always enters at depth 0; with share:1, the
+ * only policy here, every step uses the one slot whatever its depth.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -54,7 +54,8 @@ static void fresh_state(const struct generation *g, uint32_t position, float *st
     const uint32_t d = g->session->model->config.n_embd;
     for (uint32_t k = 0; k < d; k++)
         state[k] = g->params->init_scale == 0.0f ? 0.0f
-                                                 : (float)(state_std * (double)g->params->init_scale) * sampler_state_noise(g->params->seed, position, k);
+                                                 : (float)(state_std * (double)g->params->init_scale) *
+                                                       sampler_state_noise(g->params->seed, position, k);
 }
 
 /* Step 1. */
@@ -91,7 +92,8 @@ static void mix_noise(const struct generation *g, struct window *w)
         const uint64_t seed = g->params->seed + 0x9E3779B97F4A7C15u * (w->steps[i] + 1);
         float *state = w->fresh + (size_t)i * d;
         for (uint32_t k = 0; k < d; k++)
-            state[k] = (float)((1.0 - weight) * (double)state[k] + weight * scale * (double)sampler_state_noise(seed, g->rows[i].position, k));
+            state[k] = (float)((1.0 - weight) * (double)state[k] +
+                               weight * scale * (double)sampler_state_noise(seed, g->rows[i].position, k));
     }
 }
 
@@ -104,7 +106,9 @@ static enum mn_status average_embeddings(struct generation *g, struct window *w)
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < d; k++) {
             const size_t at = (size_t)i * d + k;
-            w->injected[at] = w->steps[i] == 0 ? w->fresh[at] : (float)(eta * (double)w->injected[at] + (1.0 - eta) * (double)w->fresh[at]);
+            w->injected[at] = w->steps[i] == 0
+                                  ? w->fresh[at]
+                                  : (float)(eta * (double)w->injected[at] + (1.0 - eta) * (double)w->fresh[at]);
         }
     return status ? status : session_write_injected(g->session, g->sequence, first, w->injected, n);
 }

@@ -1,7 +1,8 @@
 /* Running rows under an exit rule: one core step at a time, a look at the state or the logits, and on or out.
  *
- * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (the spec's section 2). A single
- * row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run here from end to end. */
+ * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (the spec's section
+ * 2). A single row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run
+ * here from end to end. */
 #include "pace.h"
 #include "strategy.h"
 
@@ -52,7 +53,8 @@ static enum mn_status check_logits(struct generation *g, uint32_t head_row, bool
 void early_exit_begin(struct generation *g, uint32_t row, uint32_t max_steps)
 {
     struct early_exit *e = &g->early;
-    *e = (struct early_exit){.row = row, .max_steps = max_steps, .active = true, .before = e->before, .now = e->now, .rows = e->rows};
+    *e = (struct early_exit){
+        .row = row, .max_steps = max_steps, .active = true, .before = e->before, .now = e->now, .rows = e->rows};
     exit_begin(&g->exit_memory);
 }
 
@@ -101,11 +103,13 @@ enum mn_status early_exit_absorb(struct generation *g)
 /* ---- a prompt ---- */
 
 /* Runs all rows in chunks of what one pass takes. */
-static enum mn_status run_prompt(struct generation *g, struct row *rows, uint32_t n, uint32_t n_core, bool enter, bool coda, uint32_t *token)
+static enum mn_status run_prompt(struct generation *g, struct row *rows, uint32_t n, uint32_t n_core, bool enter,
+                                 bool coda, uint32_t *token)
 {
     enum mn_status status = MN_OK;
     for (uint32_t at = 0, n_chunk; at < n && !status; at += n_chunk) {
-        const uint32_t left = n - at, end = left < SESSION_MAX_ROWS ? n : at + SESSION_MAX_ROWS, most = pace_chunk_rows(g->session, end - 1);
+        const uint32_t left = n - at, end = left < SESSION_MAX_ROWS ? n : at + SESSION_MAX_ROWS,
+                       most = pace_chunk_rows(g->session, end - 1);
         n_chunk = left < most ? left : most;
         struct session_run_params run = {.rows = rows + at,
                                          .n_rows = n_chunk,
@@ -149,7 +153,8 @@ enum mn_status early_exit_prompt(struct generation *g, uint32_t *steps, uint32_t
     struct row *rows = g->early.rows;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (struct row){.token = g->params->prompt[i], .position = i, .sequence = g->sequence};
-    enum mn_status status = g->params->state0 ? session_write_states(g->session, g->sequence, 0, g->params->state0, n) : MN_OK;
+    enum mn_status status = g->params->state0 ? session_write_states(g->session, g->sequence, 0, g->params->state0, n)
+                                              : MN_OK;
     if (!status)
         status = leave_together(g, rows, n, token);
     *steps = rows[0].depth;

@@ -8,8 +8,12 @@ static const struct {
     const char *name;
     double threshold;
 } criteria[EXIT_COUNT] = {
-    [EXIT_NONE] = {"none", 0.0},           [EXIT_LATENT_DIFF] = {"latent-diff", 0.03}, [EXIT_COSINE] = {"cosine", 1e-3},
-    [EXIT_ENTROPY_DIFF] = {"entropy-diff", 1e-3}, [EXIT_KL] = {"kl", 1e-3},            [EXIT_MINP_KL] = {"minp-kl", 1e-5},
+    [EXIT_NONE] = {"none", 0.0},
+    [EXIT_LATENT_DIFF] = {"latent-diff", 0.03},
+    [EXIT_COSINE] = {"cosine", 1e-3},
+    [EXIT_ENTROPY_DIFF] = {"entropy-diff", 1e-3},
+    [EXIT_KL] = {"kl", 1e-3},
+    [EXIT_MINP_KL] = {"minp-kl", 1e-5},
     [EXIT_ARGMAX_STABILITY] = {"argmax-stability", 5.0},
 };
 
@@ -35,7 +39,10 @@ enum mn_status exit_parse(const char *text, struct exit_rule *out, const struct 
             out->threshold = criteria[i].threshold;
         }
     if (out->criterion == EXIT_NONE)
-        return log_fail(log, MN_ERR_USAGE, "--exit %s: must be latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability, then :THRESHOLD if wanted", text);
+        return log_fail(log, MN_ERR_USAGE,
+                        "--exit %s: must be latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability, then "
+                        ":THRESHOLD if wanted",
+                        text);
     if (text[n] == '\0')
         return MN_OK;
     char *end;

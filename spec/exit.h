@@ -1,8 +1,8 @@
 /* Early exit: when a token has had enough recurrence (the spec's section 5).
  *
- * Six criteria, each a value compared with a threshold after every checked step. The two latent ones look at the state before
- * ln_f, s, and the one a step earlier, s'; the other four need the coda and the head at every check. All run on the host, in
- * double, on what the device wrote: a check is a read-back of d or V floats.
+ * Six criteria, each a value compared with a threshold after every checked step. The two latent ones look at the state
+ * before ln_f, s, and the one a step earlier, s'; the other four need the coda and the head at every check. All run on
+ * the host, in double, on what the device wrote: a check is a read-back of d or V floats.
  *
  * Owns: the memory of the checks of one token. Never: touches the device. Thread-safety: none.
  */
@@ -39,8 +39,8 @@ bool exit_is_latent(enum exit_criterion criterion);
 
 /* The running comparison for one token (or one prompt). */
 struct exit_memory {
-    double *previous;    /* [V] probabilities of the check before; latent criteria: unused */
-    double *current;     /* [V] */
+    double *previous; /* [V] probabilities of the check before; latent criteria: unused */
+    double *current;  /* [V] */
     uint32_t n_vocab, n_checks, previous_best, n_stable;
     double previous_entropy;
 };

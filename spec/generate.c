@@ -4,7 +4,8 @@
 
 #include "generation.h"
 
-static const struct strategy *const strategies[] = {&strategy_ar, &strategy_draft_verify, &strategy_wavefront, &strategy_auto, &strategy_diffusion};
+static const struct strategy *const strategies[] = {&strategy_ar, &strategy_draft_verify, &strategy_wavefront,
+                                                    &strategy_auto, &strategy_diffusion};
 
 const struct strategy *strategy_find(const char *name)
 {
@@ -64,9 +65,18 @@ void generation_trace(struct generation *g, const char *event, uint32_t n, uint3
         return;
     struct mn_trace_row out[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
-        out[i] = (struct mn_trace_row){g->rows[i].position, g->rows[i].token, g->before[i], g->rows[i].depth, g->predicted[i], i < n_kept};
-    struct mn_trace trace = {event, g->n_events++, g->event_ns - g->start_ns, clock_ns() - g->start_ns, g->event_pass, g->session->counts.passes[PASS_CORE],
-                             out, n, g->committed, n_committed};
+        out[i] = (struct mn_trace_row){g->rows[i].position, g->rows[i].token, g->before[i],
+                                       g->rows[i].depth,    g->predicted[i],  i < n_kept};
+    struct mn_trace trace = {event,
+                             g->n_events++,
+                             g->event_ns - g->start_ns,
+                             clock_ns() - g->start_ns,
+                             g->event_pass,
+                             g->session->counts.passes[PASS_CORE],
+                             out,
+                             n,
+                             g->committed,
+                             n_committed};
     g->params->on_trace(g->params->user, &trace);
 }
 
@@ -108,18 +118,22 @@ static enum mn_status reserve(struct generation *g)
     if (exits_answer(g) && !(g->early.rows = calloc(g->params->n_prompt, sizeof *g->early.rows)))
         return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a prompt of %u tokens", g->params->n_prompt);
     bool exits = g->exit.criterion, logits = exits || g->params->verification_threshold > 0.0f;
-    if ((exits && (!(g->early.before = floats(n)) || !(g->early.now = floats(n)))) || (logits && !(g->logits = floats(config->vocab_size))) ||
-        (g->params->continuous && !(g->warm = floats(d))))
+    if ((exits && (!(g->early.before = floats(n)) || !(g->early.now = floats(n)))) ||
+        (logits && !(g->logits = floats(config->vocab_size))) || (g->params->continuous && !(g->warm = floats(d))))
         return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a generation");
     return MN_OK;
 }
 
-enum mn_status generation_open(struct generation *g, struct session *s, const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
+enum mn_status generation_open(struct generation *g, struct session *s, const struct mn_generate_params *p,
+                               struct mn_stats *stats, const struct mn_log *log)
 {
     *g = (struct generation){.session = s, .params = p, .stats = stats, .log = log};
     g->strategy = strategy_find(p->strategy ? p->strategy : "ar");
     g->num_steps = p->num_steps ? p->num_steps : s->num_steps;
-    *stats = (struct mn_stats){.strategy = g->strategy ? g->strategy->name : "", .num_steps = g->num_steps, .n_sequences = 1, .n_prompt = p->n_prompt};
+    *stats = (struct mn_stats){.strategy = g->strategy ? g->strategy->name : "",
+                               .num_steps = g->num_steps,
+                               .n_sequences = 1,
+                               .n_prompt = p->n_prompt};
     enum mn_status status = generation_check(g);
     if (!status)
         status = exit_parse(p->exit, &g->exit, g->log);
@@ -138,8 +152,11 @@ enum mn_status generation_open(struct generation *g, struct session *s, const st
     stats->lookahead = g->strategy->drafts ? p->lookahead : 0;
     stats->kv_bytes_per_token = s->cache.bytes_per_token;
     const struct weights *w = &s->model->weights;
-    stats->tick_weight_bytes = g->strategy->wave ? w->prelude_bytes + w->core_bytes * p->draft_steps + w->coda_bytes : 0;
-    session_set_sampler(s, &(struct sampler_params){p->temperature, p->top_k, p->top_p == 0.0f ? 1.0f : p->top_p, p->min_p, p->seed}, p->init_scale);
+    stats->tick_weight_bytes = g->strategy->wave ? w->prelude_bytes + w->core_bytes * p->draft_steps + w->coda_bytes
+                                                 : 0;
+    session_set_sampler(
+        s, &(struct sampler_params){p->temperature, p->top_k, p->top_p == 0.0f ? 1.0f : p->top_p, p->min_p, p->seed},
+        p->init_scale);
     status = reserve(g);
     return status || !g->strategy->open ? status : g->strategy->open(g);
 }
@@ -147,11 +164,13 @@ enum mn_status generation_open(struct generation *g, struct session *s, const st
 enum mn_status generation_prefill(struct generation *g, uint32_t sequence)
 {
     const struct mn_generate_params *p = g->params;
-    struct session_prefill_params prefill = {.ids = p->prompt, .n = p->n_prompt, .sequence = sequence, .num_steps = g->num_steps, .state0 = p->state0};
+    struct session_prefill_params prefill = {
+        .ids = p->prompt, .n = p->n_prompt, .sequence = sequence, .num_steps = g->num_steps, .state0 = p->state0};
     uint32_t token, steps = g->num_steps;
     g->sequence = sequence;
     double start = clock_ns();
-    enum mn_status status = exits_answer(g) ? early_exit_prompt(g, &steps, &token) : session_prefill(g->session, &prefill, &token);
+    enum mn_status status = exits_answer(g) ? early_exit_prompt(g, &steps, &token)
+                                            : session_prefill(g->session, &prefill, &token);
     g->start_ns = clock_ns();
     g->stats->prefill_ns = g->start_ns - start;
     if (!status)

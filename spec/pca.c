@@ -7,7 +7,8 @@
 
 #include "sampler.h"
 
-/* Vectors beyond those wanted: the iteration converges by the ratio of variances across the whole block, not by that of neighbours. */
+/* Vectors beyond those wanted: the iteration converges by the ratio of variances across the whole block, not by that of
+ * neighbours. */
 enum { EXTRA = 8, BLOCK_MAX = PCA_COMPONENTS_MAX + EXTRA, ITERATIONS_MAX = 1000, SWEEPS_MAX = 60 };
 #define TOLERANCE 1e-9
 
@@ -33,7 +34,8 @@ static void rotate(double *a, double *v, uint32_t n, uint32_t p, uint32_t q)
     if (a[p * n + q] == 0.0)
         return;
     const double theta = (a[q * n + q] - a[p * n + p]) / (2.0 * a[p * n + q]);
-    const double t = (theta < 0.0 ? -1.0 : 1.0) / (fabs(theta) + sqrt(theta * theta + 1.0)), c = 1.0 / sqrt(t * t + 1.0), s = t * c;
+    const double t = (theta < 0.0 ? -1.0 : 1.0) / (fabs(theta) + sqrt(theta * theta + 1.0)),
+                 c = 1.0 / sqrt(t * t + 1.0), s = t * c;
     for (uint32_t i = 0; i < n; i++) {
         const double x = a[i * n + p], y = a[i * n + q];
         a[i * n + p] = c * x - s * y;
@@ -221,7 +223,8 @@ enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *v, uint32_t n_
 {
     assert(n_components >= 1 && n_components <= PCA_COMPONENTS_MAX && v->d >= 1 && v->n_groups * v->per_group >= 1);
     const uint32_t d = v->d, n = n_components < d ? n_components : d, block = n + EXTRA < d ? n + EXTRA : d;
-    *pca = (struct pca){.n = n, .d = d, .mean = malloc(d * sizeof(double)), .axes = malloc((size_t)n * d * sizeof(double))};
+    *pca = (struct pca){
+        .n = n, .d = d, .mean = malloc(d * sizeof(double)), .axes = malloc((size_t)n * d * sizeof(double))};
     const size_t many = (size_t)block * d;
     double *memory = malloc((3 * many + d) * sizeof *memory);
     if (!memory || !pca->mean || !pca->axes) {

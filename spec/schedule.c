@@ -1,9 +1,10 @@
-/* From requests to passes. All generations advance in the same core passes: a tick takes as many steps as the request with the
- * fewest left, so that rows which enter, rows on their way and rows about to be committed share every read of the weights.
+/* From requests to passes. All generations advance in the same core passes: a tick takes as many steps as the request
+ * with the fewest left, so that rows which enter, rows on their way and rows about to be committed share every read of
+ * the weights.
  *
- * Outputs do not depend on who shares a pass: a row's arithmetic is independent of the rows beside it (see session.h), and what a
- * generation asks for depends on its own tokens alone. Coda and head run for all rows as soon as one needs them: the coda entries
- * that others write on the way are written again before anything reads them. */
+ * Outputs do not depend on who shares a pass: a row's arithmetic is independent of the rows beside it (see session.h),
+ * and what a generation asks for depends on its own tokens alone. Coda and head run for all rows as soon as one needs
+ * them: the coda entries that others write on the way are written again before anything reads them. */
 #include "strategy.h"
 
 static enum mn_status open_requests(struct generation *const *generations, uint32_t n)
@@ -32,7 +33,8 @@ static uint32_t place_of(const struct generation *g, const struct place *place, 
     return i < n_old ? place->old + i : place->entering + (i - n_old);
 }
 
-static void pack(struct generation *const *generations, uint32_t n, struct place *places, struct row *rows, struct session_run_params *run)
+static void pack(struct generation *const *generations, uint32_t n, struct place *places, struct row *rows,
+                 struct session_run_params *run)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct generation *g = generations[i];
@@ -51,7 +53,8 @@ static void pack(struct generation *const *generations, uint32_t n, struct place
     }
 }
 
-static enum mn_status absorb(struct generation *g, const struct place *place, const uint32_t *tokens, uint32_t steps, double ns)
+static enum mn_status absorb(struct generation *g, const struct place *place, const uint32_t *tokens, uint32_t steps,
+                             double ns)
 {
     const uint32_t first = g->request.first;
     for (uint32_t j = 0; j < g->request.n_rows; j++)
@@ -68,7 +71,8 @@ static enum mn_status absorb(struct generation *g, const struct place *place, co
     return g->strategy->absorb(g);
 }
 
-enum mn_status schedule_tick(struct session *s, struct generation *const *generations, uint32_t n, struct mn_stats *work)
+enum mn_status schedule_tick(struct session *s, struct generation *const *generations, uint32_t n,
+                             struct mn_stats *work)
 {
     struct row rows[SESSION_MAX_ROWS];
     struct place places[SESSION_MAX_ROWS];

@@ -1,10 +1,11 @@
 /* Teacher-forced likelihoods: how probable given ids are behind given ids, at several depths of one run.
  *
- * Items run in waves, one per sequence of the cache. The rows of a wave lie one behind another, whoseever they are, and are cut into
- * prefill passes of 128, so that short items do not leave passes half empty. Depths ascend: rows go on from the depth before, and all
- * chunks of the wave reach a depth before any goes further, because the coda's cache entries of an item's earlier chunks must be of the
- * same depth as its head rows. A row's arithmetic does not depend on the rows beside it (see session.h) nor on where its steps
- * were interrupted, so the logits are bit for bit those of the item alone in a run to that depth: tests/test_score.c. */
+ * Items run in waves, one per sequence of the cache. The rows of a wave lie one behind another, whoseever they are, and
+ * are cut into prefill passes of 128, so that short items do not leave passes half empty. Depths ascend: rows go on
+ * from the depth before, and all chunks of the wave reach a depth before any goes further, because the coda's cache
+ * entries of an item's earlier chunks must be of the same depth as its head rows. A row's arithmetic does not depend on
+ * the rows beside it (see session.h) nor on where its steps were interrupted, so the logits are bit for bit those of
+ * the item alone in a run to that depth: tests/test_score.c. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -41,19 +42,27 @@ static enum mn_status check(const struct scorer *sc)
     if (!p->each || (p->n_items && !p->items) || (p->n_num_steps && !p->num_steps))
         return log_fail(sc->log, MN_ERR_USAGE, "scoring: items, depths or the callback are missing");
     if (p->n_num_steps < 1 || p->n_num_steps > MN_MAX_SCORE_DEPTHS)
-        return log_fail(sc->log, MN_ERR_USAGE, "scoring at %u depths: must be from 1 to %d", p->n_num_steps, MN_MAX_SCORE_DEPTHS);
+        return log_fail(sc->log, MN_ERR_USAGE, "scoring at %u depths: must be from 1 to %d", p->n_num_steps,
+                        MN_MAX_SCORE_DEPTHS);
     for (uint32_t i = 0; i < p->n_num_steps; i++)
         if (p->num_steps[i] < 1 || p->num_steps[i] > s->num_steps)
-            return log_fail(sc->log, MN_ERR_USAGE, "--num-steps %u: the session has 1 to %u", p->num_steps[i], s->num_steps);
+            return log_fail(sc->log, MN_ERR_USAGE, "--num-steps %u: the session has 1 to %u", p->num_steps[i],
+                            s->num_steps);
     for (uint32_t i = 0; i < p->n_items; i++) {
         const struct mn_score_item *item = &p->items[i];
         if (item->n_context < 1 || item->n_context >= item->n_ids)
-            return log_fail(sc->log, MN_ERR_USAGE, "item %u: %u ids of context and %u in all: both parts need at least one", i, item->n_context, item->n_ids);
+            return log_fail(sc->log, MN_ERR_USAGE,
+                            "item %u: %u ids of context and %u in all: both parts need at least one", i,
+                            item->n_context, item->n_ids);
         if (item->n_ids - 1 > s->n_ctx)
-            return log_fail(sc->log, MN_ERR_USAGE, "item %u: %u ids do not fit into the context of %u (--ctx), which holds all but the last one", i, item->n_ids, s->n_ctx);
+            return log_fail(
+                sc->log, MN_ERR_USAGE,
+                "item %u: %u ids do not fit into the context of %u (--ctx), which holds all but the last one", i,
+                item->n_ids, s->n_ctx);
         for (uint32_t j = 0; j < item->n_ids; j++)
             if (item->ids[j] >= s->model->config.vocab_size)
-                return log_fail(sc->log, MN_ERR_USAGE, "item %u: token id %u at place %u: the vocabulary has %u", i, item->ids[j], j + 1, s->model->config.vocab_size);
+                return log_fail(sc->log, MN_ERR_USAGE, "item %u: token id %u at place %u: the vocabulary has %u", i,
+                                item->ids[j], j + 1, s->model->config.vocab_size);
     }
     return MN_OK;
 }
@@ -132,15 +141,16 @@ static enum mn_status take_logits(struct scorer *sc, uint32_t place)
         const float *logits = sc->logits + (size_t)i * v;
         const double logprob = log_probability(logits, v, c->heads[i].target);
         if (!isfinite(logprob))
-            return log_fail(sc->log, MN_ERR_RUN, "item %u at %u steps: the logits of a position are not finite numbers", sc->first + c->heads[i].item, sc->params->num_steps[place]);
+            return log_fail(sc->log, MN_ERR_RUN, "item %u at %u steps: the logits of a position are not finite numbers",
+                            sc->first + c->heads[i].item, sc->params->num_steps[place]);
         result->logprob += logprob;
         result->is_greedy &= sampler_argmax(logits, v) == c->heads[i].target;
     }
     return status;
 }
 
-/* All chunks of the wave go from depth `from` to that of `place`, through coda and head. Under sharing an item's chunks must take every
- * step together, as in session_prefill; with `full` slots it makes no difference and costs submits. */
+/* All chunks of the wave go from depth `from` to that of `place`, through coda and head. Under sharing an item's chunks
+ * must take every step together, as in session_prefill; with `full` slots it makes no difference and costs submits. */
 static enum mn_status reach(struct scorer *sc, uint32_t from, uint32_t place)
 {
     const uint32_t to = sc->params->num_steps[place];
@@ -216,7 +226,8 @@ enum mn_status score(struct session *s, const struct mn_score_params *p)
         sc->results = calloc((size_t)s->n_sequences * p->n_num_steps, sizeof *sc->results);
         sc->logits = malloc((size_t)SESSION_MAX_ROWS * s->model->config.vocab_size * sizeof *sc->logits);
         if (!sc->results || !sc->logits)
-            status = log_fail(log, MN_ERR_MEMORY, "out of host memory for %u depths of %u sequences", p->n_num_steps, s->n_sequences);
+            status = log_fail(log, MN_ERR_MEMORY, "out of host memory for %u depths of %u sequences", p->n_num_steps,
+                              s->n_sequences);
     }
     /* Scoring starts from zero states, whatever was generated before. */
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);

@@ -4,10 +4,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-const struct terminal_rule terminal_defaults = {.near = 0.03, .lag = 0.5, .aligned = 0.5, .straight = 0.5, .steady = 0.7};
+const struct terminal_rule terminal_defaults = {
+    .near = 0.03, .lag = 0.5, .aligned = 0.5, .straight = 0.5, .steady = 0.7};
 
-static const char *const names[TERMINAL_COUNT] = {
-    [TERMINAL_UNSETTLED] = "unsettled", [TERMINAL_FIXED_POINT] = "fixed-point", [TERMINAL_ORBIT] = "orbit", [TERMINAL_SLIDER] = "slider"};
+static const char *const names[TERMINAL_COUNT] = {[TERMINAL_UNSETTLED] = "unsettled",
+                                                  [TERMINAL_FIXED_POINT] = "fixed-point",
+                                                  [TERMINAL_ORBIT] = "orbit",
+                                                  [TERMINAL_SLIDER] = "slider"};
 
 const char *terminal_name(enum terminal_kind kind)
 {
@@ -60,7 +63,8 @@ static double mean_alignment(const struct view *v)
     return sum / (v->w - 1);
 }
 
-/* The smallest period that the rule accepts, or 0; *smallest is the smallest ratio of lag distance to step length met. */
+/* The smallest period that the rule accepts, or 0; *smallest is the smallest ratio of lag distance to step length
+ * met. */
 static uint32_t find_period(const struct terminal_rule *rule, const struct view *v, double step, double *smallest)
 {
     const uint32_t most = v->w / 2 < TERMINAL_PERIOD_MAX ? v->w / 2 : TERMINAL_PERIOD_MAX;

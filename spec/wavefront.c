@@ -1,7 +1,7 @@
 /* Wavefront decoding (the spec's section 4): rows at staggered depths advance together.
  *
- * All depths share the core's weights, so one core pass advances rows that sit at DIFFERENT depths. In flight are the rows of
- * consecutive positions, the oldest the deepest. A tick
+ * All depths share the core's weights, so one core pass advances rows that sit at DIFFERENT depths. In flight are the
+ * rows of consecutive positions, the oldest the deepest. A tick
  *
  *   1. appends a row for the newest predicted token, at depth 0;
  *   2. advances every row by K steps in the same K core passes (fewer in the tick in which the oldest reaches R);
@@ -9,9 +9,10 @@
  *   4. drops the rows behind the first prediction that no longer equals the token assumed behind it;
  *   5. commits the oldest row's prediction once that row is at depth R.
  *
- * Lossless under policy `full`: a row at step t needs step t of earlier positions only, and those are at least as deep; what a
- * row computed on a wrong token is dropped with it; a committed prediction comes from a row at depth R whose predecessors
- * were all committed, by arithmetic that does not depend on the rows beside it. Noise is keyed by position.
+ * Lossless under policy `full`: a row at step t needs step t of earlier positions only, and those are at least as deep;
+ * what a row computed on a wrong token is dropped with it; a committed prediction comes from a row at depth R whose
+ * predecessors were all committed, by arithmetic that does not depend on the rows beside it. Noise is keyed by
+ * position.
  */
 #include <string.h>
 
@@ -42,7 +43,8 @@ static enum mn_status next(struct generation *g, struct request *request)
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
         g->before[i] = g->rows[i].depth;
-    *request = (struct request){.n_rows = g->n_rows, .n_new = entered, .steps = g->draft_steps < left ? g->draft_steps : left, .predict = true};
+    *request = (struct request){
+        .n_rows = g->n_rows, .n_new = entered, .steps = g->draft_steps < left ? g->draft_steps : left, .predict = true};
     return MN_OK;
 }
 

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 /* cmocka.h needs the four headers above it. */
-#include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "status.h"
 

@@ -3,11 +3,11 @@
  * an accepted configuration is checked against every promise of config.h.
  * Runs under gcc too, by fuzz_replay.c.
  */
-#include "config.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,10 +25,12 @@ static bool in_range(uint32_t value, uint32_t max)
 static void check_config(const struct model_config *c)
 {
     require(in_range(c->n_embd, CONFIG_EMBD_MAX) && in_range(c->n_heads, CONFIG_HEADS_MAX));
-    require(c->head_dim > 0 && c->head_dim <= CONFIG_HEAD_DIM_MAX && c->head_dim % 2 == 0 && c->head_dim * c->n_heads == c->n_embd);
+    require(c->head_dim > 0 && c->head_dim <= CONFIG_HEAD_DIM_MAX && c->head_dim % 2 == 0 &&
+            c->head_dim * c->n_heads == c->n_embd);
     require(in_range(c->intermediate_size, CONFIG_INTERMEDIATE_MAX) && in_range(c->vocab_size, CONFIG_VOCAB_MAX));
     require(c->padded_vocab_size >= c->vocab_size && c->padded_vocab_size <= CONFIG_VOCAB_MAX);
-    require(c->n_prelude <= CONFIG_LAYERS_MAX && in_range(c->n_core, CONFIG_LAYERS_MAX) && c->n_coda <= CONFIG_LAYERS_MAX);
+    require(c->n_prelude <= CONFIG_LAYERS_MAX && in_range(c->n_core, CONFIG_LAYERS_MAX) &&
+            c->n_coda <= CONFIG_LAYERS_MAX);
     require(in_range(c->mean_recurrence, CONFIG_RECURRENCE_MAX));
     require(in_range(c->block_size, CONFIG_BLOCK_MAX));
     require(isfinite(c->norm_eps) && c->norm_eps > 0 && isfinite(c->rope_base) && c->rope_base >= 1);
@@ -45,8 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *zero = size > 0 ? memchr(data, 0, size) : NULL;
     size_t n = zero ? (size_t)(zero - data) : size;
     const uint8_t *generation = zero ? zero + 1 : NULL;
-    enum mn_status status =
-        config_parse(&config, "config", data, n, "generation", generation, zero ? size - n - 1 : 0, NULL);
+    enum mn_status status = config_parse(&config, "config", data, n, "generation", generation, zero ? size - n - 1 : 0,
+                                         NULL);
     require(status == MN_OK || status == MN_ERR_FORMAT || status == MN_ERR_UNSUPPORTED);
     if (status == MN_OK)
         check_config(&config);

@@ -4,10 +4,10 @@
  * The raw input, valid UTF-8 or not, must also come out of json_write_string as one valid JSON document.
  * Runs under gcc too, by fuzz_replay.c.
  */
-#include "json.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -49,8 +49,7 @@ static void walk(const struct json_doc *doc, const struct cJSON *node)
         round_trip(node->valuestring, strlen(node->valuestring), true);
     if (!cJSON_IsObject(node) && !cJSON_IsArray(node))
         return;
-    cJSON_ArrayForEach(child, node)
-    {
+    cJSON_ArrayForEach (child, node) {
         if (cJSON_IsObject(node)) {
             uint32_t u32;
             uint64_t u64;

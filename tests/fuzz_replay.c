@@ -1,8 +1,8 @@
 /* Goal: the fuzz corpora, crashers included, run in every build, also where libFuzzer is missing (gcc).
  * Method: a main() for one fuzz target: every regular file of the folders given on the command line is loaded into
  * an exactly sized heap block (so that a sanitizer sees one byte too far) and handed to LLVMFuzzerTestOneInput.
- * Fails when a folder or file cannot be read, and when there was nothing to run: an empty corpus must not pass.
- */
+ * Fails when a folder or file cannot be read, and when there was nothing to run: an empty corpus must not
+ * pass. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

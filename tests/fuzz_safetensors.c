@@ -4,11 +4,11 @@
  * lengths); as an index file. Accepted tables must cover the data exactly and be found by name.
  * Runs under gcc too, by fuzz_replay.c.
  */
-#include "safetensors.h"
-
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,8 +2,8 @@
  *
  * Method: libFuzzer target. The first byte chooses what the rest is: a tokenizer.json, a text for a fixed small
  * tokenizer, ids for it, or a pre-tokenizer pattern. Checked on the way: text -> ids -> text is the identity, plain
- * encoding gives no special id, token-by-token decoding equals decoding at once, pieces concatenate to the text.
- */
+ * encoding gives no special id, token-by-token decoding equals decoding at once, pieces concatenate to the
+ * text. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +11,12 @@
 #include "pretokenizer.h"
 #include "tokenizer.h"
 
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-            abort();                                                            \
-        }                                                                       \
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            abort(); \
+        } \
     } while (0)
 
 /* Exactly one message per failure, so that the count says whether a caller would see one. */
@@ -29,7 +29,8 @@ static void message_count(void *user, enum mn_log_level level, const char *line)
 
 static const char fixed_head[] =
     "{\"added_tokens\":[{\"id\":0,\"content\":\"<|begin_text|>\",\"special\":true},"
-    "{\"id\":2,\"content\":\"<|begin_header|>\",\"special\":true},{\"id\":3,\"content\":\"<|end_header|>\",\"special\":true},"
+    "{\"id\":2,\"content\":\"<|begin_header|>\",\"special\":true},{\"id\":3,\"content\":\"<|end_header|>\",\"special\":"
+    "true},"
     "{\"id\":4,\"content\":\"<|end_turn|>\",\"special\":true},{\"id\":400,\"content\":\"<w>\",\"single_word\":true},"
     "{\"id\":401,\"content\":\"<l>\",\"lstrip\":true,\"rstrip\":true}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":"
     "\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":"

@@ -51,14 +51,10 @@ double *rig_zeros(struct rig *rig, size_t n)
 double rig_round(double x, enum element element)
 {
     switch (element) {
-    case ELEMENT_F16:
-        return (double)f16_to_f32(f32_to_f16((float)x));
-    case ELEMENT_BF16:
-        return (double)bf16_to_f32(f32_to_bf16((float)x));
-    case ELEMENT_F32:
-        return (double)(float)x;
-    case ELEMENT_U32:
-        break;
+    case ELEMENT_F16: return (double)f16_to_f32(f32_to_f16((float)x));
+    case ELEMENT_BF16: return (double)bf16_to_f32(f32_to_bf16((float)x));
+    case ELEMENT_F32: return (double)(float)x;
+    case ELEMENT_U32: break;
     }
     return x;
 }
@@ -93,7 +89,8 @@ static void encode(const struct guarded *buffer, uint32_t *words)
     for (uint32_t i = 0; i < buffer->n; i++) {
         const double x = buffer->initial[i];
         if (is_half(buffer->element)) {
-            uint32_t half = buffer->element == ELEMENT_F16 ? f32_to_f16((float)x) : f32_to_bf16((float)x), shift = i % 2 * 16;
+            uint32_t half = buffer->element == ELEMENT_F16 ? f32_to_f16((float)x) : f32_to_bf16((float)x),
+                     shift = i % 2 * 16;
             words[i / 2] = (words[i / 2] & ~(0xffffu << shift)) | half << shift;
         } else {
             words[i] = buffer->element == ELEMENT_U32 ? (uint32_t)x : rig_float_bits((float)x);
@@ -115,12 +112,13 @@ void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t s
     arena_init(&rig->arena, rig->params->device, "kernel case", ARENA_DEVICE);
 }
 
-struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial, const double *expected,
-                           double limit)
+struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial,
+                           const double *expected, double limit)
 {
     assert(rig->n_buffers < RIG_MAX_BUFFERS);
     struct guarded *buffer = &rig->buffers[rig->n_buffers++];
-    *buffer = (struct guarded){.name = name, .element = element, .n = n, .initial = initial, .expected = expected, .limit = limit};
+    *buffer = (struct guarded){
+        .name = name, .element = element, .n = n, .initial = initial, .expected = expected, .limit = limit};
     /* Kernels read 16 bytes at a time, so a binding is a whole number of those. */
     const uint64_t bytes = ((uint64_t)data_words(buffer) * 4 + 15) & ~15ull;
     if (!rig->status)
@@ -209,11 +207,16 @@ void rig_dispatch_with(struct rig *rig, const struct rig_dispatch_params *p)
         rig->status = stream_run(stream, list, 1);
 }
 
-void rig_dispatch(struct rig *rig, enum kernel_id id, const uint32_t *spec, uint32_t n_spec, struct guarded *const *bindings, const void *push,
-                  uint32_t groups_x, uint32_t groups_y)
+void rig_dispatch(struct rig *rig, enum kernel_id id, const uint32_t *spec, uint32_t n_spec,
+                  struct guarded *const *bindings, const void *push, uint32_t groups_x, uint32_t groups_y)
 {
-    rig_dispatch_with(rig, &(struct rig_dispatch_params){
-                               .id = id, .spec = spec, .n_spec = n_spec, .bindings = bindings, .push = push, .groups_x = groups_x, .groups_y = groups_y});
+    rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = id,
+                                                         .spec = spec,
+                                                         .n_spec = n_spec,
+                                                         .bindings = bindings,
+                                                         .push = push,
+                                                         .groups_x = groups_x,
+                                                         .groups_y = groups_y});
 }
 
 /* ---- the comparison ---- */
@@ -254,7 +257,11 @@ static void compare(struct rig *rig, const struct guarded *buffer, const uint32_
         if (isnan(want) ? guard : want == ANYTHING)
             continue;
         if (isnan(want) || guard || !isfinite(got)) {
-            snprintf(text, sizeof text, isnan(want) ? "element %u was written" : guard ? "element %u was not written" : "element %u is not finite", i);
+            snprintf(text, sizeof text,
+                     isnan(want) ? "element %u was written"
+                     : guard     ? "element %u was not written"
+                                 : "element %u is not finite",
+                     i);
             rig_fault(rig, INFINITY, buffer->limit, text, buffer->name);
             return;
         }
@@ -267,7 +274,8 @@ static void compare(struct rig *rig, const struct guarded *buffer, const uint32_
     if (!(nmse <= buffer->limit)) {
         snprintf(text, sizeof text, "NMSE %.3g exceeds %.3g", nmse, buffer->limit);
         rig_fault(rig, nmse, buffer->limit, text, buffer->name);
-    } else if (rig->result.ok && buffer->limit > 0.0 && (rig->result.limit == 0.0 || nmse / buffer->limit > rig->result.nmse / rig->result.limit)) {
+    } else if (rig->result.ok && buffer->limit > 0.0 &&
+               (rig->result.limit == 0.0 || nmse / buffer->limit > rig->result.nmse / rig->result.limit)) {
         rig->result.nmse = nmse; /* the output closest to its limit stands for the case */
         rig->result.limit = buffer->limit;
     }
@@ -347,7 +355,8 @@ double *rig_state(struct rig *rig, const struct rig_rows *rows)
         row[1] = rows->row[i].position;
         row[2] = rows->row[i].sequence;
         row[3] = rows->row[i].depth;
-        state[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i] = 4000000000.0; /* tokens: overwritten where a kernel picks one */
+        state[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i] =
+            4000000000.0; /* tokens: overwritten where a kernel picks one */
     }
     return state;
 }

@@ -1,8 +1,9 @@
-/* The rig that kernel cases run on: guarded buffers with their initial and expected content, one dispatch, the comparison.
+/* The rig that kernel cases run on: guarded buffers with their initial and expected content, one dispatch, the
+ * comparison.
  *
  * A case plans its buffers (`rig_buffer`: what goes in, what must come out), commits, dispatches and ends. Around every
- * buffer lie guard words, and output buffers start as guard words too: whatever a kernel must not write has to keep them. As
- * floats, guard words are NaN, so a kernel that reads where it must not poisons its own result.
+ * buffer lie guard words, and output buffers start as guard words too: whatever a kernel must not write has to keep
+ * them. As floats, guard words are NaN, so a kernel that reads where it must not poisons its own result.
  *
  * Owns: one arena per case, one block of host memory for the values of a case. Never: knows what a kernel computes.
  * Errors of the device stick in `status`; later calls then do nothing.
@@ -20,17 +21,17 @@
 #define UNTOUCHED ((double)NAN)     /* the guard must still be there */
 #define ANYTHING ((double)INFINITY) /* not compared */
 
-/* Largest NMSE of each operation against double arithmetic. Single precision leaves about 1e-14 per rounding; the bounds give
- * a device the freedom that Vulkan grants it (exp, division and square root to a few ULP), and no more. */
-#define LIMIT_EXACT 0.0       /* tokens, depths, row tables */
-#define LIMIT_EMBED 1e-13     /* one product */
-#define LIMIT_NOISE 1e-10     /* the initial state: logarithm and a polynomial */
+/* Largest NMSE of each operation against double arithmetic. Single precision leaves about 1e-14 per rounding; the
+ * bounds give a device the freedom that Vulkan grants it (exp, division and square root to a few ULP), and no more. */
+#define LIMIT_EXACT 0.0   /* tokens, depths, row tables */
+#define LIMIT_EMBED 1e-13 /* one product */
+#define LIMIT_NOISE 1e-10 /* the initial state: logarithm and a polynomial */
 #define LIMIT_NORM 1e-12
-#define LIMIT_MATMUL 1e-11    /* queries, projections, logits */
+#define LIMIT_MATMUL 1e-11 /* queries, projections, logits */
 #define LIMIT_STATISTICS 1e-11
 #define LIMIT_GATE 1e-11
 #define LIMIT_CACHE_F32 1e-11
-#define LIMIT_CACHE_F16 1e-6  /* rounding to 11 bits, in any direction */
+#define LIMIT_CACHE_F16 1e-6 /* rounding to 11 bits, in any direction */
 #define LIMIT_ATTENTION 1e-11
 
 enum { RIG_MAX_BUFFERS = 16, RIG_GUARD_BYTES = 256, RIG_POOL_VALUES = 6 << 20, RIG_NAME_BYTES = 96 };
@@ -53,7 +54,7 @@ struct rig {
     struct arena arena;
     struct guarded buffers[RIG_MAX_BUFFERS];
     uint32_t n_buffers;
-    double *pool;            /* [RIG_POOL_VALUES] */
+    double *pool; /* [RIG_POOL_VALUES] */
     size_t n_pool;
     uint64_t random;
     enum mn_status status;
@@ -69,11 +70,11 @@ void rig_finish(struct rig *rig);
 
 /* One case: begin, plan buffers, commit, dispatch, end. */
 void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t seed);
-struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial, const double *expected,
-                           double limit);
+struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial,
+                           const double *expected, double limit);
 void rig_commit(struct rig *rig);
-void rig_dispatch(struct rig *rig, enum kernel_id id, const uint32_t *spec, uint32_t n_spec, struct guarded *const *bindings, const void *push,
-                  uint32_t groups_x, uint32_t groups_y);
+void rig_dispatch(struct rig *rig, enum kernel_id id, const uint32_t *spec, uint32_t n_spec,
+                  struct guarded *const *bindings, const void *push, uint32_t groups_x, uint32_t groups_y);
 /* Compares all buffers that have expected values, checks every guard and reports. */
 void rig_end(struct rig *rig);
 /* Marks the case as failed, with the reason. */
@@ -86,21 +87,23 @@ struct rig_dispatch_params {
     uint32_t n_spec;
     struct guarded *const *bindings;
     const void *push;
-    uint32_t part_of;                  /* binding that spans part_bytes from part_offset on; 0: none (binding 0 is the state) */
+    uint32_t part_of; /* binding that spans part_bytes from part_offset on; 0: none (binding 0 is the state) */
     uint64_t part_offset, part_bytes;
     uint32_t groups_x, groups_y;
-    const struct guarded *groups;      /* not NULL: the counts are read at word groups_word */
+    const struct guarded *groups; /* not NULL: the counts are read at word groups_word */
     uint32_t groups_word;
 };
 void rig_dispatch_with(struct rig *rig, const struct rig_dispatch_params *params);
 
-/* Writes words [first, first + n) of a buffer; reads all of it with its guards (in front RIG_GUARD_BYTES, behind the rest). */
+/* Writes words [first, first + n) of a buffer; reads all of it with its guards (in front RIG_GUARD_BYTES, behind the
+ * rest). */
 void rig_write(struct rig *rig, const struct guarded *buffer, uint32_t first, const uint32_t *words, uint32_t n);
 void rig_read(struct rig *rig, const struct guarded *buffer, uint32_t *words);
 uint32_t rig_words(const struct guarded *buffer); /* of `rig_read` */
 void rig_refill(struct rig *rig, const struct guarded *buffer);
 
-/* Host memory until the end of the case: zeros, copies of one value, or noise in [-scale, scale) that `element` can hold. */
+/* Host memory until the end of the case: zeros, copies of one value, or noise in [-scale, scale) that `element` can
+ * hold. */
 double *rig_zeros(struct rig *rig, size_t n);
 double *rig_filled(struct rig *rig, size_t n, double value);
 double *rig_noise(struct rig *rig, size_t n, double scale, enum element element);
@@ -108,8 +111,8 @@ uint32_t rig_random(struct rig *rig); /* 32 random bits */
 double rig_round(double x, enum element element);
 uint32_t rig_float_bits(float x);
 
-/* Rows of the state buffer for a dispatch over rows first .. first+n-1: distinct (sequence, position), random depths below
- * `n_depths`. Rows outside the table are valid, but point to a slot of their own. */
+/* Rows of the state buffer for a dispatch over rows first .. first+n-1: distinct (sequence, position), random depths
+ * below `n_depths`. Rows outside the table are valid, but point to a slot of their own. */
 struct rig_rows {
     struct row row[STATE_MAX_ROWS];
     uint32_t table, first, n;

@@ -55,8 +55,8 @@ void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t positio
         }
 }
 
-void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim, uint32_t position, float rope_base,
-             double *q, double *k, double *v)
+void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim,
+             uint32_t position, float rope_base, double *q, double *k, double *v)
 {
     const size_t d = (size_t)n_heads * head_dim;
     ref_matmul(w, (uint32_t)d, (uint32_t)d, x, q);
@@ -81,13 +81,15 @@ void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, do
     }
 }
 
-double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part, uint32_t head)
+double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part,
+                     uint32_t head)
 {
     size_t at = ((size_t)sequence * kv->n_slots + slot) * kv->n_heads + head;
     return kv->values + ((at * 2 + part) * kv->n_ctx + position) * kv->head_pad;
 }
 
-static double score(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t position, uint32_t *slot)
+static double score(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t position,
+                    uint32_t *slot)
 {
     *slot = kv->core ? kv_slot(kv->n_slots, row->depth, kv->depths[row->sequence * kv->n_ctx + position]) : 0;
     const double *key = ref_kv_entry(kv, row->sequence, position, *slot, 0, head);
@@ -97,8 +99,8 @@ static double score(const struct ref_kv *kv, const struct row *row, uint32_t hea
     return s;
 }
 
-void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t begin, uint32_t end, double *o,
-                   double *max, double *sum)
+void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t begin,
+                   uint32_t end, double *o, double *max, double *sum)
 {
     uint32_t slot;
     *max = -INFINITY;
@@ -116,8 +118,8 @@ void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head
     }
 }
 
-void ref_merge(const double *o, uint32_t stride, const double *max, const double *sum, uint32_t stat_stride, uint32_t n, uint32_t n_values,
-               double *y)
+void ref_merge(const double *o, uint32_t stride, const double *max, const double *sum, uint32_t stat_stride, uint32_t n,
+               uint32_t n_values, double *y)
 {
     double largest = -INFINITY, total = 0.0;
     for (uint32_t s = 0; s < n; s++)
@@ -178,13 +180,10 @@ struct reader {
 static double round_weight(float x, enum weight_type type)
 {
     switch (type) {
-    case WEIGHT_TYPE_F16:
-        return (double)f16_to_f32(f32_to_f16(x));
-    case WEIGHT_TYPE_BF16:
-        return (double)bf16_to_f32(f32_to_bf16(x));
+    case WEIGHT_TYPE_F16: return (double)f16_to_f32(f32_to_f16(x));
+    case WEIGHT_TYPE_BF16: return (double)bf16_to_f32(f32_to_bf16(x));
     case WEIGHT_TYPE_F32:
-    case WEIGHT_TYPE_AS_STORED:
-        break;
+    case WEIGHT_TYPE_AS_STORED: break;
     }
     return (double)x;
 }
@@ -198,7 +197,8 @@ static double *read_tensor(struct reader *r, enum weight_type type, size_t n, co
     if (r->status)
         return NULL;
     const size_t step = tensor ? tensor_dtype_bytes(tensor->dtype) : 0;
-    if (!tensor || (tensor->dtype != TENSOR_F32 && tensor->dtype != TENSOR_F16 && tensor->dtype != TENSOR_BF16) || tensor->bytes < n * step) {
+    if (!tensor || (tensor->dtype != TENSOR_F32 && tensor->dtype != TENSOR_F16 && tensor->dtype != TENSOR_BF16) ||
+        tensor->bytes < n * step) {
         r->status = log_fail(r->log, MN_ERR_FORMAT, "reference: tensor '%s' is missing or has another shape", full);
         return NULL;
     }
@@ -223,7 +223,8 @@ static double *read_tensor(struct reader *r, enum weight_type type, size_t n, co
     return values;
 }
 
-static void read_block(struct reader *r, const struct model_config *config, const char *section, uint32_t index, struct ref_block *block)
+static void read_block(struct reader *r, const struct model_config *config, const char *section, uint32_t index,
+                       struct ref_block *block)
 {
     const size_t d = config->n_embd, f = config->intermediate_size;
     char prefix[64], name[32];
@@ -283,7 +284,8 @@ void ref_model_free(struct ref_model *model)
         return;
     for (uint32_t i = 0; i < model->n_blocks && model->blocks; i++) {
         struct ref_block *b = &model->blocks[i];
-        double *const all[] = {b->qkv, b->bias, b->proj, b->fc, b->down, b->norm[0], b->norm[1], b->norm[2], b->norm[3]};
+        double *const all[] = {b->qkv,     b->bias,    b->proj,    b->fc,     b->down,
+                               b->norm[0], b->norm[1], b->norm[2], b->norm[3]};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
             free(all[k]);
     }
@@ -304,21 +306,22 @@ const struct model_config *ref_model_config(const struct ref_model *model)
 
 struct ref_session {
     const struct ref_model *model;
-    struct ref_kv *kv;  /* one per block */
-    uint32_t *depths;   /* [n_ctx] */
+    struct ref_kv *kv; /* one per block */
+    uint32_t *depths;  /* [n_ctx] */
     uint32_t n_ctx, num_steps;
     enum kv_type kv_type;
 };
 
-enum mn_status ref_session_create(struct ref_session **out, const struct ref_model *model, const struct ref_session_params *params,
-                                  const struct mn_log *log)
+enum mn_status ref_session_create(struct ref_session **out, const struct ref_model *model,
+                                  const struct ref_session_params *params, const struct mn_log *log)
 {
     const struct model_config *config = &model->config;
     *out = NULL;
     struct ref_session *s = calloc(1, sizeof *s);
     if (!s)
         return log_fail(log, MN_ERR_MEMORY, "reference: out of host memory for a session");
-    *s = (struct ref_session){.model = model, .n_ctx = params->n_ctx, .num_steps = params->num_steps, .kv_type = params->kv_type};
+    *s = (struct ref_session){
+        .model = model, .n_ctx = params->n_ctx, .num_steps = params->num_steps, .kv_type = params->kv_type};
     s->depths = calloc(params->n_ctx, sizeof *s->depths);
     s->kv = calloc(model->n_blocks + 1, sizeof *s->kv);
     bool complete = s->depths && s->kv;
@@ -357,10 +360,10 @@ void ref_session_destroy(struct ref_session *s)
 /* The rows of one call. */
 struct batch {
     uint32_t n, first;
-    uint32_t step;      /* core step being taken; 0 in prelude and coda */
-    double *x, *e, *s;  /* [n, d] each: a block's input and output, embeddings after the prelude, latent states */
-    double *q;          /* [n, d] */
-    double *a, *b, *c;  /* scratch, [2d + 2F] each */
+    uint32_t step;     /* core step being taken; 0 in prelude and coda */
+    double *x, *e, *s; /* [n, d] each: a block's input and output, embeddings after the prelude, latent states */
+    double *q;         /* [n, d] */
+    double *a, *b, *c; /* scratch, [2d + 2F] each */
 };
 
 /* Keys and values of all rows enter the cache before any row attends: rows of one call see each other. */
@@ -374,14 +377,17 @@ static void write_cache(struct ref_session *s, uint32_t index, const struct batc
     for (uint32_t i = 0; i < batch->n; i++) {
         double *k = batch->b, *v = batch->c;
         ref_norm(batch->x + i * d, w->norm[0], config->n_embd, (double)config->norm_eps, batch->a);
-        ref_qkv(w->qkv, w->bias, batch->a, config->n_heads, config->head_dim, batch->first + i, config->rope_base, batch->q + i * d, k, v);
+        ref_qkv(w->qkv, w->bias, batch->a, config->n_heads, config->head_dim, batch->first + i, config->rope_base,
+                batch->q + i * d, k, v);
         for (size_t j = 0; j < d && s->kv_type == KV_F16; j++) {
             k[j] = (double)f16_to_f32(f32_to_f16((float)k[j]));
             v[j] = (double)f16_to_f32(f32_to_f16((float)v[j]));
         }
         for (uint32_t head = 0; head < config->n_heads; head++) {
-            memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 0, head), k + (size_t)head * config->head_dim, config->head_dim * sizeof *k);
-            memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 1, head), v + (size_t)head * config->head_dim, config->head_dim * sizeof *v);
+            memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 0, head), k + (size_t)head * config->head_dim,
+                   config->head_dim * sizeof *k);
+            memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 1, head), v + (size_t)head * config->head_dim,
+                   config->head_dim * sizeof *v);
         }
         if (kv->core)
             s->depths[batch->first + i] = batch->step + 1;
@@ -401,7 +407,8 @@ static void block_forward(struct ref_session *s, uint32_t index, const struct ba
         double *x = batch->x + (size_t)i * d, *a = batch->a, *b = batch->b, *c = batch->c;
         for (uint32_t head = 0; head < config->n_heads; head++) {
             double max, sum;
-            ref_attention(&s->kv[index], &row, head, batch->q + (size_t)i * d + head * h, 0, row.position + 1, b, &max, &sum);
+            ref_attention(&s->kv[index], &row, head, batch->q + (size_t)i * d + head * h, 0, row.position + 1, b, &max,
+                          &sum);
             ref_merge(b, 0, &max, &sum, 0, 1, h, a + head * h);
         }
         ref_matmul(w->proj, d, d, a, b);
@@ -417,11 +424,13 @@ static void block_forward(struct ref_session *s, uint32_t index, const struct ba
     }
 }
 
-static void forward(struct ref_session *s, struct batch *batch, const uint32_t *ids, uint32_t num_steps, const double *state0, double *logits)
+static void forward(struct ref_session *s, struct batch *batch, const uint32_t *ids, uint32_t num_steps,
+                    const double *state0, double *logits)
 {
     const struct ref_model *model = s->model;
     const struct model_config *config = &model->config;
-    const uint32_t d = config->n_embd, v = config->vocab_size, core0 = config->n_prelude, coda0 = core0 + config->n_core;
+    const uint32_t d = config->n_embd, v = config->vocab_size, core0 = config->n_prelude,
+                   coda0 = core0 + config->n_core;
     const double eps = (double)config->norm_eps;
     const size_t all = (size_t)batch->n * d;
 
@@ -455,20 +464,24 @@ static void forward(struct ref_session *s, struct batch *batch, const uint32_t *
     }
 }
 
-enum mn_status ref_forward(struct ref_session *s, const uint32_t *ids, uint32_t n, uint32_t first, uint32_t num_steps, const double *state0,
-                           double *logits, const struct mn_log *log)
+enum mn_status ref_forward(struct ref_session *s, const uint32_t *ids, uint32_t n, uint32_t first, uint32_t num_steps,
+                           const double *state0, double *logits, const struct mn_log *log)
 {
     const struct model_config *config = &s->model->config;
     if (n < 1 || n > s->n_ctx || first > s->n_ctx - n || num_steps < 1 || num_steps > s->num_steps)
-        return log_fail(log, MN_ERR_USAGE, "reference: %u tokens at position %u for %u steps do not fit", n, first, num_steps);
+        return log_fail(log, MN_ERR_USAGE, "reference: %u tokens at position %u for %u steps do not fit", n, first,
+                        num_steps);
     for (uint32_t i = 0; i < n; i++)
         if (ids[i] >= config->vocab_size)
-            return log_fail(log, MN_ERR_USAGE, "reference: token %u is outside the vocabulary of %u", ids[i], config->vocab_size);
-    const size_t all = (size_t)n * config->n_embd, scratch = 2 * (size_t)config->n_embd + 2 * (size_t)config->intermediate_size;
+            return log_fail(log, MN_ERR_USAGE, "reference: token %u is outside the vocabulary of %u", ids[i],
+                            config->vocab_size);
+    const size_t all = (size_t)n * config->n_embd,
+                 scratch = 2 * (size_t)config->n_embd + 2 * (size_t)config->intermediate_size;
     double *memory = malloc((4 * all + 3 * scratch) * sizeof *memory);
     if (!memory)
         return log_fail(log, MN_ERR_MEMORY, "reference: out of host memory for %u rows", n);
-    struct batch batch = {.n = n, .first = first, .x = memory, .e = memory + all, .s = memory + 2 * all, .q = memory + 3 * all};
+    struct batch batch = {
+        .n = n, .first = first, .x = memory, .e = memory + all, .s = memory + 2 * all, .q = memory + 3 * all};
     batch.a = memory + 4 * all;
     batch.b = batch.a + scratch;
     batch.c = batch.b + scratch;

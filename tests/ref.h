@@ -4,9 +4,9 @@
  * device trick, so that it can be read against the paper (arXiv 2502.05171) and cannot share a mistake with a shader.
  * ref_forward is made of the same functions and reproduces the golden logits; that is the evidence that they are right.
  *
- * Owns: a reference model's weights and a reference session's cache, on the heap. Never: touches the device; cares about
- * speed or memory (weights are doubles: small checkpoints only).
- * Thread-safety: a loaded ref_model is read-only; everything else belongs to one thread.
+ * Owns: a reference model's weights and a reference session's cache, on the heap. Never: touches the device; cares
+ * about speed or memory (weights are doubles: small checkpoints only). Thread-safety: a loaded ref_model is read-only;
+ * everything else belongs to one thread.
  */
 #ifndef MUNINN_REF_H
 #define MUNINN_REF_H
@@ -34,8 +34,8 @@ void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t positio
 
 /* [q; k; v] = W x, plus bias (NULL: none) and rotary on q and k, q times 1/sqrt(head_dim).
  * w [3d, d], bias [2, d], x [d] normalised; q, k, v [d]. */
-void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim, uint32_t position, float rope_base,
-             double *q, double *k, double *v);
+void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim,
+             uint32_t position, float rope_base, double *q, double *k, double *v);
 
 /* h = silu(g) * u with [g; u] = W x. w [2F, d], gate rows first; h [F]; scratch [2F]. */
 void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, double *scratch, double *h);
@@ -49,17 +49,19 @@ struct ref_kv {
 };
 
 /* One head's entry: head_pad values. `part` is 0 for the key, 1 for the value. */
-double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part, uint32_t head);
+double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part,
+                     uint32_t head);
 
-/* Softmax attention of a row over positions begin .. end-1, not yet divided: o = sum_j e^(s_j - max) v_j, sum = sum_j e^(s_j - max),
- * s_j = q . k_j, where position j is read at the depth slot that the row may see (kv_slot). q [head_pad] scaled, o [head_pad]. */
-void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t begin, uint32_t end, double *o,
-                   double *max, double *sum);
+/* Softmax attention of a row over positions begin .. end-1, not yet divided: o = sum_j e^(s_j - max) v_j, sum = sum_j
+ * e^(s_j - max), s_j = q . k_j, where position j is read at the depth slot that the row may see (kv_slot). q [head_pad]
+ * scaled, o [head_pad]. */
+void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t begin,
+                   uint32_t end, double *o, double *max, double *sum);
 
 /* The partial results of n ranges of positions as one: y = sum_s e^(max_s - M) o_s / sum_s e^(max_s - M) sum_s.
  * o: range s at o + s * stride; max and sum likewise at s * stat_stride. y [n_values]. */
-void ref_merge(const double *o, uint32_t stride, const double *max, const double *sum, uint32_t stat_stride, uint32_t n, uint32_t n_values,
-               double *y);
+void ref_merge(const double *o, uint32_t stride, const double *max, const double *sum, uint32_t stat_stride, uint32_t n,
+               uint32_t n_values, double *y);
 
 /* Lowest id among the largest values; NaN loses against everything. */
 uint32_t ref_argmax(const float *values, uint32_t n);
@@ -68,7 +70,8 @@ uint32_t ref_argmax(const float *values, uint32_t n);
 
 struct ref_model;
 
-/* Reads a checkpoint folder. Matrices are rounded to `type` as engine/weights.c does it; norms and biases stay as stored. */
+/* Reads a checkpoint folder. Matrices are rounded to `type` as engine/weights.c does it; norms and biases stay as
+ * stored. */
 enum mn_status ref_model_load(struct ref_model **out, const char *dir, enum weight_type type, const struct mn_log *log);
 void ref_model_free(struct ref_model *model);
 const struct model_config *ref_model_config(const struct ref_model *model);
@@ -79,17 +82,18 @@ struct ref_session;
 struct ref_session_params {
     uint32_t n_ctx, num_steps; /* most positions and core steps */
     struct kv_policy policy;
-    enum kv_type kv_type;      /* KV_F16: cache entries are rounded to f16 */
+    enum kv_type kv_type; /* KV_F16: cache entries are rounded to f16 */
 };
 
-enum mn_status ref_session_create(struct ref_session **out, const struct ref_model *model, const struct ref_session_params *params,
-                                  const struct mn_log *log);
+enum mn_status ref_session_create(struct ref_session **out, const struct ref_model *model,
+                                  const struct ref_session_params *params, const struct mn_log *log);
 void ref_session_destroy(struct ref_session *session);
 
-/* Takes n tokens at positions first .. first+n-1 through `num_steps` core steps, coda and head: n > 1 is a prefill, n = 1 a
- * decoding step. Rows of one call read each other's cache entries of the same step. state0 [n, d] or NULL for zero; logits [n, V]. */
-enum mn_status ref_forward(struct ref_session *session, const uint32_t *ids, uint32_t n, uint32_t first, uint32_t num_steps,
-                           const double *state0, double *logits, const struct mn_log *log);
+/* Takes n tokens at positions first .. first+n-1 through `num_steps` core steps, coda and head: n > 1 is a prefill, n =
+ * 1 a decoding step. Rows of one call read each other's cache entries of the same step. state0 [n, d] or NULL for zero;
+ * logits [n, V]. */
+enum mn_status ref_forward(struct ref_session *session, const uint32_t *ids, uint32_t n, uint32_t first,
+                           uint32_t num_steps, const double *state0, double *logits, const struct mn_log *log);
 
 /* sum (x - y)^2 / sum y^2, y being the reference; infinite if x has a value that is not finite. */
 double ref_nmse(const float *x, const double *y, size_t n);

@@ -11,14 +11,13 @@
  * Not covered: what the C library allocates for itself (glibc's qsort does, and goes on without).
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "tokenizer_file.h"
-
 #include <cjson/cJSON.h>
 #include <pcre2.h>
 #include <utf8proc.h>
 
 #include "config.h"
 #include "safetensors.h"
+#include "tokenizer_file.h"
 
 enum source { ENGINE, CJSON, PCRE2, UTF8PROC, N_SOURCES };
 
@@ -286,13 +285,15 @@ static void test_tokenizers(void **state)
     /* What the shipped one does not have: NFC, a prefix space, two patterns, normalized added tokens. */
     static const unsigned built_least[N_SOURCES] = {[ENGINE] = 20, [CJSON] = 500, [PCRE2] = 8, [UTF8PROC] = 2};
     struct builder b;
-    build(&b, &(struct parts){
-        .normalizer = "{\"type\":\"NFC\"}",
-        .added = "[{\"id\":300,\"content\":\"<e\xcc\x81>\",\"normalized\":true},{\"id\":301,\"content\":\"dogs\"},"
-                 "{\"id\":302,\"content\":\"<|begin_text|>\",\"special\":true}]",
-        .pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
-                         "\"pattern\":{\"Regex\":\"[^\\\\s]+\"}},{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-                         "\"trim_offsets\":true,\"use_regex\":true}]}"});
+    build(
+        &b,
+        &(struct parts){
+            .normalizer = "{\"type\":\"NFC\"}",
+            .added = "[{\"id\":300,\"content\":\"<e\xcc\x81>\",\"normalized\":true},{\"id\":301,\"content\":\"dogs\"},"
+                     "{\"id\":302,\"content\":\"<|begin_text|>\",\"special\":true}]",
+            .pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
+                             "\"pattern\":{\"Regex\":\"[^\\\\s]+\"}},{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+                             "\"trim_offsets\":true,\"use_regex\":true}]}"});
     fail_each("built tokenizer", use_built, &b, built_least);
     free(b.text);
 }

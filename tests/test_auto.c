@@ -1,8 +1,6 @@
-/* Goal: auto is lossless whatever it chooses, and its stored costs are trusted only when they are whole and for this very set-up.
- * Method: tokens against ar, greedy and sampled, on the shipped model and a random one; cost files that make each family the
- * cheapest, damaged ones, and ones for another device. */
-#include "testing.h"
-
+/* Goal: auto is lossless whatever it chooses, and its stored costs are trusted only when they are whole and for this
+ * very set-up. Method: tokens against ar, greedy and sampled, on the shipped model and a random one; cost files that
+ * make each family the cheapest, damaged ones, and ones for another device. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +8,19 @@
 #include <unistd.h>
 
 #include "cost.h"
+#include "testing.h"
 
-static const struct random_shape odd_shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1,
-                                              .n_core = 2,  .n_coda = 2,  .block_size = 160,       .tied = false,     .qk_bias = true, .seed = 11};
+static const struct random_shape odd_shape = {.n_embd = 60,
+                                              .n_heads = 6,
+                                              .intermediate_size = 92,
+                                              .vocab_size = 173,
+                                              .n_prelude = 1,
+                                              .n_core = 2,
+                                              .n_coda = 2,
+                                              .block_size = 160,
+                                              .tied = false,
+                                              .qk_bias = true,
+                                              .seed = 11};
 static const uint32_t prompt[] = {0, 23, 29, 90, 100, 23, 27, 92, 26, 7, 61};
 enum { N_PROMPT = sizeof prompt / sizeof *prompt };
 
@@ -99,8 +107,13 @@ static void check_lossless(bool random)
     uint64_t drafted = 0, choices = 0;
     for (size_t i = 0; i < sizeof fakes / sizeof *fakes; i++)
         for (int sampled = 0; sampled < 2; sampled++) {
-            struct mn_generate_params g = {.n_new = 140,           .strategy = "ar", .temperature = sampled ? 0.8f : 0.0f, .top_k = 40, .seed = 77 + i,
-                                           .ignore_eos = i % 2 == 0, .init_scale = random ? 1.0f : 0.0f};
+            struct mn_generate_params g = {.n_new = 140,
+                                           .strategy = "ar",
+                                           .temperature = sampled ? 0.8f : 0.0f,
+                                           .top_k = 40,
+                                           .seed = 77 + i,
+                                           .ignore_eos = i % 2 == 0,
+                                           .init_scale = random ? 1.0f : 0.0f};
             struct mn_stats stats;
             struct token_list expected = run(session, g, &stats);
             g.strategy = "auto";
@@ -159,7 +172,8 @@ static void test_degenerate(void **state)
     test_engine_done(engine);
 }
 
-/* A cost file is an outside file. Whatever is in it, the tokens are right and a table that is not whole is measured again. */
+/* A cost file is an outside file. Whatever is in it, the tokens are right and a table that is not whole is measured
+ * again. */
 static void test_cost_files(void **state)
 {
     (void)state;
@@ -184,8 +198,17 @@ static void test_cost_files(void **state)
     assert_true(cost_at(&table, table.head_ns, 32) == 2 * 777.0);
 
     char *fake = read_text(path);
-    static const char *const damages[][2] = {{"777", "778"}, {"\"checksum\":\"", "\"checksum\":\"0"}, {"123456", "-1"}, {"123456", "0"}, {"123456", "1e300"}, {"123456", "\"x\""}, {"123456", "123456,5"},
-                                             {"\"core_ns\"", "\"gore_ns\""}, {"\"key\":\"", "\"key\":\"another "}, {"}", ""}, {"{", "[{"}};
+    static const char *const damages[][2] = {{"777", "778"},
+                                             {"\"checksum\":\"", "\"checksum\":\"0"},
+                                             {"123456", "-1"},
+                                             {"123456", "0"},
+                                             {"123456", "1e300"},
+                                             {"123456", "\"x\""},
+                                             {"123456", "123456,5"},
+                                             {"\"core_ns\"", "\"gore_ns\""},
+                                             {"\"key\":\"", "\"key\":\"another "},
+                                             {"}", ""},
+                                             {"{", "[{"}};
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         char *at = strstr(fake, damages[i][0]), *damaged = malloc(1 << 17);
         assert_non_null(at);
@@ -215,6 +238,7 @@ static void test_cost_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped), cmocka_unit_test(test_random), cmocka_unit_test(test_degenerate), cmocka_unit_test(test_cost_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped), cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_degenerate), cmocka_unit_test(test_cost_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

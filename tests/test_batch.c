@@ -1,15 +1,24 @@
-/* Goal: continuous depth batching. Sequences that share passes emit the tokens they emit alone, whatever the strategy, whoever is
- * beside them and however deep each goes; a sequence that ends gives its place to the next one at once; refusals name the sequence.
- * Method: batches of unequal prompts, lengths and depths against runs one by one, token for token, on the shipped model and on a
- * random one; passes counted; the Vulkan validation layer must stay silent. */
-#include "testing.h"
-
+/* Goal: continuous depth batching. Sequences that share passes emit the tokens they emit alone, whatever the strategy,
+ * whoever is beside them and however deep each goes; a sequence that ends gives its place to the next one at once;
+ * refusals name the sequence. Method: batches of unequal prompts, lengths and depths against runs one by one, token for
+ * token, on the shipped model and on a random one; passes counted; the Vulkan validation layer must stay silent. */
 #include <string.h>
+
+#include "testing.h"
 
 enum { N_MOST = 7, R = 8 };
 
-static const struct random_shape odd_shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1,
-                                              .n_core = 2,  .n_coda = 2,  .block_size = 96,        .tied = false,     .qk_bias = true, .seed = 11};
+static const struct random_shape odd_shape = {.n_embd = 60,
+                                              .n_heads = 6,
+                                              .intermediate_size = 92,
+                                              .vocab_size = 173,
+                                              .n_prelude = 1,
+                                              .n_core = 2,
+                                              .n_coda = 2,
+                                              .block_size = 96,
+                                              .tied = false,
+                                              .qk_bias = true,
+                                              .seed = 11};
 
 static const uint32_t prompt[] = {0, 23, 29, 90, 100, 23, 27, 92, 26, 7, 61, 4, 8, 120, 33};
 
@@ -39,7 +48,8 @@ static int note_end(void *user, uint32_t i)
     return order->n == order->stop_after;
 }
 
-static void assert_equal_lists(const struct token_list *got, const struct token_list *expected, const char *what, uint32_t i)
+static void assert_equal_lists(const struct token_list *got, const struct token_list *expected, const char *what,
+                               uint32_t i)
 {
     if (got->n != expected->n)
         fail_msg("%s, sequence %u: %u tokens against %u", what, i, got->n, expected->n);
@@ -49,7 +59,8 @@ static void assert_equal_lists(const struct token_list *got, const struct token_
 }
 
 /* `n_parallel` sequences at once, rows_each rows for each. */
-static void check_batch(struct mn_engine *engine, const struct mn_generate_params *common, uint32_t n_parallel, uint32_t rows_each)
+static void check_batch(struct mn_engine *engine, const struct mn_generate_params *common, uint32_t n_parallel,
+                        uint32_t rows_each)
 {
     struct session_params alone_params = {.num_steps = R, .max_rows = rows_each, .kv_type = KV_F16, .n_ctx = 40};
     struct session_params params = alone_params;
@@ -105,7 +116,12 @@ static void check_strategies(const char *dir)
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, dir, NULL);
     for (int t = 0; t < 2; t++) {
-        struct mn_generate_params common = {.temperature = temperatures[t], .top_p = 0.95f, .seed = 5, .ignore_eos = t == 0, .draft_steps = 2, .lookahead = 3};
+        struct mn_generate_params common = {.temperature = temperatures[t],
+                                            .top_p = 0.95f,
+                                            .seed = 5,
+                                            .ignore_eos = t == 0,
+                                            .draft_steps = 2,
+                                            .lookahead = 3};
         common.strategy = "ar";
         check_batch(engine, &common, 3, 1);
         check_batch(engine, &common, N_MOST, 1);
@@ -143,7 +159,8 @@ static void test_exit_and_auto(void **state)
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
     struct mn_generate_params common = {.strategy = "ar", .exit = "argmax-stability:2", .ignore_eos = true};
     check_batch(engine, &common, 4, 1);
-    common = (struct mn_generate_params){.strategy = "draft-verify", .exit = "latent-diff:0.2", .draft_steps = 4, .lookahead = 3, .ignore_eos = true};
+    common = (struct mn_generate_params){
+        .strategy = "draft-verify", .exit = "latent-diff:0.2", .draft_steps = 4, .lookahead = 3, .ignore_eos = true};
     check_batch(engine, &common, 3, 4);
     common = (struct mn_generate_params){.strategy = "auto", .ignore_eos = true};
     check_batch(engine, &common, 4, 16);
@@ -168,7 +185,12 @@ static void test_places_are_freed(void **state)
     static struct token_list lists[N];
     struct order order = {0};
     for (uint32_t i = 0; i < N; i++)
-        p[i] = (struct mn_generate_params){.prompt = prompt, .n_prompt = 4, .n_new = lengths[i], .ignore_eos = true, .on_token = token_list_add, .user = &lists[i]};
+        p[i] = (struct mn_generate_params){.prompt = prompt,
+                                           .n_prompt = 4,
+                                           .n_new = lengths[i],
+                                           .ignore_eos = true,
+                                           .on_token = token_list_add,
+                                           .user = &lists[i]};
     assert_int_equal(generate_batch(session, p, N, stats, &total, note_end, &order), MN_OK);
     /* 30 ticks of two rows: the long one beside the three short ones, one behind the other. */
     assert_int_equal(total.core_passes, 30 * R);
@@ -194,7 +216,12 @@ static void test_ended_by_caller(void **state)
     static struct token_list lists[N];
     struct order order = {.stop_after = 1};
     for (uint32_t i = 0; i < N; i++)
-        p[i] = (struct mn_generate_params){.prompt = prompt, .n_prompt = 4, .n_new = i == 1 ? 5 : 20, .ignore_eos = true, .on_token = token_list_add, .user = &lists[i]};
+        p[i] = (struct mn_generate_params){.prompt = prompt,
+                                           .n_prompt = 4,
+                                           .n_new = i == 1 ? 5 : 20,
+                                           .ignore_eos = true,
+                                           .on_token = token_list_add,
+                                           .user = &lists[i]};
     assert_int_equal(generate_batch(session, p, N, stats, &total, note_end, &order), MN_OK);
     assert_int_equal(order.n, 1);
     assert_int_equal(lists[0].n, 5);
@@ -219,11 +246,13 @@ static void test_refusals(void **state)
         struct mn_generate_params second;
         const char *part;
     } cases[] = {
-        {{.prompt = prompt, .n_prompt = 4, .n_new = 62}, "sequence 1 of the batch: a prompt of 4 tokens and 62 new ones"},
+        {{.prompt = prompt, .n_prompt = 4, .n_new = 62},
+         "sequence 1 of the batch: a prompt of 4 tokens and 62 new ones"},
         {{.prompt = prompt, .n_prompt = 0, .n_new = 5}, "sequence 1 of the batch: the prompt is empty"},
         {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .num_steps = 5}, "sequence 1 of the batch: --num-steps 5"},
         {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .temperature = 1.0f}, "must be those of sequence 0"},
-        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .strategy = "wavefront", .draft_steps = 1}, "must be those of sequence 0"},
+        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .strategy = "wavefront", .draft_steps = 1},
+         "must be those of sequence 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct mn_generate_params p[2] = {good, cases[i].second};
@@ -235,7 +264,8 @@ static void test_refusals(void **state)
     }
     assert_int_equal(generate_batch(session, &good, 0, stats, &total, NULL, NULL), MN_ERR_USAGE);
     session_destroy(session);
-    params = (struct session_params){.num_steps = 4, .max_rows = 4, .n_sequences = 1, .policy = {.share = 1}, .kv_type = KV_F16, .n_ctx = 64};
+    params = (struct session_params){
+        .num_steps = 4, .max_rows = 4, .n_sequences = 1, .policy = {.share = 1}, .kv_type = KV_F16, .n_ctx = 64};
     session = test_session(engine, &params);
     struct mn_generate_params diffusion = good;
     diffusion.strategy = "diffusion";
@@ -248,7 +278,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped),          cmocka_unit_test(test_random),          cmocka_unit_test(test_exit_and_auto),
-                                       cmocka_unit_test(test_places_are_freed), cmocka_unit_test(test_ended_by_caller), cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped),         cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_exit_and_auto),   cmocka_unit_test(test_places_are_freed),
+                                       cmocka_unit_test(test_ended_by_caller), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

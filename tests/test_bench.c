@@ -1,8 +1,8 @@
 /* What surrounds a measurement: how often, what samples say, lists of settings, result files, prompt files.
  *
- * Goal: figures of a bench can be trusted without a device to make them. Method: a fake clock; the confidence interval against a count of all
- * orders of the samples; a results file cut at every byte; the same rows read back from Markdown, CSV, JSON and JSON lines; tables of
- * malformed files, each of which must be refused with its line. */
+ * Goal: figures of a bench can be trusted without a device to make them. Method: a fake clock; the confidence interval
+ * against a count of all orders of the samples; a results file cut at every byte; the same rows read back from
+ * Markdown, CSV, JSON and JSON lines; tables of malformed files, each of which must be refused with its line. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static bool fake_stop(void)
     return fake.stop_at && fake.n_calls >= fake.stop_at;
 }
 
-static struct samples sample(uint32_t repetitions, double seconds, double step, enum mn_status wanted, uint32_t fail_at, uint32_t stop_at)
+static struct samples sample(uint32_t repetitions, double seconds, double step, enum mn_status wanted, uint32_t fail_at,
+                             uint32_t stop_at)
 {
     struct samples samples;
     fake = (struct fake){.step = step, .fail_at = fail_at, .stop_at = stop_at};
@@ -146,9 +147,11 @@ static void test_interval(void **state)
             assert_true(r.ratio == middle);
             assert_int_equal(r.bounded, rank >= 0);
             if (rank >= 0)
-                assert_true(r.low == quotients[rank] && r.high == quotients[n - 1 - (uint32_t)rank] && r.low <= r.ratio && r.ratio <= r.high);
+                assert_true(r.low == quotients[rank] && r.high == quotients[n - 1 - (uint32_t)rank] &&
+                            r.low <= r.ratio && r.ratio <= r.high);
         }
-    /* Many samples: the normal approximation agrees with itself on equal sides, and finds a difference of one percent in little noise. */
+    /* Many samples: the normal approximation agrees with itself on equal sides, and finds a difference of one percent
+     * in little noise. */
     double a[200], b[200];
     struct interval r;
     for (uint32_t i = 0; i < 200; i++) {
@@ -192,7 +195,8 @@ static void test_lists(void **state)
     check_numbers("1-64*2", "1 2 4 8 16 32 64");
     check_numbers("3-20*2,7", "3 6 12 7");
     check_numbers("1-10+4", "1 5 9");
-    static const char *const bad[] = {"", ",", "1,", "0", "65", "1-65", "4-1", "1-8*1", "1-8+0", "1-8*", "-1", "1--2", "a", "1 ", "1-8*2x", "99999999999", "1.5", "0x4"};
+    static const char *const bad[] = {"",     ",",  "1,",   "0", "65", "1-65",   "4-1",         "1-8*1", "1-8+0",
+                                      "1-8*", "-1", "1--2", "a", "1 ", "1-8*2x", "99999999999", "1.5",   "0x4"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         check_numbers(bad[i], NULL);
     struct word_list words;
@@ -205,12 +209,19 @@ static void test_lists(void **state)
 /* ---- rows ---- */
 
 static const char three[] =
-    "{\"key\":\"k1\",\"bench\":\"run\",\"time\":\"2026-01-01T00:00:00Z\",\"device\":\"a|b \\\"c\\\", <d>\",\"model\":\"=1+1\",\"strategy\":\"ar\",\"kv_policy\":\"full\",\"num_steps\":32,\"decode_tok_s\":100.123456789,"
+    "{\"key\":\"k1\",\"bench\":\"run\",\"time\":\"2026-01-01T00:00:00Z\",\"device\":\"a|b \\\"c\\\", "
+    "<d>\",\"model\":\"=1+1\",\"strategy\":\"ar\",\"kv_policy\":\"full\",\"num_steps\":32,\"decode_tok_s\":100."
+    "123456789,"
     "\"decode_samples\":[100.1,100.2],\"lossless\":true,\"lossy_because\":\"\",\"equals_ar\":true}\n"
-    "{\"key\":\"k2\",\"bench\":\"run\",\"time\":\"2026-01-01T00:00:01Z\",\"device\":\"a|b \\\"c\\\", <d>\",\"model\":\"=1+1\",\"strategy\":\"draft-verify\",\"kv_policy\":\"full\",\"num_steps\":32,\"decode_tok_s\":150.5,"
+    "{\"key\":\"k2\",\"bench\":\"run\",\"time\":\"2026-01-01T00:00:01Z\",\"device\":\"a|b \\\"c\\\", "
+    "<d>\",\"model\":\"=1+1\",\"strategy\":\"draft-verify\",\"kv_policy\":\"full\",\"num_steps\":32,\"decode_tok_s\":"
+    "150.5,"
     "\"decode_samples\":[150.5],\"lossless\":true,\"lossy_because\":\"\",\"equals_ar\":true}\n"
-    "{\"key\":\"k3\",\"bench\":\"run\",\"time\":\"2026-01-01T00:00:02Z\",\"device\":\"a|b \\\"c\\\", <d>\",\"model\":\"=1+1\",\"strategy\":\"diffusion\",\"kv_policy\":\"share:1\",\"num_steps\":32,\"decode_tok_s\":250.25,"
-    "\"decode_samples\":[],\"lossless\":false,\"lossy_because\":\"--strategy diffusion\",\"equals_ar\":false,\"extra\":null}\n";
+    "{\"key\":\"k3\",\"bench\":\"run\",\"time\":\"2026-01-01T00:00:02Z\",\"device\":\"a|b \\\"c\\\", "
+    "<d>\",\"model\":\"=1+1\",\"strategy\":\"diffusion\",\"kv_policy\":\"share:1\",\"num_steps\":32,\"decode_tok_s\":"
+    "250.25,"
+    "\"decode_samples\":[],\"lossless\":false,\"lossy_because\":\"--strategy "
+    "diffusion\",\"equals_ar\":false,\"extra\":null}\n";
 
 static struct rows parse(const char *text, size_t n, uint64_t *n_good)
 {
@@ -219,7 +230,8 @@ static struct rows parse(const char *text, size_t n, uint64_t *n_good)
     return rows;
 }
 
-/* What a kill can leave behind is any beginning of the file: whole rows stay, the rest goes, and what is appended then is intact. */
+/* What a kill can leave behind is any beginning of the file: whole rows stay, the rest goes, and what is appended then
+ * is intact. */
 static void test_cut_anywhere(void **state)
 {
     (void)state;
@@ -264,8 +276,20 @@ static void test_cut_anywhere(void **state)
 static void test_hostile_rows(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"x\n", "[]\n", "{}\n", "{\"key\":1}\n", "{\"key\":\"a\"} {}\n", "{\"key\":\"a\",\"key\":\"b\"}\n", "{\"key\":\"a\",\"x\":01}\n", "{\"key\":\"\\u0000\"}\n",
-                                      "{\"key\":\"a\",\"x\":NaN}\n", "{\"key\":\"\xff\"}\n", "hello", "{\"kex\":\"a\"}", "\x7f" "ELF"};
+    static const char *const bad[] = {"x\n",
+                                      "[]\n",
+                                      "{}\n",
+                                      "{\"key\":1}\n",
+                                      "{\"key\":\"a\"} {}\n",
+                                      "{\"key\":\"a\",\"key\":\"b\"}\n",
+                                      "{\"key\":\"a\",\"x\":01}\n",
+                                      "{\"key\":\"\\u0000\"}\n",
+                                      "{\"key\":\"a\",\"x\":NaN}\n",
+                                      "{\"key\":\"\xff\"}\n",
+                                      "hello",
+                                      "{\"kex\":\"a\"}",
+                                      "\x7f"
+                                      "ELF"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[128];
         struct rows rows = {0};
@@ -293,7 +317,8 @@ static void test_hostile_rows(void **state)
 static void test_keep_newest(void **state)
 {
     (void)state;
-    static const char text[] = "{\"key\":\"a\",\"time\":\"2\",\"v\":1}\n{\"key\":\"b\",\"v\":2}\n{\"key\":\"a\",\"time\":\"1\",\"v\":3}\n{\"key\":\"b\",\"time\":\"0\",\"v\":4}\n";
+    static const char text[] = "{\"key\":\"a\",\"time\":\"2\",\"v\":1}\n{\"key\":\"b\",\"v\":2}\n{\"key\":\"a\","
+                               "\"time\":\"1\",\"v\":3}\n{\"key\":\"b\",\"time\":\"0\",\"v\":4}\n";
     uint64_t n_good;
     size_t n_older;
     struct rows rows = parse(text, sizeof text - 1, &n_good);
@@ -381,7 +406,8 @@ static void test_formats_agree(void **state)
     uint64_t n_good;
     struct rows rows = parse(three, sizeof three - 1, &n_good);
     assert_int_equal(rows_add_speedup(&rows, NULL), MN_OK);
-    char *md = print(&rows, "md"), *csv = print(&rows, "csv"), *json = print(&rows, "json"), *jsonl = print(&rows, "jsonl");
+    char *md = print(&rows, "md"), *csv = print(&rows, "csv"), *json = print(&rows, "json"),
+         *jsonl = print(&rows, "jsonl");
 
     struct json_doc doc;
     assert_int_equal(json_parse(&doc, "json", json, strlen(json), 1 << 20, NULL), MN_OK);
@@ -398,8 +424,7 @@ static void test_formats_agree(void **state)
         at = read_csv_record(at, cells, &n_cells);
         md_at = read_markdown_line(md_at, md_cells, &n_cells);
         assert_int_equal(n_cells, n_md);
-        cJSON_ArrayForEach(item, a)
-        {
+        cJSON_ArrayForEach (item, a) {
             const char *cell = cells[column_of(titles, n_titles, item->string)];
             char *printed = cJSON_PrintUnformatted(item);
             if (cJSON_IsString(item))
@@ -416,7 +441,8 @@ static void test_formats_agree(void **state)
         const cJSON *speedup = json_find(a, "speedup");
         assert_true(fabs(speedup->valuedouble - tok_s / 100.123456789) < 1e-12);
         assert_true(fabs(strtod(md_cells[column_of(md_titles, n_md, "speedup")], NULL) - speedup->valuedouble) < 1e-2);
-        assert_string_equal(md_cells[column_of(md_titles, n_md, "lossless")], r < 2 ? "yes" : "LOSSY: --strategy diffusion");
+        assert_string_equal(md_cells[column_of(md_titles, n_md, "lossless")],
+                            r < 2 ? "yes" : "LOSSY: --strategy diffusion");
         assert_string_equal(md_cells[column_of(md_titles, n_md, "equals ar")], r < 2 ? "yes" : "no");
     }
     assert_string_equal(at, "");
@@ -457,24 +483,48 @@ static void test_prompts(void **state)
     assert_string_equal(set.items[0].turns[0], "a");
     assert_int_equal(set.items[1].n_ids, 3);
     prompts_free(&set);
-    assert_int_equal(read_prompts(&set, "{\"question_id\":81,\"category\":\"writing\",\"turns\":[\"a\",\"b\"],\"reference\":[]}\n{\"question_id\":\"x\\\"y\",\"turns\":[\"c\"]}\n", NULL), MN_OK);
+    assert_int_equal(read_prompts(&set,
+                                  "{\"question_id\":81,\"category\":\"writing\",\"turns\":[\"a\",\"b\"],\"reference\":["
+                                  "]}\n{\"question_id\":\"x\\\"y\",\"turns\":[\"c\"]}\n",
+                                  NULL),
+                     MN_OK);
     assert_true(set.questions);
     assert_int_equal(set.items[0].n_turns, 2);
     assert_string_equal(set.items[0].question_id, "81");
     assert_string_equal(set.items[0].category, "writing");
     assert_string_equal(set.items[1].question_id, "\"x\\\"y\"");
     prompts_free(&set);
-    static const char *const bad[] = {"x", "[]", "{}", "{\"prompt\":1}", "{\"prompt\":\"a\",\"ids\":[1]}", "{\"ids\":[]}", "{\"ids\":[-1]}", "{\"ids\":[4294967295]}", "{\"ids\":[1.5]}", "{\"ids\":\"a\"}",
-                                      "{\"prompt\":\"a\",\"n\":1}", "{\"prompt\":\"a\"} {}", "{\"prompt\":\"\xff\"}", "{\"question_id\":1,\"turns\":[\"a\"]}"};
-    static const char *const bad_questions[] = {"{\"prompt\":\"a\"}", "{\"question_id\":1}", "{\"question_id\":1,\"turns\":[]}", "{\"question_id\":1,\"turns\":[1]}", "{\"question_id\":[],\"turns\":[\"a\"]}",
-                                                "{\"question_id\":1,\"turns\":\"a\"}", "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
-                                                "{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}"};
+    static const char *const bad[] = {"x",
+                                      "[]",
+                                      "{}",
+                                      "{\"prompt\":1}",
+                                      "{\"prompt\":\"a\",\"ids\":[1]}",
+                                      "{\"ids\":[]}",
+                                      "{\"ids\":[-1]}",
+                                      "{\"ids\":[4294967295]}",
+                                      "{\"ids\":[1.5]}",
+                                      "{\"ids\":\"a\"}",
+                                      "{\"prompt\":\"a\",\"n\":1}",
+                                      "{\"prompt\":\"a\"} {}",
+                                      "{\"prompt\":\"\xff\"}",
+                                      "{\"question_id\":1,\"turns\":[\"a\"]}"};
+    static const char *const bad_questions[] = {"{\"prompt\":\"a\"}",
+                                                "{\"question_id\":1}",
+                                                "{\"question_id\":1,\"turns\":[]}",
+                                                "{\"question_id\":1,\"turns\":[1]}",
+                                                "{\"question_id\":[],\"turns\":[\"a\"]}",
+                                                "{\"question_id\":1,\"turns\":\"a\"}",
+                                                "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
+                                                "{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
+                                                "\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad + sizeof bad_questions / sizeof *bad_questions; i++) {
         const bool question = i >= sizeof bad / sizeof *bad;
         char text[512];
         struct test_log log;
         test_log_init(&log);
-        snprintf(text, sizeof text, "%s\n\n%s\n", question ? "{\"question_id\":1,\"turns\":[\"a\"]}" : "{\"prompt\":\"a\"}", question ? bad_questions[i - sizeof bad / sizeof *bad] : bad[i]);
+        snprintf(text, sizeof text, "%s\n\n%s\n",
+                 question ? "{\"question_id\":1,\"turns\":[\"a\"]}" : "{\"prompt\":\"a\"}",
+                 question ? bad_questions[i - sizeof bad / sizeof *bad] : bad[i]);
         assert_int_equal(read_prompts(&set, text, &log.log), MN_ERR_FORMAT);
         assert_int_equal(log.n_errors, 1);
         assert_non_null(strstr(log.last, ": line 3: "));
@@ -486,9 +536,9 @@ static void test_prompts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sampling),     cmocka_unit_test(test_summary),      cmocka_unit_test(test_interval),       cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_hostile_rows), cmocka_unit_test(test_keep_newest),    cmocka_unit_test(test_formats_agree),
-        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_sampling),    cmocka_unit_test(test_summary),       cmocka_unit_test(test_interval),
+        cmocka_unit_test(test_lists),       cmocka_unit_test(test_cut_anywhere),  cmocka_unit_test(test_hostile_rows),
+        cmocka_unit_test(test_keep_newest), cmocka_unit_test(test_formats_agree), cmocka_unit_test(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,22 @@
-/* Goal: auto's two bounds. It is never slower than ar by more than 5 %, on any kind of text and device, also in short runs; and it is
- * within 10 % of the best fixed setting on the default model's text, over 64 tokens and over 160.
- * Method: a clock and a model of our own. The linker hands session_run, session_prefill and clock_ns, as the strategies call them,
- * to this file: a run takes what a table says for its passes and rows, the clock stands still otherwise, and what a row predicts at a
- * depth is looked up. So times are exact, the same everywhere, and thousands of tokens take a moment. Text is made from profiles of
- * how early predictions settle; one is recorded from the default model. */
-#include "testing.h"
-
+/* Goal: auto's two bounds. It is never slower than ar by more than 5 %, on any kind of text and device, also in short
+ * runs; and it is within 10 % of the best fixed setting on the default model's text, over 64 tokens and over 160.
+ * Method: a clock and a model of our own. The linker hands session_run, session_prefill and clock_ns, as the strategies
+ * call them, to this file: a run takes what a table says for its passes and rows, the clock stands still otherwise, and
+ * what a row predicts at a depth is looked up. So times are exact, the same everywhere, and thousands of tokens take a
+ * moment. Text is made from profiles of how early predictions settle; one is recorded from the default model. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "strategy.h"
+#include "testing.h"
 
 enum { R = 32, MAX_ROWS = 16, N_MOST = 192, N_VOCAB = 256 };
 
 /* ---- devices ---- */
 
-/* Microseconds; core: a core pass of 1 to 16 rows; head: coda, head and choice of one row, growing as the core does or not at all. */
+/* Microseconds; core: a core pass of 1 to 16 rows; head: coda, head and choice of one row, growing as the core does or
+ * not at all. */
 struct device_times {
     const char *name;
     double submit, prelude, head, core[MAX_ROWS];
@@ -24,19 +24,31 @@ struct device_times {
 };
 
 static const struct device_times devices[] = {
-    /* a CPU: arithmetic counts, and rows are padded to 1, 2, 4, 8, 16 (lavapipe, measured on two days with other shaders) */
-    {"cpu before", 25, 75, 90, {138, 201, 300, 327, 430, 450, 470, 513, 790, 810, 840, 860, 890, 910, 930, 1000}, false},
+    /* a CPU: arithmetic counts, and rows are padded to 1, 2, 4, 8, 16 (lavapipe, measured on two days with other
+       shaders) */
+    {"cpu before",
+     25,
+     75,
+     90,
+     {138, 201, 300, 327, 430, 450, 470, 513, 790, 810, 840, 860, 890, 910, 930, 1000},
+     false},
     {"cpu", 60, 90, 100, {133, 167, 242, 253, 381, 410, 438, 467, 732, 752, 778, 799, 832, 890, 894, 907}, false},
     /* bound by memory: rows are nearly free until the weights are read twice */
     {"gpu", 20, 60, 90, {100, 101, 102, 103, 104, 105, 106, 107, 150, 152, 154, 156, 158, 160, 162, 164}, true},
     /* in between */
     {"soft", 20, 100, 120, {200, 210, 225, 240, 280, 300, 320, 340, 500, 520, 540, 560, 580, 600, 620, 640}, false},
     /* every row costs what the first one does: nothing beats ar */
-    {"serial", 20, 150, 190, {300, 600, 900, 1200, 1500, 1800, 2100, 2400, 2700, 3000, 3300, 3600, 3900, 4200, 4500, 4800}, false},
+    {"serial",
+     20,
+     150,
+     190,
+     {300, 600, 900, 1200, 1500, 1800, 2100, 2400, 2700, 3000, 3300, 3600, 3900, 4200, 4500, 4800},
+     false},
 };
 enum { N_DEVICES = sizeof devices / sizeof *devices };
 
-/* ---- text: what the row at each position predicts at each depth, on the right tokens before it; [R] is the token ---- */
+/* ---- text: what the row at each position predicts at each depth, on the right tokens before it; [R] is the token
+ * ---- */
 
 static uint32_t predictions[N_MOST][R + 1];
 static const struct device_times *device;
@@ -46,8 +58,10 @@ static bool real; /* hand calls on: while the default model is recorded */
 double __wrap_clock_ns(void);
 enum mn_status __real_session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
 enum mn_status __wrap_session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
-enum mn_status __real_session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
-enum mn_status __wrap_session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
+enum mn_status __real_session_prefill(struct session *session, const struct session_prefill_params *params,
+                                      uint32_t *token);
+enum mn_status __wrap_session_prefill(struct session *session, const struct session_prefill_params *params,
+                                      uint32_t *token);
 
 double __wrap_clock_ns(void)
 {
@@ -129,7 +143,9 @@ static double turns_good(double depth, double place)
     return place < 0.3 ? late(depth, place) : easy(depth, place);
 }
 
-static const struct profile profiles[] = {{"easy", easy}, {"medium", medium}, {"late", late}, {"half", half}, {"never", never}, {"turns bad", turns_bad}, {"turns good", turns_good}};
+static const struct profile profiles[] = {
+    {"easy", easy},           {"medium", medium},        {"late", late}, {"half", half}, {"never", never},
+    {"turns bad", turns_bad}, {"turns good", turns_good}};
 enum { N_PROFILES = sizeof profiles / sizeof *profiles };
 
 static void make_text(const struct profile *profile, uint64_t seed, uint32_t n)
@@ -168,9 +184,13 @@ static double run_best(struct session *session, uint32_t n_new)
     static const uint32_t ks[] = {1, 2, 3, 4, 5, 6, 8, 12}, ls[] = {1, 2, 3, 5, 7, 11, 15};
     double best = run(session, (struct mn_generate_params){.strategy = "ar"}, n_new);
     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
-        best = fmin(best, run(session, (struct mn_generate_params){.strategy = "wavefront", .draft_steps = ks[i]}, n_new));
+        best = fmin(best,
+                    run(session, (struct mn_generate_params){.strategy = "wavefront", .draft_steps = ks[i]}, n_new));
         for (size_t j = 0; j < sizeof ls / sizeof *ls; j++)
-            best = fmin(best, run(session, (struct mn_generate_params){.strategy = "draft-verify", .draft_steps = ks[i], .lookahead = ls[j]}, n_new));
+            best = fmin(best, run(session,
+                                  (struct mn_generate_params){
+                                      .strategy = "draft-verify", .draft_steps = ks[i], .lookahead = ls[j]},
+                                  n_new));
     }
     return best;
 }
@@ -216,9 +236,11 @@ static void test_never_much_slower_than_ar(void **state)
                 device = &devices[d];
                 for (uint64_t seed = 0; seed < N_SEEDS; seed++) {
                     make_text(&profiles[t], seed, lengths[l]);
-                    const double share = run_auto(f.session, lengths[l]) / run(f.session, (struct mn_generate_params){.strategy = "ar"}, lengths[l]);
+                    const double share = run_auto(f.session, lengths[l]) /
+                                         run(f.session, (struct mn_generate_params){.strategy = "ar"}, lengths[l]);
                     if (share > 1.05)
-                        fail_msg("%s text on %s, %u tokens, seed %u: %.3f of ar's time", profiles[t].name, devices[d].name, lengths[l], (unsigned)seed, share);
+                        fail_msg("%s text on %s, %u tokens, seed %u: %.3f of ar's time", profiles[t].name,
+                                 devices[d].name, lengths[l], (unsigned)seed, share);
                     most = fmax(most, share);
                     sum += share;
                 }
@@ -245,7 +267,8 @@ static void record(const char *prompt, uint32_t n)
     for (uint32_t i = 1; i < n; i++) {
         struct row row = {.token = predictions[i - 1][R], .position = (uint32_t)n_ids + i - 1};
         for (uint32_t depth = 1; depth <= R; depth++, row.depth++) {
-            struct session_run_params step = {.rows = &row, .n_rows = 1, .n_new = depth == 1, .n_core = 1, .coda = true, .n_head = 1};
+            struct session_run_params step = {
+                .rows = &row, .n_rows = 1, .n_new = depth == 1, .n_core = 1, .coda = true, .n_head = 1};
             assert_int_equal(session_run(session, &step, &predictions[i][depth]), MN_OK);
         }
     }
@@ -260,8 +283,10 @@ static void test_near_the_best_on_the_default_model(void **state)
     (void)state;
     enum { N_PROMPTS = 4, N_LENGTHS = 2 };
     static const uint32_t lengths[N_LENGTHS] = {64, 160};
-    static const char *const prompts[N_PROMPTS] = {"<|begin_text|>sort 2 8 0 1 9 4 :", "<|begin_text|>Once upon a time", "<|begin_text|>sum mod 10 of 3 4 5 9 1 2 :",
-                                                   "<|begin_text|>Kai has 53 keys and Max has 52 keys. How many keys do they have together?"};
+    static const char *const prompts[N_PROMPTS] = {
+        "<|begin_text|>sort 2 8 0 1 9 4 :", "<|begin_text|>Once upon a time",
+        "<|begin_text|>sum mod 10 of 3 4 5 9 1 2 :",
+        "<|begin_text|>Kai has 53 keys and Max has 52 keys. How many keys do they have together?"};
     double sums[N_DEVICES][N_LENGTHS] = {0};
     struct fixture f;
     open_fixture(&f);
@@ -277,7 +302,8 @@ static void test_near_the_best_on_the_default_model(void **state)
     }
     for (size_t d = 0; d < N_DEVICES; d++)
         for (size_t l = 0; l < N_LENGTHS; l++) {
-            print_message("%s, %u tokens: %.3f of the time of the best fixed setting\n", devices[d].name, lengths[l], sums[d][l]);
+            print_message("%s, %u tokens: %.3f of the time of the best fixed setting\n", devices[d].name, lengths[l],
+                          sums[d][l]);
             assert_true(sums[d][l] <= 1.10);
         }
     close_fixture(&f);
@@ -285,6 +311,7 @@ static void test_near_the_best_on_the_default_model(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_much_slower_than_ar), cmocka_unit_test(test_near_the_best_on_the_default_model)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_much_slower_than_ar),
+                                       cmocka_unit_test(test_near_the_best_on_the_default_model)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,11 +4,10 @@
  * huginn-0125 settings, the default model and the golden vectors as positive cases; damaged and missing files in a
  * temporary directory.
  */
-#include "capture.h"
-
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "config.h"
 
 static const char *const base[][2] = {
@@ -85,7 +84,8 @@ static const struct {
     {"intermediate_size", "262145", MN_ERR_FORMAT, "key 'intermediate_size'", "value 262145:"},
     {"vocab_size", "1048577", MN_ERR_FORMAT, "key 'vocab_size'", "value 1048577:"},
     {"n_layers_in_prelude", "257", MN_ERR_FORMAT, "key 'n_layers_in_prelude'", "value 257:"},
-    {"n_layers_in_recurrent_block", "4294967297", MN_ERR_FORMAT, "recurrent_block'", "value 4294967297:"}, /* 1 mod 2^32 */
+    {"n_layers_in_recurrent_block", "4294967297", MN_ERR_FORMAT, "recurrent_block'",
+     "value 4294967297:"}, /* 1 mod 2^32 */
     {"n_layers_in_coda", "1e300", MN_ERR_FORMAT, "key 'n_layers_in_coda'", "value 1e+300:"},
     {"mean_recurrence", "4097", MN_ERR_FORMAT, "key 'mean_recurrence'", "value 4097:"},
     {"block_size", "1048577", MN_ERR_FORMAT, "key 'block_size'", "value 1048577:"},
@@ -100,7 +100,8 @@ static const struct {
     {"n_embd", "2", MN_ERR_FORMAT, "key 'n_embd'", "value 2: must be a multiple"}, /* head_dim would be 0 */
     {"n_embd", "2056", MN_ERR_UNSUPPORTED, "key 'n_heads'", "at most 256"},
     {"n_heads", "64", MN_ERR_FORMAT, "key 'n_heads'", "value 64: gives heads of 1, must be even"},
-    {"n_embd", "60", MN_ERR_FORMAT, "key 'n_heads'", "gives heads of 15, must be even: the rotary embedding turns pairs"},
+    {"n_embd", "60", MN_ERR_FORMAT, "key 'n_heads'",
+     "gives heads of 15, must be even: the rotary embedding turns pairs"},
     {"num_attention_heads", "8", MN_ERR_FORMAT, "key 'num_attention_heads'", "value 8: must equal n_heads"},
     {"num_attention_heads", "4", MN_OK, NULL, NULL},
     {"num_key_value_heads", "4", MN_OK, NULL, NULL},
@@ -136,7 +137,8 @@ static const struct {
     {"norm_class_name", "\"LayerNorm\"", MN_ERR_UNSUPPORTED, "key 'norm_class_name'", "only RMSNorm_llama"},
     {"norm_class_name", "\"RMSNorm_llama\"", MN_OK, NULL, NULL},
     {"norm_class_name", "\"RMSNorm\"", MN_OK, NULL, NULL},
-    {"block_class_name", "\"TransformerPreNormBlock\"", MN_ERR_UNSUPPORTED, "key 'block_class_name'", "only SandwichBlock"},
+    {"block_class_name", "\"TransformerPreNormBlock\"", MN_ERR_UNSUPPORTED, "key 'block_class_name'",
+     "only SandwichBlock"},
     {"mlp_class_name", "\"BaseMLP\"", MN_ERR_UNSUPPORTED, "key 'mlp_class_name'", "only GatedMLP"},
     {"architecture_class_name", "\"GPT\"", MN_ERR_UNSUPPORTED, "key 'architecture_class_name'", "only RecurrentGPT"},
     {"nonlin_name", "{}", MN_ERR_FORMAT, "key 'nonlin_name'", "value {...}:"},
@@ -374,9 +376,8 @@ static void test_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_document),
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_token_ids),
-        cmocka_unit_test(test_published_shape), cmocka_unit_test(test_shipped_files),
+        cmocka_unit_test(test_rows),      cmocka_unit_test(test_document),        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_token_ids), cmocka_unit_test(test_published_shape), cmocka_unit_test(test_shipped_files),
         cmocka_unit_test(test_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,15 +1,14 @@
-/* Goal: early exit takes the steps that the reference code takes, for every criterion; drafts that exit early stay lossless.
- * Method: steps and tokens of golden.json (default thresholds, at most 32 steps, f32) for two checkpoints and all six criteria;
- * draft-verify with each criterion on its drafts against plain ar, greedy and sampled; exits only at steps where one is due, and where
- * none is due before the end the tokens of ar; bad rules refused. */
-#include "testing.h"
-
+/* Goal: early exit takes the steps that the reference code takes, for every criterion; drafts that exit early stay
+ * lossless. Method: steps and tokens of golden.json (default thresholds, at most 32 steps, f32) for two checkpoints and
+ * all six criteria; draft-verify with each criterion on its drafts against plain ar, greedy and sampled; exits only at
+ * steps where one is due, and where none is due before the end the tokens of ar; bad rules refused. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "exit.h"
 #include "json.h"
+#include "testing.h"
 
 static const char *const names[] = {"latent-diff", "cosine", "entropy-diff", "kl", "minp-kl", "argmax-stability"};
 enum { N_CRITERIA = sizeof names / sizeof *names, MAX_TOKENS = 64 };
@@ -19,8 +18,7 @@ static uint32_t read_array(const struct json_doc *doc, const cJSON *object, cons
     const cJSON *array, *node;
     uint32_t n = 0;
     assert_int_equal(json_get_array(doc, object, key, &array), MN_OK);
-    cJSON_ArrayForEach(node, array)
-    {
+    cJSON_ArrayForEach (node, array) {
         assert_true(n < MAX_TOKENS);
         assert_int_equal(json_as_u32(doc, key, node, 0, 100000, &out[n++]), MN_OK);
     }
@@ -66,8 +64,8 @@ static void check_folder(const char *folder)
         assert_int_equal(list.n, n);
         for (uint32_t i = 0; i < n; i++)
             if (list.ids[i] != tokens[i] || got_steps[i] != steps[i])
-                fail_msg("%s %s: token %u is %u after %u steps, the reference has %u after %u", folder, names[c], i, list.ids[i], got_steps[i],
-                         tokens[i], steps[i]);
+                fail_msg("%s %s: token %u is %u after %u steps, the reference has %u after %u", folder, names[c], i,
+                         list.ids[i], got_steps[i], tokens[i], steps[i]);
         print_message("%s %s: %u tokens and their steps equal\n", folder, names[c], n);
     }
     json_destroy(&doc);
@@ -127,7 +125,8 @@ static void test_drafts(void **state)
         assert_memory_equal(got.ids, expected.ids, got.n * sizeof *got.ids);
         assert_true(stats.exit_rows > 0 && stats.exit_steps <= 7 * stats.exit_rows);
         some_exited |= stats.exit_steps < 7 * stats.exit_rows;
-        print_message("%s: drafts of %.2f steps on average\n", rule, (double)stats.exit_steps / (double)stats.exit_rows);
+        print_message("%s: drafts of %.2f steps on average\n", rule,
+                      (double)stats.exit_steps / (double)stats.exit_rows);
     }
     assert_true(some_exited);
     session_destroy(session);
@@ -135,7 +134,8 @@ static void test_drafts(void **state)
 }
 
 /* The steps of a criterion's tokens when it may leave from `min_steps` on and is checked every `interval` steps. */
-static void steps_of(struct session *session, const char *rule, uint32_t min_steps, uint32_t interval, struct token_list *list, uint32_t *steps)
+static void steps_of(struct session *session, const char *rule, uint32_t min_steps, uint32_t interval,
+                     struct token_list *list, uint32_t *steps)
 {
     static const uint32_t prompt[] = {0, 393, 226, 23, 226, 29, 226, 21, 226, 22, 286};
     struct mn_stats stats;
@@ -159,7 +159,8 @@ static void test_when_due(void **state)
 {
     (void)state;
     enum { R = 12, N = 8 };
-    static const char *const rules[N_CRITERIA] = {"latent-diff:0.3", "cosine:0.05", "entropy-diff:0.1", "kl:0.05", "minp-kl:0.01", "argmax-stability:2"};
+    static const char *const rules[N_CRITERIA] = {"latent-diff:0.3", "cosine:0.05",  "entropy-diff:0.1",
+                                                  "kl:0.05",         "minp-kl:0.01", "argmax-stability:2"};
     static const uint32_t min_steps[] = {1, 4, 9}, intervals[] = {1, 3, 5};
     struct test_log log;
     test_log_init(&log);
@@ -178,15 +179,18 @@ static void test_when_due(void **state)
                 for (uint32_t i = 0; i < N; i++) {
                     const bool due = steps[i] >= min_steps[m] && steps[i] % intervals[k] == 0;
                     if (steps[i] > R || (steps[i] < R && !due))
-                        fail_msg("%s from step %u, every %u: token %u left after %u", rules[c], min_steps[m], intervals[k], i, steps[i]);
+                        fail_msg("%s from step %u, every %u: token %u left after %u", rules[c], min_steps[m],
+                                 intervals[k], i, steps[i]);
                     n_early += steps[i] < R;
                 }
-                /* The prompt's states come to rest: once small, the latent values stay so, and the next due step is the exit. */
+                /* The prompt's states come to rest: once small, the latent values stay so, and the next due step is the
+                 * exit. */
                 uint32_t expected = first[0] > min_steps[m] ? first[0] : min_steps[m];
                 while (expected % intervals[k])
                     expected++;
                 if (c < 2 && steps[0] != expected)
-                    fail_msg("%s from step %u, every %u: the prompt left after %u, not %u", rules[c], min_steps[m], intervals[k], steps[0], expected);
+                    fail_msg("%s from step %u, every %u: the prompt left after %u, not %u", rules[c], min_steps[m],
+                             intervals[k], steps[0], expected);
             }
         assert_true(n_early > 0);
         /* Due at the last step only, or never. */
@@ -221,7 +225,8 @@ static void test_rules(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_converging), cmocka_unit_test(test_square), cmocka_unit_test(test_drafts),
-                                       cmocka_unit_test(test_when_due), cmocka_unit_test(test_rules)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_converging), cmocka_unit_test(test_square),
+                                       cmocka_unit_test(test_drafts), cmocka_unit_test(test_when_due),
+                                       cmocka_unit_test(test_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

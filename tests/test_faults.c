@@ -1,15 +1,14 @@
-/* Goal: what is promised when the device fails. Memory that runs out, at any call: the right status, one error line that says
- * what failed, nothing leaked, and everything works again. A device that is lost or does not answer: sticky, tokens committed
- * before stay valid, later calls do not touch the device, everything can be destroyed.
- * Method: vk_hooks.h fails the n-th call of one kind, for every kind and n (of a long series the first, middle and last). The
+/* Goal: what is promised when the device fails. Memory that runs out, at any call: the right status, one error line
+ * that says what failed, nothing leaked, and everything works again. A device that is lost or does not answer: sticky,
+ * tokens committed before stay valid, later calls do not touch the device, everything can be destroyed. Method:
+ * vk_hooks.h fails the n-th call of one kind, for every kind and n (of a long series the first, middle and last). The
  * validation layer below must stay silent. */
-#include "testing.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "testing.h"
 #include "vk_hooks.h"
 
 /* What the error line of each call must contain. */
@@ -18,12 +17,13 @@ static const char *const mentions[N_CALLS] = {
     HOOKS_OBJECTS(X)
 #undef X
 #define X(name, params, args) "vk" #name,
-    HOOKS_PLAIN_CALLS(X)
+        HOOKS_PLAIN_CALLS(X)
 #undef X
-    " MiB", "device '", "vkEndCommandBuffer", "vkQueueSubmit"};
+            " MiB",
+    "device '", "vkEndCommandBuffer", "vkQueueSubmit"};
 
-/* Steps through each index of a short series, and through the first, middle and last one of a long series - or of a slow one:
- * every pipeline that fails costs all pipelines before it. */
+/* Steps through each index of a short series, and through the first, middle and last one of a long series - or of a
+ * slow one: every pipeline that fails costs all pipelines before it. */
 static uint32_t next_index(enum call call, uint32_t index, uint32_t n)
 {
     const uint32_t most = call == CALL_CreateComputePipelines ? 4 : 40;
@@ -33,8 +33,9 @@ static uint32_t next_index(enum call call, uint32_t index, uint32_t n)
 static void assert_failed(struct test_log *log, enum mn_status got, enum mn_status expected, const char *mention)
 {
     if (!hooks.fired || got != expected || log->n_errors != 1 || !strstr(log->last, mention))
-        fail_msg("call %d number %u %s: %s instead of %s, %u error lines, the last: %.300s", (int)hooks.call, hooks.index,
-                 hooks.fired ? "failed" : "was never made", mn_status_name(got), mn_status_name(expected), log->n_errors, log->last);
+        fail_msg("call %d number %u %s: %s instead of %s, %u error lines, the last: %.300s", (int)hooks.call,
+                 hooks.index, hooks.fired ? "failed" : "was never made", mn_status_name(got), mn_status_name(expected),
+                 log->n_errors, log->last);
     log->n_errors = 0;
 }
 
@@ -42,14 +43,25 @@ static void assert_alive(const int *expected)
 {
     for (int i = 0; i < N_OBJECTS; i++)
         if (hooks.alive[i] != expected[i])
-            fail_msg("after call %d number %u: %d objects of kind %d are alive instead of %d", (int)hooks.call, hooks.index, hooks.alive[i], i, expected[i]);
+            fail_msg("after call %d number %u: %d objects of kind %d are alive instead of %d", (int)hooks.call,
+                     hooks.index, hooks.alive[i], i, expected[i]);
 }
 
 /* ---- a tiny model ---- */
 
-static const struct random_shape tiny = {.n_embd = 16, .n_heads = 2, .intermediate_size = 24, .vocab_size = 32, .n_prelude = 1, .n_core = 1,
-                                         .n_coda = 1,  .block_size = 32, .tied = true, .qk_bias = true, .seed = 3};
-static const struct session_params tiny_session = {.num_steps = 2, .max_rows = 2, .kv_type = KV_F16, .sampler = {.top_p = 1.0f}};
+static const struct random_shape tiny = {.n_embd = 16,
+                                         .n_heads = 2,
+                                         .intermediate_size = 24,
+                                         .vocab_size = 32,
+                                         .n_prelude = 1,
+                                         .n_core = 1,
+                                         .n_coda = 1,
+                                         .block_size = 32,
+                                         .tied = true,
+                                         .qk_bias = true,
+                                         .seed = 3};
+static const struct session_params tiny_session = {
+    .num_steps = 2, .max_rows = 2, .kv_type = KV_F16, .sampler = {.top_p = 1.0f}};
 static const uint32_t prompt[] = {0, 7, 19, 4, 30, 11};
 enum { N_PROMPT = sizeof prompt / sizeof *prompt, N_NEW = 6 };
 
@@ -63,8 +75,15 @@ struct rig {
 static enum mn_status run_tokens(struct session *session, const char *strategy, struct token_list *list)
 {
     struct mn_stats stats;
-    struct mn_generate_params params = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = N_NEW, .strategy = strategy, .draft_steps = 1, .lookahead = 1,
-                                        .ignore_eos = true, .on_token = token_list_add, .user = list};
+    struct mn_generate_params params = {.prompt = prompt,
+                                        .n_prompt = N_PROMPT,
+                                        .n_new = N_NEW,
+                                        .strategy = strategy,
+                                        .draft_steps = 1,
+                                        .lookahead = 1,
+                                        .ignore_eos = true,
+                                        .on_token = token_list_add,
+                                        .user = list};
     *list = (struct token_list){0};
     session->submit_ns = 0.0; /* as if every pass took for ever: each in its own submit, five for a token */
     enum mn_status status = generate(session, &params, &stats);
@@ -231,7 +250,8 @@ static void test_memory_generate(void **state)
         assert_prefix(&list, &rig.expected);
         memcpy(counts, hooks.n, sizeof counts);
         /* The token path allocates, maps, records and compiles nothing. */
-        assert_int_equal(hooks_n_calls(), counts[CALL_QueueSubmit] + counts[CALL_WaitForFences] + counts[CALL_ResetFences]);
+        assert_int_equal(hooks_n_calls(),
+                         counts[CALL_QueueSubmit] + counts[CALL_WaitForFences] + counts[CALL_ResetFences]);
         for (int call = 0; call < N_CALLS; call++)
             for (uint32_t i = 0; i < counts[call]; i = next_index((enum call)call, i, counts[call]), n_faults++) {
                 hooks_arm((enum call)call, i, VK_ERROR_OUT_OF_HOST_MEMORY);
@@ -263,7 +283,8 @@ static void test_memory_transfer(void **state)
     rig.engine->model->device->caps.uma = false;
     hooks_disarm();
     assert_int_equal(session_read_logits(session, 0, logits), MN_OK);
-    static const enum call calls[] = {CALL_BeginCommandBuffer, CALL_EndCommandBuffer, CALL_QueueSubmit, CALL_WaitForFences, CALL_ResetFences};
+    static const enum call calls[] = {CALL_BeginCommandBuffer, CALL_EndCommandBuffer, CALL_QueueSubmit,
+                                      CALL_WaitForFences, CALL_ResetFences};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         assert_int_equal(hooks.n[calls[i]], 1);
         hooks_arm(calls[i], 0, VK_ERROR_OUT_OF_DEVICE_MEMORY);
@@ -290,7 +311,9 @@ static void assert_lost(struct rig *rig, struct session *session)
     assert_int_equal(run_tokens(session, "ar", &list), MN_ERR_DEVICE_LOST);
     assert_int_equal(list.n, 0);
     assert_int_equal(run_tokens(session, "draft-verify", &list), MN_ERR_DEVICE_LOST);
-    assert_int_equal(session_prefill(session, &(struct session_prefill_params){.ids = prompt, .n = 2, .num_steps = 1}, &token), MN_ERR_DEVICE_LOST);
+    assert_int_equal(
+        session_prefill(session, &(struct session_prefill_params){.ids = prompt, .n = 2, .num_steps = 1}, &token),
+        MN_ERR_DEVICE_LOST);
     assert_int_equal(session_read_logits(session, 0, logits), MN_ERR_DEVICE_LOST);
     assert_int_equal(session_create(&other, model, &tiny_session), MN_ERR_DEVICE_LOST);
     assert_null(other);
@@ -353,13 +376,15 @@ static void test_timeout(void **state)
     rig_close(&rig);
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL never_ready(VkDevice device, uint32_t n, const VkFence *fences, VkBool32 all, uint64_t ns)
+static VKAPI_ATTR VkResult VKAPI_CALL never_ready(VkDevice device, uint32_t n, const VkFence *fences, VkBool32 all,
+                                                  uint64_t ns)
 {
     (void)device, (void)n, (void)fences, (void)all, (void)ns;
     return VK_TIMEOUT;
 }
 
-/* Work that never ends may still use everything: nothing of the device is destroyed, neither with the session nor with the model. */
+/* Work that never ends may still use everything: nothing of the device is destroyed, neither with the session nor with
+ * the model. */
 static void test_hang(void **state)
 {
     (void)state;
@@ -389,7 +414,8 @@ static void test_hang(void **state)
 static void test_lost_while_creating(void **state)
 {
     (void)state;
-    static const enum call calls[] = {CALL_QueueSubmit, CALL_WaitForFences, CALL_AllocateMemory, CALL_CreateComputePipelines};
+    static const enum call calls[] = {CALL_QueueSubmit, CALL_WaitForFences, CALL_AllocateMemory,
+                                      CALL_CreateComputePipelines};
     struct rig rig;
     rig_open(&rig);
     struct model *model = rig.engine->model;
@@ -421,8 +447,12 @@ static void test_lost_while_creating(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory_session),  cmocka_unit_test(test_memory_model), cmocka_unit_test(test_memory_generate),
-                                       cmocka_unit_test(test_memory_transfer), cmocka_unit_test(test_lost),         cmocka_unit_test(test_timeout),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory_session),
+                                       cmocka_unit_test(test_memory_model),
+                                       cmocka_unit_test(test_memory_generate),
+                                       cmocka_unit_test(test_memory_transfer),
+                                       cmocka_unit_test(test_lost),
+                                       cmocka_unit_test(test_timeout),
                                        cmocka_unit_test(test_hang),
                                        cmocka_unit_test(test_lost_while_creating)};
     return cmocka_run_group_tests(tests, NULL, NULL);

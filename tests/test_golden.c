@@ -1,15 +1,15 @@
 /* Goal: the engine computes the model as the reference PyTorch code does.
- * Method: logits after several recurrence counts, with zero and with given initial states (bound 2e-4 absolute), and greedy
- * tokens with the cache policies full, share:1 and share:4 (equal), on three golden checkpoints; text generations of the
- * shipped model (equal). f32 weights and cache, on every device found; the Vulkan validation layer must stay silent. */
-#include "testing.h"
-
+ * Method: logits after several recurrence counts, with zero and with given initial states (bound 2e-4 absolute), and
+ * greedy tokens with the cache policies full, share:1 and share:4 (equal), on three golden checkpoints; text
+ * generations of the shipped model (equal). f32 weights and cache, on every device found; the Vulkan validation layer
+ * must stay silent. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
+#include "testing.h"
 
 #define LOGIT_BOUND 2e-4
 
@@ -94,7 +94,8 @@ static void check_decode(struct golden *g, const char *policy, uint32_t share, u
     for (uint32_t i = 0; i < n_tokens; i++) {
         assert_int_equal(token, golden[i]);
         struct row row = {.token = token, .position = g->n + i};
-        struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = num_steps, .coda = true, .n_head = 1};
+        struct session_run_params run = {
+            .rows = &row, .n_rows = 1, .n_new = 1, .n_core = num_steps, .coda = true, .n_head = 1};
         assert_int_equal(session_run(session, &run, &token), MN_OK);
         assert_int_equal(session_read_logits(session, 0, logits), MN_OK);
         c.golden = golden_logits + (size_t)(i + 1) * n_vocab;
@@ -160,9 +161,11 @@ static void check_line(struct session *session, const char *line, uint32_t numbe
     uint32_t prompt[512], n_prompt = 0, golden[512], n_golden = 0, num_steps;
     const cJSON *node, *array;
     assert_int_equal(json_get_array(&doc, doc.root, "ids", &array), MN_OK);
-    cJSON_ArrayForEach(node, array) assert_int_equal(json_as_u32(&doc, "ids", node, 0, 511, &prompt[n_prompt++]), MN_OK);
+    cJSON_ArrayForEach (node, array)
+        assert_int_equal(json_as_u32(&doc, "ids", node, 0, 511, &prompt[n_prompt++]), MN_OK);
     assert_int_equal(json_get_array(&doc, doc.root, "tokens", &array), MN_OK);
-    cJSON_ArrayForEach(node, array) assert_int_equal(json_as_u32(&doc, "tokens", node, 0, 511, &golden[n_golden++]), MN_OK);
+    cJSON_ArrayForEach (node, array)
+        assert_int_equal(json_as_u32(&doc, "tokens", node, 0, 511, &golden[n_golden++]), MN_OK);
     assert_int_equal(json_get_u32(&doc, doc.root, "num_steps", 1, 64, &num_steps), MN_OK);
     struct token_list list = {0};
     struct mn_stats stats;
@@ -207,7 +210,7 @@ static void test_raven_tiny(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_square), cmocka_unit_test(test_converging), cmocka_unit_test(test_odd_bf16_sharded),
-                                       cmocka_unit_test(test_raven_tiny)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_square), cmocka_unit_test(test_converging),
+                                       cmocka_unit_test(test_odd_bf16_sharded), cmocka_unit_test(test_raven_tiny)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

@@ -1,16 +1,15 @@
 /* Goal: the JSON layer accepts exactly strict JSON within its limits, and every refusal says file and place or key.
  * Method: one table row per document, good and bad (each bug class that concerns JSON: unbounded nesting, strings and
- * counts, duplicate keys, cut strings, numbers that change their value); getters are tried at the edges of their ranges;
- * hostile sizes (100,000 keys, a million brackets) must be answered at once. A captured log checks that there is
- * exactly one message per failure.
+ * counts, duplicate keys, cut strings, numbers that change their value); getters are tried at the edges of their
+ * ranges; hostile sizes (100,000 keys, a million brackets) must be answered at once. A captured log checks that there
+ * is exactly one message per failure.
  */
-#include "capture.h"
-
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "json.h"
 
 enum { CAP_BYTES = 1 << 22 };
@@ -302,11 +301,19 @@ static void test_getters(void **state)
         uint32_t min, max;
         const char *value;
     } bad[] = {
-        {"u", 8, 9, "value 7:"},      {"u", 0, 6, "value 7:"},         {"half", 0, 10, "value 7.5:"},
-        {"neg", 0, 10, "value -1:"},  {"over", 0, UINT32_MAX, "value 4294967296:"},
-        {"huge", 0, UINT32_MAX, "value 1e+300:"}, {"tiny", 0, 10, "value 1e-300:"}, {"t", 0, 10, "value true:"},
-        {"null", 0, 10, "value null:"}, {"s", 0, 10, "value \"caf\xc3\xa9\":"}, {"arr", 0, 10, "value [...]:"},
-        {"obj", 0, 10, "value {...}:"}, {"U", 0, 10, "value (missing):"},
+        {"u", 8, 9, "value 7:"},
+        {"u", 0, 6, "value 7:"},
+        {"half", 0, 10, "value 7.5:"},
+        {"neg", 0, 10, "value -1:"},
+        {"over", 0, UINT32_MAX, "value 4294967296:"},
+        {"huge", 0, UINT32_MAX, "value 1e+300:"},
+        {"tiny", 0, 10, "value 1e-300:"},
+        {"t", 0, 10, "value true:"},
+        {"null", 0, 10, "value null:"},
+        {"s", 0, 10, "value \"caf\xc3\xa9\":"},
+        {"arr", 0, 10, "value [...]:"},
+        {"obj", 0, 10, "value {...}:"},
+        {"U", 0, 10, "value (missing):"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char key[64];
@@ -398,10 +405,14 @@ static void test_write_string(void **state)
         {"\n\t\r\033\177", 5, "\"\\n\\u0009\\u000d\\u001b\\u007f\""},
         {"\0x", 2, "\"\\u0000x\""},
         {"\xc3\xa9\xf0\x9f\x98\x80", 6, "\"\xc3\xa9\xf0\x9f\x98\x80\""},
-        {"a\xff" "b", 3, "\"a\xef\xbf\xbd" "b\""},
-        {"\xe2\x82", 2, "\"\xef\xbf\xbd\""},                                 /* a cut character is one replacement */
+        {"a\xff"
+         "b",
+         3,
+         "\"a\xef\xbf\xbd"
+         "b\""},
+        {"\xe2\x82", 2, "\"\xef\xbf\xbd\""}, /* a cut character is one replacement */
         {"\xe2\x82x", 3, "\"\xef\xbf\xbdx\""},
-        {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},     /* a surrogate is three */
+        {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""}, /* a surrogate is three */
         {"\xc0\x80", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -419,10 +430,10 @@ static void test_write_string(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_zero_byte_in_the_buffer),
-        cmocka_unit_test(test_nesting),    cmocka_unit_test(test_many_keys),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_messages_stay_short),
-        cmocka_unit_test(test_getters),    cmocka_unit_test(test_files),
+        cmocka_unit_test(test_rows),         cmocka_unit_test(test_zero_byte_in_the_buffer),
+        cmocka_unit_test(test_nesting),      cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_messages_stay_short),
+        cmocka_unit_test(test_getters),      cmocka_unit_test(test_files),
         cmocka_unit_test(test_write_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,13 +1,11 @@
-/* Goal: every kernel computes its formula, writes what it should and nothing else, and computes a row the same whether it runs
- * alone or with others: on every Vulkan device found, with subgroup operations and without (the `_plain` twins),
- * with texel buffers (the `_texels` twins) and without.
- * Method: kernel_cases.h runs each kernel on random inputs against plain loops in double (ref.c) with guard words around and
- * inside all outputs, and compares passes of 1 to 16 rows bit for bit with 1-row passes, for each way of tiling. The loops
- * themselves are held against the golden logits of the published code, with golden tokens for the cache policies. The
- * validation layer, with synchronization validation, must stay silent. MUNINN_TEST_VERBOSE prints every case.
+/* Goal: every kernel computes its formula, writes what it should and nothing else, and computes a row the same whether
+ * it runs alone or with others: on every Vulkan device found, with subgroup operations and without (the `_plain`
+ * twins), with texel buffers (the `_texels` twins) and without. Method: kernel_cases.h runs each kernel on random
+ * inputs against plain loops in double (ref.c) with guard words around and inside all outputs, and compares passes of 1
+ * to 16 rows bit for bit with 1-row passes, for each way of tiling. The loops themselves are held against the golden
+ * logits of the published code, with golden tokens for the cache policies. The validation layer, with synchronization
+ * validation, must stay silent. MUNINN_TEST_VERBOSE prints every case.
  */
-#include "testing.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +14,7 @@
 #include "kernel_cases.h"
 #include "kernel_rig.h"
 #include "ref.h"
+#include "testing.h"
 
 struct tally {
     uint32_t n_failed;
@@ -32,8 +31,8 @@ static void report(void *user, const struct kernel_case_result *result)
         if (!strcmp(kernel_info((enum kernel_id)id)->name, result->kernel))
             tally->worst[id] = fmax(tally->worst[id], result->nmse);
     if (!result->ok || tally->verbose)
-        print_message("%s %s: %s: NMSE %.3g (limit %.3g) %s\n", result->ok ? "ok    " : "FAILED", result->kernel, result->name, result->nmse,
-                      result->limit, result->detail);
+        print_message("%s %s: %s: NMSE %.3g (limit %.3g) %s\n", result->ok ? "ok    " : "FAILED", result->kernel,
+                      result->name, result->nmse, result->limit, result->detail);
 }
 
 enum twin { TWIN_OWN, TWIN_STORAGE, TWIN_PLAIN };
@@ -56,12 +55,17 @@ static void check_device(const char *select, enum twin twin)
         device->caps.texel_loads = false;
     assert_int_equal(kernels_init(&kernels, device), MN_OK);
     assert_int_equal(stream_init(&stream, device, &kernels), MN_OK);
-    const struct kernel_cases_params params = {.device = device, .kernels = &kernels, .stream = &stream, .report = report, .user = &tally, .quick = twin == TWIN_STORAGE};
+    const struct kernel_cases_params params = {.device = device,
+                                               .kernels = &kernels,
+                                               .stream = &stream,
+                                               .report = report,
+                                               .user = &tally,
+                                               .quick = twin == TWIN_STORAGE};
     uint32_t n_cases = 0, n_independence = 0;
     enum mn_status status = kernel_cases_run(&params, &n_cases);
     enum mn_status independence = kernel_cases_row_independence(&params, &n_independence);
-    print_message("%s%s: %u cases, %u row-independence checks, %u failed; largest NMSE", device->caps.name, names[twin], n_cases,
-                  n_independence, tally.n_failed);
+    print_message("%s%s: %u cases, %u row-independence checks, %u failed; largest NMSE", device->caps.name, names[twin],
+                  n_cases, n_independence, tally.n_failed);
     for (int id = 0; id < KERNEL_COUNT; id++)
         print_message(" %s %.2g", kernel_info((enum kernel_id)id)->name, tally.worst[id]);
     print_message("\n");
@@ -100,13 +104,16 @@ static void test_all_devices_plain(void **state)
         check_device(found->select[i], TWIN_PLAIN);
 }
 
-/* One case without a kernel: what is uploaded plays the part of its output. `stray` writes one word behind the buffer. */
-static bool accepts(const struct kernel_cases_params *params, enum element element, uint32_t n, const double *written, const double *expected, bool stray)
+/* One case without a kernel: what is uploaded plays the part of its output. `stray` writes one word behind the
+ * buffer. */
+static bool accepts(const struct kernel_cases_params *params, enum element element, uint32_t n, const double *written,
+                    const double *expected, bool stray)
 {
     struct rig rig;
     assert_int_equal(rig_init(&rig, params), MN_OK);
     rig_begin(&rig, "rig", "self-check", 1);
-    const struct guarded *buffer = rig_buffer(&rig, "output", element, n, written, expected, element == ELEMENT_U32 ? LIMIT_EXACT : LIMIT_MATMUL);
+    const struct guarded *buffer = rig_buffer(&rig, "output", element, n, written, expected,
+                                              element == ELEMENT_U32 ? LIMIT_EXACT : LIMIT_MATMUL);
     rig_commit(&rig);
     if (stray)
         rig_write(&rig, buffer, n, (const uint32_t[]){0}, 1);
@@ -117,7 +124,8 @@ static bool accepts(const struct kernel_cases_params *params, enum element eleme
     return ok;
 }
 
-/* The checks must be able to fail: wrong values, stray writes, missing writes and values that are not finite are noticed. */
+/* The checks must be able to fail: wrong values, stray writes, missing writes and values that are not finite are
+ * noticed. */
 static void test_cases_notice(void **state)
 {
     const struct test_devices *found = *state;
@@ -127,7 +135,8 @@ static void test_cases_notice(void **state)
     struct stream stream;
     test_log_init(&log);
     assert_true(found->n > 0);
-    assert_int_equal(device_create(&device, &(struct device_params){.select = found->select[0], .validate = true}, &log.log), MN_OK);
+    assert_int_equal(
+        device_create(&device, &(struct device_params){.select = found->select[0], .validate = true}, &log.log), MN_OK);
     assert_int_equal(kernels_init(&kernels, device), MN_OK);
     assert_int_equal(stream_init(&stream, device, &kernels), MN_OK);
     const struct kernel_cases_params p = {.device = device, .kernels = &kernels, .stream = &stream};
@@ -151,11 +160,14 @@ static void test_cases_notice(void **state)
     device_destroy(device);
 }
 
-static VKAPI_ATTR void VKAPI_CALL no_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to, VkDependencyFlags flags, uint32_t n_memory,
-                                             const VkMemoryBarrier *memory, uint32_t n_buffers, const VkBufferMemoryBarrier *buffers, uint32_t n_images,
+static VKAPI_ATTR void VKAPI_CALL no_barrier(VkCommandBuffer commands, VkPipelineStageFlags from,
+                                             VkPipelineStageFlags to, VkDependencyFlags flags, uint32_t n_memory,
+                                             const VkMemoryBarrier *memory, uint32_t n_buffers,
+                                             const VkBufferMemoryBarrier *buffers, uint32_t n_images,
                                              const VkImageMemoryBarrier *images)
 {
-    (void)commands, (void)from, (void)to, (void)flags, (void)n_memory, (void)memory, (void)n_buffers, (void)buffers, (void)n_images, (void)images;
+    (void)commands, (void)from, (void)to, (void)flags, (void)n_memory, (void)memory, (void)n_buffers, (void)buffers,
+        (void)n_images, (void)images;
 }
 
 /* So must the validation layer: a copy that reads what another wrote, with the barrier between them taken away. */
@@ -171,7 +183,9 @@ static void test_validation_notices(void **state)
         struct span spans[3];
         struct recording recording;
         test_log_init(&log);
-        assert_int_equal(device_create(&device, &(struct device_params){.select = found->select[0], .validate = true}, &log.log), MN_OK);
+        assert_int_equal(
+            device_create(&device, &(struct device_params){.select = found->select[0], .validate = true}, &log.log),
+            MN_OK);
         assert_int_equal(kernels_init(&kernels, device), MN_OK);
         assert_int_equal(stream_init(&stream, device, &kernels), MN_OK);
         arena_init(&arena, device, "test", ARENA_DEVICE);
@@ -226,7 +240,8 @@ static void check_steps(struct golden *g, uint32_t num_steps, const char *name, 
         states[i] = state0 ? (double)state0[i] : 0.0;
     const struct ref_session_params params = {.n_ctx = g->n, .num_steps = num_steps};
     assert_int_equal(ref_session_create(&session, g->model, &params, &g->log.log), MN_OK);
-    assert_int_equal(ref_forward(session, g->ids, g->n, 0, num_steps, state0 ? states : NULL, logits, &g->log.log), MN_OK);
+    assert_int_equal(ref_forward(session, g->ids, g->n, 0, num_steps, state0 ? states : NULL, logits, &g->log.log),
+                     MN_OK);
     compare_golden(g, name, logits);
     ref_session_destroy(session);
     free(states);

@@ -1,15 +1,16 @@
 /* Goal: small limits and missing features of a device get a fallback with the same results, or a refusal that says what
  * would fit.
- * Method: `caps` is overwritten after the device is made and before anything is built on it. Row windows and several memory
- * blocks: the same bits as without the limit. Shaders without subgroup operations and the GPU's tiling (on whatever device this
- * runs on): the golden logits within the bound of test_golden.c, and every strategy emits the tokens of ar (D2). A cache that
- * is too large: the context that the message names does fit. On every device found; the Vulkan validation layer must stay silent. */
-#include "testing.h"
-
+ * Method: `caps` is overwritten after the device is made and before anything is built on it. Row windows and several
+ * memory blocks: the same bits as without the limit. Shaders without subgroup operations and the GPU's tiling (on
+ * whatever device this runs on): the golden logits within the bound of test_golden.c, and every strategy emits the
+ * tokens of ar (D2). A cache that is too large: the context that the message names does fit. On every device found; the
+ * Vulkan validation layer must stay silent. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "testing.h"
 
 #define LOGIT_BOUND 2e-4
 
@@ -45,7 +46,8 @@ static struct model *open_model_with(struct test_log *log, const char *dir, cons
     model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
     if (limits->max_storage_range)
         caps->max_storage_range = limits->max_storage_range;
-    assert_int_equal(weights_load(&model->weights, dir, &model->config, WEIGHT_TYPE_F32, model->device, &stream), MN_OK);
+    assert_int_equal(weights_load(&model->weights, dir, &model->config, WEIGHT_TYPE_F32, model->device, &stream),
+                     MN_OK);
     caps->max_storage_range = range;
     stream_finish(&stream);
     return model;
@@ -94,7 +96,8 @@ static float *take_prints(struct model *model, uint32_t n_ctx)
     uint32_t ids[N_PROMPT];
     for (uint32_t i = 0; i < N_PROMPT; i++)
         ids[i] = (i * 37 + 5) % n_vocab;
-    struct session_prefill_params prefill = {.ids = ids, .n = N_PROMPT, .num_steps = 4, .each_logits = keep_logits, .user = &prints};
+    struct session_prefill_params prefill = {
+        .ids = ids, .n = N_PROMPT, .num_steps = 4, .each_logits = keep_logits, .user = &prints};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     for (uint32_t at = 0, n = 1; at < 1 + N_ROWS; at += n, n = N_ROWS) {
         struct row rows[N_ROWS];
@@ -127,9 +130,19 @@ static uint32_t count_blocks(const struct arena *arena)
     return n;
 }
 
-/* Wide enough for 256 rows of its matrices to be less than any of them, and for weights of more than one small allocation. */
-static const struct random_shape wide = {.n_embd = 320, .n_heads = 5, .intermediate_size = 320, .vocab_size = 400, .n_prelude = 1, .n_core = 1,
-                                         .n_coda = 1,   .block_size = 64, .tied = false, .qk_bias = true, .seed = 8};
+/* Wide enough for 256 rows of its matrices to be less than any of them, and for weights of more than one small
+ * allocation. */
+static const struct random_shape wide = {.n_embd = 320,
+                                         .n_heads = 5,
+                                         .intermediate_size = 320,
+                                         .vocab_size = 400,
+                                         .n_prelude = 1,
+                                         .n_core = 1,
+                                         .n_coda = 1,
+                                         .block_size = 64,
+                                         .tied = false,
+                                         .qk_bias = true,
+                                         .seed = 8};
 enum { WIDE_RANGE = 256 * 320 * 4 };
 
 static void check_windows(const char *dir, bool gpu)
@@ -144,8 +157,14 @@ static void check_windows(const char *dir, bool gpu)
     limits.max_storage_range = WIDE_RANGE;
     model = open_model_with(&log, dir, &limits);
     const struct block_weights *block = &model->weights.blocks[1];
-    const struct matrix *const all[] = {&block->qkv, &block->proj, &block->gate, &block->down, &model->weights.adapter_state,
-                                        &model->weights.adapter_embed, &model->weights.head, &model->weights.embedding};
+    const struct matrix *const all[] = {&block->qkv,
+                                        &block->proj,
+                                        &block->gate,
+                                        &block->down,
+                                        &model->weights.adapter_state,
+                                        &model->weights.adapter_embed,
+                                        &model->weights.head,
+                                        &model->weights.embedding};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         assert_int_equal(all[i]->window_rows, 256);
         assert_int_equal(count_windows(all[i]), (all[i]->n_out + 255) / 256);
@@ -157,7 +176,10 @@ static void check_windows(const char *dir, bool gpu)
     /* Every binding keeps to the limit: a session can be made under it. */
     struct session *session;
     model->device->caps.max_storage_range = WIDE_RANGE;
-    assert_int_equal(session_create(&session, model, &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}), MN_OK);
+    assert_int_equal(
+        session_create(&session, model,
+                       &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}),
+        MN_OK);
     session_destroy(session);
     close_model(model);
     free(got);
@@ -201,8 +223,17 @@ static void test_several_blocks(void **state)
 }
 
 /* So many ids that the embedding (and head: they are tied) takes 5 MiB and a row of logits 80 kB. */
-static const struct random_shape many_ids = {.n_embd = 64, .n_heads = 4, .intermediate_size = 96, .vocab_size = 20000, .n_prelude = 1, .n_core = 1,
-                                             .n_coda = 1,  .block_size = 96, .tied = true, .qk_bias = false, .seed = 9};
+static const struct random_shape many_ids = {.n_embd = 64,
+                                             .n_heads = 4,
+                                             .intermediate_size = 96,
+                                             .vocab_size = 20000,
+                                             .n_prelude = 1,
+                                             .n_core = 1,
+                                             .n_coda = 1,
+                                             .block_size = 96,
+                                             .tied = true,
+                                             .qk_bias = false,
+                                             .seed = 9};
 
 /* The smallest allocation that a stream can live with: a matrix beyond it lies in several. */
 static void test_matrix_beyond_allocation(void **state)
@@ -229,7 +260,8 @@ static void test_matrix_beyond_allocation(void **state)
     random_model_remove(dir);
 }
 
-/* A binding that holds the logits of 16 rows: prompts run in chunks of 16, sessions with more rows per pass are refused. */
+/* A binding that holds the logits of 16 rows: prompts run in chunks of 16, sessions with more rows per pass are
+ * refused. */
 static void test_logits_beyond_binding(void **state)
 {
     (void)state;
@@ -246,7 +278,8 @@ static void test_logits_beyond_binding(void **state)
     struct session_params params = {.num_steps = 2, .max_rows = 17, .n_ctx = 64, .sampler = {.top_p = 1.0f}};
     assert_int_equal(session_create(&session, model, &params), MN_ERR_MEMORY);
     assert_int_equal(log.n_errors, 1);
-    if (!strstr(log.last, "17 rows of 20000 ids") || !strstr(log.last, "at most 16 rows per pass") || !strstr(log.last, "--lookahead"))
+    if (!strstr(log.last, "17 rows of 20000 ids") || !strstr(log.last, "at most 16 rows per pass") ||
+        !strstr(log.last, "--lookahead"))
         fail_msg("message without sizes or hint: %.400s", log.last);
     log.n_errors = 0;
     params.max_rows = 16;
@@ -269,7 +302,8 @@ static void test_tuning(void **state)
     caps.max_workgroup_threads = 128; /* what Vulkan promises */
     caps.max_shared_bytes = 16384;
     const struct tuning least = tuning_choose(&caps);
-    assert_true(least.row_threads == 128 && least.decode.threads == 64 && least.prefill.threads <= 128 && least.attention_threads <= 128);
+    assert_true(least.row_threads == 128 && least.decode.threads == 64 && least.prefill.threads <= 128 &&
+                least.attention_threads <= 128);
 }
 
 /* ---- the same results within a bound ---- */
@@ -303,9 +337,11 @@ static uint32_t check_golden(struct model *model, const char *what)
         if (sscanf(name, "logits.r%u", &steps) != 1)
             continue;
         float *golden = golden_floats(file, name, &n);
-        struct session *session = open_session(model, &(struct session_params){.num_steps = steps, .max_rows = 1, .kv_type = KV_F32});
+        struct session *session = open_session(
+            model, &(struct session_params){.num_steps = steps, .max_rows = 1, .kv_type = KV_F32});
         struct comparison c = {.golden = golden};
-        struct session_prefill_params prefill = {.ids = ids, .n = n_ids, .num_steps = steps, .each_logits = compare, .user = &c};
+        struct session_prefill_params prefill = {
+            .ids = ids, .n = n_ids, .num_steps = steps, .each_logits = compare, .user = &c};
         assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
         print_message("%s, %s: largest error %.3g\n", what, name, c.largest);
         assert_true(c.largest <= LOGIT_BOUND && c.largest > 0.0);
@@ -325,13 +361,22 @@ static void check_d2(struct model *model)
         const char *strategy;
         uint32_t k, l;
     } settings[] = {{"draft-verify", 1, 1}, {"draft-verify", 2, 7}, {"draft-verify", 5, 3}, {"wavefront", 3, 0}};
-    struct session *session = open_session(model, &(struct session_params){.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 64});
+    struct session *session = open_session(
+        model, &(struct session_params){.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 64});
     for (int sampled = 0; sampled < 2; sampled++) {
         struct token_list expected = {0};
         struct mn_stats stats;
-        struct mn_generate_params params = {.prompt = prompt, .n_prompt = sizeof prompt / sizeof *prompt, .n_new = 16, .strategy = "ar",
-                                            .temperature = sampled ? 0.8f : 0.0f, .top_k = sampled ? 30 : 0, .seed = 5, .init_scale = 1.0f,
-                                            .ignore_eos = true, .on_token = token_list_add, .user = &expected};
+        struct mn_generate_params params = {.prompt = prompt,
+                                            .n_prompt = sizeof prompt / sizeof *prompt,
+                                            .n_new = 16,
+                                            .strategy = "ar",
+                                            .temperature = sampled ? 0.8f : 0.0f,
+                                            .top_k = sampled ? 30 : 0,
+                                            .seed = 5,
+                                            .init_scale = 1.0f,
+                                            .ignore_eos = true,
+                                            .on_token = token_list_add,
+                                            .user = &expected};
         assert_int_equal(generate(session, &params, &stats), MN_OK);
         for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
             struct token_list got = {0};
@@ -377,11 +422,21 @@ static void test_gpu_tiles_no_shuffle(void **state)
 
 /* ---- what does not fit ---- */
 
-static const struct random_shape tiny = {.n_embd = 16, .n_heads = 2, .intermediate_size = 24, .vocab_size = 32, .n_prelude = 1, .n_core = 1,
-                                         .n_coda = 1,  .block_size = 32, .tied = true, .qk_bias = true, .seed = 3};
+static const struct random_shape tiny = {.n_embd = 16,
+                                         .n_heads = 2,
+                                         .intermediate_size = 24,
+                                         .vocab_size = 32,
+                                         .n_prelude = 1,
+                                         .n_core = 1,
+                                         .n_coda = 1,
+                                         .block_size = 32,
+                                         .tied = true,
+                                         .qk_bias = true,
+                                         .seed = 3};
 
 /* The message names the needed and the possible size and a context that fits; that one then does. */
-static void check_too_large(struct mn_engine *engine, struct test_log *log, struct session_params params, double needed_mib, double limit_mib)
+static void check_too_large(struct mn_engine *engine, struct test_log *log, struct session_params params,
+                            double needed_mib, double limit_mib)
 {
     struct session *session;
     char needed[32], limit[32];
@@ -412,7 +467,8 @@ static void test_cache_too_large(void **state)
     struct mn_engine *engine = test_engine(&log, dir, NULL);
     struct device *device = engine->model->device;
     struct caps *caps = &device->caps;
-    struct session_params params = {.num_steps = 64, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 1 << 20, .sampler = {.top_p = 1.0f}};
+    struct session_params params = {
+        .num_steps = 64, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 1 << 20, .sampler = {.top_p = 1.0f}};
     /* 64 steps x key and value x 2 heads x 8 x f16 are 4 KiB a position. */
     caps->max_storage_range = 128ull << 20;
     check_too_large(engine, &log, params, 4096.0, 128.0);
@@ -447,9 +503,14 @@ static void test_cache_too_large(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows),    cmocka_unit_test(test_several_blocks), cmocka_unit_test(test_matrix_beyond_allocation), cmocka_unit_test(test_logits_beyond_binding),
-        cmocka_unit_test(test_tuning),     cmocka_unit_test(test_no_shuffle),     cmocka_unit_test(test_gpu_tiles),                cmocka_unit_test(test_gpu_tiles_no_shuffle),
-        cmocka_unit_test(test_cache_too_large)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),
+                                       cmocka_unit_test(test_several_blocks),
+                                       cmocka_unit_test(test_matrix_beyond_allocation),
+                                       cmocka_unit_test(test_logits_beyond_binding),
+                                       cmocka_unit_test(test_tuning),
+                                       cmocka_unit_test(test_no_shuffle),
+                                       cmocka_unit_test(test_gpu_tiles),
+                                       cmocka_unit_test(test_gpu_tiles_no_shuffle),
+                                       cmocka_unit_test(test_cache_too_large)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

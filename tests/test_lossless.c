@@ -1,17 +1,26 @@
-/* Goal: the determinism promises. D0: the same run gives the same bits. D1: a row's logits have the same bits for any number of
- * rows per pass, at mixed depths too. D2: draft-verify and wavefront emit the tokens of ar at the same depth and seed, for
- * every K, L and cap on the rows in flight.
- * Method: properties over K in 1..8, L in 1..8 (wavefront: K in {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on the shipped
- * model and on a random one with odd sizes, with stop tokens and the end of the context inside rounds and waves; comparison
- * token for token or bit for bit, on every device found; the Vulkan validation layer must stay silent. */
-#include "testing.h"
-
+/* Goal: the determinism promises. D0: the same run gives the same bits. D1: a row's logits have the same bits for any
+ * number of rows per pass, at mixed depths too. D2: draft-verify and wavefront emit the tokens of ar at the same depth
+ * and seed, for every K, L and cap on the rows in flight. Method: properties over K in 1..8, L in 1..8 (wavefront: K in
+ * {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on the shipped model and on a random one with odd sizes, with stop
+ * tokens and the end of the context inside rounds and waves; comparison token for token or bit for bit, on every device
+ * found; the Vulkan validation layer must stay silent. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct random_shape odd_shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1,
-                                              .n_core = 2,  .n_coda = 2,  .block_size = 96,        .tied = false,     .qk_bias = true, .seed = 11};
+#include "testing.h"
+
+static const struct random_shape odd_shape = {.n_embd = 60,
+                                              .n_heads = 6,
+                                              .intermediate_size = 92,
+                                              .vocab_size = 173,
+                                              .n_prelude = 1,
+                                              .n_core = 2,
+                                              .n_coda = 2,
+                                              .block_size = 96,
+                                              .tied = false,
+                                              .qk_bias = true,
+                                              .seed = 11};
 
 static const uint32_t prompt[] = {0, 23, 29, 263 % 173, 100, 23, 27, 92, 26, 7, 61};
 enum { N_PROMPT = sizeof prompt / sizeof *prompt };
@@ -127,8 +136,8 @@ static void test_d2_random_sampled(void **state)
     check_d2(true, 0.7f);
 }
 
-/* Wavefront over K, R, caps and seeds. Every K once with a stop token inside the wave (what ar says at place 9 becomes one) and once up
- * to the end of the context. */
+/* Wavefront over K, R, caps and seeds. Every K once with a stop token inside the wave (what ar says at place 9 becomes
+ * one) and once up to the end of the context. */
 static void check_wavefront(bool random, float temperature)
 {
     static const uint32_t depths[] = {8, 16, 32}, ks[] = {1, 2, 3, 4, 8}, caps[] = {0, 1, 3, 8};
@@ -140,11 +149,15 @@ static void check_wavefront(bool random, float temperature)
     uint64_t kept = 0, dropped = 0;
     uint32_t n_stopped = 0, n_filled = 0;
     for (size_t r = 0; r < sizeof depths / sizeof *depths; r++) {
-        struct session_params params = {.num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = KV_F16, .n_ctx = N_CTX};
+        struct session_params params = {
+            .num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = KV_F16, .n_ctx = N_CTX};
         struct session *session = test_session(f.engine, &params);
         for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
             for (uint32_t stops = 0; stops < 2 && ks[i] < depths[r]; stops++) {
-                struct mn_generate_params g = {.n_new = N_CTX + 1 - N_PROMPT, .strategy = "ar", .temperature = temperature, .seed = 50 * r + 10 * stops + i};
+                struct mn_generate_params g = {.n_new = N_CTX + 1 - N_PROMPT,
+                                               .strategy = "ar",
+                                               .temperature = temperature,
+                                               .seed = 50 * r + 10 * stops + i};
                 struct mn_stats stats;
                 g.ignore_eos = true;
                 struct token_list expected = run(session, g, &stats);
@@ -162,7 +175,8 @@ static void check_wavefront(bool random, float temperature)
                 g.max_inflight = caps[(r + i + stops) % 4];
                 struct token_list got = run(session, g, &stats);
                 char what[96];
-                snprintf(what, sizeof what, "wavefront K %u R %u cap %u temperature %g stops %u", ks[i], depths[r], g.max_inflight, (double)temperature, stops);
+                snprintf(what, sizeof what, "wavefront K %u R %u cap %u temperature %g stops %u", ks[i], depths[r],
+                         g.max_inflight, (double)temperature, stops);
                 assert_same(&got, &expected, what);
                 assert_true(stats.lossless);
                 assert_true(g.max_inflight == 0 || stats.inflight_rows <= g.max_inflight * stats.rounds);
@@ -174,8 +188,8 @@ static void check_wavefront(bool random, float temperature)
             }
         session_destroy(session);
     }
-    print_message("kept %llu, dropped %llu rows; %u runs ended at a stop token, %u at the end of the context\n", (unsigned long long)kept,
-                  (unsigned long long)dropped, n_stopped, n_filled);
+    print_message("kept %llu, dropped %llu rows; %u runs ended at a stop token, %u at the end of the context\n",
+                  (unsigned long long)kept, (unsigned long long)dropped, n_stopped, n_filled);
     assert_true(kept > 0 && dropped > 0 && n_stopped == 14 && n_filled == 14);
     close_model(&f);
 }
@@ -188,18 +202,25 @@ static void test_edges(void **state)
     open_model(&f, false);
     struct session_params params = {.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 32};
     struct session *session = test_session(f.engine, &params);
-    static const struct mn_generate_params settings[] = {{.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
-                                                         {.strategy = "draft-verify", .draft_steps = 7, .lookahead = 7},
-                                                         {.strategy = "draft-verify", .draft_steps = 6, .lookahead = 5, .exit = "latent-diff:0.3"},
-                                                         {.strategy = "wavefront", .draft_steps = 1},
-                                                         {.strategy = "wavefront", .draft_steps = 3, .max_inflight = 1},
-                                                         {.strategy = "auto"}};
+    static const struct mn_generate_params settings[] = {
+        {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
+        {.strategy = "draft-verify", .draft_steps = 7, .lookahead = 7},
+        {.strategy = "draft-verify", .draft_steps = 6, .lookahead = 5, .exit = "latent-diff:0.3"},
+        {.strategy = "wavefront", .draft_steps = 1},
+        {.strategy = "wavefront", .draft_steps = 3, .max_inflight = 1},
+        {.strategy = "auto"}};
     static const struct {
         uint32_t n_prompt, n_new, stop_after;
-    } edges[] = {{1, 1, 0}, {1, 32, 0}, {N_PROMPT, 1, 0}, {N_PROMPT, 2, 0}, {1, 20, 1}, {N_PROMPT, 20, 2}, {N_PROMPT, 20, 7}};
+    } edges[] = {{1, 1, 0},  {1, 32, 0},        {N_PROMPT, 1, 0}, {N_PROMPT, 2, 0},
+                 {1, 20, 1}, {N_PROMPT, 20, 2}, {N_PROMPT, 20, 7}};
     for (size_t e = 0; e < sizeof edges / sizeof *edges; e++) {
         struct token_list expected = {.stop_after = edges[e].stop_after};
-        struct mn_generate_params g = {.prompt = prompt, .n_prompt = edges[e].n_prompt, .n_new = edges[e].n_new, .ignore_eos = true, .on_token = token_list_add, .user = &expected};
+        struct mn_generate_params g = {.prompt = prompt,
+                                       .n_prompt = edges[e].n_prompt,
+                                       .n_new = edges[e].n_new,
+                                       .ignore_eos = true,
+                                       .on_token = token_list_add,
+                                       .user = &expected};
         struct mn_stats stats;
         assert_int_equal(generate(session, &g, &stats), MN_OK);
         assert_int_equal(expected.n, edges[e].stop_after ? edges[e].stop_after : edges[e].n_new);
@@ -250,7 +271,17 @@ static void test_across_splits(void **state)
 {
     (void)state;
     enum { N_LONG = 1016, N = 24, R = 6 };
-    static const struct random_shape shape = {.n_embd = 20, .n_heads = 2, .intermediate_size = 28, .vocab_size = 61, .n_prelude = 1, .n_core = 2, .n_coda = 1, .block_size = 1200, .tied = true, .qk_bias = true, .seed = 21};
+    static const struct random_shape shape = {.n_embd = 20,
+                                              .n_heads = 2,
+                                              .intermediate_size = 28,
+                                              .vocab_size = 61,
+                                              .n_prelude = 1,
+                                              .n_core = 2,
+                                              .n_coda = 1,
+                                              .block_size = 1200,
+                                              .tied = true,
+                                              .qk_bias = true,
+                                              .seed = 21};
     static uint32_t ids[N_LONG];
     static const struct mn_generate_params settings[] = {{.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
                                                          {.strategy = "draft-verify", .draft_steps = 3, .lookahead = 8},
@@ -268,7 +299,13 @@ static void test_across_splits(void **state)
     struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_F16, .n_ctx = 1100};
     struct session *session = test_session(f.engine, &params);
     struct token_list expected = {0};
-    struct mn_generate_params g = {.strategy = "ar", .prompt = ids, .n_prompt = N_LONG, .n_new = N, .ignore_eos = true, .on_token = token_list_add, .user = &expected};
+    struct mn_generate_params g = {.strategy = "ar",
+                                   .prompt = ids,
+                                   .n_prompt = N_LONG,
+                                   .n_new = N,
+                                   .ignore_eos = true,
+                                   .on_token = token_list_add,
+                                   .user = &expected};
     assert_int_equal(generate(session, &g, &stats), MN_OK);
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         struct token_list got = {0};
@@ -327,8 +364,12 @@ static void run_staircase(struct session *session, uint32_t *bits)
             rows[newest] = (struct row){.token = newest * 7 % 170, .position = N_PROMPT + newest};
             newest++;
         }
-        struct session_run_params tick = {
-            .rows = rows + oldest, .n_rows = newest - oldest, .n_new = enter, .n_core = 2, .coda = true, .n_head = newest - oldest};
+        struct session_run_params tick = {.rows = rows + oldest,
+                                          .n_rows = newest - oldest,
+                                          .n_new = enter,
+                                          .n_core = 2,
+                                          .coda = true,
+                                          .n_head = newest - oldest};
         assert_int_equal(session_run(session, &tick, NULL), MN_OK);
         for (uint32_t i = oldest; i < newest; i++)
             rows[i].depth += 2;
@@ -378,11 +419,17 @@ static void test_d1_random(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_d1_shipped),         cmocka_unit_test(test_d1_random),
-                                       cmocka_unit_test(test_d2_shipped_greedy),  cmocka_unit_test(test_d2_shipped_sampled),
-                                       cmocka_unit_test(test_d2_random_greedy),   cmocka_unit_test(test_d2_random_sampled),
-                                       cmocka_unit_test(test_wavefront_shipped_greedy), cmocka_unit_test(test_wavefront_shipped_sampled),
-                                       cmocka_unit_test(test_wavefront_random_greedy),  cmocka_unit_test(test_wavefront_random_sampled),
-                                       cmocka_unit_test(test_across_splits), cmocka_unit_test(test_edges)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_d1_shipped),
+                                       cmocka_unit_test(test_d1_random),
+                                       cmocka_unit_test(test_d2_shipped_greedy),
+                                       cmocka_unit_test(test_d2_shipped_sampled),
+                                       cmocka_unit_test(test_d2_random_greedy),
+                                       cmocka_unit_test(test_d2_random_sampled),
+                                       cmocka_unit_test(test_wavefront_shipped_greedy),
+                                       cmocka_unit_test(test_wavefront_shipped_sampled),
+                                       cmocka_unit_test(test_wavefront_random_greedy),
+                                       cmocka_unit_test(test_wavefront_random_sampled),
+                                       cmocka_unit_test(test_across_splits),
+                                       cmocka_unit_test(test_edges)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

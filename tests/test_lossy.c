@@ -1,14 +1,23 @@
-/* Goal: the lossy ways to spend depth do what they say and say that they are lossy: diffusion, warm start, threshold acceptance,
- * forced acceptance; and the comparison with ar tells how far they strayed.
- * Method: each at the setting at which it must be ar again, token for token; counts where it must not; labels; refusals. */
-#include "testing.h"
-
+/* Goal: the lossy ways to spend depth do what they say and say that they are lossy: diffusion, warm start, threshold
+ * acceptance, forced acceptance; and the comparison with ar tells how far they strayed. Method: each at the setting at
+ * which it must be ar again, token for token; counts where it must not; labels; refusals. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct random_shape odd_shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1,
-                                              .n_core = 2,  .n_coda = 2,  .block_size = 96,        .tied = false,     .qk_bias = true, .seed = 11};
+#include "testing.h"
+
+static const struct random_shape odd_shape = {.n_embd = 60,
+                                              .n_heads = 6,
+                                              .intermediate_size = 92,
+                                              .vocab_size = 173,
+                                              .n_prelude = 1,
+                                              .n_core = 2,
+                                              .n_coda = 2,
+                                              .block_size = 96,
+                                              .tied = false,
+                                              .qk_bias = true,
+                                              .seed = 11};
 static const uint32_t prompt[] = {0, 23, 29, 90, 100, 23, 27, 92, 26, 7, 61};
 enum { N_PROMPT = sizeof prompt / sizeof *prompt, R = 8 };
 
@@ -74,7 +83,8 @@ static void check_diffusion_as_ar(bool random)
     struct fixture f;
     struct mn_stats stats;
     open_fixture(&f, random);
-    struct mn_generate_params g = {.n_new = 40, .strategy = "ar", .ignore_eos = true, .init_scale = random ? 1.0f : 0.0f, .seed = 3};
+    struct mn_generate_params g = {
+        .n_new = 40, .strategy = "ar", .ignore_eos = true, .init_scale = random ? 1.0f : 0.0f, .seed = 3};
     struct token_list expected = run(f.shared, g, &stats);
     g.strategy = "diffusion";
     g.draft_steps = R;
@@ -103,8 +113,14 @@ static void test_diffusion(void **state)
     open_fixture(&f, false);
     for (uint32_t headway = 1; headway <= 3; headway++)
         for (uint32_t k = 1; k <= R; k += 3) {
-            struct mn_generate_params g = {.n_new = 30, .strategy = "diffusion", .draft_steps = k, .headway = headway, .embed_average = 0.1f, .state_noise = 0.2f,
-                                           .ignore_eos = headway != 2, .seed = k};
+            struct mn_generate_params g = {.n_new = 30,
+                                           .strategy = "diffusion",
+                                           .draft_steps = k,
+                                           .headway = headway,
+                                           .embed_average = 0.1f,
+                                           .state_noise = 0.2f,
+                                           .ignore_eos = headway != 2,
+                                           .seed = k};
             struct token_list got = run(f.shared, g, &stats), again = run(f.shared, g, &stats);
             assert_int_equal(got.n, again.n);
             assert_int_equal(n_equal(&got, &again), got.n); /* the same run, the same tokens */
@@ -113,8 +129,10 @@ static void test_diffusion(void **state)
             assert_true(stats.inflight_rows >= stats.rounds && stats.inflight_rows <= 16 * stats.rounds);
             assert_true(stats.weight_bytes > 0);
         }
-    /* Every position takes all its steps: nothing is frozen early. The same with a threshold anything meets: one tick each. */
-    struct mn_generate_params g = {.n_new = 20, .strategy = "diffusion", .draft_steps = 1, .freeze_threshold = 1e-9f, .ignore_eos = true};
+    /* Every position takes all its steps: nothing is frozen early. The same with a threshold anything meets: one tick
+     * each. */
+    struct mn_generate_params g = {
+        .n_new = 20, .strategy = "diffusion", .draft_steps = 1, .freeze_threshold = 1e-9f, .ignore_eos = true};
     uint32_t steps[20];
     g.steps = steps;
     run(f.shared, g, &stats);
@@ -128,7 +146,8 @@ static void test_diffusion(void **state)
     close_fixture(&f);
 }
 
-/* Continuous compute is ar for the first token; behind it, on a model that forgets its initial state badly, it is not. */
+/* Continuous compute is ar for the first token; behind it, on a model that forgets its initial state badly, it is
+ * not. */
 static void test_continuous(void **state)
 {
     (void)state;
@@ -178,7 +197,13 @@ static void test_forced(void **state)
     struct mn_stats stats;
     open_fixture(&f, false);
     static const float all[] = {1.0f}, none[] = {0.0f}, first_only[] = {1.0f, 0.0f}, half[] = {0.5f};
-    struct mn_generate_params g = {.n_new = 61, .strategy = "draft-verify", .ignore_eos = true, .draft_steps = 2, .lookahead = 4, .forced_acceptance = all, .n_forced_acceptance = 1};
+    struct mn_generate_params g = {.n_new = 61,
+                                   .strategy = "draft-verify",
+                                   .ignore_eos = true,
+                                   .draft_steps = 2,
+                                   .lookahead = 4,
+                                   .forced_acceptance = all,
+                                   .n_forced_acceptance = 1};
     run(f.full, g, &stats);
     assert_lossy(&stats, "forced acceptance");
     assert_int_equal(stats.accepted, stats.drafted);
@@ -216,7 +241,13 @@ static void test_compare(void **state)
     struct mn_stats stats;
     struct mn_agreement a;
     open_fixture(&f, true);
-    struct mn_generate_params g = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = 40, .strategy = "draft-verify", .ignore_eos = true, .draft_steps = 2, .lookahead = 3};
+    struct mn_generate_params g = {.prompt = prompt,
+                                   .n_prompt = N_PROMPT,
+                                   .n_new = 40,
+                                   .strategy = "draft-verify",
+                                   .ignore_eos = true,
+                                   .draft_steps = 2,
+                                   .lookahead = 3};
     struct token_list same = run(f.full, g, &stats);
     assert_int_equal(compare_ar(f.full, &g, same.ids, same.n, &a), MN_OK);
     assert_true(a.n_compared == 40 && a.n_equal == 40 && !a.diverged && a.forced_agreement == 1.0);
@@ -229,7 +260,8 @@ static void test_compare(void **state)
     assert_true(a.forced_agreement >= 7.0 / 40 && a.forced_agreement < 1.0);
     /* A run that ended early, and one token alone. */
     assert_int_equal(compare_ar(f.full, &g, same.ids, 10, &a), MN_OK);
-    assert_true(a.n_compared == 10 && a.n_equal == 10 && a.diverged && a.first_divergence == 10 && a.token == UINT32_MAX && a.ar_token == same.ids[10]);
+    assert_true(a.n_compared == 10 && a.n_equal == 10 && a.diverged && a.first_divergence == 10 &&
+                a.token == UINT32_MAX && a.ar_token == same.ids[10]);
     g.n_new = 1;
     assert_int_equal(compare_ar(f.full, &g, same.ids, 1, &a), MN_OK);
     assert_true(a.n_compared == 1 && !a.diverged && a.forced_agreement == 1.0);
@@ -273,15 +305,35 @@ static void test_refusals(void **state)
         {true, {.strategy = "diffusion", .draft_steps = 2, .state_noise = 1.5f}, "--state-noise"},
         {true, {.strategy = "diffusion", .draft_steps = 2, .embed_average = 1.0f}, "--embed-average"},
         {true, {.strategy = "diffusion", .draft_steps = 2, .exit = "kl"}, "--exit kl"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .require_lossless = true}, "--require-lossless: --strategy diffusion"},
-        {true, {.strategy = "wavefront", .draft_steps = 2, .require_lossless = true}, "--require-lossless: --kv-policy share:k"},
+        {true,
+         {.strategy = "diffusion", .draft_steps = 2, .require_lossless = true},
+         "--require-lossless: --strategy diffusion"},
+        {true,
+         {.strategy = "wavefront", .draft_steps = 2, .require_lossless = true},
+         "--require-lossless: --kv-policy share:k"},
         {false, {.strategy = "wavefront", .draft_steps = 2, .continuous = true}, "--continuous"},
         {false, {.strategy = "auto", .continuous = true}, "--continuous"},
         {false, {.strategy = "ar", .verification_threshold = 0.5f}, "--verification-threshold"},
-        {false, {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = NAN}, "--verification-threshold"},
-        {false, {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = 1.1f}, "--verification-threshold"},
-        {false, {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = 0.5f, .require_lossless = true}, "--require-lossless"},
-        {false, {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .forced_acceptance = bad, .n_forced_acceptance = 2}, "forced acceptance of 1.5"},
+        {false,
+         {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = NAN},
+         "--verification-threshold"},
+        {false,
+         {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = 1.1f},
+         "--verification-threshold"},
+        {false,
+         {.strategy = "draft-verify",
+          .draft_steps = 2,
+          .lookahead = 2,
+          .verification_threshold = 0.5f,
+          .require_lossless = true},
+         "--require-lossless"},
+        {false,
+         {.strategy = "draft-verify",
+          .draft_steps = 2,
+          .lookahead = 2,
+          .forced_acceptance = bad,
+          .n_forced_acceptance = 2},
+         "forced acceptance of 1.5"},
         {false, {.strategy = "ar", .forced_acceptance = bad, .n_forced_acceptance = 1}, "forced acceptance"},
         {false, {.strategy = "ar", .continuous = true, .require_lossless = true}, "--require-lossless: --continuous"},
         {false, {.strategy = "guess"}, "--strategy guess"},
@@ -293,7 +345,8 @@ static void test_refusals(void **state)
         p.n_prompt = N_PROMPT;
         p.n_new = 10;
         f.log.n_errors = 0;
-        if (generate(cases[i].shared ? f.shared : f.full, &p, &stats) != MN_ERR_USAGE || f.log.n_errors != 1 || !strstr(f.log.last, cases[i].part))
+        if (generate(cases[i].shared ? f.shared : f.full, &p, &stats) != MN_ERR_USAGE || f.log.n_errors != 1 ||
+            !strstr(f.log.last, cases[i].part))
             fail_msg("case %zu: wanted one line with '%s', got %u, '%s'", i, cases[i].part, f.log.n_errors, f.log.last);
     }
     close_fixture(&f);
@@ -301,8 +354,9 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_diffusion_as_ar), cmocka_unit_test(test_diffusion), cmocka_unit_test(test_continuous),
-                                       cmocka_unit_test(test_threshold),       cmocka_unit_test(test_forced),    cmocka_unit_test(test_compare),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_diffusion_as_ar), cmocka_unit_test(test_diffusion),
+                                       cmocka_unit_test(test_continuous),      cmocka_unit_test(test_threshold),
+                                       cmocka_unit_test(test_forced),          cmocka_unit_test(test_compare),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,30 @@
-/* Goal: no submit is much longer than the session's limit, whatever the device's speed, for every pass: prelude, core, coda, head,
- * chunks of long prompts, a cache that grows; and cutting changes no bit and no token.
- * Method: a clock of this test's own, moved on by a simulated device: a wrapper of vkQueueSubmit looks up which pieces a submit holds,
- * reads from the state buffer what rows they work on, and says how long that takes at a speed that only it knows - another one for
- * every stamp. The real device computes what the clock does not see. */
-#include "testing.h"
-
+/* Goal: no submit is much longer than the session's limit, whatever the device's speed, for every pass: prelude, core,
+ * coda, head, chunks of long prompts, a cache that grows; and cutting changes no bit and no token. Method: a clock of
+ * this test's own, moved on by a simulated device: a wrapper of vkQueueSubmit looks up which pieces a submit holds,
+ * reads from the state buffer what rows they work on, and says how long that takes at a speed that only it knows -
+ * another one for every stamp. The real device computes what the clock does not see. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "forward.h"
 #include "pace.h"
+#include "testing.h"
 #include "vk_hooks.h"
 
 enum { R = 4, N_CTX = 512, V = 2000, N_PROMPT = 300 };
 
-static const struct random_shape shape = {.n_embd = 64, .n_heads = 4, .intermediate_size = 300, .vocab_size = V, .n_prelude = 1, .n_core = 1,
-                                          .n_coda = 1,  .block_size = N_CTX, .tied = true, .qk_bias = false, .seed = 21};
+static const struct random_shape shape = {.n_embd = 64,
+                                          .n_heads = 4,
+                                          .intermediate_size = 300,
+                                          .vocab_size = V,
+                                          .n_prelude = 1,
+                                          .n_core = 1,
+                                          .n_coda = 1,
+                                          .block_size = N_CTX,
+                                          .tied = true,
+                                          .qk_bias = false,
+                                          .seed = 21};
 /* So small that every matrix of more than 256 rows is cut, and attention stands alone. */
 #define SMALL_PIECES (256.0 * 64.0 * (16 + PACE_READ_ROWS))
 
@@ -42,7 +50,8 @@ static double piece_ns(const struct piece *piece, enum pass pass, uint32_t stamp
     double positions = 0.0;
     for (uint32_t i = first; i < first + n; i++)
         positions += ((const struct row *)(head + STATE_HEAD_WORDS))[i].position + 1.0;
-    return sim.ns_per_work[stamp] * (pace_matmul_work(piece->weights, padded) + piece->n_attention * pace_attention_work(s, positions));
+    return sim.ns_per_work[stamp] *
+           (pace_matmul_work(piece->weights, padded) + piece->n_attention * pace_attention_work(s, positions));
 }
 
 static double handle_ns(VkCommandBuffer handle)
@@ -96,7 +105,9 @@ static void rig_close(struct rig *rig)
 
 static struct session *open_session(struct rig *rig, double piece_work)
 {
-    return test_session(rig->engine, &(struct session_params){.num_steps = R, .max_rows = 16, .kv_type = KV_F16, .n_ctx = N_CTX, .piece_work = piece_work});
+    return test_session(
+        rig->engine, &(struct session_params){
+                         .num_steps = R, .max_rows = 16, .kv_type = KV_F16, .n_ctx = N_CTX, .piece_work = piece_work});
 }
 
 /* From here on the session's clock is the simulated one, and nothing is known of the device. */
@@ -118,8 +129,15 @@ static struct token_list run(struct session *session, const char *strategy, stru
     struct token_list list = {0};
     for (uint32_t i = 0; i < N_PROMPT; i++)
         prompt[i] = (i * i * 31 + i * 7 + 3) % V;
-    struct mn_generate_params params = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = 40, .strategy = strategy, .draft_steps = 2, .lookahead = 5,
-                                        .ignore_eos = true, .on_token = token_list_add, .user = &list};
+    struct mn_generate_params params = {.prompt = prompt,
+                                        .n_prompt = N_PROMPT,
+                                        .n_new = 40,
+                                        .strategy = strategy,
+                                        .draft_steps = 2,
+                                        .lookahead = 5,
+                                        .ignore_eos = true,
+                                        .on_token = token_list_add,
+                                        .user = &list};
     assert_int_equal(generate(session, &params, stats), MN_OK);
     return list;
 }
@@ -139,14 +157,17 @@ static void test_bound(void **state)
         whole->submit_ns = INFINITY;
         const struct token_list expected = run(whole, strategies[s], &stats);
         const uint64_t whole_submits = stats.submits;
-        /* The largest piece, attention of a whole chunk at the end of the prompt, takes about 0.1 s; then a device 200 times as fast. */
+        /* The largest piece, attention of a whole chunk at the end of the prompt, takes about 0.1 s; then a device 200
+         * times as fast. */
         for (int fast = 0; fast < 2; fast++) {
             simulate(cut, fast ? 0.75 : 150.0, 30e3);
             const struct token_list got = run(cut, strategies[s], &stats);
             assert_int_equal(got.n, expected.n);
             assert_memory_equal(got.ids, expected.ids, got.n * sizeof *got.ids);
-            print_message("%s, %s: %u submits (%u of them of a run that is never cut), longest %.1f ms, longest piece %.1f ms\n", strategies[s],
-                          fast ? "fast" : "slow", sim.n_submits, (unsigned)whole_submits, sim.longest_ns / 1e6, sim.longest_piece_ns / 1e6);
+            print_message(
+                "%s, %s: %u submits (%u of them of a run that is never cut), longest %.1f ms, longest piece %.1f ms\n",
+                strategies[s], fast ? "fast" : "slow", sim.n_submits, (unsigned)whole_submits, sim.longest_ns / 1e6,
+                sim.longest_piece_ns / 1e6);
             assert_int_equal(sim.n_long, 0);
             assert_true(sim.longest_ns > 0.0);
             if (fast) /* one submit a run, but for the first ones */
@@ -233,7 +254,8 @@ static void test_chunks(void **state)
     float *expected = malloc(bytes), *got = malloc(bytes);
     for (uint32_t i = 0; i < N_PROMPT; i++)
         ids[i] = (i * 37 + 5) % V;
-    struct session_prefill_params prefill = {.ids = ids, .n = N_PROMPT, .num_steps = R, .each_logits = keep_logits, .user = expected};
+    struct session_prefill_params prefill = {
+        .ids = ids, .n = N_PROMPT, .num_steps = R, .each_logits = keep_logits, .user = expected};
     assert_int_equal(pace_chunk_rows(session, N_CTX - 1), SESSION_MAX_ROWS);
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     const uint64_t passes = session->counts.passes[PASS_PRELUDE];
@@ -260,6 +282,7 @@ static void test_chunks(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bound), cmocka_unit_test(test_slowdown), cmocka_unit_test(test_pieces), cmocka_unit_test(test_chunks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bound), cmocka_unit_test(test_slowdown),
+                                       cmocka_unit_test(test_pieces), cmocka_unit_test(test_chunks)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

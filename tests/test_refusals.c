@@ -1,16 +1,25 @@
 /* Goal: what cannot be done is refused, with one line that names the option or the argument, before anything runs.
- * Method: one random model with odd sizes, on every device found; settings that work, with one thing wrong at a time; every public
- * function without each of its arguments. The Vulkan validation layer must stay silent. */
-#include "testing.h"
-
+ * Method: one random model with odd sizes, on every device found; settings that work, with one thing wrong at a time;
+ * every public function without each of its arguments. The Vulkan validation layer must stay silent. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "testing.h"
+
 enum { R = 8, N_CTX = 32, N_PROMPT = 9, N_FULL = N_CTX + 1 - N_PROMPT, V = 173 };
 
-static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = V, .n_prelude = 1, .n_core = 2,
-                                          .n_coda = 3, .block_size = 96, .tied = false, .qk_bias = true, .seed = 12};
+static const struct random_shape shape = {.n_embd = 60,
+                                          .n_heads = 6,
+                                          .intermediate_size = 92,
+                                          .vocab_size = V,
+                                          .n_prelude = 1,
+                                          .n_core = 2,
+                                          .n_coda = 3,
+                                          .block_size = 96,
+                                          .tied = false,
+                                          .qk_bias = true,
+                                          .seed = 12};
 static const uint32_t prompt[N_PROMPT] = {0, 23, 29, 90, 100, 23, 27, 92, 26};
 
 static struct test_model f;
@@ -42,11 +51,18 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const uint32_t beyond[] = {0, 5, V}, far_beyond[] = {UINT32_MAX};
-    struct session *session = test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = 16, .kv_type = KV_F16, .n_ctx = N_CTX});
+    struct session *session = test_session(
+        f.engine, &(struct session_params){.num_steps = R, .max_rows = 16, .kv_type = KV_F16, .n_ctx = N_CTX});
     struct token_list list = {0};
     struct mn_stats stats;
-    const struct mn_generate_params good = {.prompt = prompt, .n_prompt = N_PROMPT, .n_new = 4, .strategy = "draft-verify", .draft_steps = 2,
-                                            .lookahead = 3, .on_token = token_list_add, .user = &list};
+    const struct mn_generate_params good = {.prompt = prompt,
+                                            .n_prompt = N_PROMPT,
+                                            .n_new = 4,
+                                            .strategy = "draft-verify",
+                                            .draft_steps = 2,
+                                            .lookahead = 3,
+                                            .on_token = token_list_add,
+                                            .user = &list};
     REFUSE("--strategy", p.strategy = "beam");
     REFUSE("--strategy", p.strategy = "");
     REFUSE("prompt", p.n_prompt = 0);
@@ -133,7 +149,8 @@ static void test_session_refusals(void **state)
     struct mn_session_params params = {.n_ctx = N_CTX, .num_steps = 4, .max_rows = 1};
     assert_int_equal(mn_session_create(&session, f.engine, &params), MN_OK);
     float *logits = malloc((size_t)N_CTX * V * sizeof *logits);
-    test_refused(&f.log, mn_logits(session, prompt, N_PROMPT, 5, NULL, no_logits, NULL), "--num-steps", "logits too deep");
+    test_refused(&f.log, mn_logits(session, prompt, N_PROMPT, 5, NULL, no_logits, NULL), "--num-steps",
+                 "logits too deep");
     test_refused(&f.log, mn_logits(session, prompt, N_CTX + 1, 4, NULL, no_logits, NULL), "--ctx", "logits too long");
     test_refused(&f.log, mn_logits(session, prompt, 0, 4, NULL, no_logits, NULL), "prompt", "logits of nothing");
     free(logits);
@@ -141,7 +158,8 @@ static void test_session_refusals(void **state)
     mn_session_destroy(NULL);
 }
 
-/* Rows as session.h asks for them, or a refusal: positions of a sequence ascend, depths do not, rows that enter are at depth 0. */
+/* Rows as session.h asks for them, or a refusal: positions of a sequence ascend, depths do not, rows that enter are at
+ * depth 0. */
 static void test_row_order(void **state)
 {
     (void)state;
@@ -161,8 +179,9 @@ static void test_row_order(void **state)
         {"token id 173", {{1, 9, 0, 3}, {1, 10, 0, 1}, {V, 11, 0, 0}}, 1},
         {"depth 4294967295", {{1, 9, 0, UINT32_MAX}, {1, 10, 0, 1}, {1, 11, 0, 0}}, 1},
     };
-    struct session *session =
-        test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = N_CTX, .n_sequences = 2});
+    struct session *session = test_session(
+        f.engine,
+        &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = N_CTX, .n_sequences = 2});
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct session_run_params run = {.rows = cases[i].rows, .n_rows = 3, .n_new = cases[i].n_new, .n_core = 1};
         const struct session_counts before = session->counts;
@@ -181,7 +200,8 @@ static void test_row_order(void **state)
 static void test_checked_first(void **state)
 {
     (void)state;
-    struct session *session = test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = 256});
+    struct session *session = test_session(
+        f.engine, &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = 256});
     uint32_t ids[200];
     for (uint32_t i = 0; i < 200; i++)
         ids[i] = i % V;
@@ -192,7 +212,9 @@ static void test_checked_first(void **state)
     params.exit = "kl";
     params.strategy = "ar";
     test_refused(&f.log, generate(session, &params, &stats), "token id 173", "generate with early exit");
-    test_refused(&f.log, session_prefill(session, &(struct session_prefill_params){.ids = ids, .n = 200, .num_steps = R}, NULL), "token id 173", "prefill");
+    test_refused(&f.log,
+                 session_prefill(session, &(struct session_prefill_params){.ids = ids, .n = 200, .num_steps = R}, NULL),
+                 "token id 173", "prefill");
     assert_int_equal(session->counts.passes[PASS_PRELUDE], 0);
     session_destroy(session);
 }
@@ -219,8 +241,10 @@ static void test_null_arguments(void **state)
     size_t n;
     double gb_s;
     test_refused(&f.log, mn_devices(NULL, NULL, &f.log.log), "visit", "mn_devices");
-    test_refused(&f.log, mn_engine_create(NULL, &(struct mn_engine_params){.model_dir = f.dir, .log = &f.log.log}), "out", "mn_engine_create");
-    test_refused(&f.log, mn_engine_create(&no_engine, &(struct mn_engine_params){.log = &f.log.log}), "model_dir", "mn_engine_create");
+    test_refused(&f.log, mn_engine_create(NULL, &(struct mn_engine_params){.model_dir = f.dir, .log = &f.log.log}),
+                 "out", "mn_engine_create");
+    test_refused(&f.log, mn_engine_create(&no_engine, &(struct mn_engine_params){.log = &f.log.log}), "model_dir",
+                 "mn_engine_create");
     assert_null(no_engine);
     test_refused(&f.log, mn_session_create(NULL, engine, &params), "out", "mn_session_create");
     test_refused(&f.log, mn_session_create(&no_session, engine, NULL), "params", "mn_session_create");
@@ -237,7 +261,8 @@ static void test_null_arguments(void **state)
     test_refused(&f.log, mn_chat(engine, NULL, "a", NULL, &n), "mn_chat", "ids");
     test_refused(&f.log, mn_generate(session, NULL, &stats), "params", "mn_generate");
     test_refused(&f.log, mn_generate(session, &good, NULL), "stats", "mn_generate");
-    test_refused(&f.log, mn_generate_batch(session, NULL, 1, &stats, &total, NULL, NULL), "params", "mn_generate_batch");
+    test_refused(&f.log, mn_generate_batch(session, NULL, 1, &stats, &total, NULL, NULL), "params",
+                 "mn_generate_batch");
     test_refused(&f.log, mn_generate_batch(session, &good, 1, NULL, &total, NULL, NULL), "stats", "mn_generate_batch");
     test_refused(&f.log, mn_generate_batch(session, &good, 1, &stats, NULL, NULL, NULL), "total", "mn_generate_batch");
     test_refused(&f.log, mn_compare_ar(session, NULL, &token, 1, &agreement), "params", "mn_compare_ar");
@@ -264,8 +289,10 @@ static void test_null_arguments(void **state)
     mn_engine_info(engine, NULL);
     mn_engine_info(NULL, &info);
     assert_int_equal(info.vocab_size, 0);
-    assert_true(mn_stats_acceptance_rate(NULL) == 0.0 && mn_stats_mean_acceptance_length(NULL) == 0.0 && mn_stats_prefill_tok_s(NULL) == 0.0);
-    assert_true(mn_stats_decode_tok_s(NULL) == 0.0 && mn_stats_weight_bytes_per_token(NULL) == 0.0 && mn_stats_gb_s(NULL) == 0.0);
+    assert_true(mn_stats_acceptance_rate(NULL) == 0.0 && mn_stats_mean_acceptance_length(NULL) == 0.0 &&
+                mn_stats_prefill_tok_s(NULL) == 0.0);
+    assert_true(mn_stats_decode_tok_s(NULL) == 0.0 && mn_stats_weight_bytes_per_token(NULL) == 0.0 &&
+                mn_stats_gb_s(NULL) == 0.0);
     assert_int_equal(f.log.n_errors, 0);
     mn_engine_destroy(NULL);
     mn_session_destroy(session);
@@ -273,7 +300,8 @@ static void test_null_arguments(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_session_refusals), cmocka_unit_test(test_row_order),
-                                       cmocka_unit_test(test_checked_first), cmocka_unit_test(test_null_arguments)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals), cmocka_unit_test(test_session_refusals),
+                                       cmocka_unit_test(test_row_order), cmocka_unit_test(test_checked_first),
+                                       cmocka_unit_test(test_null_arguments)};
     return RUN_ON_EVERY_DEVICE(tests, open_model, close_model);
 }

@@ -1,11 +1,11 @@
 /* Goal: a trace is enough to replay a run.
- * Method: every strategy, greedy and sampled, with its events kept. The committed tokens of the events are the tokens of the run;
- * each is what the rule says of the event's rows; and on a fresh cache, the passes that the rows' depths describe give the
- * predictions that the trace holds, round by round and tick by tick. */
-#include "testing.h"
-
+ * Method: every strategy, greedy and sampled, with its events kept. The committed tokens of the events are the tokens
+ * of the run; each is what the rule says of the event's rows; and on a fresh cache, the passes that the rows' depths
+ * describe give the predictions that the trace holds, round by round and tick by tick. */
 #include <stdlib.h>
 #include <string.h>
+
+#include "testing.h"
 
 enum { R = 12, N_NEW = 40, MAX_EVENTS = 512 };
 
@@ -44,16 +44,19 @@ static void keep_event(void *user, const struct mn_trace *trace)
 }
 
 /* Rows [first, first + n) of the event go `steps` further from `depth`; what do they predict? */
-static void go(struct session *session, const struct event *e, uint32_t first, uint32_t n, uint32_t steps, bool drafting, uint32_t *predicted)
+static void go(struct session *session, const struct event *e, uint32_t first, uint32_t n, uint32_t steps,
+               bool drafting, uint32_t *predicted)
 {
     struct row rows[SESSION_MAX_ROWS];
     uint32_t n_new = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct mn_trace_row *row = &e->rows[first + i];
-        rows[i] = (struct row){.token = row->token, .position = row->position, .depth = drafting ? 0 : row->depth_before};
+        rows[i] = (struct row){
+            .token = row->token, .position = row->position, .depth = drafting ? 0 : row->depth_before};
         n_new += rows[i].depth == 0;
     }
-    struct session_run_params run = {.rows = rows, .n_rows = n, .n_new = n_new, .n_core = steps, .coda = true, .n_head = n};
+    struct session_run_params run = {
+        .rows = rows, .n_rows = n, .n_new = n_new, .n_core = steps, .coda = true, .n_head = n};
     assert_int_equal(session_run(session, &run, predicted), MN_OK);
 }
 
@@ -66,7 +69,8 @@ static void replay_passes(struct session *session, const struct recorded *r)
     for (uint32_t i = 0; i < r->n; i++) {
         const struct event *e = &r->events[i];
         const bool round = !strcmp(e->name, "round");
-        for (uint32_t j = 0; j < e->n_rows && round; j++) { /* drafts are made one by one, the last row follows without one */
+        for (uint32_t j = 0; j < e->n_rows && round;
+             j++) { /* drafts are made one by one, the last row follows without one */
             go(session, e, j, 1, e->rows[j].depth_before, true, predicted);
             if (j + 1 < e->n_rows)
                 assert_int_equal(predicted[0], e->rows[j + 1].token);
@@ -74,7 +78,8 @@ static void replay_passes(struct session *session, const struct recorded *r)
         go(session, e, 0, e->n_rows, e->rows[0].depth_after - e->rows[0].depth_before, false, predicted);
         for (uint32_t j = 0; j < e->n_rows; j++)
             if (predicted[j] != e->rows[j].predicted)
-                fail_msg("event %u (%s), row %u predicts %u, the trace has %u", i, e->name, j, predicted[j], e->rows[j].predicted);
+                fail_msg("event %u (%s), row %u predicts %u, the trace has %u", i, e->name, j, predicted[j],
+                         e->rows[j].predicted);
     }
 }
 
@@ -88,7 +93,8 @@ static void replay_tokens(const struct recorded *r)
         assert_int_equal(e->rows[0].token, r->list.ids[n - 1]);
         for (uint32_t j = 0; j < e->n_tokens; j++, n++) {
             assert_int_equal(e->tokens[j], r->list.ids[n]);
-            /* A row that was kept stands on the token that was committed, also under the lossy rules; the last one's is its prediction. */
+            /* A row that was kept stands on the token that was committed, also under the lossy rules; the last one's is
+             * its prediction. */
             const bool follows = strcmp(e->name, "window") && j + 1 < e->n_rows && e->rows[j + 1].kept;
             assert_int_equal(e->tokens[j], follows ? e->rows[j + 1].token : e->rows[j].predicted);
         }
@@ -107,7 +113,11 @@ static void test_replay(void **state)
         {.strategy = "wavefront", .draft_steps = 5, .max_inflight = 3},
         {.strategy = "auto"},
         {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5, .verification_threshold = 0.01f},
-        {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5, .forced_acceptance = half, .n_forced_acceptance = 1},
+        {.strategy = "draft-verify",
+         .draft_steps = 2,
+         .lookahead = 5,
+         .forced_acceptance = half,
+         .n_forced_acceptance = 1},
         {.strategy = "wavefront", .draft_steps = 2, .forced_acceptance = half, .n_forced_acceptance = 1},
         {.strategy = "draft-verify", .draft_steps = 4, .lookahead = 5, .exit = "latent-diff:0.3"},
         {.strategy = "ar", .exit = "latent-diff:0.3"},
@@ -140,7 +150,8 @@ static void test_replay(void **state)
             assert_int_equal(generate(diffusion ? shared : full, &g, &stats), MN_OK);
             assert_int_equal(r->list.n, N_NEW);
             replay_tokens(r);
-            /* With an early exit rows are level in steps of their own, and a window's states are mixed on the host: no plain passes. */
+            /* With an early exit rows are level in steps of their own, and a window's states are mixed on the host: no
+             * plain passes. */
             if (!diffusion && !g.exit)
                 replay_passes(full, r);
         }

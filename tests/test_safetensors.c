@@ -4,13 +4,12 @@
  * rules over real folders in a temporary directory for what needs files: indices, shards, pipes, truncation after
  * opening; the golden checkpoints of tests/vectors as the positive case.
  */
-#include "capture.h"
-
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "safetensors.h"
 
 /* length prefix + header, in a block of exactly that size; the caller frees it. */
@@ -84,10 +83,12 @@ static const struct {
     {"{" TENSOR("a", "U8", "[1]", "[1,0]") "}", 1, MN_ERR_FORMAT, "key 'a': data_offsets [1, 0]"},
     {"{" TENSOR("a", "U8", "[]", "[0,0]") "}", 0, MN_ERR_FORMAT, "key 'a': data_offsets"}, /* rank 0 is one value */
     /* offsets against the file and each other */
-    {"{" TENSOR("a", "U8", "[4]", "[0,4]") "}", 3, MN_ERR_FORMAT, "key 'a': ends at byte 4 of the data, the file has 3"},
+    {"{" TENSOR("a", "U8", "[4]", "[0,4]") "}", 3, MN_ERR_FORMAT,
+     "key 'a': ends at byte 4 of the data, the file has 3"},
     {"{" TENSOR("a", "U8", "[4]", "[0,4]") "}", 5, MN_ERR_FORMAT, "5 bytes of data, the tensors cover 4"},
     {"{}", 1, MN_ERR_FORMAT, "1 bytes of data, the tensors cover 0"},
-    {"{" TENSOR("a", "U8", "[1]", "[1,2]") "}", 2, MN_ERR_FORMAT, "key 'a': starts at byte 1 of the data, after a hole"},
+    {"{" TENSOR("a", "U8", "[1]", "[1,2]") "}", 2, MN_ERR_FORMAT,
+     "key 'a': starts at byte 1 of the data, after a hole"},
     {"{" TENSOR("a", "U8", "[1]", "[0,1]") "," TENSOR("b", "U8", "[1]", "[2,3]") "}", 3, MN_ERR_FORMAT,
      "key 'b': starts at byte 2 of the data, after a hole that starts at 1"},
     {"{" TENSOR("a", "U8", "[2]", "[0,2]") "," TENSOR("b", "U8", "[2]", "[1,3]") "}", 3, MN_ERR_FORMAT,
@@ -108,7 +109,8 @@ static const struct {
     {"{" TENSOR("a", "f32", "[1]", "[0,4]") "}", 4, MN_ERR_UNSUPPORTED, "key 'a': value \"f32\": unknown dtype"},
     {"{" TENSOR("a", "", "[1]", "[0,4]") "}", 4, MN_ERR_UNSUPPORTED, "unknown dtype"},
     {"{\"a\":{\"dtype\":-1,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, MN_ERR_FORMAT, "key 'a': value -1: dtype"},
-    {"{" TENSOR("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, MN_ERR_UNSUPPORTED, "key 'a': value [...]: more than 8"},
+    {"{" TENSOR("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, MN_ERR_UNSUPPORTED,
+     "key 'a': value [...]: more than 8"},
     /* missing and mistyped members */
     {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, MN_ERR_FORMAT, "key 'a': value (missing): dtype"},
     {"{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, MN_ERR_FORMAT, "key 'a': value (missing): shape"},
@@ -146,8 +148,8 @@ static void test_table(void **state)
 {
     (void)state;
     struct safetensors *st;
-    const char *header = "{" TENSOR("z", "F32", "[2,3]", "[6,30]") "," TENSOR("a", "I16", "[]", "[0,2]") ","
-                         TENSOR("none", "F64", "[5,0]", "[6,6]") "," TENSOR("b", "U16", "[2]", "[2,6]") "}";
+    const char *header = "{" TENSOR("z", "F32", "[2,3]", "[6,30]") "," TENSOR("a", "I16", "[]", "[0,2]") "," TENSOR(
+        "none", "F64", "[5,0]", "[6,6]") "," TENSOR("b", "U16", "[2]", "[2,6]") "}";
     assert_int_equal(parse(&st, header, 30, NULL, NULL), MN_OK);
     const char *const order[] = {"a", "b", "none", "z"}; /* by offset, the empty one first */
     assert_int_equal(safetensors_n_tensors(st), 4);
@@ -178,8 +180,8 @@ static void test_dtypes(void **state)
         const char *name;
         uint32_t bytes;
     } official[] = {
-        {"BOOL", 1}, {"U8", 1},   {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
-        {"BF16", 2}, {"I32", 4},  {"U32", 4}, {"F32", 4},     {"F64", 8},     {"I64", 8}, {"U64", 8},
+        {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
+        {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F32", 4},     {"F64", 8},     {"I64", 8}, {"U64", 8},
     };
     assert_int_equal(sizeof official / sizeof *official, TENSOR_DTYPE_COUNT);
     for (size_t i = 0; i < TENSOR_DTYPE_COUNT; i++) {
@@ -242,7 +244,8 @@ static char *many_tensors(int n)
     assert_non_null(text);
     *at++ = '{';
     for (int i = 0; i < n; i++)
-        at += sprintf(at, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i, i, i + 1);
+        at += sprintf(at, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i, i,
+                      i + 1);
     strcpy(at, "}");
     return text;
 }
@@ -380,8 +383,9 @@ static void test_reading(void **state)
     unsigned char got[8] = {0};
     snprintf(path, sizeof path, "%s/model.safetensors", f->path);
     write_shard(f, "model.safetensors",
-                TENSOR("a", "U8", "[3]", "[0,3]") "," TENSOR("none", "U8", "[0]", "[3,3]") ","
-                TENSOR("b", "F32", "[1]", "[3,7]"), 7);
+                TENSOR("a", "U8", "[3]", "[0,3]") "," TENSOR("none", "U8", "[0]", "[3,3]") "," TENSOR("b", "F32", "[1]",
+                                                                                                      "[3,7]"),
+                7);
     assert_int_equal(safetensors_open(&st, f->path, NULL, &f->log), MN_OK);
     const struct tensor_view *a = safetensors_find(st, "a"), *b = safetensors_find(st, "b");
     assert_int_equal(safetensors_read(st, a, 0, 3, got, &f->log), MN_OK);

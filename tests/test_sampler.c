@@ -1,16 +1,15 @@
-/* Goal: the sampler draws from exactly the distribution that its parameters describe, from noise that is a function of (seed,
- * position, id) alone; number conversions round to nearest even.
- * Method: published Philox vectors; keep sets observed over many positions against sets written down by hand; chi-square of
- * observed counts against softmax (fixed seeds, so a pass stays a pass; bounds at a chance of about one in a million);
- * moments of the cut normal; conversions exhaustively over all 65536 patterns and over every midpoint between neighbours.
+/* Goal: the sampler draws from exactly the distribution that its parameters describe, from noise that is a function of
+ * (seed, position, id) alone; number conversions round to nearest even. Method: published Philox vectors; keep sets
+ * observed over many positions against sets written down by hand; chi-square of observed counts against softmax (fixed
+ * seeds, so a pass stays a pass; bounds at a chance of about one in a million); moments of the cut normal; conversions
+ * exhaustively over all 65536 patterns and over every midpoint between neighbours.
  */
-#include "testing.h"
-
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "sampler.h"
+#include "testing.h"
 #include "weights.h"
 
 /* ---- noise ---- */
@@ -23,8 +22,12 @@ static void test_philox(void **state)
         uint32_t counter[4], key[2], out[4];
     } cases[] = {
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint32_t out[4];
@@ -52,7 +55,8 @@ static void test_state_noise(void **state)
 {
     (void)state;
     enum { N_POSITIONS = 100, N_ELEMENTS = 2000 };
-    const double n = (double)N_POSITIONS * N_ELEMENTS, phi = exp(-4.5) / sqrt(2.0 * acos(-1.0)), mass = erf(3.0 / sqrt(2.0));
+    const double n = (double)N_POSITIONS * N_ELEMENTS, phi = exp(-4.5) / sqrt(2.0 * acos(-1.0)),
+                 mass = erf(3.0 / sqrt(2.0));
     const double second = 1.0 - 6.0 * phi / mass, fourth = 3.0 * second - 54.0 * phi / mass;
     double sums[5] = {0}, beyond = 0.0, product = 0.0;
     for (uint32_t p = 0; p < N_POSITIONS; p++)
@@ -186,11 +190,13 @@ static void test_keep_sets(void **state)
         struct sampler_params params = cases[i].params;
         params.temperature = 1.0f;
         params.seed = 17 + i;
-        /* min-p 0.1 is not met exactly by 0.05 / 0.4 = 0.125, top-p 0.96 leaves 0.05: all bounds have room for rounding. */
+        /* min-p 0.1 is not met exactly by 0.05 / 0.4 = 0.125, top-p 0.96 leaves 0.05: all bounds have room for
+         * rounding. */
         if (seen(&params, logits, 6) != cases[i].mask)
             fail_msg("case %zu: ids 0x%x, expected 0x%x", i, seen(&params, logits, 6), cases[i].mask);
     }
-    /* Filters see the logits after the temperature: at 0.5 the probabilities are squared, 0.16 : 0.04 : ... of 0.245. */
+    /* Filters see the logits after the temperature: at 0.5 the probabilities are squared, 0.16 : 0.04 : ... of
+     * 0.245. */
     const struct sampler_params cold = {.temperature = 0.5f, .top_p = 0.6f, .seed = 1};
     assert_int_equal(seen(&cold, logits, 6), 0x02);
     const float with_nan[] = {NAN, 0.0f, NAN, 0.5f, -INFINITY};
@@ -235,20 +241,23 @@ static void test_distribution(void **state)
     (void)state;
     /* With 15 degrees of freedom one in a million exceeds 56. */
     check_distribution((struct sampler_params){.temperature = 1.0f, .top_p = 1.0f, .seed = 1}, 0xffff, 56.0);
-    check_distribution((struct sampler_params){.temperature = 2.5f, .top_p = 1.0f, .seed = 0xfeedfacecafebeefu}, 0xffff, 56.0);
+    check_distribution((struct sampler_params){.temperature = 2.5f, .top_p = 1.0f, .seed = 0xfeedfacecafebeefu}, 0xffff,
+                       56.0);
     check_distribution((struct sampler_params){.temperature = 0.8f, .top_p = 1.0f, .seed = 3}, 0xffff, 56.0);
     /* Kept ids by definition: fewer than six logits are larger. The others must never appear. */
     uint32_t mask = 0;
     for (uint32_t i = 0; i < 16; i++) {
         uint32_t above = 0;
         for (uint32_t k = 0; k < 16; k++)
-            above += 2.0f * (float)(k % 7) / 3.0f - 1.5f * (float)(k % 3) > 2.0f * (float)(i % 7) / 3.0f - 1.5f * (float)(i % 3);
+            above += 2.0f * (float)(k % 7) / 3.0f - 1.5f * (float)(k % 3) >
+                     2.0f * (float)(i % 7) / 3.0f - 1.5f * (float)(i % 3);
         mask |= (uint32_t)(above < 6) << i;
     }
     check_distribution((struct sampler_params){.temperature = 1.0f, .top_k = 6, .top_p = 1.0f, .seed = 4}, mask, 56.0);
 }
 
-/* Neighbouring positions and neighbouring seeds must be independent: pairs of tokens against the product distribution. */
+/* Neighbouring positions and neighbouring seeds must be independent: pairs of tokens against the product
+ * distribution. */
 static void test_independence(void **state)
 {
     (void)state;
@@ -262,16 +271,19 @@ static void test_independence(void **state)
     for (int i = 0; i < 16; i++)
         pairs[i] = p[i / 4] * p[i % 4] / (total * total);
     for (uint32_t i = 0; i < DRAWS; i++) {
-        const struct sampler_params even = {.temperature = 1.0f, .top_p = 1.0f, .seed = 2 * (uint64_t)i}, odd = {.temperature = 1.0f, .top_p = 1.0f, .seed = 2 * (uint64_t)i + 1};
+        const struct sampler_params even = {.temperature = 1.0f, .top_p = 1.0f, .seed = 2 * (uint64_t)i},
+                                    odd = {.temperature = 1.0f, .top_p = 1.0f, .seed = 2 * (uint64_t)i + 1};
         const struct sampler_params fixed = {.temperature = 1.0f, .top_p = 1.0f, .seed = 77};
-        by_position[4 * sampler_pick(&fixed, logits, 4, 2 * i, scratch) + sampler_pick(&fixed, logits, 4, 2 * i + 1, scratch)]++;
+        by_position[4 * sampler_pick(&fixed, logits, 4, 2 * i, scratch) +
+                    sampler_pick(&fixed, logits, 4, 2 * i + 1, scratch)]++;
         by_seed[4 * sampler_pick(&even, logits, 4, 9, scratch) + sampler_pick(&odd, logits, 4, 9, scratch)]++;
     }
     assert_true(chi_square(by_position, pairs, 16, DRAWS) < 56.0);
     assert_true(chi_square(by_seed, pairs, 16, DRAWS) < 56.0);
 }
 
-/* A draft and its verification: close logits, same noise. They must agree far more often than independent draws would. */
+/* A draft and its verification: close logits, same noise. They must agree far more often than independent draws
+ * would. */
 static void test_shared_noise(void **state)
 {
     (void)state;
@@ -330,16 +342,19 @@ static void test_f16(void **state)
 static void test_f16_rounding(void **state)
 {
     (void)state;
-    /* Between all neighbours h, h + 1 of one sign: the midpoint goes to the even one, a hair beside it to the nearer one. */
+    /* Between all neighbours h, h + 1 of one sign: the midpoint goes to the even one, a hair beside it to the nearer
+     * one. */
     for (uint32_t i = 0; i < 0x7bff; i++)
         for (uint32_t sign = 0; sign <= 0x8000; sign += 0x8000) {
             const uint16_t low = (uint16_t)(i | sign), high = (uint16_t)(low + 1);
-            const float middle = (float)(0.5 * (f16_value(low) + f16_value(high))); /* exact: one bit more than f16 has */
+            const float middle = (float)(0.5 *
+                                         (f16_value(low) + f16_value(high))); /* exact: one bit more than f16 has */
             const uint16_t even = low & 1 ? high : low;
             if (f32_to_f16(middle) != even || f32_to_f16(nextafterf(middle, 0.0f)) != low ||
                 f32_to_f16(nextafterf(middle, sign ? -INFINITY : INFINITY)) != high)
-                fail_msg("around %.9g: 0x%04x 0x%04x 0x%04x, expected 0x%04x 0x%04x 0x%04x", (double)middle, f32_to_f16(nextafterf(middle, 0.0f)),
-                         f32_to_f16(middle), f32_to_f16(nextafterf(middle, sign ? -INFINITY : INFINITY)), low, even, high);
+                fail_msg("around %.9g: 0x%04x 0x%04x 0x%04x, expected 0x%04x 0x%04x 0x%04x", (double)middle,
+                         f32_to_f16(nextafterf(middle, 0.0f)), f32_to_f16(middle),
+                         f32_to_f16(nextafterf(middle, sign ? -INFINITY : INFINITY)), low, even, high);
         }
     assert_int_equal(f32_to_f16(65504.0f), 0x7bff);
     assert_int_equal(f32_to_f16(nextafterf(65520.0f, 0.0f)), 0x7bff);
@@ -362,15 +377,18 @@ static void test_bf16(void **state)
         assert_int_equal(bits_of(x), i << 16);
         if (isnan(x) ? !isnan(bf16_to_f32(f32_to_bf16(x))) || (f32_to_bf16(x) ^ b) & 0x8000 : f32_to_bf16(x) != b)
             fail_msg("0x%04x came back as 0x%04x", b, f32_to_bf16(x));
-        /* Halfway to the next pattern, and one f32 step to either side. Past the largest finite value that is infinity. */
+        /* Halfway to the next pattern, and one f32 step to either side. Past the largest finite value that is
+         * infinity. */
         if ((b & 0x7fff) >= 0x7f80)
             continue;
         float around[3];
         const uint32_t bits[3] = {(i << 16) + 0x7fff, (i << 16) + 0x8000, (i << 16) + 0x8001};
         memcpy(around, bits, sizeof around);
         const uint16_t even = (uint16_t)(b + (b & 1));
-        if (f32_to_bf16(around[0]) != b || f32_to_bf16(around[1]) != even || f32_to_bf16(around[2]) != (uint16_t)(b + 1))
-            fail_msg("around 0x%08x: 0x%04x 0x%04x 0x%04x", bits[1], f32_to_bf16(around[0]), f32_to_bf16(around[1]), f32_to_bf16(around[2]));
+        if (f32_to_bf16(around[0]) != b || f32_to_bf16(around[1]) != even ||
+            f32_to_bf16(around[2]) != (uint16_t)(b + 1))
+            fail_msg("around 0x%08x: 0x%04x 0x%04x 0x%04x", bits[1], f32_to_bf16(around[0]), f32_to_bf16(around[1]),
+                     f32_to_bf16(around[2]));
     }
     assert_int_equal(f32_to_bf16(FLT_MAX), 0x7f80);
     /* A NaN whose payload lies in the dropped bits must not become infinity. */

@@ -1,24 +1,33 @@
 /* Goal: mn_score's numbers are right, and do not depend on what shares a pass.
- * Method: (1) items of 2 to 150 ids, packed in every way that 1 to 16 sequences allow, at several depths in one run, against the
- * likelihoods of mn_logits of each item alone at each depth: equal as doubles, under full and shared caches. (2) Against the model
- * in double (ref.h): raven-tiny and a random model with odd sizes, within 1e-4 with f32 weights and cache; with the default types, rounded
- * alike on both sides, within the bound of a cache entry that falls to the other neighbour. (3) Callbacks, refusals, interruption. */
-#include "testing.h"
-
+ * Method: (1) items of 2 to 150 ids, packed in every way that 1 to 16 sequences allow, at several depths in one run,
+ * against the likelihoods of mn_logits of each item alone at each depth: equal as doubles, under full and shared
+ * caches. (2) Against the model in double (ref.h): raven-tiny and a random model with odd sizes, within 1e-4 with f32
+ * weights and cache; with the default types, rounded alike on both sides, within the bound of a cache entry that falls
+ * to the other neighbour. (3) Callbacks, refusals, interruption. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ref.h"
+#include "testing.h"
 
 #define BOUND_F32 1e-4
 #define BOUND_F16 2e-2
 
 enum { V = 173, N_CTX = 160, R = 7, N_ITEMS = 23, MAX_DEPTHS = 8, MAX_IDS = 160 };
 
-static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = V, .n_prelude = 1, .n_core = 2,
-                                          .n_coda = 2, .block_size = N_CTX, .tied = false, .qk_bias = true, .seed = 31};
+static const struct random_shape shape = {.n_embd = 60,
+                                          .n_heads = 6,
+                                          .intermediate_size = 92,
+                                          .vocab_size = V,
+                                          .n_prelude = 1,
+                                          .n_core = 2,
+                                          .n_coda = 2,
+                                          .block_size = N_CTX,
+                                          .tied = false,
+                                          .qk_bias = true,
+                                          .seed = 31};
 
 static struct {
     struct test_log log;
@@ -31,13 +40,20 @@ static struct {
 /* Lengths and splits at and around the edges of a pass. */
 static const struct {
     uint32_t n_ids, n_context;
-} lengths[N_ITEMS] = {{2, 1},  {3, 2},  {20, 15}, {64, 63}, {65, 64}, {66, 1},  {5, 1},    {40, 20},  {150, 140}, {2, 1},  {2, 1},   {31, 30},
-                      {33, 2}, {64, 1}, {63, 60}, {17, 9},  {129, 64}, {130, 65}, {12, 11}, {161 - 1, 100}, {9, 3}, {7, 6}, {50, 49}};
+} lengths[N_ITEMS] = {{2, 1},     {3, 2},    {20, 15}, {64, 63},       {65, 64}, {66, 1}, {5, 1},   {40, 20},
+                      {150, 140}, {2, 1},    {2, 1},   {31, 30},       {33, 2},  {64, 1}, {63, 60}, {17, 9},
+                      {129, 64},  {130, 65}, {12, 11}, {161 - 1, 100}, {9, 3},   {7, 6},  {50, 49}};
 
-static struct mn_session *open_session(struct mn_engine *engine, uint32_t n_ctx, uint32_t num_steps, uint32_t n_sequences, const char *policy, const char *type)
+static struct mn_session *open_session(struct mn_engine *engine, uint32_t n_ctx, uint32_t num_steps,
+                                       uint32_t n_sequences, const char *policy, const char *type)
 {
     struct mn_session *session = NULL;
-    const struct mn_session_params params = {.n_ctx = n_ctx, .num_steps = num_steps, .n_sequences = n_sequences, .max_rows = 1, .kv_policy = policy, .kv_type = type};
+    const struct mn_session_params params = {.n_ctx = n_ctx,
+                                             .num_steps = num_steps,
+                                             .n_sequences = n_sequences,
+                                             .max_rows = 1,
+                                             .kv_policy = policy,
+                                             .kv_type = type};
     assert_int_equal(mn_session_create(&session, engine, &params), MN_OK);
     return session;
 }
@@ -52,8 +68,12 @@ static void let_it_say(void)
         const struct mn_score_item *item = &f.items[said[k]];
         struct token_list list = {0};
         struct mn_stats stats;
-        const struct mn_generate_params params = {
-            .prompt = item->ids, .n_prompt = item->n_context, .n_new = item->n_ids - item->n_context, .ignore_eos = true, .on_token = token_list_add, .user = &list};
+        const struct mn_generate_params params = {.prompt = item->ids,
+                                                  .n_prompt = item->n_context,
+                                                  .n_new = item->n_ids - item->n_context,
+                                                  .ignore_eos = true,
+                                                  .on_token = token_list_add,
+                                                  .user = &list};
         assert_int_equal(mn_generate(session, &params, &stats), MN_OK);
         memcpy(f.ids[said[k]] + item->n_context, list.ids, list.n * sizeof *list.ids);
     }
@@ -142,7 +162,13 @@ static int watch(void *user, uint64_t done, uint64_t total)
 static struct mn_score_params params_of(const uint32_t *num_steps, uint32_t n, struct collected *c)
 {
     *c = (struct collected){.n_depths = n, .stop_after = c->stop_after, .interrupt_after = c->interrupt_after};
-    return (struct mn_score_params){.items = f.items, .n_items = N_ITEMS, .num_steps = num_steps, .n_num_steps = n, .each = collect, .progress = watch, .user = c};
+    return (struct mn_score_params){.items = f.items,
+                                    .n_items = N_ITEMS,
+                                    .num_steps = num_steps,
+                                    .n_num_steps = n,
+                                    .each = collect,
+                                    .progress = watch,
+                                    .user = c};
 }
 
 /* ---- (1) who shares a pass does not matter ---- */
@@ -170,8 +196,10 @@ static void check_packing(const char *policy, const char *type)
             assert_int_equal(c->done, c->total);
             for (uint32_t i = 0; i < N_ITEMS; i++)
                 for (uint32_t j = 0; j < N; j++)
-                    if (memcmp(&c->likelihoods[i][j].logprob, &expected[i][j].logprob, sizeof(double)) || c->likelihoods[i][j].is_greedy != expected[i][j].is_greedy)
-                        fail_msg("%s, %u sequences, item %u at %u steps: %.17g, alone %.17g", policy, widths[w], i, steps[j], c->likelihoods[i][j].logprob, expected[i][j].logprob);
+                    if (memcmp(&c->likelihoods[i][j].logprob, &expected[i][j].logprob, sizeof(double)) ||
+                        c->likelihoods[i][j].is_greedy != expected[i][j].is_greedy)
+                        fail_msg("%s, %u sequences, item %u at %u steps: %.17g, alone %.17g", policy, widths[w], i,
+                                 steps[j], c->likelihoods[i][j].logprob, expected[i][j].logprob);
         }
         mn_session_destroy(session);
     }
@@ -233,7 +261,8 @@ struct reference {
     uint32_t v;
 };
 
-static struct mn_likelihood reference_of(struct reference *r, const struct mn_score_item *item, uint32_t num_steps, struct mn_log *log)
+static struct mn_likelihood reference_of(struct reference *r, const struct mn_score_item *item, uint32_t num_steps,
+                                         struct mn_log *log)
 {
     struct mn_likelihood l = {0.0, true};
     assert_int_equal(ref_forward(r->session, item->ids, item->n_ids - 1, 0, num_steps, NULL, r->logits, log), MN_OK);
@@ -250,8 +279,8 @@ static struct mn_likelihood reference_of(struct reference *r, const struct mn_sc
     return l;
 }
 
-static void check_reference(const char *name, struct mn_engine *engine, const char *dir, enum weight_type weight_type, enum kv_type kv_type, const struct mn_score_item *items,
-                            uint32_t n_items, double bound)
+static void check_reference(const char *name, struct mn_engine *engine, const char *dir, enum weight_type weight_type,
+                            enum kv_type kv_type, const struct mn_score_item *items, uint32_t n_items, double bound)
 {
     static const uint32_t steps[] = {1, 3, 6};
     struct collected *c = calloc(1, sizeof *c);
@@ -280,7 +309,8 @@ static void check_reference(const char *name, struct mn_engine *engine, const ch
             per_token = fmax(per_token, error / (items[i].n_ids - items[i].n_context));
             n_equal += c->likelihoods[i][j].is_greedy == expected.is_greedy;
         }
-    print_message("%s: largest error of a sum %.3g, per token %.3g; greedy equal %u of %u\n", name, largest, per_token, n_equal, 3 * n_items);
+    print_message("%s: largest error of a sum %.3g, per token %.3g; greedy equal %u of %u\n", name, largest, per_token,
+                  n_equal, 3 * n_items);
     assert_true(largest <= bound);
     assert_int_equal(n_equal, 3 * n_items);
     mn_session_destroy(session);
@@ -300,7 +330,10 @@ static void test_reference_odd(void **state)
 static void test_reference_raven(void **state)
 {
     (void)state;
-    static const char *const texts[][2] = {{"sort 2 8 0 1 :", " 0 1 2 8"}, {"282 + 216 =", " 498"}, {"reverse a c b :", " b c a"}, {"Kai crosses the clever river", " behind the mill."},
+    static const char *const texts[][2] = {{"sort 2 8 0 1 :", " 0 1 2 8"},
+                                           {"282 + 216 =", " 498"},
+                                           {"reverse a c b :", " b c a"},
+                                           {"Kai crosses the clever river", " behind the mill."},
                                            {"sort 2 8 0 1 :", " 0 2 1 8"}};
     enum { N = sizeof texts / sizeof *texts };
     static const struct {
@@ -322,7 +355,8 @@ static void test_reference_raven(void **state)
             for (int part = 0; part < 2; part++) {
                 uint32_t *tokens;
                 size_t n_tokens;
-                assert_int_equal(mn_tokenize(engine, texts[i][part], strlen(texts[i][part]), true, &tokens, &n_tokens), MN_OK);
+                assert_int_equal(mn_tokenize(engine, texts[i][part], strlen(texts[i][part]), true, &tokens, &n_tokens),
+                                 MN_OK);
                 assert_true(n + n_tokens <= 64);
                 memcpy(ids[i] + n, tokens, n_tokens * sizeof *tokens);
                 items[i].n_context = part ? items[i].n_context : n + (uint32_t)n_tokens;
@@ -332,7 +366,8 @@ static void test_reference_raven(void **state)
             items[i].ids = ids[i];
             items[i].n_ids = n;
         }
-        check_reference(cases[k].name, engine, RAVEN_TINY, cases[k].type, strcmp(cases[k].kv_type, "f16") ? KV_F32 : KV_F16, items, N, cases[k].bound);
+        check_reference(cases[k].name, engine, RAVEN_TINY, cases[k].type,
+                        strcmp(cases[k].kv_type, "f16") ? KV_F32 : KV_F16, items, N, cases[k].bound);
         test_engine_done(engine);
     }
 }
@@ -425,8 +460,9 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_packing_full_f16), cmocka_unit_test(test_packing_full_f32), cmocka_unit_test(test_packing_share),
-                                       cmocka_unit_test(test_passes),           cmocka_unit_test(test_reference_odd),    cmocka_unit_test(test_reference_raven),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_packing_full_f16), cmocka_unit_test(test_packing_full_f32),
+                                       cmocka_unit_test(test_packing_share),    cmocka_unit_test(test_passes),
+                                       cmocka_unit_test(test_reference_odd),    cmocka_unit_test(test_reference_raven),
                                        cmocka_unit_test(test_contracts),        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

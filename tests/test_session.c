@@ -1,23 +1,31 @@
 /* Goal: the contracts of sessions and generation beyond "the right tokens": how a run ends, that the statistics
  * are what was done, that cutting a prompt or a submit into pieces changes nothing.
- * Method: one random model with odd sizes, on every device found. Tokens of strategies are compared with those of ar; statistics
- * are rebuilt from the trace; logits of cut prompts are compared bit for bit, those under share:k with the reference in double.
- * The Vulkan validation layer must stay silent. */
-#include "testing.h"
-
+ * Method: one random model with odd sizes, on every device found. Tokens of strategies are compared with those of ar;
+ * statistics are rebuilt from the trace; logits of cut prompts are compared bit for bit, those under share:k with the
+ * reference in double. The Vulkan validation layer must stay silent. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ref.h"
+#include "testing.h"
 
 #define LOGIT_BOUND 2e-4
 
 enum { R = 8, N_CTX = 32, N_PROMPT = 9, N_FULL = N_CTX + 1 - N_PROMPT, P = 1, C = 2, CODA = 3, V = 173 };
 
-static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = V, .n_prelude = P, .n_core = C,
-                                          .n_coda = CODA, .block_size = 96, .tied = false, .qk_bias = true, .seed = 12};
+static const struct random_shape shape = {.n_embd = 60,
+                                          .n_heads = 6,
+                                          .intermediate_size = 92,
+                                          .vocab_size = V,
+                                          .n_prelude = P,
+                                          .n_core = C,
+                                          .n_coda = CODA,
+                                          .block_size = 96,
+                                          .tied = false,
+                                          .qk_bias = true,
+                                          .seed = 12};
 static const uint32_t prompt[N_PROMPT] = {0, 23, 29, 90, 100, 23, 27, 92, 26};
 
 static struct test_model f;
@@ -38,21 +46,31 @@ static int close_model(void **state)
 
 static struct session *open_session(uint32_t max_rows, uint32_t share)
 {
-    return test_session(f.engine, &(struct session_params){.num_steps = R, .max_rows = max_rows, .kv_type = KV_F16, .n_ctx = N_CTX, .policy = {share}});
+    return test_session(
+        f.engine, &(struct session_params){
+                      .num_steps = R, .max_rows = max_rows, .kv_type = KV_F16, .n_ctx = N_CTX, .policy = {share}});
 }
 
 /* K is close to R, so that most drafts are accepted and rounds are long. */
 static const struct strategy_case {
     const char *name;
     uint32_t k, l;
-} strategies[] = {{"ar", 0, 0}, {"draft-verify", 7, 6}, {"draft-verify", 2, 3}, {"draft-verify", 6, 12}, {"wavefront", 3, 0}};
+} strategies[] = {
+    {"ar", 0, 0}, {"draft-verify", 7, 6}, {"draft-verify", 2, 3}, {"draft-verify", 6, 12}, {"wavefront", 3, 0}};
 enum { N_STRATEGIES = sizeof strategies / sizeof *strategies };
 
 static struct mn_generate_params params_of(const struct strategy_case *s, uint32_t n_new, struct token_list *list)
 {
     *list = (struct token_list){.stop_after = list->stop_after};
-    return (struct mn_generate_params){.prompt = prompt, .n_prompt = N_PROMPT, .n_new = n_new, .strategy = s->name, .draft_steps = s->k, .lookahead = s->l,
-                                       .ignore_eos = true, .on_token = token_list_add, .user = list};
+    return (struct mn_generate_params){.prompt = prompt,
+                                       .n_prompt = N_PROMPT,
+                                       .n_new = n_new,
+                                       .strategy = s->name,
+                                       .draft_steps = s->k,
+                                       .lookahead = s->l,
+                                       .ignore_eos = true,
+                                       .on_token = token_list_add,
+                                       .user = list};
 }
 
 static void assert_tokens(const struct token_list *got, const struct token_list *expected, uint32_t n, const char *what)
@@ -153,8 +171,8 @@ static void test_callback_stop(void **state)
 
 /* ---- statistics ---- */
 
-/* What the events of a run cost, by the rules: a pass reads its weights once per group of rows that share them, attention
- * reads every position up to the row's own in every block. */
+/* What the events of a run cost, by the rules: a pass reads its weights once per group of rows that share them,
+ * attention reads every position up to the row's own in every block. */
 struct account {
     const struct weights *weights;
     uint64_t n_max, prelude_passes, core_passes, coda_passes, core_rows, weight_bytes, positions, runs;
@@ -165,7 +183,8 @@ static void account(void *user, const struct mn_trace *trace)
 {
     struct account *a = user;
     const struct weights *w = a->weights;
-    const uint64_t n = trace->n_rows, groups = (n + a->n_max - 1) / a->n_max, drafts = a->k ? n - 1 : 0, draft_steps = a->k ? a->k : 0;
+    const uint64_t n = trace->n_rows, groups = (n + a->n_max - 1) / a->n_max, drafts = a->k ? n - 1 : 0,
+                   draft_steps = a->k ? a->k : 0;
     a->prelude_passes += n;
     a->core_passes += n * draft_steps + (R - draft_steps);
     a->core_rows += n * R;
@@ -188,7 +207,8 @@ static void check_account(const struct session *session, const struct mn_stats *
     assert_int_equal(stats->weight_bytes, a->weight_bytes);
     assert_int_equal(stats->kv_bytes, a->positions * entry);
     assert_int_equal(stats->kv_bytes_per_token, (P + CODA + C * R) * entry);
-    assert_int_equal(stats->dispatches, a->prelude_passes * per_pass[PASS_PRELUDE] + a->core_passes * per_pass[PASS_CORE] +
+    assert_int_equal(stats->dispatches, a->prelude_passes * per_pass[PASS_PRELUDE] +
+                                            a->core_passes * per_pass[PASS_CORE] +
                                             a->coda_passes * (per_pass[PASS_CODA] + per_pass[PASS_HEAD_GREEDY]));
     assert_int_equal(stats->submits, a->runs);
 }
@@ -201,7 +221,8 @@ static void check_sums(const struct mn_stats *stats, uint32_t l)
         accepted += stats->accepted_at[i];
         assert_true(stats->accepted_at[i] <= stats->drafted_at[i]);
         assert_true(i < l || stats->drafted_at[i] == 0);
-        assert_true(i == 0 || (stats->drafted_at[i] <= stats->drafted_at[i - 1] && stats->accepted_at[i] <= stats->accepted_at[i - 1]));
+        assert_true(i == 0 || (stats->drafted_at[i] <= stats->drafted_at[i - 1] &&
+                               stats->accepted_at[i] <= stats->accepted_at[i - 1]));
     }
     for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++) {
         rounds += stats->accepted_lengths[i];
@@ -222,7 +243,8 @@ static void test_statistics(void **state)
         struct token_list list = {0};
         struct mn_stats stats;
         struct mn_generate_params params = params_of(&strategies[s], N_FULL, &list);
-        struct account a = {.weights = &f.engine->model->weights, .n_max = f.engine->model->tuning.decode.n_max, .k = strategies[s].k};
+        struct account a = {
+            .weights = &f.engine->model->weights, .n_max = f.engine->model->tuning.decode.n_max, .k = strategies[s].k};
         params.on_token = NULL;
         params.on_trace = account;
         params.user = &a;
@@ -293,7 +315,8 @@ static void test_split_submits(void **state)
         assert_tokens(&cut, &whole, N_FULL, strategies[s].name);
         assert_memory_equal(logits_cut, logits, sizeof logits);
         assert_int_equal(stats.dispatches, dispatches);
-        assert_int_equal(stats.submits, stats.prelude_passes + stats.core_passes + 2 * stats.coda_passes); /* a head behind every coda */
+        assert_int_equal(stats.submits, stats.prelude_passes + stats.core_passes +
+                                            2 * stats.coda_passes); /* a head behind every coda */
     }
     session_destroy(session);
 }
@@ -303,9 +326,11 @@ static void test_kv_bytes(void **state)
     (void)state;
     for (uint32_t share = 0; share < 12; share++)
         for (int type = KV_F32; type <= KV_F16; type++) {
-            struct kv_cache_params params = {.policy = {share}, .type = (enum kv_type)type, .n_ctx = N_CTX, .n_sequences = 1, .num_steps = R};
+            struct kv_cache_params params = {
+                .policy = {share}, .type = (enum kv_type)type, .n_ctx = N_CTX, .n_sequences = 1, .num_steps = R};
             const uint64_t slots = share == 0 || share > R ? R : share;
-            assert_int_equal(kv_cache_bytes_per_token(&f.engine->model->config, &params), 2 * 6 * 16 * (P + CODA + C * slots) * (type == KV_F16 ? 2 : 4));
+            assert_int_equal(kv_cache_bytes_per_token(&f.engine->model->config, &params),
+                             2 * 6 * 16 * (P + CODA + C * slots) * (type == KV_F16 ? 2 : 4));
         }
 }
 
@@ -330,8 +355,12 @@ static void prefill_pieces(struct session *session, const uint32_t *pieces, uint
     uint32_t ids[N_LONG], at = 0;
     long_prompt(ids);
     for (uint32_t i = 0; i < n_pieces; at += pieces[i++]) {
-        struct session_prefill_params prefill = {
-            .ids = ids + at, .n = pieces[i], .first = at, .num_steps = session->num_steps, .each_logits = keep_logits, .user = logits};
+        struct session_prefill_params prefill = {.ids = ids + at,
+                                                 .n = pieces[i],
+                                                 .first = at,
+                                                 .num_steps = session->num_steps,
+                                                 .each_logits = keep_logits,
+                                                 .user = logits};
         assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     }
     assert_int_equal(at, N_LONG);
@@ -340,12 +369,14 @@ static void prefill_pieces(struct session *session, const uint32_t *pieces, uint
 static void test_prefill_pieces(void **state)
 {
     (void)state;
-    static const uint32_t one[] = {N_LONG}, odd[] = {1, 63, 64, 65}, other[] = {65, 64, 1, 63}, small[] = {7, 1, 2, 3, 30, 17, 100, 33};
+    static const uint32_t one[] = {N_LONG}, odd[] = {1, 63, 64, 65}, other[] = {65, 64, 1, 63},
+                          small[] = {7, 1, 2, 3, 30, 17, 100, 33};
     static const struct {
         const uint32_t *pieces;
         uint32_t n;
     } cuts[] = {{odd, 4}, {other, 4}, {small, 8}};
-    struct session *session = test_session(f.engine, &(struct session_params){.num_steps = 4, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 256});
+    struct session *session = test_session(
+        f.engine, &(struct session_params){.num_steps = 4, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 256});
     const size_t bytes = (size_t)N_LONG * V * sizeof(float);
     float *whole = calloc(1, bytes), *cut = calloc(1, bytes);
     prefill_pieces(session, one, 1, whole);
@@ -375,29 +406,34 @@ static double largest_error(const float *got, const double *expected, size_t n)
 
 enum { SHARE_STEPS = 5, SHARE_ROWS = 3 };
 
-/* A prompt of several chunks, then rows one by one, under share:k as the reference computes it: in one piece. The rows' logits
- * go to `rows` [SHARE_ROWS, V]. */
+/* A prompt of several chunks, then rows one by one, under share:k as the reference computes it: in one piece. The rows'
+ * logits go to `rows` [SHARE_ROWS, V]. */
 static void check_share(const struct ref_model *model, uint32_t share, double *rows)
 {
     uint32_t ids[N_LONG];
     struct ref_session *ref;
-    const struct ref_session_params ref_params = {.n_ctx = 256, .num_steps = SHARE_STEPS, .policy = {share}, .kv_type = KV_F32};
+    const struct ref_session_params ref_params = {
+        .n_ctx = 256, .num_steps = SHARE_STEPS, .policy = {share}, .kv_type = KV_F32};
     double *expected = calloc((size_t)N_LONG * V, sizeof *expected);
     float *got = calloc((size_t)N_LONG * V, sizeof *got);
     long_prompt(ids);
     assert_int_equal(ref_session_create(&ref, model, &ref_params, &f.log.log), MN_OK);
     assert_int_equal(ref_forward(ref, ids, N_LONG, 0, SHARE_STEPS, NULL, expected, &f.log.log), MN_OK);
-    struct session *session =
-        test_session(f.engine, &(struct session_params){.num_steps = SHARE_STEPS, .max_rows = 1, .kv_type = KV_F32, .n_ctx = 256, .policy = {share}});
-    struct session_prefill_params prefill = {.ids = ids, .n = N_LONG, .num_steps = SHARE_STEPS, .each_logits = keep_logits, .user = got};
+    struct session *session = test_session(
+        f.engine, &(struct session_params){
+                      .num_steps = SHARE_STEPS, .max_rows = 1, .kv_type = KV_F32, .n_ctx = 256, .policy = {share}});
+    struct session_prefill_params prefill = {
+        .ids = ids, .n = N_LONG, .num_steps = SHARE_STEPS, .each_logits = keep_logits, .user = got};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     double error = largest_error(got, expected, (size_t)N_LONG * V), decoded = 0.0;
     for (uint32_t i = 0; i < SHARE_ROWS; i++) {
         struct row row = {.token = i * 50 + 1, .position = N_LONG + i};
-        struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = SHARE_STEPS, .coda = true, .n_head = 1};
+        struct session_run_params run = {
+            .rows = &row, .n_rows = 1, .n_new = 1, .n_core = SHARE_STEPS, .coda = true, .n_head = 1};
         double *row_expected = rows + (size_t)i * V;
         float row_got[V];
-        assert_int_equal(ref_forward(ref, &row.token, 1, row.position, SHARE_STEPS, NULL, row_expected, &f.log.log), MN_OK);
+        assert_int_equal(ref_forward(ref, &row.token, 1, row.position, SHARE_STEPS, NULL, row_expected, &f.log.log),
+                         MN_OK);
         assert_int_equal(session_run(session, &run, NULL), MN_OK);
         assert_int_equal(session_read_logits(session, 0, row_got), MN_OK);
         decoded = fmax(decoded, largest_error(row_got, row_expected, V));
@@ -419,7 +455,8 @@ static void test_share(void **state)
     for (uint32_t share = 0; share < 4; share++)
         check_share(model, share, rows[share]);
     ref_model_free(model);
-    /* A prompt's positions are all at the same step, so sharing shows behind it. Were it without effect, this would show nothing. */
+    /* A prompt's positions are all at the same step, so sharing shows behind it. Were it without effect, this would
+     * show nothing. */
     for (uint32_t share = 1; share < 4; share++) {
         double largest = 0.0;
         for (uint32_t i = 0; i < SHARE_ROWS * V; i++)
@@ -454,9 +491,10 @@ static void test_share_is_lossy(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),     cmocka_unit_test(test_stop_token),     cmocka_unit_test(test_callback_stop),
-                                       cmocka_unit_test(test_statistics), cmocka_unit_test(test_dispatches),     cmocka_unit_test(test_split_submits),
-                                       cmocka_unit_test(test_kv_bytes),   cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),
-                                       cmocka_unit_test(test_share_is_lossy)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),        cmocka_unit_test(test_stop_token),
+                                       cmocka_unit_test(test_callback_stop), cmocka_unit_test(test_statistics),
+                                       cmocka_unit_test(test_dispatches),    cmocka_unit_test(test_split_submits),
+                                       cmocka_unit_test(test_kv_bytes),      cmocka_unit_test(test_prefill_pieces),
+                                       cmocka_unit_test(test_share),         cmocka_unit_test(test_share_is_lossy)};
     return RUN_ON_EVERY_DEVICE(tests, open_model, close_model);
 }

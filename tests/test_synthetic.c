@@ -1,8 +1,9 @@
 /* Synthetic models: weights made on the device from a shape and a seed.
  *
- * Goal: the same seed gives the same model on every device, in every weight type and however its matrices are cut; and such a model is under
- * the contract of all others. Method: every value of every matrix against the C version; windows forced by a small binding range; the tokens of
- * ar, draft-verify and wavefront in three weight types; refusals with their words. */
+ * Goal: the same seed gives the same model on every device, in every weight type and however its matrices are cut; and
+ * such a model is under the contract of all others. Method: every value of every matrix against the C version; windows
+ * forced by a small binding range; the tokens of ar, draft-verify and wavefront in three weight types; refusals with
+ * their words. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ struct opened {
     struct stream stream;
 };
 
-static enum mn_status open_weights(struct opened *o, const char *shape, enum weight_type type, uint64_t seed, uint64_t range, uint64_t heap)
+static enum mn_status open_weights(struct opened *o, const char *shape, enum weight_type type, uint64_t seed,
+                                   uint64_t range, uint64_t heap)
 {
     *o = (struct opened){0};
     test_log_init(&o->log);
@@ -42,7 +44,8 @@ static enum mn_status open_weights(struct opened *o, const char *shape, enum wei
 static void close_weights(struct opened *o)
 {
     if (o->model.device->n_messages)
-        fail_msg("%u validation messages, the first: %.300s", o->model.device->n_messages, o->model.device->first_message);
+        fail_msg("%u validation messages, the first: %.300s", o->model.device->n_messages,
+                 o->model.device->first_message);
     stream_finish(&o->stream);
     weights_finish(&o->model.weights);
     kernels_finish(&o->model.kernels);
@@ -69,13 +72,16 @@ static void check_matrix(struct opened *o, const struct matrix *m, const struct 
     double sum = 0.0, squares = 0.0, n = 0.0;
     for (uint32_t row = 0; row < m->n_out; row += m->window_rows) {
         const uint32_t rows = matrix_rows_at(m, row, m->window_rows);
-        assert_int_equal(stream_download(&o->stream, matrix_span(m, row, rows), 0, got + row * m->row_bytes, rows * m->row_bytes), MN_OK);
+        assert_int_equal(
+            stream_download(&o->stream, matrix_span(m, row, rows), 0, got + row * m->row_bytes, rows * m->row_bytes),
+            MN_OK);
     }
     for (uint32_t row = 0; row < m->n_out; row++)
         for (uint32_t k = 0; k < columns; k++) {
             const float wanted = synthetic_value(what, row, k), x = value_at(got, m->type, row * columns + k);
             if (wanted != x)
-                fail_msg("matrix %u, row %u, input %u: %g instead of %g", what->number, row, k, (double)x, (double)wanted);
+                fail_msg("matrix %u, row %u, input %u: %g instead of %g", what->number, row, k, (double)x,
+                         (double)wanted);
             sum += (double)x;
             squares += (double)x * (double)x;
             n += k % what->period < what->n_valid;
@@ -108,7 +114,9 @@ static void check_all(struct opened *o, uint64_t seed)
         check_matrix(o, &b->proj, &(struct synthetic_matrix){seed, number++, d, head_pad, c->head_dim});
         plain.number = number++;
         check_matrix(o, &b->gate, &plain);
-        check_matrix(o, &b->down, &(struct synthetic_matrix){seed, number++, c->intermediate_size, b->down.n_chunks * 8, c->intermediate_size});
+        check_matrix(o, &b->down,
+                     &(struct synthetic_matrix){seed, number++, c->intermediate_size, b->down.n_chunks * 8,
+                                                c->intermediate_size});
     }
 }
 
@@ -124,7 +132,8 @@ static void test_values(void **state)
         close_weights(&o);
     }
     /* 1024 rows of 128 bytes in windows of 256 */
-    assert_int_equal(open_weights(&o, "d=64,heads=4,ff=64,vocab=1024,layers=0-1-0", WEIGHT_TYPE_BF16, 7, 256 * 128, 0), MN_OK);
+    assert_int_equal(open_weights(&o, "d=64,heads=4,ff=64,vocab=1024,layers=0-1-0", WEIGHT_TYPE_BF16, 7, 256 * 128, 0),
+                     MN_OK);
     assert_int_equal(o.model.weights.embedding.window_rows, 256);
     check_all(&o, 7);
     close_weights(&o);
@@ -137,9 +146,10 @@ static void test_scale(void **state)
         const float scale = synthetic_scale(n);
         uint32_t bits;
         memcpy(&bits, &scale, 4);
-        assert_int_equal(bits & 0x7fffff, 0);      /* a power of two */
-        assert_true(scale >= 0x1p-14f);            /* f16 keeps every multiple */
-        assert_true(f16_to_f32(f32_to_f16(255 * scale)) == 255 * scale && bf16_to_f32(f32_to_bf16(-253 * scale)) == -253 * scale);
+        assert_int_equal(bits & 0x7fffff, 0); /* a power of two */
+        assert_true(scale >= 0x1p-14f);       /* f16 keeps every multiple */
+        assert_true(f16_to_f32(f32_to_f16(255 * scale)) == 255 * scale &&
+                    bf16_to_f32(f32_to_bf16(-253 * scale)) == -253 * scale);
     }
 }
 
@@ -150,8 +160,16 @@ static void run(struct mn_session *session, const char *strategy, struct token_l
     static const uint32_t prompt[] = {1, 2, 3, 40, 50};
     struct mn_stats stats;
     *tokens = (struct token_list){0};
-    const struct mn_generate_params params = {.prompt = prompt, .n_prompt = 5, .n_new = 24, .strategy = strategy, .draft_steps = 2, .lookahead = 3, .max_inflight = 4, .ignore_eos = true,
-                                              .on_token = token_list_add, .user = tokens};
+    const struct mn_generate_params params = {.prompt = prompt,
+                                              .n_prompt = 5,
+                                              .n_new = 24,
+                                              .strategy = strategy,
+                                              .draft_steps = 2,
+                                              .lookahead = 3,
+                                              .max_inflight = 4,
+                                              .ignore_eos = true,
+                                              .on_token = token_list_add,
+                                              .user = tokens};
     assert_int_equal(mn_generate(session, &params, &stats), MN_OK);
     assert_true(stats.lossless);
     assert_int_equal(tokens->n, 24);
@@ -166,7 +184,12 @@ static void tokens_of(const char *type, uint64_t seed, struct token_list *out)
     struct mn_model_info info;
     struct token_list tokens;
     test_log_init(&log);
-    assert_int_equal(mn_engine_create(&engine, &(struct mn_engine_params){.synthetic = odd, .synthetic_seed = seed, .weight_type = type, .validate = MN_TEST_VALIDATE, .log = &log.log}), MN_OK);
+    assert_int_equal(mn_engine_create(&engine, &(struct mn_engine_params){.synthetic = odd,
+                                                                          .synthetic_seed = seed,
+                                                                          .weight_type = type,
+                                                                          .validate = MN_TEST_VALIDATE,
+                                                                          .log = &log.log}),
+                     MN_OK);
     mn_engine_info(engine, &info);
     assert_string_equal(info.weight_type, type);
     assert_false(info.has_tokenizer);
@@ -229,10 +252,23 @@ static void test_shapes(void **state)
     assert_int_equal(synthetic_config(&c, RAVEN_TINY "/config.json", &log.log), MN_OK);
     assert_int_equal(c.n_embd, 128);
     assert_int_equal(synthetic_config(&c, "/none/config.json", NULL), MN_ERR_FILE);
-    static const char *const bad[] = {"", "huginn", "d=64", "d=64,heads=4,ff=64,vocab=16,layers=1-1", "d=64,heads=5,ff=64,vocab=16,layers=1-1-1", "d=0,heads=4,ff=64,vocab=16,layers=1-1-1",
-                                      "d=64,heads=4,ff=64,vocab=16,layers=1-0-1", "d=-64,heads=4,ff=64,vocab=16,layers=1-1-1", "d=64,heads=4,ff=64,vocab=16,layers=1-1-1,x=1",
-                                      "d=64x,heads=4,ff=64,vocab=16,layers=1-1-1", "d=64,,heads=4,ff=64,vocab=16,layers=1-1-1", "d=99999999,heads=4,ff=64,vocab=16,layers=1-1-1", "d", "=", "d=",
-                                      "d=64,heads=4,ff=64,vocab=16,layers=1-1-1-1", "xconfig.json"};
+    static const char *const bad[] = {"",
+                                      "huginn",
+                                      "d=64",
+                                      "d=64,heads=4,ff=64,vocab=16,layers=1-1",
+                                      "d=64,heads=5,ff=64,vocab=16,layers=1-1-1",
+                                      "d=0,heads=4,ff=64,vocab=16,layers=1-1-1",
+                                      "d=64,heads=4,ff=64,vocab=16,layers=1-0-1",
+                                      "d=-64,heads=4,ff=64,vocab=16,layers=1-1-1",
+                                      "d=64,heads=4,ff=64,vocab=16,layers=1-1-1,x=1",
+                                      "d=64x,heads=4,ff=64,vocab=16,layers=1-1-1",
+                                      "d=64,,heads=4,ff=64,vocab=16,layers=1-1-1",
+                                      "d=99999999,heads=4,ff=64,vocab=16,layers=1-1-1",
+                                      "d",
+                                      "=",
+                                      "d=",
+                                      "d=64,heads=4,ff=64,vocab=16,layers=1-1-1-1",
+                                      "xconfig.json"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         test_log_init(&log);
         if (synthetic_config(&c, bad[i], &log.log) != MN_ERR_USAGE)
@@ -243,7 +279,8 @@ static void test_shapes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_scale), cmocka_unit_test(test_fit), cmocka_unit_test(test_values),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_scale),
+                                       cmocka_unit_test(test_fit), cmocka_unit_test(test_values),
                                        cmocka_unit_test(test_lossless)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,13 @@
-/* Goal: nothing on the token path allocates, maps, records or compiles, whatever the strategy: from the first new token to the last.
- * Method: this executable is linked with --wrap for malloc, calloc, realloc and strdup, which counts the calls of the engine's own
- * objects (not those inside the driver and the C library); vk_hooks.h counts the Vulkan calls. Counting begins in the callback of the
- * first token. Only submits, waits and resets of fences may be seen; on a device whose memory the host does not see, each read-back of
- * states or logits records its one copy into a buffer that is there. */
-#include "testing.h"
-
+/* Goal: nothing on the token path allocates, maps, records or compiles, whatever the strategy: from the first new token
+ * to the last. Method: this executable is linked with --wrap for malloc, calloc, realloc and strdup, which counts the
+ * calls of the engine's own objects (not those inside the driver and the C library); vk_hooks.h counts the Vulkan
+ * calls. Counting begins in the callback of the first token. Only submits, waits and resets of fences may be seen; on a
+ * device whose memory the host does not see, each read-back of states or logits records its one copy into a buffer that
+ * is there. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "testing.h"
 #include "vk_hooks.h"
 
 static struct {
@@ -48,8 +48,17 @@ char *__wrap_strdup(const char *text)
     return __real_strdup(text);
 }
 
-static const struct random_shape shape = {.n_embd = 60, .n_heads = 6, .intermediate_size = 92, .vocab_size = 173, .n_prelude = 1, .n_core = 2,
-                                          .n_coda = 1,  .block_size = 96, .tied = false, .qk_bias = true, .seed = 12};
+static const struct random_shape shape = {.n_embd = 60,
+                                          .n_heads = 6,
+                                          .intermediate_size = 92,
+                                          .vocab_size = 173,
+                                          .n_prelude = 1,
+                                          .n_core = 2,
+                                          .n_coda = 1,
+                                          .block_size = 96,
+                                          .tied = false,
+                                          .qk_bias = true,
+                                          .seed = 12};
 static const uint32_t prompt[] = {0, 23, 29, 90, 100, 23, 27, 92, 26};
 enum { R = 8, N_PROMPT = sizeof prompt / sizeof *prompt, N_NEW = 20 };
 
@@ -112,10 +121,11 @@ static void assert_nothing(const char *what, bool copies)
 {
     host.on = false;
     const uint32_t copying = hooks.n[CALL_BeginCommandBuffer] + hooks.n[CALL_EndCommandBuffer];
-    const uint32_t allowed = hooks.n[CALL_QueueSubmit] + hooks.n[CALL_WaitForFences] + hooks.n[CALL_ResetFences] + (copies ? copying : 0);
+    const uint32_t allowed = hooks.n[CALL_QueueSubmit] + hooks.n[CALL_WaitForFences] + hooks.n[CALL_ResetFences] +
+                             (copies ? copying : 0);
     if (host.n || hooks_n_calls() != allowed || hooks.n[CALL_QueueSubmit] == 0)
-        fail_msg("%s: %u host allocations; %u of %u Vulkan calls are not submits (%u), waits or resets", what, host.n, hooks_n_calls() - allowed,
-                 hooks_n_calls(), hooks.n[CALL_QueueSubmit]);
+        fail_msg("%s: %u host allocations; %u of %u Vulkan calls are not submits (%u), waits or resets", what, host.n,
+                 hooks_n_calls() - allowed, hooks_n_calls(), hooks.n[CALL_QueueSubmit]);
 }
 
 static const float forced[] = {0.7f};
@@ -129,13 +139,25 @@ static const struct way {
     {"ar, exit by states", false, {.strategy = "ar", .exit = "latent-diff:0.2"}},
     {"ar, exit by logits", false, {.strategy = "ar", .exit = "kl:0.01"}},
     {"draft-verify", false, {.strategy = "draft-verify", .draft_steps = 3, .lookahead = 5}},
-    {"draft-verify, exit in drafts", false, {.strategy = "draft-verify", .draft_steps = 4, .lookahead = 3, .exit = "argmax-stability:2"}},
-    {"draft-verify, threshold", false, {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 3, .verification_threshold = 0.5f}},
-    {"draft-verify, forced acceptance", false, {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 3, .forced_acceptance = forced, .n_forced_acceptance = 1}},
+    {"draft-verify, exit in drafts",
+     false,
+     {.strategy = "draft-verify", .draft_steps = 4, .lookahead = 3, .exit = "argmax-stability:2"}},
+    {"draft-verify, threshold",
+     false,
+     {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 3, .verification_threshold = 0.5f}},
+    {"draft-verify, forced acceptance",
+     false,
+     {.strategy = "draft-verify",
+      .draft_steps = 2,
+      .lookahead = 3,
+      .forced_acceptance = forced,
+      .n_forced_acceptance = 1}},
     {"wavefront", false, {.strategy = "wavefront", .draft_steps = 2}},
     {"auto", false, {.strategy = "auto"}},
     {"ar, share:1", true, {.strategy = "ar"}},
-    {"diffusion", true, {.strategy = "diffusion", .draft_steps = 2, .headway = 2, .state_noise = 0.1f, .embed_average = 0.3f}},
+    {"diffusion",
+     true,
+     {.strategy = "diffusion", .draft_steps = 2, .headway = 2, .state_noise = 0.1f, .embed_average = 0.3f}},
 };
 
 static struct mn_generate_params with_prompt(struct mn_generate_params params, bool sampled, uint32_t *n_tokens)
@@ -193,7 +215,8 @@ static void test_batch(void **state)
         struct mn_generate_params params[3];
         struct mn_stats stats[3], total;
         uint32_t n_tokens = 0;
-        const struct mn_generate_params one = {.strategy = strategies[s], .draft_steps = 3, .lookahead = 3, .max_inflight = 4};
+        const struct mn_generate_params one = {
+            .strategy = strategies[s], .draft_steps = 3, .lookahead = 3, .max_inflight = 4};
         for (uint32_t i = 0; i < 3; i++) {
             params[i] = with_prompt(one, false, &n_tokens);
             params[i].n_new = N_NEW - 5 * i;
@@ -224,7 +247,8 @@ static void test_logits(void **state)
         ids[i] = i * 7 % 173;
     for (uint32_t i = 0; i < 64 * 60; i++)
         states[i] = test_noise(5, i);
-    struct session_prefill_params prefill = {.ids = ids, .n = 64, .num_steps = R, .state0 = states, .each_logits = first_logits, .user = &n};
+    struct session_prefill_params prefill = {
+        .ids = ids, .n = 64, .num_steps = R, .state0 = states, .each_logits = first_logits, .user = &n};
     f.full->logit_rows = 16; /* several chunks, so that passes follow the first position */
     assert_int_equal(session_prefill(f.full, &prefill, NULL), MN_OK);
     f.full->logit_rows = SESSION_MAX_ROWS;
@@ -238,19 +262,26 @@ static void test_counters(void **state)
     (void)state;
     struct session *session;
     begin_counting();
-    assert_int_equal(session_create(&session, f.engine->model, &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}), MN_OK);
+    assert_int_equal(
+        session_create(&session, f.engine->model,
+                       &(struct session_params){.num_steps = 2, .max_rows = 1, .sampler = {.top_p = 1.0f}}),
+        MN_OK);
     host.on = false;
     session_destroy(session);
     assert_true(host.n > 0);
-    static const enum call calls[] = {CALL_AllocateMemory, CALL_MapMemory, CALL_CreateBuffer, CALL_BindBufferMemory, CALL_CreateDescriptorPool, CALL_AllocateDescriptorSets,
-                                      CALL_AllocateCommandBuffers, CALL_BeginCommandBuffer, CALL_EndCommandBuffer, CALL_CreateFence};
+    static const enum call calls[] = {CALL_AllocateMemory,         CALL_MapMemory,
+                                      CALL_CreateBuffer,           CALL_BindBufferMemory,
+                                      CALL_CreateDescriptorPool,   CALL_AllocateDescriptorSets,
+                                      CALL_AllocateCommandBuffers, CALL_BeginCommandBuffer,
+                                      CALL_EndCommandBuffer,       CALL_CreateFence};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         assert_true(hooks.n[calls[i]] > 0);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_counters), cmocka_unit_test(test_strategies), cmocka_unit_test(test_strategies_staged),
-                                       cmocka_unit_test(test_batch), cmocka_unit_test(test_logits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_counters), cmocka_unit_test(test_strategies),
+                                       cmocka_unit_test(test_strategies_staged), cmocka_unit_test(test_batch),
+                                       cmocka_unit_test(test_logits)};
     return RUN_ON_EVERY_DEVICE(tests, open_engine, close_engine);
 }

@@ -3,12 +3,11 @@
  * test_tokenizer_files.c.
  *
  * Method: golden cases of that library (text, ids, decoded text) for both spellings of merges and for the shipped
- * model; small tokenizer.json files built by tokenizer_file.h; every string also decoded token by token.
- */
-#include "tokenizer_file.h"
-
+ * model; small tokenizer.json files built by tokenizer_file.h; every string also decoded token by
+ * token. */
 #include "bpe.h"
 #include "json.h"
+#include "tokenizer_file.h"
 
 #define HUGINN_DIR MN_SOURCE_DIR "/tests/vectors/tokenizer-huginn-pattern/"
 #define RAVEN_TINY_JSON MN_SOURCE_DIR "/models/raven-tiny/tokenizer.json"
@@ -82,8 +81,7 @@ static size_t ids_read(const struct json_doc *doc, const char *key, uint32_t *id
     const struct cJSON *array = json_find(doc->root, key), *node;
     size_t n = 0;
     assert_true(cJSON_IsArray(array));
-    cJSON_ArrayForEach(node, array)
-    {
+    cJSON_ArrayForEach (node, array) {
         assert_true(n < capacity);
         ids[n++] = (uint32_t)node->valuedouble;
     }
@@ -150,16 +148,25 @@ static void test_raven_tiny(void **state)
 
     /* Any valid UTF-8 comes back, zero bytes and unassigned characters included. */
     static const char texts[][80] = {
-        "", " ", "\n", "plain words", "  two  spaces\t\n\n", "\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x8b", "e\xcc\x81",
-        "\xf4\x8f\xbf\xbf\xef\xbf\xbe", "<|begin_text|>x<|end_text|>", "\xe1\xa0\x8e\xc2\x85\xe2\x80\xa8", "\x01\x7f",
+        "",
+        " ",
+        "\n",
+        "plain words",
+        "  two  spaces\t\n\n",
+        "\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x8b",
+        "e\xcc\x81",
+        "\xf4\x8f\xbf\xbf\xef\xbf\xbe",
+        "<|begin_text|>x<|end_text|>",
+        "\xe1\xa0\x8e\xc2\x85\xe2\x80\xa8",
+        "\x01\x7f",
     };
     for (size_t i = 0; i <= sizeof texts / sizeof *texts; i++) {
         const char *text = i < sizeof texts / sizeof *texts ? texts[i] : "a\0b\0";
         size_t n_bytes = i < sizeof texts / sizeof *texts ? strlen(text) : 4, n_ids;
         uint32_t *ids;
         for (int mode = 0; mode < 2; mode++) {
-            assert_int_equal(mn_tokenizer_encode(tokenizer, text, n_bytes, (enum mn_encode_mode)mode, &ids, &n_ids,
-                                                 NULL), MN_OK);
+            assert_int_equal(
+                mn_tokenizer_encode(tokenizer, text, n_bytes, (enum mn_encode_mode)mode, &ids, &n_ids, NULL), MN_OK);
             decode_expect(tokenizer, ids, n_ids, false, text, n_bytes);
             free(ids);
         }
@@ -249,8 +256,8 @@ static void test_merge_rules(void **state)
     mn_tokenizer_destroy(t);
 
     /* ignore_merges takes a pre-token that is a token whole. */
-    t = create_valid(&(struct parts){.vocab = ",\"ab\":256,\"lonely\":257", .merges = "[\"a b\"]",
-                                     .model = ",\"ignore_merges\":true"});
+    t = create_valid(&(struct parts){
+        .vocab = ",\"ab\":256,\"lonely\":257", .merges = "[\"a b\"]", .model = ",\"ignore_merges\":true"});
     encode_expect(t, "lonely", 6, MN_ENCODE_SPECIAL, IDS(257));
     encode_expect(t, "lonelyab", 8, MN_ENCODE_SPECIAL, IDS('l', 'o', 'n', 'e', 'l', 'y', 256));
     mn_tokenizer_destroy(t);
@@ -278,7 +285,8 @@ static void test_merge_rules(void **state)
 static void test_bad_texts(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"\xff", "ab\x80", "\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+    static const char *const texts[] = {"\xff",         "ab\x80",       "\xc3",
+                                        "\xc0\xaf",     "\xed\xa0\x80", "\xf4\x90\x80\x80",
                                         "\xe0\x80\x80", "\xf0\x9f\x98", "\xf8\x88\x80\x80\x80"};
     struct mn_tokenizer *t = create_valid(&(struct parts){0});
     uint32_t *ids;
@@ -294,8 +302,9 @@ static void test_bad_texts(void **state)
         assert_int_equal(n_ids, 0);
     }
     /* The length is refused before the text is read. */
-    assert_int_equal(mn_tokenizer_encode(t, "a", MN_TOKENIZER_TEXT_BYTES_MAX + 1, MN_ENCODE_SPECIAL, &ids, &n_ids,
-                                         NULL), MN_ERR_USAGE);
+    assert_int_equal(
+        mn_tokenizer_encode(t, "a", MN_TOKENIZER_TEXT_BYTES_MAX + 1, MN_ENCODE_SPECIAL, &ids, &n_ids, NULL),
+        MN_ERR_USAGE);
     mn_tokenizer_destroy(t);
 }
 
@@ -331,9 +340,9 @@ static void test_normalizer(void **state)
 static void test_prefix_space_and_sequences(void **state)
 {
     (void)state;
-    struct mn_tokenizer *t = create_valid(&(struct parts){
-        .pre_tokenizer = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true}",
-        .added = "[{\"id\":300,\"content\":\"<x>\",\"special\":true}]"});
+    struct mn_tokenizer *t = create_valid(
+        &(struct parts){.pre_tokenizer = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true}",
+                        .added = "[{\"id\":300,\"content\":\"<x>\",\"special\":true}]"});
     /* Every stretch between added tokens gets its space, unless it has one. */
     encode_expect(t, "a<x>b<x> c", 10, MN_ENCODE_SPECIAL, IDS(' ', 'a', 300, ' ', 'b', 300, ' ', 'c'));
     mn_tokenizer_destroy(t);
@@ -397,11 +406,17 @@ static void test_added_tokens(void **state)
 static void test_decode_malformed(void **state)
 {
     (void)state;
-    struct mn_tokenizer *t =
-        create_valid(&(struct parts){.added = "[{\"id\":300,\"content\":\"<s>\",\"special\":true}]"});
+    struct mn_tokenizer *t = create_valid(
+        &(struct parts){.added = "[{\"id\":300,\"content\":\"<s>\",\"special\":true}]"});
     /* One U+FFFD per maximal part of a character, as Rust's from_utf8_lossy. */
-    decode_expect(t, IDS(0xff, 'a'), false, "\xef\xbf\xbd" "a", 4);
-    decode_expect(t, IDS(0xe4, 0xb8, 'a'), false, "\xef\xbf\xbd" "a", 4);
+    decode_expect(t, IDS(0xff, 'a'), false,
+                  "\xef\xbf\xbd"
+                  "a",
+                  4);
+    decode_expect(t, IDS(0xe4, 0xb8, 'a'), false,
+                  "\xef\xbf\xbd"
+                  "a",
+                  4);
     decode_expect(t, IDS(0xe4, 0xb8), false, "\xef\xbf\xbd", 3);
     decode_expect(t, IDS(0xf0, 0x9f, 0xe4, 0xb8, 0xad), false, "\xef\xbf\xbd\xe4\xb8\xad", 6);
     decode_expect(t, IDS(0xed, 0xa0, 0x80), false, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 9);

@@ -1,13 +1,13 @@
 /* Goal: a hostile tokenizer.json ends in the right status and exactly one message, which names the file and what is
  * wrong with it, without a tokenizer; one that can be read costs bounded work.
  *
- * Method: a small valid file with one thing wrong, in a table per bug class; strings, arrays and patterns at their limit
- * and one over; spellings built to collide, merges built to be slow (counters, not clocks), a pattern built to hang.
+ * Method: a small valid file with one thing wrong, in a table per bug class; strings, arrays and patterns at their
+ * limit and one over; spellings built to collide, merges built to be slow (counters, not clocks), a pattern built to
+ * hang.
  */
-#include "tokenizer_file.h"
-
 #include "bpe.h"
 #include "json.h"
+#include "tokenizer_file.h"
 
 static void test_bad_files(void **state)
 {
@@ -47,7 +47,8 @@ static void test_bad_files(void **state)
         {{.added = "[{\"id\":97,\"content\":\"<x>\"}]"}, MN_ERR_FORMAT, "belongs to another token"},
         {{.added = "[{\"id\":300,\"content\":\"ab\"}]"}, MN_ERR_FORMAT, "differs"},
         {{.added = "[{\"id\":300,\"content\":\"<x>\"},{\"id\":300,\"content\":\"<y>\"}]"}, MN_ERR_FORMAT, "used twice"},
-        {{.added = "[{\"id\":300,\"content\":\"<x>\"},{\"id\":301,\"content\":\"<x>\"}]"}, MN_ERR_FORMAT,
+        {{.added = "[{\"id\":300,\"content\":\"<x>\"},{\"id\":301,\"content\":\"<x>\"}]"},
+         MN_ERR_FORMAT,
          "same content"},
         {{.added = "[{\"id\":300,\"content\":\"\"}]"}, MN_ERR_FORMAT, "without content"},
         {{.added = "[{\"id\":300}]"}, MN_ERR_FORMAT, "content"},
@@ -68,25 +69,32 @@ static void test_bad_files(void **state)
         {{.model = ",\"continuing_subword_prefix\":\"##\""}, MN_ERR_UNSUPPORTED, "continuing_subword_prefix"},
         {{.model = ",\"end_of_word_suffix\":\"</w>\""}, MN_ERR_UNSUPPORTED, "end_of_word_suffix"},
         {{.normalizer = "{\"type\":\"NFKC\"}"}, MN_ERR_UNSUPPORTED, "NFKC"},
-        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}"}, MN_ERR_UNSUPPORTED,
+        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}"},
+         MN_ERR_UNSUPPORTED,
          "Lowercase"},
-        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Sequence\"}]}"}, MN_ERR_UNSUPPORTED,
+        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Sequence\"}]}"},
+         MN_ERR_UNSUPPORTED,
          "Sequence"},
         {{.normalizer = "\"NFC\""}, MN_ERR_FORMAT, "type"},
         {{.pre_tokenizer = "null"}, MN_ERR_UNSUPPORTED, "pre_tokenizer"},
         {{.pre_tokenizer = "{\"type\":\"Metaspace\"}"}, MN_ERR_UNSUPPORTED, "Metaspace"},
         {{.pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[]}"}, MN_ERR_UNSUPPORTED, "ByteLevel"},
         {{.pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL("true") "," BYTE_LEVEL("true") "]}"},
-         MN_ERR_UNSUPPORTED, "follow ByteLevel"},
+         MN_ERR_UNSUPPORTED,
+         "follow ByteLevel"},
         {{.pre_tokenizer = "{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"a\"}}"},
-         MN_ERR_UNSUPPORTED, "Removed"},
+         MN_ERR_UNSUPPORTED,
+         "Removed"},
         {{.pre_tokenizer = "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"invert\":true,"
                            "\"pattern\":{\"Regex\":\"a\"}}"},
-         MN_ERR_UNSUPPORTED, "Isolated"},
+         MN_ERR_UNSUPPORTED,
+         "Isolated"},
         {{.pre_tokenizer = "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"String\":\"a\"}}"},
-         MN_ERR_UNSUPPORTED, "Regex"},
+         MN_ERR_UNSUPPORTED,
+         "Regex"},
         {{.pre_tokenizer = "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(a)\\\\1\"}}"},
-         MN_ERR_UNSUPPORTED, "offset"},
+         MN_ERR_UNSUPPORTED,
+         "offset"},
         {{.decoder = "null"}, MN_ERR_UNSUPPORTED, "decoder"},
         {{.decoder = "{\"type\":\"WordPiece\"}"}, MN_ERR_UNSUPPORTED, "WordPiece"},
     };
@@ -125,8 +133,8 @@ static void test_long_parts(void **state)
         {"{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"", "x", "\"}}", 8193, 2, MN_ERR_FORMAT,
          "limit 8192"},
         {"{\"type\":\"Sequence\",\"pretokenizers\":[",
-         "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"x\"}},", BYTE_LEVEL("false") "]}",
-         9, 2, MN_ERR_UNSUPPORTED, "more than 8 steps"},
+         "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"x\"}},", BYTE_LEVEL("false") "]}", 9,
+         2, MN_ERR_UNSUPPORTED, "more than 8 steps"},
         {"[[\"", "a", "\",\"b\"]]", 5000, 3, MN_ERR_FORMAT, "not in the vocabulary"},
         {"", "[", "", 100000, 3, MN_ERR_FORMAT, "tokenizer.json"},
     };
@@ -240,8 +248,9 @@ static void test_pattern_blow_up(void **state)
     const struct mn_log log = {message_write, &messages};
     uint32_t *ids;
     size_t n_ids;
-    assert_int_equal(mn_tokenizer_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40, MN_ENCODE_SPECIAL, &ids,
-                                         &n_ids, &log), MN_ERR_MEMORY);
+    assert_int_equal(
+        mn_tokenizer_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40, MN_ENCODE_SPECIAL, &ids, &n_ids, &log),
+        MN_ERR_MEMORY);
     assert_int_equal(messages.n_errors, 1);
     mn_tokenizer_destroy(t);
 }
@@ -249,10 +258,8 @@ static void test_pattern_blow_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_long_parts),
-        cmocka_unit_test(test_built_collisions),
-        cmocka_unit_test(test_merge_blow_up),
+        cmocka_unit_test(test_bad_files),        cmocka_unit_test(test_long_parts),
+        cmocka_unit_test(test_built_collisions), cmocka_unit_test(test_merge_blow_up),
         cmocka_unit_test(test_pattern_blow_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

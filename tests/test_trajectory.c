@@ -1,18 +1,18 @@
 /* Goal: principal components are those of the data, and the end of a trajectory is called by its name.
- * Method: vectors whose covariance is known in closed form; made sequences of each kind, and of the kinds between them. */
-#include "testing.h"
-
+ * Method: vectors whose covariance is known in closed form; made sequences of each kind, and of the kinds between
+ * them. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pca.h"
 #include "terminal.h"
+#include "testing.h"
 
 /* ---- principal components ---- */
 
-/* Pairs of vectors mean +- sqrt(variance_i * n / 2) axis_i have exactly the covariance sum of variance_i axis_i axis_i'. The axes come from a
- * Householder matrix, whose columns are orthonormal. */
+/* Pairs of vectors mean +- sqrt(variance_i * n / 2) axis_i have exactly the covariance sum of variance_i axis_i
+ * axis_i'. The axes come from a Householder matrix, whose columns are orthonormal. */
 static void check_pca(uint32_t d, const double *variances, uint32_t n_variances, uint32_t n_components)
 {
     float *values = calloc((size_t)2 * n_variances * d, sizeof *values);
@@ -29,7 +29,8 @@ static void check_pca(uint32_t d, const double *variances, uint32_t n_variances,
             values[(size_t)(2 * i + 1) * d + k] = (float)(mean - sqrt(variances[i] * n_variances) * axis);
         }
     }
-    const struct pca_vectors vectors = {.values = values, .n_groups = n_variances, .per_group = 2, .stride = (size_t)2 * d, .d = d};
+    const struct pca_vectors vectors = {
+        .values = values, .n_groups = n_variances, .per_group = 2, .stride = (size_t)2 * d, .d = d};
     struct pca pca, again;
     assert_int_equal(pca_fit(&pca, &vectors, n_components, NULL), MN_OK);
     assert_int_equal(pca_fit(&again, &vectors, n_components, NULL), MN_OK);
@@ -57,7 +58,8 @@ static void check_pca(uint32_t d, const double *variances, uint32_t n_variances,
         double at[PCA_COMPONENTS_MAX], opposite[PCA_COMPONENTS_MAX];
         pca_project(&pca, values, at);
         pca_project(&pca, values + d, opposite);
-        assert_true(fabs(at[i] + opposite[i]) < 1e-4 && fabs(fabs(at[i]) - (i == 0 ? sqrt(variances[0] * n_variances) : 0.0)) < 1e-4);
+        assert_true(fabs(at[i] + opposite[i]) < 1e-4 &&
+                    fabs(fabs(at[i]) - (i == 0 ? sqrt(variances[0] * n_variances) : 0.0)) < 1e-4);
     }
     pca_finish(&pca);
     pca_finish(&again);
@@ -68,7 +70,8 @@ static void check_pca(uint32_t d, const double *variances, uint32_t n_variances,
 static void test_pca(void **state)
 {
     (void)state;
-    static const double spread[] = {9.0, 4.0, 2.5, 1.0, 0.5, 0.25, 0.1, 0.05}, close[] = {1.0, 0.99, 0.98, 0.5}, flat[] = {3.0};
+    static const double spread[] = {9.0, 4.0, 2.5, 1.0, 0.5, 0.25, 0.1, 0.05}, close[] = {1.0, 0.99, 0.98, 0.5},
+                        flat[] = {3.0};
     check_pca(40, spread, 8, 6);
     check_pca(200, spread, 8, 2);
     check_pca(12, close, 4, 3); /* the block is the whole space */
@@ -77,7 +80,10 @@ static void test_pca(void **state)
     check_pca(2, spread, 2, 6); /* fewer dimensions than components */
     const float same[6] = {1, 2, 3, 1, 2, 3};
     struct pca pca;
-    assert_int_equal(pca_fit(&pca, &(struct pca_vectors){.values = same, .n_groups = 2, .per_group = 1, .stride = 3, .d = 3}, 2, NULL), MN_OK);
+    assert_int_equal(pca_fit(&pca,
+                             &(struct pca_vectors){.values = same, .n_groups = 2, .per_group = 1, .stride = 3, .d = 3},
+                             2, NULL),
+                     MN_OK);
     assert_true(pca.total == 0.0 && pca.variance[0] == 0.0 && pca.variance[1] == 0.0);
     pca_finish(&pca);
 }
@@ -192,8 +198,10 @@ static void test_terminal(void **state)
         turn_steps = cases[i].turn;
         const struct terminal t = judge(cases[i].make, STEPS);
         if (t.kind != cases[i].kind || t.period != cases[i].period || t.window != STEPS / 2)
-            fail_msg("%s: %s of period %u (spread %g, lag %g, alignment %g, straightness %g, steadiness %g), expected %s of period %u", cases[i].name,
-                     terminal_name(t.kind), t.period, t.spread, t.lag, t.alignment, t.straightness, t.steadiness, terminal_name(cases[i].kind), cases[i].period);
+            fail_msg("%s: %s of period %u (spread %g, lag %g, alignment %g, straightness %g, steadiness %g), expected "
+                     "%s of period %u",
+                     cases[i].name, terminal_name(t.kind), t.period, t.spread, t.lag, t.alignment, t.straightness,
+                     t.steadiness, terminal_name(cases[i].kind), cases[i].period);
     }
     assert_int_equal(judge(make_still, 3).window, 0); /* too few steps to judge */
     assert_int_equal(judge(make_still, 3).kind, TERMINAL_UNSETTLED);

@@ -1,15 +1,15 @@
-/* Goal: weights are bound as config.json says, or refused with one line that says which file and tensor is wrong; what is
- * stored, and how it lies on the device, does not change results beyond its precision.
- * Method: random checkpoints are read into a list of tensors, edited, and written again. A table of malformed ones, each with
- * the status and the words expected. Values that bf16 (or f16) holds exactly must give the same bits however they are stored
- * and loaded. The Vulkan validation layer must stay silent where a model loads. */
-#include "testing.h"
-
+/* Goal: weights are bound as config.json says, or refused with one line that says which file and tensor is wrong; what
+ * is stored, and how it lies on the device, does not change results beyond its precision. Method: random checkpoints
+ * are read into a list of tensors, edited, and written again. A table of malformed ones, each with the status and the
+ * words expected. Values that bf16 (or f16) holds exactly must give the same bits however they are stored and loaded.
+ * The Vulkan validation layer must stay silent where a model loads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "testing.h"
 
 /* ---- checkpoints as lists of tensors ---- */
 
@@ -62,7 +62,8 @@ static void checkpoint_write(const struct checkpoint *c)
         fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "{", t->name, tensor_dtype_name(t->dtype));
         for (uint32_t k = 0; k < t->rank; k++)
             fprintf(text, "%s%llu", k ? "," : "", (unsigned long long)t->shape[k]);
-        fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset, (unsigned long long)(offset + t->n_bytes));
+        fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
+                (unsigned long long)(offset + t->n_bytes));
         offset += t->n_bytes;
     }
     fputc('}', text);
@@ -143,8 +144,17 @@ static void config_replace(const struct checkpoint *c, const char *from, const c
 
 /* ---- malformed checkpoints ---- */
 
-static const struct random_shape shape = {.n_embd = 24, .n_heads = 2, .intermediate_size = 20, .vocab_size = 40, .n_prelude = 1, .n_core = 2,
-                                          .n_coda = 1,  .block_size = 32, .tied = true, .qk_bias = true, .seed = 21};
+static const struct random_shape shape = {.n_embd = 24,
+                                          .n_heads = 2,
+                                          .intermediate_size = 20,
+                                          .vocab_size = 40,
+                                          .n_prelude = 1,
+                                          .n_core = 2,
+                                          .n_coda = 1,
+                                          .block_size = 32,
+                                          .tied = true,
+                                          .qk_bias = true,
+                                          .seed = 21};
 
 #define WTE "transformer.wte.weight"
 #define QKV "transformer.core_block.1.attn.Wqkv.weight"
@@ -152,33 +162,114 @@ static const struct random_shape shape = {.n_embd = 24, .n_heads = 2, .intermedi
 #define NORM "transformer.coda.0.norm_3.weight"
 #define BIAS "transformer.core_block.0.attn.qk_bias"
 
-static void no_matrix(struct checkpoint *c) { drop(c, FC); }
-static void no_adapter(struct checkpoint *c) { drop(c, "transformer.adapter.weight"); }
-static void no_norm(struct checkpoint *c) { drop(c, NORM); }
-static void no_ln_f(struct checkpoint *c) { drop(c, "transformer.ln_f.weight"); }
-static void no_bias(struct checkpoint *c) { drop(c, BIAS); }
-static void no_embedding(struct checkpoint *c) { drop(c, WTE); }
-static void transposed(struct checkpoint *c) { reshape(c, QKV, 2, 24, 72, 0); }
-static void short_matrix(struct checkpoint *c) { reshape(c, QKV, 2, 71, 24, 0); }
-static void narrow_matrix(struct checkpoint *c) { reshape(c, FC, 2, 40, 23, 0); }
-static void flat_matrix(struct checkpoint *c) { reshape(c, QKV, 1, 72 * 24, 0, 0); }
-static void deep_matrix(struct checkpoint *c) { reshape(c, WTE, 3, 40, 24, 1); }
-static void scalar_norm(struct checkpoint *c) { reshape(c, NORM, 0, 0, 0, 0); }
-static void short_norm(struct checkpoint *c) { reshape(c, NORM, 1, 23, 0, 0); }
-static void short_bias(struct checkpoint *c) { reshape(c, BIAS, 2, 1, 24, 0); }
-static void empty_norm(struct checkpoint *c) { reshape(c, NORM, 1, 0, 0, 0); }
-static void integers(struct checkpoint *c) { find(c, QKV)->dtype = TENSOR_I32; }
-static void integer_norm(struct checkpoint *c) { find(c, NORM)->dtype = TENSOR_U32; }
-static void nan_matrix(struct checkpoint *c) { poke(c, FC, 17, NAN); }
-static void nan_last(struct checkpoint *c) { poke(c, "transformer.coda.0.mlp.proj.weight", -1, NAN); }
-static void inf_embedding(struct checkpoint *c) { poke(c, WTE, 5, INFINITY); }
-static void inf_norm(struct checkpoint *c) { poke(c, NORM, 3, -INFINITY); }
-static void nan_bias(struct checkpoint *c) { poke(c, BIAS, 0, NAN); }
-static void large(struct checkpoint *c) { poke(c, QKV, 100, 70000.0f); }
-static void few_words(struct checkpoint *c) { config_replace(c, "\"vocab_size\":40", "\"vocab_size\":41"); }
-static void many_blocks(struct checkpoint *c) { config_replace(c, "recurrent_block\":2", "recurrent_block\":3"); }
-static void untied(struct checkpoint *c) { config_replace(c, "\"tie_embeddings\":true", "\"tie_embeddings\":false"); }
-static void other_width(struct checkpoint *c) { config_replace(c, "\"intermediate_size\":20", "\"intermediate_size\":21"); }
+static void no_matrix(struct checkpoint *c)
+{
+    drop(c, FC);
+}
+static void no_adapter(struct checkpoint *c)
+{
+    drop(c, "transformer.adapter.weight");
+}
+static void no_norm(struct checkpoint *c)
+{
+    drop(c, NORM);
+}
+static void no_ln_f(struct checkpoint *c)
+{
+    drop(c, "transformer.ln_f.weight");
+}
+static void no_bias(struct checkpoint *c)
+{
+    drop(c, BIAS);
+}
+static void no_embedding(struct checkpoint *c)
+{
+    drop(c, WTE);
+}
+static void transposed(struct checkpoint *c)
+{
+    reshape(c, QKV, 2, 24, 72, 0);
+}
+static void short_matrix(struct checkpoint *c)
+{
+    reshape(c, QKV, 2, 71, 24, 0);
+}
+static void narrow_matrix(struct checkpoint *c)
+{
+    reshape(c, FC, 2, 40, 23, 0);
+}
+static void flat_matrix(struct checkpoint *c)
+{
+    reshape(c, QKV, 1, 72 * 24, 0, 0);
+}
+static void deep_matrix(struct checkpoint *c)
+{
+    reshape(c, WTE, 3, 40, 24, 1);
+}
+static void scalar_norm(struct checkpoint *c)
+{
+    reshape(c, NORM, 0, 0, 0, 0);
+}
+static void short_norm(struct checkpoint *c)
+{
+    reshape(c, NORM, 1, 23, 0, 0);
+}
+static void short_bias(struct checkpoint *c)
+{
+    reshape(c, BIAS, 2, 1, 24, 0);
+}
+static void empty_norm(struct checkpoint *c)
+{
+    reshape(c, NORM, 1, 0, 0, 0);
+}
+static void integers(struct checkpoint *c)
+{
+    find(c, QKV)->dtype = TENSOR_I32;
+}
+static void integer_norm(struct checkpoint *c)
+{
+    find(c, NORM)->dtype = TENSOR_U32;
+}
+static void nan_matrix(struct checkpoint *c)
+{
+    poke(c, FC, 17, NAN);
+}
+static void nan_last(struct checkpoint *c)
+{
+    poke(c, "transformer.coda.0.mlp.proj.weight", -1, NAN);
+}
+static void inf_embedding(struct checkpoint *c)
+{
+    poke(c, WTE, 5, INFINITY);
+}
+static void inf_norm(struct checkpoint *c)
+{
+    poke(c, NORM, 3, -INFINITY);
+}
+static void nan_bias(struct checkpoint *c)
+{
+    poke(c, BIAS, 0, NAN);
+}
+static void large(struct checkpoint *c)
+{
+    poke(c, QKV, 100, 70000.0f);
+}
+static void few_words(struct checkpoint *c)
+{
+    config_replace(c, "\"vocab_size\":40", "\"vocab_size\":41");
+}
+static void many_blocks(struct checkpoint *c)
+{
+    config_replace(c, "recurrent_block\":2", "recurrent_block\":3");
+}
+static void untied(struct checkpoint *c)
+{
+    config_replace(c, "\"tie_embeddings\":true", "\"tie_embeddings\":false");
+}
+static void other_width(struct checkpoint *c)
+{
+    config_replace(c, "\"intermediate_size\":20", "\"intermediate_size\":21");
+}
 
 static const struct malformed {
     void (*edit)(struct checkpoint *c);
@@ -216,15 +307,18 @@ static const struct malformed {
     {large, "f16", MN_ERR_UNSUPPORTED, QKV, "70000"},
 };
 
-static void check_refused(const struct checkpoint *c, const char *weight_type, enum mn_status status, const char *name, const char *words)
+static void check_refused(const struct checkpoint *c, const char *weight_type, enum mn_status status, const char *name,
+                          const char *words)
 {
     struct test_log log;
     struct mn_engine *engine;
     test_log_init(&log);
     struct mn_engine_params params = {.model_dir = c->dir, .weight_type = weight_type, .log = &log.log};
     enum mn_status got = mn_engine_create(&engine, &params);
-    if (got != status || log.n_errors != 1 || !strstr(log.last, c->dir) || !strstr(log.last, name) || !strstr(log.last, words))
-        fail_msg("%s, %s: %s instead of %s, %u lines, the last: %.300s", name, words, mn_status_name(got), mn_status_name(status), log.n_errors, log.last);
+    if (got != status || log.n_errors != 1 || !strstr(log.last, c->dir) || !strstr(log.last, name) ||
+        !strstr(log.last, words))
+        fail_msg("%s, %s: %s instead of %s, %u lines, the last: %.300s", name, words, mn_status_name(got),
+                 mn_status_name(status), log.n_errors, log.last);
     assert_null(engine);
 }
 
@@ -274,16 +368,19 @@ static float *logits_of(const char *dir, const char *weight_type, enum weight_ty
     if (expected != WEIGHT_TYPE_AS_STORED)
         assert_int_equal(engine->model->weights.blocks[0].qkv.type, expected);
     const uint32_t n_vocab = engine->model->config.vocab_size;
-    struct session *session = test_session(engine, &(struct session_params){.num_steps = N_STEPS, .max_rows = 1, .kv_type = KV_F32, .n_ctx = 32});
+    struct session *session = test_session(
+        engine, &(struct session_params){.num_steps = N_STEPS, .max_rows = 1, .kv_type = KV_F32, .n_ctx = 32});
     float *logits = calloc((size_t)(N_PROMPT + N_ROWS) * n_vocab, sizeof *logits);
     uint32_t ids[N_PROMPT];
     for (uint32_t i = 0; i < N_PROMPT; i++)
         ids[i] = i * 13 % 39;
-    struct session_prefill_params prefill = {.ids = ids, .n = N_PROMPT, .num_steps = N_STEPS, .each_logits = keep_logits, .user = logits};
+    struct session_prefill_params prefill = {
+        .ids = ids, .n = N_PROMPT, .num_steps = N_STEPS, .each_logits = keep_logits, .user = logits};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     for (uint32_t i = 0; i < N_ROWS; i++) {
         struct row row = {.token = i * 17 % 39, .position = N_PROMPT + i};
-        struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1, .n_core = N_STEPS, .coda = true, .n_head = 1};
+        struct session_run_params run = {
+            .rows = &row, .n_rows = 1, .n_new = 1, .n_core = N_STEPS, .coda = true, .n_head = 1};
         assert_int_equal(session_run(session, &run, NULL), MN_OK);
         assert_int_equal(session_read_logits(session, 0, logits + (size_t)(N_PROMPT + i) * n_vocab), MN_OK);
     }
@@ -323,7 +420,8 @@ static void test_types(void **state)
     struct checkpoint c;
     checkpoint_make(&c, &shape);
     const size_t n = (size_t)(N_PROMPT + N_ROWS) * shape.vocab_size;
-    float *f32 = logits_of(c.dir, "f32", WEIGHT_TYPE_F32), *f16 = logits_of(c.dir, "f16", WEIGHT_TYPE_F16), *bf16 = logits_of(c.dir, "bf16", WEIGHT_TYPE_BF16);
+    float *f32 = logits_of(c.dir, "f32", WEIGHT_TYPE_F32), *f16 = logits_of(c.dir, "f16", WEIGHT_TYPE_F16),
+          *bf16 = logits_of(c.dir, "bf16", WEIGHT_TYPE_BF16);
     assert_bits(logits_of(c.dir, NULL, WEIGHT_TYPE_F32), f32, n, "as stored");
     print_message("relative error: f16 %.3g, bf16 %.3g\n", nmse(f16, f32, n), nmse(bf16, f32, n));
     assert_true(nmse(f16, f32, n) > 0.0 && nmse(f16, f32, n) < 1e-5);
@@ -436,8 +534,9 @@ static void test_surplus(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_types),      cmocka_unit_test(test_malformed),  cmocka_unit_test(test_tokenizer_too_large),
-                                       cmocka_unit_test(test_exact_bf16), cmocka_unit_test(test_exact_f16), cmocka_unit_test(test_padded_vocabulary),
-                                       cmocka_unit_test(test_surplus)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_types),      cmocka_unit_test(test_malformed), cmocka_unit_test(test_tokenizer_too_large),
+        cmocka_unit_test(test_exact_bf16), cmocka_unit_test(test_exact_f16), cmocka_unit_test(test_padded_vocabulary),
+        cmocka_unit_test(test_surplus)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The loader unloads a driver with its last instance, and what the driver holds in its globals then counts as leaked. Under the
-   leak checker one instance therefore lives as long as the program, where that memory is still reachable; ours is checked as before. */
+/* The loader unloads a driver with its last instance, and what the driver holds in its globals then counts as leaked.
+   Under the leak checker one instance therefore lives as long as the program, where that memory is still reachable;
+   ours is checked as before. */
 static VkInstance kept_instance;
 
 __attribute__((constructor)) static void keep_driver(void)
@@ -18,7 +19,8 @@ __attribute__((constructor)) static void keep_driver(void)
     void *loader = dlopen("libvulkan.so.1", RTLD_NOW);
     PFN_vkCreateInstance create = NULL;
     if (loader)
-        *(void **)&create = dlsym(loader, "vkCreateInstance"); /* POSIX's own way past the object-to-function pointer rule */
+        *(void **)&create = dlsym(loader,
+                                  "vkCreateInstance"); /* POSIX's own way past the object-to-function pointer rule */
     const VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
     const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
     if (create && create(&info, NULL, &kept_instance) != VK_SUCCESS)
@@ -42,7 +44,8 @@ void test_log_init(struct test_log *log)
 void test_refused(struct test_log *log, enum mn_status status, const char *word, const char *what)
 {
     if (status != MN_ERR_USAGE || log->n_errors != 1 || !strstr(log->last, word))
-        fail_msg("%s: %s, %u error lines, the last without '%s': %.300s", what, mn_status_name(status), log->n_errors, word, log->last);
+        fail_msg("%s: %s, %u error lines, the last without '%s': %.300s", what, mn_status_name(status), log->n_errors,
+                 word, log->last);
     log->n_errors = 0;
 }
 
@@ -82,7 +85,8 @@ int test_every_device(const struct CMUnitTest *tests, size_t n, CMFixtureFunctio
         char name[32];
         test_device = devices.select[i];
         snprintf(name, sizeof name, "device %s", test_device);
-        n_failed += _cmocka_run_group_tests(name, tests, n, setup, teardown); /* what the macro calls, for an array of its own */
+        n_failed += _cmocka_run_group_tests(name, tests, n, setup,
+                                            teardown); /* what the macro calls, for an array of its own */
     }
     test_device = NULL;
     return n_failed;
@@ -91,7 +95,11 @@ int test_every_device(const struct CMUnitTest *tests, size_t n, CMFixtureFunctio
 struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type)
 {
     struct mn_engine *engine = NULL;
-    struct mn_engine_params params = {.model_dir = dir, .device = test_device, .weight_type = weight_type, .validate = MN_TEST_VALIDATE, .log = &log->log};
+    struct mn_engine_params params = {.model_dir = dir,
+                                      .device = test_device,
+                                      .weight_type = weight_type,
+                                      .validate = MN_TEST_VALIDATE,
+                                      .log = &log->log};
     enum mn_status status = mn_engine_create(&engine, &params);
     if (status == MN_ERR_NO_DEVICE) {
         fprintf(stderr, "skipped: %s\n", log->last);
@@ -156,7 +164,8 @@ uint32_t *golden_ids(const struct safetensors *file, const char *name, uint32_t 
 
 float test_noise(uint64_t seed, uint64_t index)
 {
-    const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 77}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 77},
+                   key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t bits[4];
     philox(counter, key, bits);
     return (float)(int32_t)bits[0] / 2147483648.0f;
@@ -179,8 +188,8 @@ static void write_tensor(struct writer *w, const char *name, uint32_t rows, uint
         snprintf(shape, sizeof shape, "[%u,%u]", rows, columns);
     else
         snprintf(shape, sizeof shape, "[%u]", rows);
-    fprintf(w->header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}", w->first ? "" : ",", name, shape,
-            (unsigned long long)w->offset, (unsigned long long)(w->offset + 4 * n));
+    fprintf(w->header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}", w->first ? "" : ",",
+            name, shape, (unsigned long long)w->offset, (unsigned long long)(w->offset + 4 * n));
     for (uint64_t i = 0; i < n; i++) {
         float value = center + scale * test_noise(w->seed, w->offset + i);
         assert_int_equal(fwrite(&value, sizeof value, 1, w->data), 1);
@@ -198,8 +207,9 @@ static void write_block(struct writer *w, const struct random_shape *s, const ch
         const char *name;
         uint32_t rows, columns;
         float center, scale;
-    } const tensors[] = {{"attn.Wqkv.weight", 3 * d, d, 0, in_d}, {"attn.proj.weight", d, d, 0, in_d}, {"mlp.fc.weight", 2 * f, d, 0, in_d},
-                         {"mlp.proj.weight", d, f, 0, in_f},      {"norm_1.weight", d, 0, 1, 0.2f},    {"norm_2.weight", d, 0, 1, 0.2f},
+    } const tensors[] = {{"attn.Wqkv.weight", 3 * d, d, 0, in_d}, {"attn.proj.weight", d, d, 0, in_d},
+                         {"mlp.fc.weight", 2 * f, d, 0, in_d},    {"mlp.proj.weight", d, f, 0, in_f},
+                         {"norm_1.weight", d, 0, 1, 0.2f},        {"norm_2.weight", d, 0, 1, 0.2f},
                          {"norm_3.weight", d, 0, 1, 0.2f},        {"norm_4.weight", d, 0, 1, 0.2f}};
     char name[128];
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
@@ -216,7 +226,10 @@ static void write_weights(const struct random_shape *s, const char *path)
 {
     char *header = NULL, *data = NULL;
     size_t header_bytes = 0, data_bytes = 0;
-    struct writer w = {.header = open_memstream(&header, &header_bytes), .data = open_memstream(&data, &data_bytes), .seed = s->seed, .first = true};
+    struct writer w = {.header = open_memstream(&header, &header_bytes),
+                       .data = open_memstream(&data, &data_bytes),
+                       .seed = s->seed,
+                       .first = true};
     const uint32_t d = s->n_embd, counts[] = {s->n_prelude, s->n_core, s->n_coda};
     static const char *const sections[] = {"prelude", "core_block", "coda"};
     fputc('{', w.header);
@@ -250,12 +263,14 @@ void random_model_write(const struct random_shape *s, char **dir)
     snprintf(path, sizeof path, "%s/config.json", *dir);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fprintf(file,
-            "{\"model_type\":\"huginn_raven\",\"n_embd\":%u,\"n_heads\":%u,\"intermediate_size\":%u,\"vocab_size\":%u,"
-            "\"n_layers_in_prelude\":%u,\"n_layers_in_recurrent_block\":%u,\"n_layers_in_coda\":%u,\"mean_recurrence\":8,"
-            "\"block_size\":%u,\"tie_embeddings\":%s,\"qk_bias\":%s,\"rope_base\":50000,\"norm_eps\":1e-6,\"eos_token_id\":1,\"bos_token_id\":0}",
-            s->n_embd, s->n_heads, s->intermediate_size, s->vocab_size, s->n_prelude, s->n_core, s->n_coda, s->block_size,
-            s->tied ? "true" : "false", s->qk_bias ? "true" : "false");
+    fprintf(
+        file,
+        "{\"model_type\":\"huginn_raven\",\"n_embd\":%u,\"n_heads\":%u,\"intermediate_size\":%u,\"vocab_size\":%u,"
+        "\"n_layers_in_prelude\":%u,\"n_layers_in_recurrent_block\":%u,\"n_layers_in_coda\":%u,\"mean_recurrence\":8,"
+        "\"block_size\":%u,\"tie_embeddings\":%s,\"qk_bias\":%s,\"rope_base\":50000,\"norm_eps\":1e-6,\"eos_token_id\":"
+        "1,\"bos_token_id\":0}",
+        s->n_embd, s->n_heads, s->intermediate_size, s->vocab_size, s->n_prelude, s->n_core, s->n_coda, s->block_size,
+        s->tied ? "true" : "false", s->qk_bias ? "true" : "false");
     assert_int_equal(fclose(file), 0);
     snprintf(path, sizeof path, "%s/model.safetensors", *dir);
     write_weights(s, path);

@@ -27,7 +27,8 @@ void test_log_init(struct test_log *log);
 /* A refusal: MN_ERR_USAGE and one error line, which has `word` in it. `what` names the case. Forgets the line. */
 void test_refused(struct test_log *log, enum mn_status status, const char *word, const char *what);
 
-/* Devices of this machine that Muninn can use, as values for `select`. Ends the program with 77 (skipped) when there is none. */
+/* Devices of this machine that Muninn can use, as values for `select`. Ends the program with 77 (skipped) when there is
+ * none. */
 enum { TEST_MAX_DEVICES = 16 };
 struct test_devices {
     uint32_t n;
@@ -40,9 +41,11 @@ extern const char *test_device;
 
 /* Runs all tests once on each device; returns the number of failures. */
 int test_every_device(const struct CMUnitTest *tests, size_t n, CMFixtureFunction setup, CMFixtureFunction teardown);
-#define RUN_ON_EVERY_DEVICE(tests, setup, teardown) test_every_device((tests), sizeof(tests) / sizeof *(tests), (setup), (teardown))
+#define RUN_ON_EVERY_DEVICE(tests, setup, teardown) \
+    test_every_device((tests), sizeof(tests) / sizeof *(tests), (setup), (teardown))
 
-/* Opens a model on `test_device` with the validation layer on. Ends the program with 77 (skipped) when there is no Vulkan device at all. */
+/* Opens a model on `test_device` with the validation layer on. Ends the program with 77 (skipped) when there is no
+ * Vulkan device at all. */
 struct mn_engine *test_engine(struct test_log *log, const char *dir, const char *weight_type);
 /* Asserts that the validation layer said nothing and frees the engine. */
 void test_engine_done(struct mn_engine *engine);

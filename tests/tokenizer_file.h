@@ -8,11 +8,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "status.h"
 #include "tokenizer.h"
@@ -55,13 +54,13 @@ static inline void add(struct builder *b, const char *fmt, ...)
 
 /* The values of a file; NULL means the default, which is valid. Ids 0 to 255 are the bytes. */
 struct parts {
-    const char *vocab;   /* more entries, each starting with a comma */
-    const char *merges;  /* the array */
-    const char *model;   /* more members of the model, each starting with a comma */
-    const char *added;   /* the array */
+    const char *vocab;  /* more entries, each starting with a comma */
+    const char *merges; /* the array */
+    const char *model;  /* more members of the model, each starting with a comma */
+    const char *added;  /* the array */
     const char *normalizer, *pre_tokenizer, *decoder;
-    const char *tail;    /* after the last member */
-    unsigned skip_byte;  /* this byte is left out of the vocabulary when not 0 */
+    const char *tail;   /* after the last member */
+    unsigned skip_byte; /* this byte is left out of the vocabulary when not 0 */
 };
 
 #define BYTE_LEVEL(use_regex) \

@@ -14,7 +14,8 @@ static VkResult strike(enum call call)
 }
 
 #define X(name) \
-    static VKAPI_ATTR VkResult VKAPI_CALL hook_Create##name(VkDevice d, const Vk##name##CreateInfo *i, const VkAllocationCallbacks *a, Vk##name *o) \
+    static VKAPI_ATTR VkResult VKAPI_CALL hook_Create##name(VkDevice d, const Vk##name##CreateInfo *i, \
+                                                            const VkAllocationCallbacks *a, Vk##name *o) \
     { \
         memset(o, 0xa5, sizeof *o); \
         VkResult result = strike(CALL_Create##name); \
@@ -40,7 +41,8 @@ HOOKS_OBJECTS(X)
 HOOKS_PLAIN_CALLS(X)
 #undef X
 
-static VKAPI_ATTR VkResult VKAPI_CALL hook_AllocateMemory(VkDevice d, const VkMemoryAllocateInfo *i, const VkAllocationCallbacks *a, VkDeviceMemory *o)
+static VKAPI_ATTR VkResult VKAPI_CALL hook_AllocateMemory(VkDevice d, const VkMemoryAllocateInfo *i,
+                                                          const VkAllocationCallbacks *a, VkDeviceMemory *o)
 {
     memset(o, 0xa5, sizeof *o);
     VkResult result = strike(CALL_AllocateMemory);
@@ -56,7 +58,8 @@ static VKAPI_ATTR void VKAPI_CALL hook_FreeMemory(VkDevice d, VkDeviceMemory mem
     hooks.real.FreeMemory(d, memory, a);
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL hook_CreateComputePipelines(VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i,
+static VKAPI_ATTR VkResult VKAPI_CALL hook_CreateComputePipelines(VkDevice d, VkPipelineCache c, uint32_t n,
+                                                                  const VkComputePipelineCreateInfo *i,
                                                                   const VkAllocationCallbacks *a, VkPipeline *o)
 {
     *o = VK_NULL_HANDLE; /* the one kind of object of which Vulkan promises that */

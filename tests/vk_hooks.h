@@ -1,15 +1,20 @@
-/* Wrappers in device->vk: they count calls and live objects, fail the n-th call of one kind, and leave garbage where a failed call
- * leaves its result undefined. They sit above the validation layer, which sees what the engine does after a failure. */
+/* Wrappers in device->vk: they count calls and live objects, fail the n-th call of one kind, and leave garbage where a
+ * failed call leaves its result undefined. They sit above the validation layer, which sees what the engine does after a
+ * failure. */
 #ifndef MUNINN_VK_HOOKS_H
 #define MUNINN_VK_HOOKS_H
 
 #include "device.h"
 
-#define HOOKS_OBJECTS(X) X(Buffer) X(BufferView) X(ShaderModule) X(DescriptorSetLayout) X(PipelineLayout) X(DescriptorPool) X(CommandPool) X(Fence) X(QueryPool)
+#define HOOKS_OBJECTS(X) \
+    X(Buffer) \
+    X(BufferView) \
+    X(ShaderModule) X(DescriptorSetLayout) X(PipelineLayout) X(DescriptorPool) X(CommandPool) X(Fence) X(QueryPool)
 /* Calls that only pass through. */
 #define HOOKS_PLAIN_CALLS(X) \
     X(BindBufferMemory, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize at), (d, b, m, at)) \
-    X(MapMemory, (VkDevice d, VkDeviceMemory m, VkDeviceSize at, VkDeviceSize n, VkMemoryMapFlags f, void **o), (d, m, at, n, f, o)) \
+    X(MapMemory, (VkDevice d, VkDeviceMemory m, VkDeviceSize at, VkDeviceSize n, VkMemoryMapFlags f, void **o), \
+      (d, m, at, n, f, o)) \
     X(AllocateDescriptorSets, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o)) \
     X(AllocateCommandBuffers, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o)) \
     X(BeginCommandBuffer, (VkCommandBuffer c, const VkCommandBufferBeginInfo *i), (c, i)) \
@@ -21,16 +26,22 @@ enum call {
     HOOKS_OBJECTS(X)
 #undef X
 #define X(name, params, args) CALL_##name,
-    HOOKS_PLAIN_CALLS(X)
+        HOOKS_PLAIN_CALLS(X)
 #undef X
-    CALL_AllocateMemory, CALL_CreateComputePipelines, CALL_EndCommandBuffer, CALL_QueueSubmit, N_CALLS
+            CALL_AllocateMemory,
+    CALL_CreateComputePipelines,
+    CALL_EndCommandBuffer,
+    CALL_QueueSubmit,
+    N_CALLS
 };
 
 enum object {
 #define X(name) OBJECT_##name,
     HOOKS_OBJECTS(X)
 #undef X
-    OBJECT_Memory, OBJECT_Pipeline, N_OBJECTS
+        OBJECT_Memory,
+    OBJECT_Pipeline,
+    N_OBJECTS
 };
 
 extern struct hooks {
