@@ -11,11 +11,22 @@
  * "huginn_gain": the gain over `ar` that the passes counted here would bring on Huginn's shapes if time were bytes of
  * weights, each pass reading its weights once whatever its rows: the memory-bound cost model, with the acceptance
  * measured on this model. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "bench.h"
-#include "cli.h"
+#include "api/handles.h"
+#include "bench/rows/sampling.h"
+#include "bench/sweep/cpu_device.h"
+#include "spec/strategy.h"
+
+static void write_log(void *user, enum mn_log_level level, const char *line)
+{
+    (void)user;
+    if (level != MN_LOG_INFO)
+        fprintf(stderr, "%s\n", line);
+}
 
 static const char *const prompts[] = {
     "<|begin_text|>Kai has 53 keys and Max has 52 keys. How many keys do they have together?",
@@ -128,7 +139,7 @@ static enum mn_status measure(struct bench *b, struct mn_session *session, const
         status = MN_ERR_CHECK;
     }
     if (!status) {
-        const double tok_s = bench_median(samples, b->repetitions);
+        const double tok_s = samples_median(samples, b->repetitions);
         uint32_t n_equal, n_prefix;
         if (b->ar_tok_s == 0.0)
             b->ar_tok_s = tok_s, b->ar_huginn_bytes = figures.huginn_bytes;
@@ -291,7 +302,7 @@ static enum mn_status run_batch(struct bench *b, struct mn_generate_params param
     mn_session_destroy(session);
     if (status)
         return status;
-    const double tok_s = bench_median(samples, b->repetitions);
+    const double tok_s = samples_median(samples, b->repetitions);
     if (*alone_tok_s == 0.0)
         *alone_tok_s = tok_s;
     printf("{\"bench\":\"batch\",\"strategy\":\"%s\",\"draft_steps\":%u,\"lookahead\":%u,\"sequences\":%u,\"tok_s\":%."
@@ -361,7 +372,7 @@ static enum mn_status run_groups(struct bench *b, int argc, char **argv, const c
 
 int main(int argc, char **argv)
 {
-    struct mn_log log = {bench_log, NULL};
+    struct mn_log log = {write_log, NULL};
     struct bench *b = calloc(1, sizeof *b);
     const char *model = argc > 1 ? argv[1] : "models/raven-tiny";
     if (!b)
@@ -374,7 +385,7 @@ int main(int argc, char **argv)
         free(b);
         return 2;
     }
-    cli_prepare_cpu_device(NULL, model);
+    cpu_device_prepare(NULL, model);
     enum mn_status status = mn_engine_create(&b->engine, &(struct mn_engine_params){.model_dir = model, .log = &log});
     for (int i = 0; i < N_PROMPTS && !status; i++) {
         size_t n = 0;

@@ -7,11 +7,11 @@
  *
  * Owns: the cache arena. Never: knows tokens, strategies or weights. Thread-safety: none.
  */
-#ifndef MUNINN_CACHE_H
-#define MUNINN_CACHE_H
+#ifndef MUNINN_CACHE_CACHE_H
+#define MUNINN_CACHE_CACHE_H
 
-#include "buffer.h"
-#include "config.h"
+#include "engine/model/config.h"
+#include "engine/vulkan/buffer.h"
 
 enum kv_type { KV_F32 = 0, KV_F16 };
 

@@ -1,15 +1,17 @@
 /* muninn bench: every combination of the settings asked for, measured one after the other. */
-#include "bench.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "cache.h"
-#include "json.h"
-#include "lists.h"
+#include "bench/rows/lists.h"
+#include "bench/sweep/cpu_device.h"
+#include "bench/sweep/sweep.h"
+#include "cache/cache.h"
+#include "cli/commands.h"
+#include "engine/base/clock.h"
+#include "engine/base/numbers.h"
+#include "engine/files/json.h"
 
 struct bench_options {
     struct text_list models, synthetic;
@@ -52,12 +54,10 @@ struct sweep {
     enum mn_status failed;                   /* the first failure that the sweep outlived */
 };
 
-static double now_s(void *user)
+static double clock_of_sampling(void *user)
 {
-    struct timespec t;
     (void)user;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return clock_s();
 }
 
 /* ---- what to run over ---- */
@@ -107,8 +107,8 @@ static enum mn_status parse_lists(struct lists *l, const struct bench_options *o
     } numbers[] = {{"num-steps", o->num_steps, 1, 4096, &l->num_steps},
                    {"draft-steps", o->draft_steps, 1, 4095, &l->draft_steps},
                    {"lookahead", o->lookaheads, 1, MN_MAX_LOOKAHEAD, &l->lookaheads},
-                   {"prompt-tokens", o->prompt_tokens, 1, CLI_IDS_MAX, &l->prompt_tokens},
-                   {"max-new-tokens", o->n_new, 2, CLI_IDS_MAX, &l->n_new},
+                   {"prompt-tokens", o->prompt_tokens, 1, IDS_MAX, &l->prompt_tokens},
+                   {"max-new-tokens", o->n_new, 2, IDS_MAX, &l->n_new},
                    {"batch", o->batches, 1, ROWS_PER_PASS, &l->batches}};
     enum mn_status status = parse_shard(l, o->shard, log);
     for (size_t i = 0; i < sizeof words / sizeof *words && !status; i++)
@@ -159,11 +159,6 @@ static bool is_possible(const struct bench_setting *s)
     return bench_rows(s) * s->batch <= ROWS_PER_PASS;
 }
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in
  * flight that nobody asked for are what a batch has room for. */
 static void normalise(struct bench_setting *s, uint32_t max_inflight)
@@ -177,9 +172,9 @@ static void normalise(struct bench_setting *s, uint32_t max_inflight)
         s->draft_steps = 0;
     if (diffusion)
         s->kv_policy = "share:1"; /* the only one it has */
-    s->max_inflight = wave        ? (max_inflight ? max_inflight : smaller(WAVE_ROWS, room))
+    s->max_inflight = wave        ? (max_inflight ? max_inflight : min_u32(WAVE_ROWS, room))
                       : diffusion ? (max_inflight ? max_inflight : WINDOW_ROWS)
-                                  : (is_strategy(s, "auto") ? smaller(AUTO_ROWS, room) : 0);
+                                  : (is_strategy(s, "auto") ? min_u32(AUTO_ROWS, room) : 0);
 }
 
 /* Among those of the same sizes, types and batch. */
@@ -263,7 +258,7 @@ static void show_progress(const struct sweep *w, const struct bench_setting *s, 
     char bar[WIDTH + 1];
     if (!isatty(STDERR_FILENO))
         return;
-    const double left = (double)(w->n - i) + (double)(w->n_models_left * w->n), spent = now_s(NULL) - w->started;
+    const double left = (double)(w->n - i) + (double)(w->n_models_left * w->n), spent = clock_s() - w->started;
     const size_t filled = (size_t)(WIDTH * i / w->n);
     memset(bar, '.', WIDTH);
     memset(bar, '#', filled);
@@ -406,7 +401,7 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
         return status == MN_ERR_MEMORY ? MN_OK : status;
     }
     w->n = w->n_done = 0;
-    w->started = now_s(NULL);
+    w->started = clock_s();
     status = add_sizes(w, (struct bench_setting){.device = device, .weight_type = weight_type},
                        model.info.mean_recurrence);
     if (!status && w->options->kernels)
@@ -442,9 +437,9 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
                 if (!given_threads)
                     unsetenv("LP_NUM_THREADS"); /* what the model before was given */
                 if (files)
-                    cli_prepare_cpu_device(o->cpu_threads, dir);
+                    cpu_device_prepare(o->cpu_threads, dir);
                 else
-                    cli_prepare_cpu_device_synthetic(o->cpu_threads, o->synthetic.items[m - n_dirs]);
+                    cpu_device_prepare_synthetic(o->cpu_threads, o->synthetic.items[m - n_dirs]);
                 const char *threads = getenv("LP_NUM_THREADS");
                 common->cpu_threads = threads ? threads : "";
                 w->n_models_left--;
@@ -517,16 +512,17 @@ static enum mn_status run(const void *values, const struct mn_log *log)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a sweep");
     *w = (struct sweep){.options = options, .log = log};
     enum mn_status status = parse_lists(&w->lists, options, log);
-    struct bench_common common = {.sampling = {options->repetitions, (double)options->min_seconds, now_s, NULL},
-                                  .seed = options->seed,
-                                  .temperature = options->temperature,
-                                  .stop_at_eos = options->stop_at_eos || options->answers,
-                                  .cost_dir = cli_cache_dir(cache_dir),
-                                  .answers_dir = options->answers,
-                                  .acceptance = w->lists.acceptance,
-                                  .n_acceptance = w->lists.n_acceptance,
-                                  .stop = cli_interrupted,
-                                  .log = log};
+    struct bench_common common = {
+        .sampling = {options->repetitions, (double)options->min_seconds, clock_of_sampling, NULL},
+        .seed = options->seed,
+        .temperature = options->temperature,
+        .stop_at_eos = options->stop_at_eos || options->answers,
+        .cost_dir = cli_cache_dir(cache_dir),
+        .answers_dir = options->answers,
+        .acceptance = w->lists.acceptance,
+        .n_acceptance = w->lists.n_acceptance,
+        .stop = cli_interrupted,
+        .log = log};
     cli_catch_interrupt();
     if (!status)
         status = sweep(w, &common, log);

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "lists.h"
-#include "rows.h"
-#include "sampling.h"
+#include "bench/rows/lists.h"
+#include "bench/rows/rows.h"
+#include "bench/rows/sampling.h"
+#include "cli/commands.h"
+#include "engine/files/json.h"
 
 struct compare_options {
     struct operand_list files;

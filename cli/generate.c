@@ -1,13 +1,15 @@
 /* muninn generate: prompt in, text or JSON out. */
-#include "generate.h"
+#include "cli/generate/generate.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache.h"
-#include "sampler.h"
+#include "bench/sweep/cpu_device.h"
+#include "cache/cache.h"
+#include "cli/commands.h"
+#include "engine/model/sampler.h"
 
 enum {
     DEFAULT_NEW = 64,
@@ -206,11 +208,11 @@ static enum mn_status run_generate(const void *values, const struct mn_log *log)
     if (!status)
         status = cli_model_dir(options->model, dir, log);
     if (!status && options->file)
-        status = cli_read_file(options->file, &file_text, &n_bytes, log);
+        status = text_file_read(options->file, &file_text, &n_bytes, log);
     if (status)
         return status;
     cli_catch_interrupt();
-    cli_prepare_cpu_device(options->cpu_threads, dir);
+    cpu_device_prepare(options->cpu_threads, dir);
     status = mn_engine_create(&run.engine, &(struct mn_engine_params){.model_dir = dir,
                                                                       .device = options->device,
                                                                       .weight_type = options->weight_type,
@@ -286,7 +288,7 @@ static const struct option_spec specs[] = {
      .argument = "N",
      .shown = "64, or what the context holds",
      .min = 1,
-     .max = CLI_IDS_MAX,
+     .max = IDS_MAX,
      .help = "most new tokens"},
     {.name = "num-steps",
      .kind = OPTION_U32,
@@ -483,7 +485,7 @@ static const struct option_spec specs[] = {
      .argument = "N",
      .shown = "the model's block_size",
      .min = 2,
-     .max = CLI_IDS_MAX,
+     .max = IDS_MAX,
      .help = "positions to reserve"},
     {.name = "device",
      .kind = OPTION_TEXT,

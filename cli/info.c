@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cli.h"
+#include "cli/commands.h"
 
 struct info_options {
     const char *model, *device, *weight_type, *output;

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache.h"
-#include "cli.h"
-#include "safetensors.h"
+#include "bench/sweep/cpu_device.h"
+#include "cache/cache.h"
+#include "cli/commands.h"
+#include "engine/files/safetensors.h"
 
 struct logits_options {
     const char *model, *device, *weight_type, *kv_policy, *kv_type, *state0;
@@ -116,7 +117,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (status)
         return status;
     struct mn_engine *engine;
-    cli_prepare_cpu_device(NULL, dir);
+    cpu_device_prepare(NULL, dir);
     status = mn_engine_create(
         &engine, &(struct mn_engine_params){
                      .model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});

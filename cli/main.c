@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "cli/commands.h"
 
-static const struct command *const commands[] = {
-    &command_generate, &command_logits, &command_tokenize, &command_info,   &command_devices, &command_selftest,
-    &command_bench,    &command_merge,  &command_compare,  &command_report, &command_trace,   &command_score};
+#define X(name) &command_##name,
+static const struct command *const commands[] = {COMMANDS(X)};
+#undef X
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -1,5 +1,6 @@
 /* muninn merge: the rows of several result files, each setting once. */
-#include "rows.h"
+#include "bench/rows/rows.h"
+#include "cli/commands.h"
 
 struct merge_options {
     struct operand_list files;

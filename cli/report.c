@@ -1,297 +1,212 @@
-#include <inttypes.h>
+/* muninn report: result rows as one page for the browser, which needs no network. What it shows is in cli/report/; here
+ * the numbers are put in.
+ *
+ * The rows go in as JSON inside a script element that no browser runs. Every `<` of theirs is written as \u003c, which
+ * is the same to a JSON parser and cannot end the element or begin a comment: no name in a row can become markup. */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "generate.h"
-#include "json.h"
+#include "bench/rows/rows.h"
+#include "cli/commands.h"
+#include "commit.h"
+#include "engine/files/json.h"
+#include "report_page.h"
 
-static const char *finish_reason(const struct generate_run *run, enum mn_status status)
+enum { PAGE_ROWS_MAX = 200000 };
+
+struct page_options {
+    struct operand_list files;
+    const char *output, *title;
+};
+
+/* ---- the page ---- */
+
+static void write_safe(FILE *out, const char *json)
 {
-    if (status != MN_OK && status != MN_ERR_INTERRUPTED)
-        return "error";
-    if (run->text.stopped)
-        return "stop";
-    if (run->ended_by_eos)
-        return "eos";
-    return status == MN_ERR_INTERRUPTED ? "interrupted" : "length";
-}
-
-/* Rows per tick of the wavefront; 0 for other strategies. */
-static double mean_inflight(const struct mn_stats *stats)
-{
-    return stats->rounds ? (double)stats->inflight_rows / (double)stats->rounds : 0.0;
-}
-
-static void json_acceptance(const struct mn_stats *stats)
-{
-    cli_json_u64("rounds", stats->rounds, false);
-    cli_json_u64("drafted", stats->drafted, false);
-    cli_json_u64("accepted", stats->accepted, false);
-    cli_json_double("acceptance_rate", mn_stats_acceptance_rate(stats), false);
-    /* A round of the wavefront is a tick, which may commit nothing: the length is a figure of draft-verify alone. */
-    cli_json_double("mean_acceptance_length", stats->lookahead ? mn_stats_mean_acceptance_length(stats) : 0.0, false);
-    cli_json_double("mean_exit_steps", stats->exit_rows ? (double)stats->exit_steps / (double)stats->exit_rows : 0.0,
-                    false);
-    cli_json_double("mean_inflight", mean_inflight(stats), false);
-    cli_json_key("acceptance_per_position", false);
-    putchar('[');
-    for (uint32_t i = 0; i < stats->lookahead; i++)
-        printf("%s%.9g", i ? "," : "",
-               stats->drafted_at[i] ? (double)stats->accepted_at[i] / (double)stats->drafted_at[i] : 0.0);
-    putchar(']');
-    cli_json_key("accepted_lengths", false);
-    putchar('[');
-    for (uint32_t i = 0; stats->lookahead && i <= stats->lookahead; i++)
-        printf("%s%" PRIu64, i ? "," : "", stats->accepted_lengths[i]);
-    putchar(']');
-}
-
-/* The cost model of a tick next to what ticks really read and took; auto's last choice. */
-static void json_strategy(const struct mn_stats *stats)
-{
-    const bool ticks = stats->inflight_rows > 0 && stats->rounds > 0;
-    cli_json_u64("tick_weight_bytes_model", stats->tick_weight_bytes, false);
-    cli_json_double("tick_weight_bytes", ticks ? (double)stats->weight_bytes / (double)stats->rounds : 0.0, false);
-    cli_json_double("tick_ms", ticks ? stats->decode_ns / 1e6 / (double)stats->rounds : 0.0, false);
-    if (!stats->chosen_strategy)
-        return;
-    cli_json_string("chosen_strategy", stats->chosen_strategy, false);
-    cli_json_u64("chosen_draft_steps", stats->chosen_draft_steps, false);
-    cli_json_u64("chosen_lookahead", stats->chosen_lookahead, false);
-    cli_json_u64("choices", stats->n_choices, false);
-}
-
-static void json_agreement(const struct mn_agreement *a)
-{
-    cli_json_key("agreement", false);
-    putchar('{');
-    cli_json_u64("compared", a->n_compared, true);
-    cli_json_u64("equal", a->n_equal, false);
-    cli_json_double("rate", a->n_compared ? (double)a->n_equal / a->n_compared : 0.0, false);
-    cli_json_bool("diverged", a->diverged, false);
-    if (a->diverged) {
-        cli_json_u64("first_divergence", a->first_divergence, false);
-        cli_json_key("token", false);
-        printf(a->token == UINT32_MAX ? "null" : "%" PRIu32, a->token);
-        cli_json_key("ar_token", false);
-        printf(a->ar_token == UINT32_MAX ? "null" : "%" PRIu32, a->ar_token);
-        cli_json_double("top2_margin", (double)a->margin, false);
+    for (const char *c = json; *c;) {
+        const size_t n = strcspn(c, "<");
+        fwrite(c, 1, n, out);
+        c += n;
+        if (*c) {
+            fputs("\\u003c", out);
+            c++;
+        }
     }
-    if (a->forced_agreement >= 0.0)
-        cli_json_double("forced_agreement", a->forced_agreement, false);
-    putchar('}');
 }
 
-static void json_work(const struct mn_stats *stats)
+static enum mn_status write_json(FILE *out, const cJSON *value, const struct mn_log *log)
 {
-    cli_json_u64("prelude_passes", stats->prelude_passes, false);
-    cli_json_u64("core_passes", stats->core_passes, false);
-    cli_json_u64("coda_passes", stats->coda_passes, false);
-    cli_json_u64("core_rows", stats->core_rows, false);
-    cli_json_u64("weight_bytes", stats->weight_bytes, false);
-    cli_json_u64("kv_bytes", stats->kv_bytes, false);
-    cli_json_double("weight_bytes_per_token", mn_stats_weight_bytes_per_token(stats), false);
-    cli_json_u64("kv_bytes_per_token", stats->kv_bytes_per_token, false);
-    cli_json_double("gb_s", mn_stats_gb_s(stats), false);
-    cli_json_u64("submits", stats->submits, false);
-    cli_json_u64("dispatches", stats->dispatches, false);
+    char *text = value ? cJSON_PrintUnformatted(value) : NULL;
+    if (!text)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
+    write_safe(out, text);
+    cJSON_free(text);
+    return MN_OK;
 }
 
-static void json_times(const struct mn_stats *stats)
+/* A file is named without its folder: people pass pages on, and folders say who they are. */
+static const char *base_name(const char *path)
 {
-    cli_json_double("prefill_ms", stats->prefill_ns / 1e6, false);
-    cli_json_double("draft_ms", stats->draft_ns / 1e6, false);
-    cli_json_double("verify_ms", stats->verify_ns / 1e6, false);
-    cli_json_double("decode_ms", stats->decode_ns / 1e6, false);
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
 }
 
-static void json_lossless(const struct mn_stats *stats)
+/* Nothing here changes from run to run: the same rows give the same page. */
+static enum mn_status write_about(FILE *out, const struct page_options *options, const size_t *n_rows, size_t n_older,
+                                  const struct mn_log *log)
 {
-    cli_json_bool("lossless", stats->lossless, false);
-    if (stats->lossy_because)
-        cli_json_string("lossy_because", stats->lossy_because, false);
-}
-
-static void json_settings(const struct generate_run *run)
-{
-    const struct generate_options *options = run->options;
-    cli_json_string("kv_policy", run->kv_policy, false);
-    cli_json_string("kv_type", options->kv_type, false);
-    cli_json_string("weight_type", run->info.weight_type, false);
-    cli_json_u64("seed", options->seed, false);
-    cli_json_double("temperature", (double)options->temperature, false);
-    cli_json_u64("top_k", options->top_k, false);
-    cli_json_double("top_p", (double)options->top_p, false);
-    cli_json_double("min_p", (double)options->min_p, false);
-    cli_json_double("init_scale", (double)options->init_scale, false);
-}
-
-static void json_stats(const struct generate_run *run, enum mn_status status)
-{
-    const struct mn_stats *stats = &run->stats;
-    cli_json_key("stats", false);
-    putchar('{');
-    cli_json_string("device", run->info.device_name, true);
-    cli_json_string("driver", run->info.driver, false);
-    cli_json_string("strategy", stats->strategy, false);
-    json_lossless(stats);
-    cli_json_string("finish_reason", finish_reason(run, status), false);
-    cli_json_u64("num_steps", stats->num_steps, false);
-    cli_json_u64("draft_steps", stats->draft_steps, false);
-    cli_json_u64("lookahead", stats->lookahead, false);
-    cli_json_u64("prompt_tokens", stats->n_prompt, false);
-    cli_json_u64("new_tokens", stats->n_new, false);
-    cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(stats), false);
-    cli_json_double("decode_tok_s", mn_stats_decode_tok_s(stats), false);
-    json_acceptance(stats);
-    if (!run->in_batch) { /* passes are shared there: the total has them */
-        json_strategy(stats);
-        json_work(stats);
+    fputs("{\"version\":\"" MN_VERSION "\",\"commit\":\"" MUNINN_COMMIT "\",\"title\":", out);
+    char *text = NULL;
+    size_t n;
+    FILE *json = open_memstream(&text, &n);
+    if (!json)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
+    json_write_string(json, options->title, strlen(options->title));
+    fprintf(json, ",\"older_rows\":%zu,\"files\":[", n_older);
+    for (uint32_t i = 0; i < options->files.n; i++) {
+        const char *name = strcmp(options->files.items[i], "-") ? base_name(options->files.items[i]) : "standard input";
+        fputs(i ? ",{\"name\":" : "{\"name\":", json);
+        json_write_string(json, name, strlen(name));
+        fprintf(json, ",\"rows\":%zu}", n_rows[i]);
     }
-    json_times(stats);
-    json_settings(run);
-    putchar('}');
+    fputs("]}", json);
+    const bool good = fclose(json) == 0;
+    if (good)
+        write_safe(out, text);
+    free(text);
+    return good ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
 }
 
-void report_json(const struct generate_run *run, enum mn_status status)
+static enum mn_status write_page(FILE *out, const struct page_options *options, const struct rows *rows,
+                                 const size_t *n_rows, size_t n_older, const struct mn_log *log)
 {
-    putchar('{');
-    if (run->in_batch) {
-        cli_json_u64("index", run->index, true);
-        cli_json_key("id", false);
-        printf("%s,", run->id ? run->id : "null");
+    fwrite(page_before_about, 1, sizeof page_before_about, out);
+    enum mn_status status = write_about(out, options, n_rows, n_older, log);
+    fwrite(page_before_rows, 1, sizeof page_before_rows, out);
+    fputc('[', out);
+    for (size_t i = 0; i < rows->n && !status; i++) {
+        fputs(i ? ",\n" : "", out);
+        status = write_json(out, rows->items[i], log);
     }
-    cli_json_ids("prompt_ids", run->prompt, run->n_prompt, true);
-    cli_json_ids("tokens", run->tokens, run->n_tokens, false);
-    cli_json_key("text", false);
-    json_write_string(stdout, run->text.text ? run->text.text : "", run->text.n);
-    if (run->compared)
-        json_agreement(&run->agreement);
-    json_stats(run, status);
-    puts("}");
+    fputc(']', out);
+    fwrite(page_behind_rows, 1, sizeof page_behind_rows, out);
+    return status;
 }
 
-void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel)
+/* ---- where it goes ---- */
+
+static enum mn_status check_output(const struct page_options *options, const struct mn_log *log)
 {
-    putchar('{');
-    cli_json_key("total", true);
-    putchar('{');
-    cli_json_string("device", any->info.device_name, true);
-    cli_json_string("driver", any->info.driver, false);
-    cli_json_string("strategy", total->strategy, false);
-    json_lossless(total);
-    cli_json_u64("sequences", total->n_sequences, false);
-    cli_json_u64("parallel", n_parallel, false);
-    cli_json_u64("draft_steps", total->draft_steps, false);
-    cli_json_u64("lookahead", total->lookahead, false);
-    cli_json_u64("prompt_tokens", total->n_prompt, false);
-    cli_json_u64("new_tokens", total->n_new, false);
-    cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(total), false);
-    cli_json_double("decode_tok_s", mn_stats_decode_tok_s(total), false);
-    json_acceptance(total);
-    json_work(total);
-    json_times(total);
-    json_settings(any);
-    puts("}}");
+    struct stat out, in;
+    if (lstat(options->output, &out) != 0) /* a link is refused: the file it names would stay as it is */
+        return errno == ENOENT
+                   ? MN_OK
+                   : log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", options->output, strerror(errno));
+    if (!S_ISREG(out.st_mode))
+        return log_fail(log, MN_ERR_USAGE, "--output %s: is there and is not a file", options->output);
+    for (uint32_t i = 0; i < options->files.n; i++)
+        if (stat(options->files.items[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return log_fail(log, MN_ERR_USAGE, "--output %s: is the input %s", options->output,
+                            options->files.items[i]);
+    return MN_OK;
 }
 
-static void trace_begin(const struct generate_run *run)
+/* Under another name first: whoever opens the page sees the whole one or the one before. */
+static enum mn_status write_file(const struct page_options *options, const struct rows *rows, const size_t *n_rows,
+                                 size_t n_older, const struct mn_log *log)
 {
-    fputc('{', run->trace);
-    if (run->in_batch)
-        fprintf(run->trace, "\"sequence\":%" PRIu32 ",", run->index);
-}
-
-static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n)
-{
-    fprintf(file, ",\"%s\":[", key);
-    for (size_t i = 0; i < n; i++)
-        fprintf(file, "%s%" PRIu32, i ? "," : "", ids[i]);
-    fputc(']', file);
-}
-
-void report_trace_prompt(const struct generate_run *run, uint32_t token)
-{
-    const struct mn_stats *stats = run->live;
-    FILE *file = run->trace;
-    trace_begin(run);
-    fprintf(file,
-            "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32
-            ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32 ",\"max_inflight\":%" PRIu32
-            ",\"kv_policy\":\"%s\",\"temperature\":%.9g,\"top_k\":%" PRIu32
-            ",\"top_p\":%.9g,\"min_p\":%.9g,\"seed\":%" PRIu64 ",\"init_scale\":%.9g",
-            stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead,
-            rows_per_sequence(run->options), run->kv_policy, (double)run->options->temperature, run->options->top_k,
-            (double)run->options->top_p, (double)run->options->min_p, run->options->seed,
-            (double)run->options->init_scale);
-    trace_ids(file, "prompt_ids", run->prompt, run->n_prompt);
-    trace_ids(file, "tokens", &token, 1);
-    fputs("}\n", file);
-}
-
-void report_trace(void *user, const struct mn_trace *trace)
-{
-    const struct generate_run *run = user;
-    FILE *file = run->trace;
-    trace_begin(run);
-    fprintf(file,
-            "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"start_pass\":%" PRIu64
-            ",\"end_pass\":%" PRIu64 ",\"committed\":%" PRIu32,
-            trace->event, trace->index, trace->start_ns / 1e6, trace->end_ns / 1e6, trace->start_pass, trace->end_pass,
-            trace->n_committed);
-    trace_ids(file, "tokens", trace->tokens, trace->n_committed);
-    fputs(",\"rows\":[", file);
-    for (uint32_t i = 0; i < trace->n_rows; i++) {
-        const struct mn_trace_row *row = &trace->rows[i];
-        fprintf(file,
-                "%s{\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"depth_before\":%" PRIu32
-                ",\"depth_after\":%" PRIu32 ",\"predicted\":%" PRIu32 ",\"kept\":%s}",
-                i ? "," : "", row->position, row->token, row->depth_before, row->depth_after, row->predicted,
-                row->kept ? "true" : "false");
+    const char *path = options->output;
+    char temporary[CLI_PATH_BYTES + 16];
+    int fd = -1;
+    errno = ENAMETOOLONG;
+    if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) < (int)sizeof temporary)
+        fd = mkstemp(temporary);
+    FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
+    enum mn_status status = out ? write_page(out, options, rows, n_rows, n_older, log)
+                                : log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+    if (out) {
+        const mode_t mask = umask(0); /* mkstemp's files are their owner's alone */
+        umask(mask);
+        errno = 0;
+        bool good = !status && fchmod(fd, 0666 & ~mask) == 0 && fflush(out) == 0 && fsync(fd) == 0 && !ferror(out);
+        good = fclose(out) == 0 && good;
+        good = good && rename(temporary, path) == 0;
+        if (!good && !status)
+            status = log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", path, strerror(errno));
+    } else if (fd >= 0) {
+        close(fd);
     }
-    fputs("]}\n", file);
+    if (status && fd >= 0)
+        unlink(temporary);
+    return status;
 }
 
-void report_banner(const struct generate_run *run)
+/* ---- the command ---- */
+
+static enum mn_status run(const void *values, const struct mn_log *log)
 {
-    fprintf(stderr, "muninn: %s\n", run->info.device_banner);
+    const struct page_options *options = values;
+    const bool to_file = strcmp(options->output, "-") != 0;
+    struct rows rows = {0};
+    uint64_t n_good;
+    if (options->files.n == 0)
+        return log_fail(log, MN_ERR_USAGE, "no file to report on; see `muninn report --help`");
+    size_t *n_rows = calloc(options->files.n, sizeof *n_rows), n_older = 0;
+    enum mn_status status = n_rows ? to_file ? check_output(options, log) : MN_OK
+                                   : log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
+    for (uint32_t i = 0; i < options->files.n && !status; i++) {
+        const size_t before = rows.n;
+        status = rows_read(&rows, options->files.items[i], false, &n_good, log);
+        n_rows[i] = rows.n - before;
+        if (!status && rows.n > PAGE_ROWS_MAX)
+            status = log_fail(log, MN_ERR_FORMAT, "%s: more than %d rows in all, which no browser would show",
+                              options->files.items[i], PAGE_ROWS_MAX);
+    }
+    if (!status)
+        status = rows_keep_newest(&rows, &n_older, log);
+    if (!status)
+        status = to_file ? write_file(options, &rows, n_rows, n_older, log)
+                         : write_page(stdout, options, &rows, n_rows, n_older, log);
+    if (!status && to_file)
+        log_note(log, MN_LOG_INFO, "%s: %zu rows", options->output, rows.n);
+    rows_free(&rows);
+    free(n_rows);
+    return status;
 }
 
-void report_summary(const struct mn_stats *stats)
-{
-    fprintf(stderr, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new,
-            mn_stats_decode_tok_s(stats));
-    if (stats->n_sequences > 1)
-        fprintf(stderr, " in %" PRIu32 " sequences", stats->n_sequences);
-    if (stats->drafted)
-        fprintf(stderr, ", acceptance %.3f", mn_stats_acceptance_rate(stats));
-    if (stats->lookahead)
-        fprintf(stderr, " (%.2f tokens per round)", mn_stats_mean_acceptance_length(stats));
-    else if (stats->inflight_rows && stats->n_sequences <= 1)
-        fprintf(stderr, ", %.2f rows in flight", mean_inflight(stats));
-    if (stats->tick_weight_bytes && stats->rounds &&
-        stats->n_sequences <= 1) /* the cost model next to what was read and what it took */
-        fprintf(stderr, ", a tick of %.2f MB (model %.2f) in %.2f ms",
-                (double)stats->weight_bytes / 1e6 / (double)stats->rounds, (double)stats->tick_weight_bytes / 1e6,
-                stats->decode_ns / 1e6 / (double)stats->rounds);
-    fprintf(stderr, ", %.2f GB/s", mn_stats_gb_s(stats));
-    if (stats->chosen_strategy)
-        fprintf(stderr, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps,
-                stats->chosen_lookahead);
-    if (stats->lossless)
-        fputs(", lossless\n", stderr);
-    else
-        fprintf(stderr, ", LOSSY (%s)\n", stats->lossy_because ? stats->lossy_because : "unknown");
-}
+#define AT(field) offsetof(struct page_options, field)
 
-void report_agreement(const struct generate_run *run)
-{
-    const struct mn_agreement *a = &run->agreement;
-    fprintf(stderr, "muninn: against ar with a full cache: %" PRIu32 " of %" PRIu32 " tokens equal", a->n_equal,
-            a->n_compared);
-    if (a->diverged)
-        fprintf(stderr, ", first difference at token %" PRIu32 " (its two best logits there are %.4g apart)",
-                a->first_divergence, (double)a->margin);
-    if (a->forced_agreement >= 0.0)
-        fprintf(stderr, ", %.1f%% are what ar says after the same text", 100.0 * a->forced_agreement);
-    fputc('\n', stderr);
-}
+static const struct option_spec specs[] = {
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .offset = AT(output),
+     .argument = "FILE.html",
+     .value = "-",
+     .help = "where the page goes; - is standard output"},
+    {.name = "title",
+     .kind = OPTION_TEXT,
+     .offset = AT(title),
+     .argument = "TEXT",
+     .value = "Muninn bench report",
+     .help = "the page's heading"},
+};
+
+const struct command command_report = {
+    .name = "report",
+    .summary = "Makes a page to look at from result files.",
+    .synopsis = "[OPTIONS] FILE.jsonl...",
+    .example = "muninn report results.jsonl -o report.html",
+    .notes = "The page is one file, opens offline in any browser and asks no network for anything. The rows are in it "
+             "as JSON, in the element `rows`. A setting that\n"
+             "is in several files, or several times in one, appears once, with its newest row. Files are named without "
+             "their folders.",
+    .options = specs,
+    .n_options = sizeof specs / sizeof *specs,
+    .values_bytes = sizeof(struct page_options),
+    .takes_operands = true,
+    .operands_offset = AT(files),
+    .run = run};

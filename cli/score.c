@@ -1,23 +1,18 @@
 /* muninn score: likelihoods, multiple choice and exact match from JSON lines, at one or several depths. */
-#include "score.h"
+#include "cli/score/score.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "cache.h"
+#include "bench/sweep/cpu_device.h"
+#include "bench/sweep/model_hash.h"
+#include "cache/cache.h"
+#include "cli/commands.h"
 
 enum { ROWS_AT_ONCE = 2048, SEQUENCES_MAX = 64, DEFAULT_PARALLEL_MAX = 32 };
 #define SHOW_SECONDS 0.2
-
-double score_now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- progress ---- */
 
@@ -46,12 +41,12 @@ static void add_up_work(struct score_run *run)
         for (uint32_t step = 0; line->kind == SCORE_MATCH && step < run->num_steps.n; step++)
             run->total += line->outcomes[step].known ? 0 : score_work(run, line, run->num_steps.values[step]);
     }
-    run->started = score_now_s();
+    run->started = clock_s();
 }
 
 void score_progress(struct score_run *run, uint64_t more)
 {
-    const double now = score_now_s(), share = run->total ? (double)(run->done + more) / (double)run->total : 0.0;
+    const double now = clock_s(), share = run->total ? (double)(run->done + more) / (double)run->total : 0.0;
     if (!isatty(STDERR_FILENO) || now - run->shown < SHOW_SECONDS)
         return;
     run->shown = now;
@@ -186,7 +181,7 @@ bool score_is_lossy(const struct score_run *run)
 
 static void report_speed(const struct score_run *run)
 {
-    const double seconds = score_now_s() - run->started;
+    const double seconds = clock_s() - run->started;
     fprintf(stderr, "muninn: %zu lines at %" PRIu32 " depths in %.2f s (%.1f lines/s)", run->n_done, run->num_steps.n,
             seconds, seconds > 0.0 ? (double)run->n_done / seconds : 0.0);
     if (run->n_done < run->n_lines)
@@ -242,21 +237,21 @@ static enum mn_status run_score(const void *values, const struct mn_log *log)
 {
     struct score_run run = {.options = values, .log = log};
     const struct score_options *o = run.options;
-    char dir[CLI_PATH_BYTES], hash[CLI_HASH_BYTES], *text = NULL;
+    char dir[CLI_PATH_BYTES], hash[HASH_TEXT_BYTES], *text = NULL;
     size_t n_bytes = 0;
     enum mn_status status = check_options(&run);
     if (!status)
         status = cli_model_dir(o->model, dir, log);
     if (!status)
-        status = cli_read_file(o->file, &text, &n_bytes, log);
+        status = text_file_read(o->file, &text, &n_bytes, log);
     if (!status)
-        status = cli_model_hash(dir, hash, log);
+        status = model_hash(dir, hash, log);
     if (status) {
         free(text);
         return status;
     }
     cli_catch_interrupt();
-    cli_prepare_cpu_device(o->cpu_threads, dir);
+    cpu_device_prepare(o->cpu_threads, dir);
     status = mn_engine_create(
         &run.engine,
         &(struct mn_engine_params){.model_dir = dir, .device = o->device, .weight_type = o->weight_type, .log = log});
@@ -317,7 +312,7 @@ static const struct option_spec specs[] = {
      .argument = "N",
      .value = "64",
      .min = 1,
-     .max = CLI_IDS_MAX,
+     .max = IDS_MAX,
      .help = "longest generated answer"},
     {.name = "stop",
      .kind = OPTION_LIST,
@@ -336,7 +331,7 @@ static const struct option_spec specs[] = {
      .argument = "N",
      .shown = "the model's block_size",
      .min = 2,
-     .max = CLI_IDS_MAX,
+     .max = IDS_MAX,
      .help = "most positions of an item"},
     {.name = "parallel",
      .kind = OPTION_U32,

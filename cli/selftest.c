@@ -1,8 +1,8 @@
 /* muninn selftest: every kernel on this device against the plain C version of it. */
 #include <inttypes.h>
 
-#include "cli.h"
-#include "kernel_cases.h"
+#include "cli/commands.h"
+#include "reference/kernel_cases.h"
 
 struct selftest_options {
     const char *device;

@@ -4,9 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "json.h"
-#include "tokenizer.h"
+#include "cli/commands.h"
+#include "engine/files/json.h"
+#include "engine/files/lines.h"
+#include "engine/text/tokenizer.h"
 
 struct tokenize_options {
     const char *model;
@@ -20,9 +21,9 @@ static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const ch
     size_t n_ids = 0, n_decoded = 0;
     char *decoded = NULL;
     const char *text;
-    enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, CLI_FILE_BYTES_MAX, log);
+    enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, TEXT_FILE_BYTES_MAX, log);
     if (!status)
-        status = json_get_string(&doc, doc.root, "text", CLI_FILE_BYTES_MAX, &text);
+        status = json_get_string(&doc, doc.root, "text", TEXT_FILE_BYTES_MAX, &text);
     if (!status)
         status = mn_tokenizer_encode(tokenizer, text, strlen(text), MN_ENCODE_SPECIAL, &ids, &n_ids, log);
     if (!status)
@@ -45,7 +46,7 @@ static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const s
 {
     enum mn_status status = MN_OK;
     struct line_log at = {.next = log, .source = "standard input"};
-    const struct mn_log with_line = {.write = cli_write_with_line, .user = &at};
+    const struct mn_log with_line = {.write = line_log_write, .user = &at};
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n = 0;
@@ -55,7 +56,7 @@ static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const s
         if (n < 0)
             break;
         at.line++;
-        if (cli_is_blank(line, (size_t)n))
+        if (line_is_blank(line, (size_t)n))
             continue;
         status = encode_line(tokenizer, line, (size_t)n, &with_line);
         /* Per line, so that a program at the other end of two pipes gets its answer. */

@@ -1,6 +1,4 @@
 /* muninn trace: what happens inside the recurrence, token by token and step by step. */
-#include "trace.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -9,8 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine.h"
-#include "safetensors_write.h"
+#include "api/handles.h"
+#include "bench/sweep/cpu_device.h"
+#include "bench/sweep/model_hash.h"
+#include "cli/commands.h"
+#include "cli/trace/trace_out.h"
+#include "engine/files/safetensors_write.h"
 
 enum { INITS_MAX = 64 };
 
@@ -107,7 +109,7 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
                                    uint32_t n_ids, const struct mn_log *log)
 {
     const uint32_t num_steps = o->num_steps ? o->num_steps : report->info.mean_recurrence;
-    const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most CLI_IDS_MAX */
+    const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
     const struct depth_trace_params params = {.prompt = ids,
                                               .n_prompt = n_ids,
                                               .n_new = o->n_new,
@@ -185,12 +187,12 @@ static enum mn_status run(const void *values, const struct mn_log *log)
                         n_prompts ? "more than one prompt" : "no prompt");
     enum mn_status status = cli_model_dir(o->model, dir, log);
     if (!status && o->file)
-        status = cli_read_file(o->file, &file_text, &n_bytes, log);
+        status = text_file_read(o->file, &file_text, &n_bytes, log);
     if (!status)
-        status = cli_model_hash(dir, report.hash, log);
+        status = model_hash(dir, report.hash, log);
     if (!status) {
         cli_catch_interrupt();
-        cli_prepare_cpu_device(NULL, dir);
+        cpu_device_prepare(NULL, dir);
         status = mn_engine_create(
             &report.engine, &(struct mn_engine_params){
                                 .model_dir = dir, .device = o->device, .weight_type = o->weight_type, .log = log});
@@ -251,7 +253,7 @@ static const struct option_spec specs[] = {
      .argument = "N",
      .value = "0",
      .min = 0,
-     .max = CLI_IDS_MAX,
+     .max = IDS_MAX,
      .help = "generated tokens (greedy) to trace behind the prompt"},
     {.name = "ignore-eos", .kind = OPTION_FLAG, .offset = AT(ignore_eos), .help = "go on after an end token"},
     {.name = "inits",

@@ -34,7 +34,7 @@ for file in "$prefix/bin/muninn" "$lib/libmuninn.so" "$lib/libmuninn.a" "$prefix
     "$prefix/share/muninn/models/raven-deep/tokenizer.json" "$prefix/share/muninn/models/raven-tiny/model.safetensors"; do
     [ -e "$file" ] || fail "not installed: ${file#"$prefix"/}"
 done
-cmp "$source/engine/muninn.h" "$prefix/include/muninn.h" || fail 'the installed header is not the public header'
+cmp "$source/api/muninn.h" "$prefix/include/muninn.h" || fail 'the installed header is not the public header'
 
 # ---- the libraries, as another program uses them ----
 

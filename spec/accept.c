@@ -1,6 +1,6 @@
 #include <math.h>
 
-#include "strategy.h"
+#include "spec/strategy.h"
 
 bool generation_agrees(const struct generation *g, uint32_t i, uint32_t place)
 {

@@ -1,7 +1,7 @@
 /* Plain autoregressive decoding: every token through all num_steps. The yardstick that lossless strategies equal. Two
  * lossy variants: under an exit rule a token stops at its own depth, and with the warm start ("continuous compute", the
  * spec's section 5) its recurrence begins where the one of the token before it ended. */
-#include "strategy.h"
+#include "spec/strategy.h"
 
 static enum mn_status warm_start(struct generation *g)
 {

@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cost.h"
-#include "strategy.h"
+#include "spec/cost.h"
+#include "spec/strategy.h"
 
 /* Agreement is counted at all of `depths` when a prediction is made there anyway; probes stop at few, since each stop
  * costs a head. */

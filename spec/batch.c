@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "generation.h"
+#include "spec/generation.h"
 
 struct batch {
     struct session *session;

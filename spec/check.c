@@ -1,5 +1,5 @@
 /* What a generation may be asked for. Everything a user can get wrong is refused here, before anything runs. */
-#include "generation.h"
+#include "spec/generation.h"
 
 static enum mn_status check_lengths(const struct session *s, const struct mn_generate_params *p,
                                     const struct mn_log *log)

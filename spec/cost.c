@@ -1,4 +1,4 @@
-#include "cost.h"
+#include "spec/cost.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -7,21 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "json.h"
-#include "strategy.h"
+#include "engine/base/hash.h"
+#include "engine/files/json.h"
+#include "spec/strategy.h"
 
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
 enum { USUAL_POSITION = 128 };
 
-enum {
-    ROUNDS = 3,
-    REPETITIONS = 3,
-    CHECKSUM_BYTES = 17,
-    KEY_BYTES = 1024,
-    PATH_BYTES = 4096,
-    FILE_BYTES_MAX = 1 << 16
-};
-#define FNV_START UINT64_C(0xcbf29ce484222325)
+enum { ROUNDS = 3, REPETITIONS = 3, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
 
 double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
 {
@@ -136,24 +129,12 @@ enum mn_status cost_measure(struct session *s, struct cost_table *t)
 
 /* ---- keeping ---- */
 
-static uint64_t fnv_bytes(uint64_t hash, const void *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
-    return hash;
-}
-
-static uint64_t fnv(uint64_t hash, const char *text)
-{
-    return fnv_bytes(hash, text, strlen(text));
-}
-
 /* Of the shaders and how they are cut to size: a build with others measures anew. */
 static uint64_t hash_kernels(const struct model *model)
 {
-    uint64_t hash = fnv_bytes(FNV_START, &model->tuning, sizeof model->tuning);
+    uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
     for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
-        hash = fnv_bytes(hash, kernel_info(id)->spirv, kernel_info(id)->spirv_bytes);
+        hash = hash_bytes(hash, kernel_info(id)->spirv, kernel_info(id)->spirv_bytes);
     return hash;
 }
 
@@ -175,7 +156,7 @@ static void make_key(const struct session *s, char *key)
 
 static bool make_path(const char *dir, const char *key, char *path)
 {
-    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, fnv(FNV_START, key)) < PATH_BYTES;
+    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, hash_string(HASH_START, key)) < PATH_BYTES;
 }
 
 static bool read_times(const cJSON *root, const char *name, uint32_t n, double *out)
@@ -196,21 +177,21 @@ static bool read_times(const cJSON *root, const char *name, uint32_t n, double *
 static void checksum(const char *key, const struct cost_table *t, char *text)
 {
     const double *const arrays[] = {t->prelude_ns, t->core_ns, t->head_ns, &t->submit_ns};
-    uint64_t hash = fnv(FNV_START, key);
+    uint64_t hash = hash_string(HASH_START, key);
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         for (uint32_t i = 0; i < (arrays[a] == &t->submit_ns ? 1 : t->n); i++) {
             char number[64];
             snprintf(number, sizeof number, "|%.1f", arrays[a][i]);
-            hash = fnv(hash, number);
+            hash = hash_string(hash, number);
         }
-    snprintf(text, CHECKSUM_BYTES, "%016" PRIx64, hash);
+    hash_write(hash, text);
 }
 
 static bool load(const struct session *s, const char *path, const char *key, struct cost_table *t)
 {
     struct json_doc doc = {0};
     const struct mn_log silent = {0};
-    char sum[CHECKSUM_BYTES];
+    char sum[HASH_TEXT_BYTES];
     *t = (struct cost_table){.n = n_points(s)};
     for (uint32_t i = 0; i < t->n; i++)
         t->rows[i] = i + 1;
@@ -241,7 +222,7 @@ static void write_times(FILE *file, const char *name, uint32_t n, const double *
 /* Under another name first: a reader, or the next run after a crash, sees the whole file or none. */
 static bool save(const char *path, const char *key, const struct cost_table *t)
 {
-    char temporary[PATH_BYTES + 32], sum[CHECKSUM_BYTES];
+    char temporary[PATH_BYTES + 32], sum[HASH_TEXT_BYTES];
     snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
     FILE *file = fopen(temporary, "w");
     if (!file)

@@ -1,9 +1,9 @@
 /* What a pass costs on this device, by the number of its rows: measured once, kept in a file per device, driver and
  * model. Never: decides anything (that is auto.c). Thread-safety: none. */
-#ifndef MUNINN_COST_H
-#define MUNINN_COST_H
+#ifndef MUNINN_SPEC_COST_H
+#define MUNINN_SPEC_COST_H
 
-#include "session.h"
+#include "engine/model/session.h"
 
 enum { COST_POINTS = 16 };
 

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "strategy.h"
+#include "spec/strategy.h"
 
 struct window {
     float *states;   /* [rows, n_embd] behind the last tick; the other three lie behind it */

@@ -9,7 +9,7 @@
  * from tokens that were accepted because they equal the targets before it; noise is keyed by position. Only targets are
  * committed - except under a verification threshold, the lossy rule, where an accepted draft is committed as it
  * is. */
-#include "strategy.h"
+#include "spec/strategy.h"
 
 enum { BETWEEN = 0, DRAFTING, FILLING, LEVELLING, VERIFYING };
 

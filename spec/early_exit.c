@@ -3,8 +3,8 @@
  * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (the spec's section
  * 2). A single row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run
  * here from end to end. */
-#include "pace.h"
-#include "strategy.h"
+#include "engine/model/pace.h"
+#include "spec/strategy.h"
 
 static bool is_due(const struct generation *g, uint32_t step)
 {

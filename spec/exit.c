@@ -1,4 +1,4 @@
-#include "exit.h"
+#include "spec/exit.h"
 
 #include <math.h>
 #include <stdlib.h>

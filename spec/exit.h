@@ -6,13 +6,13 @@
  *
  * Owns: the memory of the checks of one token. Never: touches the device. Thread-safety: none.
  */
-#ifndef MUNINN_EXIT_H
-#define MUNINN_EXIT_H
+#ifndef MUNINN_SPEC_EXIT_H
+#define MUNINN_SPEC_EXIT_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "engine/base/status.h"
 
 enum exit_criterion {
     EXIT_NONE,

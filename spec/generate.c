@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "generation.h"
+#include "spec/generation.h"
 
 static const struct strategy *const strategies[] = {&strategy_ar, &strategy_draft_verify, &strategy_wavefront,
                                                     &strategy_auto, &strategy_diffusion};

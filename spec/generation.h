@@ -1,10 +1,10 @@
 /* The life of a generation: open, prefill, ticks or run, close. For the files that drive generations; strategies need
  * strategy.h alone. */
-#ifndef MUNINN_GENERATION_H
-#define MUNINN_GENERATION_H
+#ifndef MUNINN_SPEC_GENERATION_H
+#define MUNINN_SPEC_GENERATION_H
 
-#include "engine.h"
-#include "strategy.h"
+#include "api/handles.h"
+#include "spec/strategy.h"
 
 /* Refuses what cannot be; session, params, strategy, num_steps and log are set. MN_ERR_USAGE names option and value. */
 enum mn_status generation_check(const struct generation *generation);

@@ -5,7 +5,7 @@
  * Outputs do not depend on who shares a pass: a row's arithmetic is independent of the rows beside it (see session.h),
  * and what a generation asks for depends on its own tokens alone. Coda and head run for all rows as soon as one needs
  * them: the coda entries that others write on the way are written again before anything reads them. */
-#include "strategy.h"
+#include "spec/strategy.h"
 
 static enum mn_status open_requests(struct generation *const *generations, uint32_t n)
 {

@@ -1,13 +1,4 @@
-#include <time.h>
-
-#include "strategy.h"
-
-double clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
+#include "spec/strategy.h"
 
 void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted)
 {

@@ -7,11 +7,12 @@
  * rows of different sequences at different depths share the weights. Strategies whose rows cannot wait in such a queue
  * (diffusion) have `run` instead. Never: touches Vulkan. Thread-safety: none.
  */
-#ifndef MUNINN_STRATEGY_H
-#define MUNINN_STRATEGY_H
+#ifndef MUNINN_SPEC_STRATEGY_H
+#define MUNINN_SPEC_STRATEGY_H
 
-#include "exit.h"
-#include "session.h"
+#include "engine/base/clock.h"
+#include "engine/model/session.h"
+#include "spec/exit.h"
 
 struct automatic; /* auto.c */
 struct window;    /* diffusion.c */
@@ -153,6 +154,5 @@ struct work_mark {
 };
 struct work_mark work_begin(const struct session *session);
 void work_end(struct mn_stats *work, const struct session *session, const struct work_mark *mark);
-double clock_ns(void);
 
 #endif

@@ -16,7 +16,7 @@
  */
 #include <string.h>
 
-#include "strategy.h"
+#include "spec/strategy.h"
 
 /* The row of the newest predicted token, unless the wave is full or nothing will be wanted there. */
 static bool append(struct generation *g)

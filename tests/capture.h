@@ -1,6 +1,6 @@
 /* A log that remembers, for tests of what knows nothing of devices: how many messages came, and the last one. */
-#ifndef MUNINN_CAPTURE_H
-#define MUNINN_CAPTURE_H
+#ifndef MUNINN_TESTS_CAPTURE_H
+#define MUNINN_TESTS_CAPTURE_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "status.h"
+#include "engine/base/status.h"
 
 struct capture {
     unsigned n;

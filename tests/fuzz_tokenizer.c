@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pretokenizer.h"
-#include "tokenizer.h"
+#include "engine/text/pretokenizer.h"
+#include "engine/text/tokenizer.h"
 
 #define CHECK(condition) \
     do { \

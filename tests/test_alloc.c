@@ -15,9 +15,9 @@
 #include <pcre2.h>
 #include <utf8proc.h>
 
-#include "config.h"
-#include "safetensors.h"
-#include "tokenizer_file.h"
+#include "engine/files/safetensors.h"
+#include "engine/model/config.h"
+#include "tests/tokenizer_file.h"
 
 enum source { ENGINE, CJSON, PCRE2, UTF8PROC, N_SOURCES };
 

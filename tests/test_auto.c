@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cost.h"
-#include "testing.h"
+#include "spec/cost.h"
+#include "tests/testing.h"
 
 static const struct random_shape odd_shape = {.n_embd = 60,
                                               .n_heads = 6,

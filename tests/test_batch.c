@@ -4,7 +4,7 @@
  * token, on the shipped model and on a random one; passes counted; the Vulkan validation layer must stay silent. */
 #include <string.h>
 
-#include "testing.h"
+#include "tests/testing.h"
 
 enum { N_MOST = 7, R = 8 };
 

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench.h"
-#include "json.h"
-#include "lists.h"
-#include "testing.h"
+#include "bench/rows/lists.h"
+#include "bench/sweep/sweep.h"
+#include "engine/files/json.h"
+#include "tests/testing.h"
 
 /* ---- how often ---- */
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "strategy.h"
-#include "testing.h"
+#include "spec/strategy.h"
+#include "tests/testing.h"
 
 enum { R = 32, MAX_ROWS = 16, N_MOST = 192, N_VOCAB = 256 };
 

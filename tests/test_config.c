@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "capture.h"
-#include "config.h"
+#include "engine/model/config.h"
+#include "tests/capture.h"
 
 static const char *const base[][2] = {
     {"model_type", "\"huginn_raven\""},

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "exit.h"
-#include "json.h"
-#include "testing.h"
+#include "engine/files/json.h"
+#include "spec/exit.h"
+#include "tests/testing.h"
 
 static const char *const names[] = {"latent-diff", "cosine", "entropy-diff", "kl", "minp-kl", "argmax-stability"};
 enum { N_CRITERIA = sizeof names / sizeof *names, MAX_TOKENS = 64 };

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "testing.h"
-#include "vk_hooks.h"
+#include "tests/testing.h"
+#include "tests/vk_hooks.h"
 
 /* What the error line of each call must contain. */
 static const char *const mentions[N_CALLS] = {

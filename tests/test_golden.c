@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "testing.h"
+#include "engine/files/json.h"
+#include "tests/testing.h"
 
 #define LOGIT_BOUND 2e-4
 

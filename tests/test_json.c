@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "capture.h"
-#include "json.h"
+#include "engine/files/json.h"
+#include "tests/capture.h"
 
 enum { CAP_BYTES = 1 << 22 };
 

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel_cases.h"
-#include "kernel_rig.h"
-#include "ref.h"
-#include "testing.h"
+#include "reference/kernel_cases.h"
+#include "reference/kernel_rig.h"
+#include "reference/ref.h"
+#include "tests/testing.h"
 
 struct tally {
     uint32_t n_failed;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "testing.h"
+#include "tests/testing.h"
 
 #define LOGIT_BOUND 2e-4
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "testing.h"
+#include "tests/testing.h"
 
 static const struct random_shape odd_shape = {.n_embd = 60,
                                               .n_heads = 6,

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "forward.h"
-#include "pace.h"
-#include "testing.h"
-#include "vk_hooks.h"
+#include "engine/model/forward.h"
+#include "engine/model/pace.h"
+#include "tests/testing.h"
+#include "tests/vk_hooks.h"
 
 enum { R = 4, N_CTX = 512, V = 2000, N_PROMPT = 300 };
 

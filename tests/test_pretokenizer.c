@@ -16,7 +16,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "pretokenizer.h"
+#include "engine/text/pretokenizer.h"
 
 enum { N_STRINGS = 20000, N_CUTS_MAX = 4096, TEXT_MAX = 2048 };
 

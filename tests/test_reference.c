@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ref.h"
-#include "testing.h"
+#include "reference/ref.h"
+#include "tests/testing.h"
 
 #define BOUND_F32 2e-4
 #define BOUND_F16 2e-2 /* both sides round the cache to f16, but not always to the same neighbour */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "testing.h"
+#include "tests/testing.h"
 
 enum { R = 12, N_NEW = 40, MAX_EVENTS = 512 };
 

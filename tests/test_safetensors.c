@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "capture.h"
-#include "safetensors.h"
+#include "engine/files/safetensors.h"
+#include "tests/capture.h"
 
 /* length prefix + header, in a block of exactly that size; the caller frees it. */
 static unsigned char *build(const char *header, uint64_t claimed_bytes, size_t *n_bytes)

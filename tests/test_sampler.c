@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "sampler.h"
-#include "testing.h"
-#include "weights.h"
+#include "engine/model/sampler.h"
+#include "engine/model/weights.h"
+#include "tests/testing.h"
 
 /* ---- noise ---- */
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ref.h"
-#include "testing.h"
+#include "reference/ref.h"
+#include "tests/testing.h"
 
 #define BOUND_F32 1e-4
 #define BOUND_F16 2e-2

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ref.h"
-#include "testing.h"
+#include "reference/ref.h"
+#include "tests/testing.h"
 
 #define LOGIT_BOUND 2e-4
 

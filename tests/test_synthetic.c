@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "synthetic.h"
-#include "testing.h"
+#include "engine/model/synthetic.h"
+#include "tests/testing.h"
 
 /* Heads of 10 are padded to 16, rows of 20 and of 12 to 24 and 16. */
 static const char odd[] = "d=20,heads=2,ff=12,vocab=300,layers=1-2-1,steps=6,ctx=64";

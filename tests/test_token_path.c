@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "testing.h"
-#include "vk_hooks.h"
+#include "tests/testing.h"
+#include "tests/vk_hooks.h"
 
 static struct {
     bool on;

@@ -5,9 +5,9 @@
  * Method: golden cases of that library (text, ids, decoded text) for both spellings of merges and for the shipped
  * model; small tokenizer.json files built by tokenizer_file.h; every string also decoded token by
  * token. */
-#include "bpe.h"
-#include "json.h"
-#include "tokenizer_file.h"
+#include "engine/files/json.h"
+#include "engine/text/bpe.h"
+#include "tests/tokenizer_file.h"
 
 #define HUGINN_DIR MN_SOURCE_DIR "/tests/vectors/tokenizer-huginn-pattern/"
 #define RAVEN_TINY_JSON MN_SOURCE_DIR "/models/raven-tiny/tokenizer.json"
@@ -218,7 +218,7 @@ static void test_merge_equals_scanning(void **state)
     for (uint32_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         ranks[bpe_find(&bpe, pairs[i][0], strlen(pairs[i][0]))][bpe_find(&bpe, pairs[i][1], strlen(pairs[i][1]))] = i;
     for (int round = 0; round < 5000; round++) {
-        struct id_list ids = {0};
+        struct id_vector ids = {0};
         char text[64];
         uint32_t expected[64];
         size_t n = 1 + (size_t)round % 60;

@@ -5,9 +5,10 @@
  * limit and one over; spellings built to collide, merges built to be slow (counters, not clocks), a pattern built to
  * hang.
  */
-#include "bpe.h"
-#include "json.h"
-#include "tokenizer_file.h"
+#include "engine/base/hash.h"
+#include "engine/files/json.h"
+#include "engine/text/bpe.h"
+#include "tests/tokenizer_file.h"
 
 static void test_bad_files(void **state)
 {
@@ -170,10 +171,8 @@ static void test_built_collisions(void **state)
     add(&vocab, ",\"ab\":256,\"abc\":257");
     for (unsigned i = 0, n = 0; n < 300; i++) {
         char spelling[16];
-        uint64_t h = UINT64_C(0xcbf29ce484222325); /* as in bpe.c: FNV-1a and the finalizer of MurmurHash3 */
         snprintf(spelling, sizeof spelling, "x%u", i);
-        for (const char *c = spelling; *c; c++)
-            h = (h ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+        uint64_t h = hash_string(HASH_START, spelling); /* as in bpe.c: FNV-1a and the finalizer of MurmurHash3 */
         h = (h ^ h >> 33) * UINT64_C(0xff51afd7ed558ccd);
         h = (h ^ h >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
         if (((h ^ h >> 33) & 2047) == 7)
@@ -193,7 +192,7 @@ static void test_merge_blow_up(void **state)
     struct json_doc doc;
     struct bpe bpe;
     struct bpe_scratch scratch = {0};
-    struct id_list ids = {0};
+    struct id_vector ids = {0};
     char *run = repeated("a", 1 << N_DOUBLINGS), *text = repeated("a", N);
 
     for (int k = 1; k <= N_DOUBLINGS; k++) {

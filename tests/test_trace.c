@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "depth_trace.h"
-#include "safetensors_write.h"
-#include "testing.h"
+#include "analysis/depth_trace.h"
+#include "engine/files/safetensors_write.h"
+#include "tests/testing.h"
 
 static const struct random_shape odd_shape = {.n_embd = 30,
                                               .n_heads = 3,

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pca.h"
-#include "terminal.h"
-#include "testing.h"
+#include "analysis/pca.h"
+#include "analysis/terminal.h"
+#include "tests/testing.h"
 
 /* ---- principal components ---- */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "testing.h"
+#include "tests/testing.h"
 
 /* ---- checkpoints as lists of tensors ---- */
 

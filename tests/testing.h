@@ -1,6 +1,6 @@
 /* What the tests share: a log that remembers, engines under validation, golden tensors, random models. */
-#ifndef MUNINN_TESTING_H
-#define MUNINN_TESTING_H
+#ifndef MUNINN_TESTS_TESTING_H
+#define MUNINN_TESTS_TESTING_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,8 +9,8 @@
 /* cmocka.h needs the four headers above it. */
 #include <cmocka.h>
 
-#include "engine.h"
-#include "safetensors.h"
+#include "api/handles.h"
+#include "engine/files/safetensors.h"
 
 #define VECTORS MN_SOURCE_DIR "/tests/vectors/"
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"

@@ -1,8 +1,8 @@
 /* What the tests of the tokenizer share: a log that remembers, and a small tokenizer.json in a string, of which each
  * part can be replaced. Functions are inline, so that a test need not use them all.
  */
-#ifndef MUNINN_TOKENIZER_FILE_H
-#define MUNINN_TOKENIZER_FILE_H
+#ifndef MUNINN_TESTS_TOKENIZER_FILE_H
+#define MUNINN_TESTS_TOKENIZER_FILE_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +13,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "status.h"
-#include "tokenizer.h"
+#include "engine/base/status.h"
+#include "engine/text/tokenizer.h"
 
 struct messages {
     unsigned n_errors;

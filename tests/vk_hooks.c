@@ -1,4 +1,4 @@
-#include "vk_hooks.h"
+#include "tests/vk_hooks.h"
 
 #include <string.h>
 

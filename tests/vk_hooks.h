@@ -1,10 +1,10 @@
 /* Wrappers in device->vk: they count calls and live objects, fail the n-th call of one kind, and leave garbage where a
  * failed call leaves its result undefined. They sit above the validation layer, which sees what the engine does after a
  * failure. */
-#ifndef MUNINN_VK_HOOKS_H
-#define MUNINN_VK_HOOKS_H
+#ifndef MUNINN_TESTS_VK_HOOKS_H
+#define MUNINN_TESTS_VK_HOOKS_H
 
-#include "device.h"
+#include "engine/vulkan/device.h"
 
 #define HOOKS_OBJECTS(X) \
     X(Buffer) \

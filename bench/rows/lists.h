@@ -1,0 +1,30 @@
+/* Lists and ranges of option values: what `muninn bench` runs over. */
+#ifndef MUNINN_BENCH_ROWS_LISTS_H
+#define MUNINN_BENCH_ROWS_LISTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/status.h"
+
+enum { LIST_VALUES_MAX = 128, LIST_TEXT_BYTES = 1024 };
+
+struct number_list {
+    uint32_t values[LIST_VALUES_MAX], n;
+};
+
+struct word_list {
+    char text[LIST_TEXT_BYTES]; /* what the words point into */
+    const char *words[LIST_VALUES_MAX];
+    uint32_t n;
+};
+
+/* `1,2,4`, `1-8`, `1-15+2`, `1-64*2`, or such pieces with commas between them; values from min to max, each once, in
+ * the order given. MN_ERR_USAGE names the option and the piece. */
+enum mn_status parse_numbers(const char *option, const char *text, uint32_t min, uint32_t max, struct number_list *out,
+                             const struct mn_log *log);
+/* Words with commas between them, each once. `choices` ("a|b") or NULL when anything goes. */
+enum mn_status parse_words(const char *option, const char *text, const char *choices, struct word_list *out,
+                           const struct mn_log *log);
+
+#endif

@@ -1,0 +1,331 @@
+/* Result rows: JSON objects, so that every output format shows the same figures. */
+#include "bench/rows/rows.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/hash.h"
+#include "engine/files/json.h"
+
+enum { ROWS_MAX = 1000000 };
+
+const char *row_string(const cJSON *row, const char *key)
+{
+    const cJSON *value = json_find(row, key);
+    return cJSON_IsString(value) ? value->valuestring : "";
+}
+
+char *row_values(const cJSON *row, const char *const *keys, size_t n)
+{
+    char *text = NULL;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+    bool good = out != NULL;
+    for (size_t i = 0; i < n && good; i++) {
+        const cJSON *value = json_find(row, keys[i]);
+        char *printed = value ? cJSON_PrintUnformatted(value) : NULL;
+        good = !value || printed;
+        fprintf(out, "%s|", printed ? printed : "");
+        cJSON_free(printed);
+    }
+    good = out && fclose(out) == 0 && good;
+    if (!good) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+/* ---- the list ---- */
+
+static size_t slot_of(const struct rows *rows, const char *key)
+{
+    const uint64_t hash = hash_string(HASH_START, key);
+    size_t slot = (size_t)(hash ^ hash >> 32) & (rows->n_slots - 1);
+    while (rows->slots[slot] && strcmp(row_string(rows->items[rows->slots[slot] - 1], "key"), key) != 0)
+        slot = (slot + 1) & (rows->n_slots - 1);
+    return slot;
+}
+
+static void index_all(struct rows *rows)
+{
+    memset(rows->slots, 0, rows->n_slots * sizeof *rows->slots);
+    for (size_t i = 0; i < rows->n; i++) {
+        const size_t slot = slot_of(rows, row_string(rows->items[i], "key"));
+        if (!rows->slots[slot])
+            rows->slots[slot] = i + 1;
+    }
+}
+
+/* Twice as much of everything; the hash table stays half empty. */
+static bool grow(struct rows *rows)
+{
+    const size_t capacity = rows->capacity ? 2 * rows->capacity : 64;
+    cJSON **items = realloc(rows->items, capacity * sizeof *items);
+    if (!items)
+        return false;
+    rows->items = items;
+    size_t *slots = calloc(2 * capacity, sizeof *slots);
+    if (!slots)
+        return false;
+    free(rows->slots);
+    rows->slots = slots;
+    rows->n_slots = 2 * capacity;
+    rows->capacity = capacity;
+    index_all(rows);
+    return true;
+}
+
+enum mn_status rows_add(struct rows *rows, cJSON *row, const struct mn_log *log)
+{
+    if (rows->n == rows->capacity && !grow(rows)) {
+        cJSON_Delete(row);
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu rows", rows->n + 1);
+    }
+    const size_t slot = slot_of(rows, row_string(row, "key"));
+    rows->items[rows->n++] = row;
+    if (!rows->slots[slot])
+        rows->slots[slot] = rows->n;
+    return MN_OK;
+}
+
+const cJSON *rows_find(const struct rows *rows, const char *key)
+{
+    if (rows->n == 0)
+        return NULL;
+    const size_t slot = slot_of(rows, key);
+    return rows->slots[slot] ? rows->items[rows->slots[slot] - 1] : NULL;
+}
+
+void rows_free(struct rows *rows)
+{
+    for (size_t i = 0; i < rows->n; i++)
+        cJSON_Delete(rows->items[i]);
+    free(rows->items);
+    free(rows->slots);
+    *rows = (struct rows){0};
+}
+
+/* ---- each setting once ---- */
+
+struct place {
+    const char *key;
+    size_t at;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    const int order = strcmp(x->key, y->key);
+    return order ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Of equal times the later line. A row without a time is older than all. */
+static bool is_newer(const cJSON *row, const cJSON *than)
+{
+    const cJSON *time = json_find(row, "time"), *old = json_find(than, "time");
+    return !cJSON_IsString(old) || (cJSON_IsString(time) && strcmp(time->valuestring, old->valuestring) >= 0);
+}
+
+enum mn_status rows_keep_newest(struct rows *rows, size_t *n_older, const struct mn_log *log)
+{
+    size_t n_kept = 0;
+    *n_older = 0;
+    if (rows->n < 2)
+        return MN_OK;
+    struct place *places = malloc(rows->n * sizeof *places);
+    if (!places)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu keys", rows->n);
+    for (size_t i = 0; i < rows->n; i++)
+        places[i] = (struct place){row_string(rows->items[i], "key"), i};
+    qsort(places, rows->n, sizeof *places, by_key);
+    for (size_t i = 0, first = 0; i < rows->n; i++) {
+        cJSON **stays = &rows->items[places[first].at], **item = &rows->items[places[i].at];
+        if (i == first || strcmp(places[i].key, places[first].key) != 0) {
+            first = i;
+            continue;
+        }
+        const bool newer = is_newer(*item, *stays);
+        cJSON *older = newer ? *stays : *item;
+        if (newer) {
+            *stays = *item;
+            places[first].key = places[i].key; /* the old one's key goes with it */
+        }
+        cJSON_Delete(older);
+        *item = NULL;
+    }
+    free(places);
+    for (size_t i = 0; i < rows->n; i++)
+        if (rows->items[i])
+            rows->items[n_kept++] = rows->items[i];
+    *n_older = rows->n - n_kept;
+    rows->n = n_kept;
+    index_all(rows);
+    return MN_OK;
+}
+
+/* ---- reading ---- */
+
+static enum mn_status take_line(struct rows *rows, const char *line, size_t n_bytes, const struct mn_log *log)
+{
+    struct json_doc doc = {0};
+    const char *key;
+    enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, TEXT_FILE_BYTES_MAX, log);
+    if (!status && !cJSON_IsObject(doc.root))
+        status = log_fail(log, MN_ERR_FORMAT, "must be a result row");
+    if (!status)
+        status = json_get_string(&doc, doc.root, "key", TEXT_FILE_BYTES_MAX, &key);
+    if (!status && rows->n == ROWS_MAX)
+        status = log_fail(log, MN_ERR_FORMAT, "more than %d rows", ROWS_MAX);
+    if (!status) {
+        status = rows_add(rows, doc.root, log);
+        doc.root = NULL; /* the list's now */
+    }
+    json_destroy(&doc);
+    return status;
+}
+
+/* What may stand at the end of a file whose writer was killed: the beginning of a row, and nothing else. */
+static bool begins_a_row(const char *line, size_t n_bytes)
+{
+    static const char start[] = "{\"key\":\"";
+    return !memcmp(line, start, n_bytes < sizeof start - 1 ? n_bytes : sizeof start - 1);
+}
+
+enum mn_status rows_parse(struct rows *rows, const char *path, const char *text, size_t n_bytes, uint64_t *n_good,
+                          const struct mn_log *log)
+{
+    struct line_log at = {log, path, 0};
+    const struct mn_log with_line = {.write = line_log_write, .user = &at}, silent = {0};
+    enum mn_status status = MN_OK;
+    *n_good = 0;
+    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        const size_t n = (size_t)((newline ? newline : end) - line);
+        at.line++;
+        const bool last = !newline && begins_a_row(line, n);
+        if (!line_is_blank(line, n))
+            status = take_line(rows, line, n, last ? &silent : &with_line);
+        if (last && status == MN_ERR_FORMAT) {
+            log_note(log, MN_LOG_WARN, "%s: line %zu is cut off and left out", path, at.line);
+            return MN_OK;
+        }
+        line += n + (newline != NULL);
+        *n_good = (uint64_t)(line - text);
+    }
+    return status;
+}
+
+enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missing, uint64_t *n_good,
+                         const struct mn_log *log)
+{
+    char *text;
+    size_t n_bytes;
+    *n_good = 0;
+    if (may_be_missing && access(path, F_OK) != 0 && errno == ENOENT)
+        return MN_OK;
+    enum mn_status status = text_file_read(path, &text, &n_bytes, log);
+    if (status)
+        return status;
+    status = rows_parse(rows, path, text, n_bytes, n_good, log);
+    free(text);
+    return status;
+}
+
+/* ---- appending ---- */
+
+static enum mn_status write_failed(const char *path, const struct mn_log *log)
+{
+    return log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", path, strerror(errno));
+}
+
+/* Through the descriptor that holds the lock: closing any other one of the file would give the lock up. */
+static enum mn_status read_locked(struct rows *rows, int file, size_t n, const char *path, uint64_t *n_good,
+                                  const struct mn_log *log)
+{
+    if (n > TEXT_FILE_BYTES_MAX)
+        return log_fail(log, MN_ERR_FILE, "%s: more than %d bytes", path, TEXT_FILE_BYTES_MAX);
+    char *text = malloc(n + 1);
+    if (!text)
+        return log_fail(log, MN_ERR_MEMORY, "%s: out of host memory for %zu bytes", path, n);
+    size_t at = 0;
+    errno = 0;
+    while (at < n) {
+        const ssize_t got = pread(file, text + at, n - at, (off_t)at);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            break;
+        at += got > 0 ? (size_t)got : 0;
+    }
+    enum mn_status status = at == n ? rows_parse(rows, path, text, n, n_good, log)
+                                    : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    free(text);
+    return status;
+}
+
+/* Two writers in one file would each miss what the other has; then what there is, and a clean end. */
+static enum mn_status begin_appending(struct rows *rows, int file, const char *path, const struct mn_log *log)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat info;
+    uint64_t n_good = 0;
+    char last = '\n';
+    if (fcntl(file, F_SETLK, &lock) != 0 &&
+        (errno == EAGAIN || errno == EACCES)) /* file systems without locks: nothing to be done */
+        return log_fail(log, MN_ERR_FILE, "%s: another process is writing it; shards need a file each", path);
+    if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) /* a pipe or a device has nothing to go on from */
+        return MN_OK;
+    enum mn_status status = read_locked(rows, file, (size_t)info.st_size, path, &n_good, log);
+    if (status)
+        return status;
+    if (ftruncate(file, (off_t)n_good) != 0)
+        return log_fail(log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", path, strerror(errno));
+    if (n_good > 0 && pread(file, &last, 1, (off_t)n_good - 1) == 1 && last != '\n' && write(file, "\n", 1) != 1)
+        return write_failed(path, log);
+    return MN_OK;
+}
+
+enum mn_status rows_open(FILE **file, const char *path, struct rows *rows, const struct mn_log *log)
+{
+    struct rows old = {0};
+    *file = NULL;
+    const int descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "a");
+    if (!stream) {
+        enum mn_status status = log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
+        if (descriptor >= 0)
+            close(descriptor);
+        return status;
+    }
+    enum mn_status status = begin_appending(&old, descriptor, path, log);
+    if (status)
+        fclose(stream);
+    else
+        *file = stream;
+    if (!status && rows)
+        *rows = old;
+    else
+        rows_free(&old);
+    return status;
+}
+
+enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const struct mn_log *log)
+{
+    char *text = cJSON_PrintUnformatted(row);
+    if (!text)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
+    errno = 0;
+    const bool good = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0;
+    cJSON_free(text);
+    return good ? MN_OK : write_failed(path, log);
+}
+
+enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log)
+{
+    errno = 0;
+    return fsync(fileno(file)) == 0 || errno == EINVAL ? MN_OK
+                                                       : write_failed(path, log); /* EINVAL: a pipe or a device */
+}

@@ -1,0 +1,54 @@
+/* Before a device is opened, in case it is a CPU: worker threads, and a heap that suits the driver.
+ *
+ * Mesa's lavapipe forks and joins its workers at every dispatch. For a model whose dispatches take less than that
+ * costs, one thread is faster than two (docs/speed-log.md). The driver reads the number from the environment when a
+ * device is opened, so this is set up here, before, and only by programs: the library touches no environment. GPUs do
+ * not look at it.
+ *
+ * lavapipe also takes aligned memory from the heap for every workgroup and gives it back. glibc keeps what is left over
+ * of such a piece in its "fast bins" and empties them all at nearly every free: without fast bins that work is gone.
+ * What else a program of this kind allocates is too little to miss them, so a GPU is not asked for first. */
+#include <stdio.h>
+#include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include "bench/sweep/cpu_device.h"
+#include "engine/model/config.h"
+#include "engine/model/synthetic.h"
+
+/* Matrix values of one core pass from which the workers pay: measured break-even lies between raven-tiny's 0.4 million
+ * and 4 million. */
+enum { SMALL_CORE = 2000000 };
+
+static bool is_small(const char *dir, const char *synthetic)
+{
+    struct model_config c;
+    if (synthetic ? synthetic_config(&c, synthetic, NULL)
+                  : config_load(&c, dir, NULL)) /* what is wrong with it, the engine will say */
+        return false;
+    const uint64_t d = c.n_embd, block = 4 * d * d + 3 * d * c.intermediate_size;
+    return d * d + c.n_core * block < SMALL_CORE;
+}
+
+static void prepare(const char *option, const char *dir, const char *synthetic)
+{
+#ifdef M_MXFAST
+    mallopt(M_MXFAST, 0);
+#endif
+    if (option)
+        setenv("LP_NUM_THREADS", option, 1);
+    else if (!getenv("LP_NUM_THREADS") && is_small(dir, synthetic))
+        setenv("LP_NUM_THREADS", "0", 1); /* 0: no workers, the queue's own thread computes */
+}
+
+void cpu_device_prepare(const char *option, const char *dir)
+{
+    prepare(option, dir, NULL);
+}
+
+void cpu_device_prepare_synthetic(const char *option, const char *shape)
+{
+    prepare(option, NULL, shape);
+}

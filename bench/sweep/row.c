@@ -1,0 +1,116 @@
+/* A result row under construction: its name, and what every row begins with. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/sweep/sweep.h"
+#include "commit.h"
+
+/* ---- names ---- */
+
+char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind, const char *rest)
+{
+    char *key = NULL;
+    size_t n;
+    FILE *out = open_memstream(&key, &n);
+    if (!out)
+        return NULL;
+    fprintf(out, "%s|%s|%s|%s|%s|%s|%s|%s|%s", kind, MUNINN_COMMIT, model->info.device_name, model->info.driver,
+            common->cpu_threads, model->name, model->hash, model->info.weight_type, rest);
+    if (fclose(out) != 0) {
+        free(key);
+        return NULL;
+    }
+    return key;
+}
+
+char *row_key(const struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
+{
+    char *rest = NULL, *key = NULL;
+    size_t n;
+    FILE *out = open_memstream(&rest, &n);
+    if (!out)
+        return NULL;
+    fprintf(out,
+            "%s|%s|%s|R%" PRIu32 " K%" PRIu32 " L%" PRIu32 " W%" PRIu32 " b%" PRIu32 "|%s p%" PRIu32 " n%" PRIu32
+            " e%d|t%.9g s%" PRIu64,
+            s->kv_policy, s->kv_type, s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->max_inflight,
+            s->batch, model->prompt_set, s->prompt_tokens, s->n_new, common->stop_at_eos, (double)common->temperature,
+            common->seed);
+    for (uint32_t i = 0; i < common->n_acceptance; i++)
+        fprintf(out, "%s%.9g", i ? "," : "|a", (double)common->acceptance[i]);
+    if (fclose(out) == 0)
+        key = row_key_of(model, common, "run", rest);
+    free(rest);
+    return key;
+}
+
+/* ---- making one ---- */
+
+static void add(struct row_builder *b, const char *key, cJSON *value)
+{
+    if (!value || !cJSON_AddItemToObject(b->row, key, value)) {
+        cJSON_Delete(value);
+        b->failed = true;
+    }
+}
+
+void row_text(struct row_builder *b, const char *key, const char *value)
+{
+    add(b, key, cJSON_CreateString(value));
+}
+
+void row_number(struct row_builder *b, const char *key, double value)
+{
+    add(b, key, cJSON_CreateNumber(isfinite(value) ? value : 0.0));
+}
+
+void row_bool(struct row_builder *b, const char *key, bool value)
+{
+    add(b, key, cJSON_CreateBool(value));
+}
+
+void row_numbers(struct row_builder *b, const char *key, const double *values, uint32_t n)
+{
+    add(b, key, n ? cJSON_CreateDoubleArray(values, (int)n) : cJSON_CreateArray());
+}
+
+void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type,
+               const struct bench_common *common)
+{
+    char time_text[32];
+    const time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    *b = (struct row_builder){.row = cJSON_CreateObject(), .failed = !key};
+    row_text(b, "key", key ? key : "");
+    free(key);
+    row_text(b, "bench", kind);
+    row_text(b, "time", time_text);
+    row_text(b, "version", MN_VERSION);
+    row_text(b, "commit", MUNINN_COMMIT);
+    row_text(b, "device", model->info.device_name);
+    row_text(b, "driver", model->info.driver);
+    row_text(b, "banner", model->info.device_banner);
+    row_text(b, "cpu_threads", common->cpu_threads);
+    row_text(b, "model", model->name);
+    row_text(b, "model_hash", model->hash);
+    row_number(b, "n_parameters", (double)model->info.n_parameters);
+    row_number(b, "weight_bytes", (double)model->info.weight_bytes);
+    row_text(b, "weight_type", model->info.weight_type);
+    row_text(b, "kv_type", kv_type);
+    row_number(b, "ceiling_gb_s", model->ceiling_gb_s);
+}
+
+enum mn_status row_end(struct row_builder *b, cJSON **row, const struct mn_log *log)
+{
+    if (b->failed) {
+        cJSON_Delete(b->row);
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
+    }
+    *row = b->row;
+    return MN_OK;
+}

@@ -1,0 +1,243 @@
+/* muninn generate --batch: many sequences from a file of JSON lines, on one session, answered in the order in which
+ * they end. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/generate/generate.h"
+#include "engine/files/lines.h"
+
+enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 128, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
+
+struct batch {
+    const struct generate_run *common;
+    struct generate_run *runs;         /* [n] */
+    struct mn_generate_params *params; /* [n] */
+    struct mn_stats *stats;            /* [n] */
+    bool *printed;                     /* [n] */
+    uint32_t n;
+    enum mn_status status; /* of the output */
+};
+
+/* ---- reading ---- */
+
+static enum mn_status check_keys(const struct json_doc *doc)
+{
+    static const char *const known[] = {"prompt", "ids", "n", "num_steps", "id"};
+    const cJSON *member;
+    if (!cJSON_IsObject(doc->root))
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: must be an object with a \"prompt\" or \"ids\"", doc->file);
+    cJSON_ArrayForEach (member, doc->root) {
+        bool good = false;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            good |= !strcmp(member->string, known[i]);
+        if (!good)
+            return json_refuse(doc, MN_ERR_FORMAT, member->string, member,
+                               "must be one of prompt, ids, n, num_steps and id");
+    }
+    const bool prompt = json_find(doc->root, "prompt") != NULL, ids = json_find(doc->root, "ids") != NULL;
+    if (prompt == ids)
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: needs either \"prompt\" or \"ids\"%s", doc->file,
+                        prompt ? ", not both" : "");
+    return MN_OK;
+}
+
+static enum mn_status take_id(struct generate_run *run, const struct json_doc *doc)
+{
+    const cJSON *id = json_find(doc->root, "id");
+    const char *text;
+    uint64_t number;
+    if (!id)
+        return MN_OK;
+    enum mn_status status = cJSON_IsString(id) ? json_as_string(doc, "id", id, ID_BYTES_MAX, &text)
+                                               : json_as_u64(doc, "id", id, 0, JSON_INTEGER_MAX, &number);
+    if (status)
+        return status;
+    size_t n_bytes;
+    FILE *out = open_memstream(&run->id, &n_bytes);
+    if (!out)
+        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
+    if (cJSON_IsString(id))
+        json_write_string(out, text, strlen(text));
+    else
+        fprintf(out, "%" PRIu64, number);
+    return fclose(out) == 0 ? MN_OK : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
+}
+
+static enum mn_status take_ids(struct generate_run *run, const struct json_doc *doc)
+{
+    struct id_list list;
+    enum mn_status status = lines_get_ids(doc, "ids", run->info.vocab_size, &list.ids, &list.n);
+    if (!status)
+        status = run_take_ids(run, &list);
+    free(list.ids);
+    return status;
+}
+
+static enum mn_status fill_run(struct generate_run *run, const char *line, size_t n_bytes, const struct mn_log *log)
+{
+    struct json_doc doc = {0};
+    const char *text = NULL;
+    enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, TEXT_FILE_BYTES_MAX, log);
+    if (!status)
+        status = check_keys(&doc);
+    if (!status)
+        status = json_get_u32_or(&doc, doc.root, "n", 1, IDS_MAX, run->options->n_new, &run->n_new);
+    if (!status)
+        status = json_get_u32_or(&doc, doc.root, "num_steps", 1, 4096, run->options->num_steps, &run->num_steps);
+    if (!status)
+        status = take_id(run, &doc);
+    if (!status && json_find(doc.root, "ids")) {
+        status = take_ids(run, &doc);
+    } else if (!status) {
+        status = json_get_string(&doc, doc.root, "prompt", TEXT_FILE_BYTES_MAX, &text);
+        if (!status)
+            status = run_take_text(run, text, strlen(text));
+    }
+    json_destroy(&doc);
+    return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status; /* a bad line in a file, whoever noticed */
+}
+
+static enum mn_status take_line(void *user, size_t number, const char *line, size_t n_bytes, const struct mn_log *log)
+{
+    struct batch *b = user;
+    struct generate_run *run = &b->runs[b->n];
+    (void)number;
+    *run = *b->common;
+    run->log = log;
+    run->collects = run->in_batch = true;
+    run->index = b->n++;
+    run->n_new = run->num_steps = 0;
+    enum mn_status status = fill_run(run, line, n_bytes, log);
+    run->log = b->common->log;
+    return status;
+}
+
+/* One run per line that is not blank. */
+static enum mn_status read_lines(struct batch *b, const char *text, size_t n_bytes)
+{
+    const struct mn_log *log = b->common->log;
+    const char *source = b->common->options->batch;
+    size_t most = 1;
+    for (size_t i = 0; i < n_bytes; i++)
+        most += text[i] == '\n';
+    if (most > LINES_MAX)
+        return log_fail(log, MN_ERR_FILE, "%s: %zu lines; at most %d", source, most, LINES_MAX);
+    b->runs = calloc(most, sizeof *b->runs);
+    b->params = calloc(most, sizeof *b->params);
+    b->stats = calloc(most, sizeof *b->stats);
+    b->printed = calloc(most, sizeof *b->printed);
+    if (!b->runs || !b->params || !b->stats || !b->printed)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu sequences", most);
+    enum mn_status status = lines_each(source, text, n_bytes, take_line, b, log);
+    if (!status && b->n == 0)
+        status = log_fail(log, MN_ERR_FORMAT, "%s: no line with a prompt", source);
+    return status;
+}
+
+/* ---- running ---- */
+
+static enum mn_status print_run(struct batch *b, uint32_t i, enum mn_status status)
+{
+    b->printed[i] = true;
+    b->runs[i].stats = b->stats[i];
+    return run_finish(&b->runs[i], status);
+}
+
+static bool cut_short(const struct generate_run *run)
+{
+    return cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new;
+}
+
+static int on_end(void *user, uint32_t i)
+{
+    struct batch *b = user;
+    const struct generate_run *run = &b->runs[i];
+    const enum mn_status status = print_run(b, i,
+                                            run->status      ? run->status
+                                            : cut_short(run) ? MN_ERR_INTERRUPTED
+                                                             : MN_OK);
+    if (!b->status)
+        b->status = status;
+    return b->status || cli_interrupted();
+}
+
+/* Settles every sequence; the session is as deep as the deepest. */
+static enum mn_status settle_all(struct batch *b, struct mn_session_params *session)
+{
+    enum mn_status status = MN_OK;
+    uint32_t deepest = 0;
+    for (uint32_t i = 0; i < b->n && !status; i++) {
+        status = settle_run(&b->runs[i], session, &b->params[i]);
+        b->runs[i].live = &b->stats[i];
+        if (!status)
+            status = run_prepare(&b->runs[i]);
+        deepest = b->runs[i].num_steps > deepest ? b->runs[i].num_steps : deepest;
+    }
+    session->num_steps = deepest;
+    return status;
+}
+
+static enum mn_status run_all(struct batch *b)
+{
+    const struct generate_options *options = b->common->options;
+    const uint32_t rows = rows_per_sequence(options);
+    struct mn_session_params session_params;
+    struct mn_session *session = NULL;
+    struct mn_stats total = {0};
+    char cache_dir[CLI_PATH_BYTES];
+    const char *cost_dir = !strcmp(options->strategy, "auto") ? cli_cache_dir(cache_dir) : NULL;
+    enum mn_status status = settle_all(b, &session_params);
+    if (status)
+        return status;
+    for (uint32_t i = 0; i < b->n; i++)
+        b->params[i].cost_dir = cost_dir;
+    uint32_t parallel = options->parallel ? options->parallel : DEFAULT_PARALLEL;
+    parallel = parallel < b->n ? parallel : b->n;
+    parallel = parallel < ROWS_MAX / rows ? parallel : ROWS_MAX / rows;
+    session_params.n_sequences = parallel;
+    session_params.max_rows = parallel * rows;
+    if (cli_interrupted())
+        return MN_ERR_INTERRUPTED;
+    status = mn_session_create(&session, b->common->engine, &session_params);
+    if (status)
+        return status;
+    status = mn_generate_batch(session, b->params, b->n, b->stats, &total, on_end, b);
+    mn_session_destroy(session);
+    if (!status)
+        status = b->status;
+    if (total.n_new == 0)
+        return status; /* refused */
+    /* What sequences had said when the batch was ended early. */
+    for (uint32_t i = 0; i < b->n; i++)
+        if (!b->printed[i] && b->runs[i].n_tokens)
+            print_run(b, i, status);
+    report_total(&b->runs[0], &total, parallel);
+    enum mn_status flushed = status == MN_OK || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
+    report_banner(b->common);
+    report_summary(&total);
+    if (status == MN_ERR_INTERRUPTED)
+        log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences",
+                 total.n_sequences, b->n);
+    return status ? status : flushed;
+}
+
+enum mn_status generate_file(const struct generate_run *common)
+{
+    char *text = NULL;
+    size_t n_bytes = 0;
+    struct batch b = {.common = common};
+    enum mn_status status = text_file_read(common->options->batch, &text, &n_bytes, common->log);
+    if (!status)
+        status = read_lines(&b, text, n_bytes);
+    if (!status)
+        status = run_all(&b);
+    for (uint32_t i = 0; i < b.n; i++)
+        run_free(&b.runs[i]);
+    free(b.runs);
+    free(b.params);
+    free(b.stats);
+    free(b.printed);
+    free(text);
+    return status;
+}

@@ -1,0 +1,94 @@
+/* muninn generate in four files: the command and its options (generate.c), one sequence from its prompt to its text
+ * (run.c), many of them from a file (batch.c), and how it went (report.c). */
+#ifndef MUNINN_CLI_GENERATE_GENERATE_H
+#define MUNINN_CLI_GENERATE_GENERATE_H
+
+#include "cli/generate/text.h"
+
+struct generate_options {
+    const char *model, *prompt, *file, *batch, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output,
+        *exit, *trace, *cpu_threads;
+    struct id_list ids;
+    struct text_list stops;
+    uint32_t n_new, num_steps, draft_steps, max_inflight, ctx, parallel; /* 0 when not given */
+    uint32_t lookahead, exit_min_steps, exit_interval, headway, top_k;
+    uint64_t seed;
+    float temperature, top_p, min_p, init_scale, verification_threshold, freeze_threshold, state_noise, embed_average;
+    bool chat, no_bos, ignore_eos, special, validate, require_lossless, continuous, compare_ar;
+};
+
+/* One sequence from the prompt to the report. */
+struct generate_run {
+    const struct generate_options *options;
+    const struct mn_log *log;
+    struct mn_engine *engine;
+    struct mn_model_info info;
+    const char *kv_policy; /* the session's */
+    uint32_t *prompt;      /* [n_prompt], owned */
+    size_t n_prompt;
+    uint32_t *tokens; /* [n_tokens], owned, room for n_new */
+    uint32_t n_tokens, n_new,
+        num_steps; /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
+    struct mn_stream_decoder *decoder; /* owned; NULL when the model has no tokenizer */
+    struct text_out text;
+    FILE *trace; /* borrowed; NULL: no trace */
+    struct mn_stats stats;
+    const struct mn_stats *live; /* borrowed: what mn_generate is filling in */
+    struct mn_agreement agreement;
+    enum mn_status status; /* what a token's way to stdout came to */
+    bool collects;         /* prints one JSON document at its end instead of a stream */
+    bool ended_by_eos, compared;
+    bool in_batch;
+    uint32_t index; /* in the batch, from 0 */
+    char *id;       /* the batch line's "id" as JSON text, owned; NULL: none */
+};
+
+/* ---- generate.c ---- */
+
+/* Fills in what depends on the model, for a run whose prompt is there: n_new, num_steps, and the parameters of its
+ * session and its generation. Impossible values are left to the engine, which knows the rules; only what would fail
+ * there unclearly is refused. */
+enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
+                          struct mn_generate_params *generate);
+/* Rows per pass of one sequence. */
+uint32_t rows_per_sequence(const struct generate_options *options);
+
+/* ---- run.c ---- */
+
+/* The prompt: text (through the chat template with --chat, else with a begin token in front) or ids. */
+enum mn_status run_take_text(struct generate_run *run, const char *text, size_t n_bytes);
+enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids);
+/* Makes room for n_new tokens and their text. */
+enum mn_status run_prepare(struct generate_run *run);
+/* The callback of mn_generate_params, with the run as `user`. */
+int run_on_token(void *user, uint32_t token);
+/* Was the run ended by something other than the engine: a stop string, an interrupt, a failed write? */
+bool run_was_cut(const struct generate_run *run);
+/* The rest of the text, or the JSON document. Returns `status`, or how the writing went. */
+enum mn_status run_finish(struct generate_run *run, enum mn_status status);
+/* Frees what the run owns; the engine is not among it. */
+void run_free(struct generate_run *run);
+
+/* ---- batch.c ---- */
+
+/* All sequences of options->batch on one session. `engine` and `info` of `common` are set. */
+enum mn_status generate_file(const struct generate_run *common);
+
+/* ---- report.c ---- */
+
+/* One JSON document on stdout. */
+void report_json(const struct generate_run *run, enum mn_status status);
+/* {"total":{...}} with the passes, bytes and times of the batch that the run belongs to; `n_parallel` sequences ran at
+ * once. */
+void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel);
+/* The device, for reports of others' machines; one line on stderr. */
+void report_banner(const struct generate_run *run);
+/* The trace file's JSON lines: the settings with the prompt and its first token, then one line per event. */
+void report_trace_prompt(const struct generate_run *run, uint32_t token);
+void report_trace(void *user, const struct mn_trace *trace);
+/* Speed, acceptance and whether the tokens are those of plain decoding; one line on stderr. */
+void report_summary(const struct mn_stats *stats);
+/* How the tokens compare with those of plain decoding; one line on stderr. */
+void report_agreement(const struct generate_run *run);
+
+#endif

@@ -1,0 +1,371 @@
+/* muninn trace: records and table. */
+#include "cli/trace/trace_out.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/handles.h"
+#include "commit.h"
+#include "engine/files/json.h"
+
+/* ---- pieces ---- */
+
+static void key(FILE *f, const char *name, bool first)
+{
+    fprintf(f, "%s\"%s\":", first ? "" : ",", name);
+}
+
+static void text(FILE *f, const char *name, const char *value)
+{
+    key(f, name, false);
+    json_write_string(f, value, strlen(value));
+}
+
+static void number(FILE *f, const char *name, double value)
+{
+    key(f, name, false);
+    fprintf(f, "%.9g", value);
+}
+
+/* What was given as a float: without the digits that only its type adds. */
+static void setting(FILE *f, const char *name, double value)
+{
+    key(f, name, false);
+    fprintf(f, "%.6g", value);
+}
+
+/* One value of every step: a double member of struct depth_step. */
+static void step_array(FILE *f, const char *name, const struct depth_step *steps, uint32_t n, size_t offset)
+{
+    key(f, name, false);
+    for (uint32_t i = 0; i < n; i++) {
+        double value;
+        memcpy(&value, (const char *)&steps[i] + offset, sizeof value);
+        fprintf(f, "%s%.9g", i ? "," : "[", value);
+    }
+    fputc(']', f);
+}
+
+/* The text of one token: *out is malloc'ed. A token may hold a part of a character, or be unknown to the tokenizer:
+ * then it is empty. */
+static enum mn_status token_text(const struct trace_report *r, uint32_t id, char **out, size_t *n_bytes,
+                                 const struct mn_log *log)
+{
+    *n_bytes = 0;
+    if (r->engine->tokenizer && mn_tokenizer_decode(r->engine->tokenizer, &id, 1, false, out, n_bytes, NULL) == MN_OK)
+        return MN_OK;
+    *out = calloc(1, 1);
+    return *out ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for the text of a token");
+}
+
+static enum mn_status write_token_text(const struct trace_report *r, uint32_t id, FILE *f, const struct mn_log *log)
+{
+    char *bytes;
+    size_t n;
+    enum mn_status status = token_text(r, id, &bytes, &n, log);
+    if (!status) {
+        json_write_string(f, bytes, n);
+        free(bytes);
+    }
+    return status;
+}
+
+/* ---- records ---- */
+
+/* Names the trace: everything that its numbers depend on. */
+static void write_id(const struct trace_report *r, char *id)
+{
+    const struct depth_trace_params *p = r->params;
+    const char *const texts[] = {MUNINN_COMMIT, r->info.device_name, r->info.driver,
+                                 r->hash,       r->info.weight_type, r->kv_type};
+    const uint32_t numbers[] = {p->num_steps, p->n_new, p->ignore_eos, p->n_inits, p->n_components, p->terminal.window};
+    const double rule[] = {p->terminal.near,     p->terminal.lag,    p->terminal.aligned,
+                           p->terminal.straight, p->terminal.steady, (double)p->init_scale};
+    uint64_t hash = HASH_START;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        hash = hash_bytes(hash, texts[i], strlen(texts[i]) + 1);
+    hash = hash_bytes(hash_bytes(hash_bytes(hash, numbers, sizeof numbers), rule, sizeof rule), &p->seed,
+                      sizeof p->seed);
+    snprintf(id, HASH_TEXT_BYTES, "%016" PRIx64, hash_bytes(hash, p->prompt, p->n_prompt * sizeof *p->prompt));
+}
+
+/* Every record begins with what it is and what result rows are filtered by. `place` NULL: that of a token. */
+static void write_beginning(const struct trace_report *r, FILE *f, const char *kind, const char *id, const char *place,
+                            uint32_t position)
+{
+    fprintf(f, "{\"bench\":\"%s\",\"key\":\"trace-%s-", kind, id);
+    if (place)
+        fprintf(f, "%s\"", place);
+    else
+        fprintf(f, "%" PRIu32 "\"", position);
+    fprintf(f, ",\"trace\":\"%s\"", id);
+    text(f, "device", r->info.device_name);
+    text(f, "driver", r->info.driver);
+    text(f, "model", r->model);
+    text(f, "model_hash", r->hash);
+    text(f, "weight_type", r->info.weight_type);
+    text(f, "kv_type", r->kv_type);
+    fprintf(f, ",\"num_steps\":%" PRIu32, r->params->num_steps);
+}
+
+static void write_header(const struct trace_report *r, const char *id, FILE *f)
+{
+    const struct depth_trace_params *p = r->params;
+    const struct terminal_rule *rule = &p->terminal;
+    write_beginning(r, f, "trace_header", id, "header", 0);
+    text(f, "version", MN_VERSION);
+    text(f, "commit", MUNINN_COMMIT);
+    text(f, "banner", r->info.device_banner);
+    text(f, "kv_policy", "full");
+    fprintf(f,
+            ",\"prompt_tokens\":%" PRIu32 ",\"max_new_tokens\":%" PRIu32 ",\"ignore_eos\":%s,\"n_embd\":%" PRIu32
+            ",\"vocab_size\":%" PRIu32,
+            p->n_prompt, p->n_new, p->ignore_eos ? "true" : "false", r->info.n_embd, r->info.vocab_size);
+    fprintf(f, ",\"inits\":%" PRIu32 ",\"seed\":%" PRIu64, p->n_inits, p->seed);
+    setting(f, "init_scale", (double)p->init_scale);
+    text(f, "kl", "sum p_R (log p_R - log p_t), nats");
+    fputs(",\"exit_rules\":{", f);
+    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
+        struct exit_rule exit;
+        (void)exit_parse(exit_name((enum exit_criterion)c), &exit, NULL); /* its own names */
+        key(f, exit_name((enum exit_criterion)c), c == EXIT_LATENT_DIFF);
+        fprintf(f, "%.6g", exit.threshold);
+    }
+    fprintf(f, "},\"terminal_rule\":{\"window\":%" PRIu32, rule->window);
+    setting(f, "near", rule->near);
+    setting(f, "lag", rule->lag);
+    setting(f, "aligned", rule->aligned);
+    setting(f, "straight", rule->straight);
+    setting(f, "steady", rule->steady);
+    fputs("}}\n", f);
+}
+
+static void write_terminal(const struct terminal *t, FILE *f)
+{
+    text(f, "class", terminal_name(t->kind));
+    fprintf(f, ",\"period\":%" PRIu32 ",\"terminal\":{\"window\":%" PRIu32, t->period, t->window);
+    number(f, "spread", t->spread);
+    number(f, "lag", isfinite(t->lag) ? t->lag : 0.0); /* no period fits into the window */
+    number(f, "alignment", t->alignment);
+    number(f, "straightness", t->straightness);
+    number(f, "steadiness", t->steadiness);
+    fputc('}', f);
+}
+
+static void write_exits(const struct depth_token *token, FILE *f)
+{
+    key(f, "exits", false);
+    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
+        fputs(c == EXIT_LATENT_DIFF ? "{" : "", f);
+        key(f, exit_name((enum exit_criterion)c), c == EXIT_LATENT_DIFF);
+        if (token->exits[c])
+            fprintf(f, "%" PRIu32, token->exits[c]);
+        else
+            fputs("null", f);
+    }
+    fputc('}', f);
+}
+
+static void write_inits(const struct depth_trace *t, uint32_t token, FILE *f)
+{
+    const double *distance = t->distance + (size_t)token * t->init_stride;
+    const uint32_t *top1 = t->init_top1 + (size_t)token * t->init_stride;
+    fputs(",\"inits\":{\"distance\":[", f);
+    for (uint32_t m = 0; m < t->n_inits; m++)
+        fprintf(f, "%s%.9g", m ? "," : "", distance[m]);
+    fputs("],\"top1\":[", f);
+    for (uint32_t m = 0; m < t->n_inits; m++)
+        fprintf(f, "%s%" PRIu32, m ? "," : "", top1[m]);
+    fputs("]}", f);
+}
+
+static void write_path(const struct depth_trace *t, uint32_t token, FILE *f)
+{
+    fputs(",\"path\":[", f);
+    for (uint32_t step = 0; step <= t->n_steps; step++) {
+        double at[PCA_COMPONENTS_MAX];
+        pca_project(&t->pca, t->states + ((size_t)token * (t->n_steps + 1) + step) * t->n_embd, at);
+        for (uint32_t i = 0; i < t->pca.n; i++)
+            fprintf(f, "%s%.9g", i ? "," : step ? ",[" : "[", at[i]);
+        fputc(']', f);
+    }
+    fputc(']', f);
+}
+
+static enum mn_status write_token(const struct trace_report *r, const char *id, uint32_t i, FILE *f,
+                                  const struct mn_log *log)
+{
+    const struct depth_trace *t = r->trace;
+    const struct depth_token *token = &t->tokens[i];
+    const struct depth_step *steps = t->steps + (size_t)i * t->n_steps;
+    const uint32_t n = t->n_steps, last = steps[n - 1].top1;
+    write_beginning(r, f, "trace", id, NULL, i);
+    fprintf(f, ",\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"text\":", i, token->id);
+    enum mn_status status = write_token_text(r, token->id, f, log);
+    fprintf(f, ",\"generated\":%s", token->generated ? "true" : "false");
+    step_array(f, "norm", steps, n, offsetof(struct depth_step, norm));
+    step_array(f, "change", steps, n, offsetof(struct depth_step, change));
+    step_array(f, "kl", steps, n, offsetof(struct depth_step, kl));
+    step_array(f, "entropy", steps, n, offsetof(struct depth_step, entropy));
+    step_array(f, "top1_p", steps, n, offsetof(struct depth_step, top1_p));
+    fputs(",\"top1\":[", f);
+    for (uint32_t s = 0; s < n; s++)
+        fprintf(f, "%s%" PRIu32, s ? "," : "", steps[s].top1);
+    fputs("],\"top1_text\":[", f);
+    for (uint32_t s = 0; s < n && !status; s++) {
+        fputs(s ? "," : "", f);
+        status = write_token_text(r, steps[s].top1, f, log);
+    }
+    fputs("],\"top1_is_final\":[", f);
+    for (uint32_t s = 0; s < n; s++)
+        fprintf(f, "%s%s", s ? "," : "", steps[s].top1 == last ? "true" : "false");
+    fputc(']', f);
+    write_exits(token, f);
+    write_terminal(&token->terminal, f);
+    if (r->params->n_inits)
+        write_inits(t, i, f);
+    write_path(t, i, f);
+    fputs("}\n", f);
+    return status;
+}
+
+/* Tokens by exit step: [step - 1], and those that never leave. */
+static void write_histogram(const struct depth_trace *t, enum exit_criterion c, FILE *f)
+{
+    uint64_t never = 0, sum = 0;
+    key(f, exit_name(c), c == EXIT_LATENT_DIFF);
+    fputs("{\"steps\":[", f);
+    for (uint32_t step = 1; step <= t->n_steps; step++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < t->n_tokens; i++)
+            n += t->tokens[i].exits[c] == step;
+        fprintf(f, "%s%" PRIu32, step > 1 ? "," : "", n);
+    }
+    for (uint32_t i = 0; i < t->n_tokens; i++) {
+        never += t->tokens[i].exits[c] == 0;
+        sum += t->tokens[i].exits[c] ? t->tokens[i].exits[c] : t->n_steps;
+    }
+    fprintf(f, "],\"never\":%" PRIu64 ",\"mean\":%.9g}", never, t->n_tokens ? (double)sum / t->n_tokens : 0.0);
+}
+
+static void write_independence(const struct depth_trace *t, FILE *f)
+{
+    const double n = (double)t->n_tokens * t->n_inits;
+    double sum = 0.0, largest = 0.0;
+    uint32_t n_same = 0;
+    for (uint32_t i = 0; i < t->n_tokens; i++)
+        for (uint32_t m = 0; m < t->n_inits; m++) {
+            const size_t at = (size_t)i * t->init_stride + m;
+            sum += t->distance[at];
+            largest = fmax(largest, t->distance[at]);
+            n_same += t->init_top1[at] == t->steps[(size_t)i * t->n_steps + t->n_steps - 1].top1;
+        }
+    fprintf(f,
+            ",\"path_independence\":{\"inits\":%" PRIu32
+            ",\"mean_distance\":%.9g,\"largest_distance\":%.9g,\"top1_agreement\":%.9g}",
+            t->n_inits, n > 0.0 ? sum / n : 0.0, largest, n > 0.0 ? n_same / n : 0.0);
+}
+
+static void write_summary(const struct trace_report *r, const char *id, FILE *f)
+{
+    const struct depth_trace *t = r->trace;
+    const uint32_t n_prompt = t->n_tokens < t->n_prompt ? t->n_tokens : t->n_prompt;
+    write_beginning(r, f, "trace_summary", id, "summary", 0);
+    fprintf(f,
+            ",\"tokens\":%" PRIu32 ",\"prompt_tokens\":%" PRIu32 ",\"generated_tokens\":%" PRIu32
+            ",\"ended_by_eos\":%s,\"interrupted\":%s",
+            t->n_tokens, n_prompt, t->n_tokens - n_prompt, t->ended_by_eos ? "true" : "false",
+            r->interrupted ? "true" : "false");
+    fputs(",\"classes\":{", f);
+    for (int kind = 0; kind < TERMINAL_COUNT; kind++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < t->n_tokens; i++)
+            n += (int)t->tokens[i].terminal.kind == kind;
+        key(f, terminal_name((enum terminal_kind)kind), kind == 0);
+        fprintf(f, "%" PRIu32, n);
+    }
+    fputs("},\"exits\":{", f);
+    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
+        write_histogram(t, (enum exit_criterion)c, f);
+    fprintf(f, "},\"pca\":{\"components\":%" PRIu32 ",\"explained\":[", t->pca.n);
+    double all = 0.0;
+    for (uint32_t i = 0; i < t->pca.n; i++) {
+        const double part = t->pca.total > 0.0 ? t->pca.variance[i] / t->pca.total : 0.0;
+        fprintf(f, "%s%.9g", i ? "," : "", part);
+        all += part;
+    }
+    fprintf(f, "],\"explained_together\":%.9g,\"iterations\":%" PRIu32 ",\"residual\":%.3g}", all, t->pca.n_iterations,
+            t->pca.residual);
+    if (r->params->n_inits)
+        write_independence(t, f);
+    fputs("}\n", f);
+}
+
+enum mn_status trace_write_records(const struct trace_report *r, FILE *f, const struct mn_log *log)
+{
+    enum mn_status status = MN_OK;
+    char id[HASH_TEXT_BYTES];
+    write_id(r, id);
+    write_header(r, id, f);
+    for (uint32_t i = 0; i < r->trace->n_tokens && !status; i++)
+        status = write_token(r, id, i, f, log);
+    if (!status)
+        write_summary(r, id, f);
+    return status;
+}
+
+/* ---- the table ---- */
+
+/* Text of a token inside a cell: quoted as in JSON, so that blanks show; what ends a cell or opens markup is
+ * escaped. */
+static enum mn_status write_cell(const struct trace_report *r, uint32_t id, FILE *f, const struct mn_log *log)
+{
+    char *quoted = NULL;
+    size_t n;
+    FILE *memory = open_memstream(&quoted, &n);
+    enum mn_status status = memory ? write_token_text(r, id, memory, log) : MN_ERR_MEMORY;
+    if (memory && fclose(memory) != 0)
+        status = MN_ERR_MEMORY;
+    for (size_t i = 0; i < n && !status; i++) {
+        if (strchr("\\|<>&`*_[]", quoted[i]))
+            fputc('\\', f);
+        fputc(quoted[i], f);
+    }
+    free(quoted);
+    return status;
+}
+
+enum mn_status trace_write_table(const struct trace_report *r, FILE *f, const struct mn_log *log)
+{
+    const struct depth_trace *t = r->trace;
+    enum mn_status status = MN_OK;
+    fputs("| position | token ", f);
+    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
+        fprintf(f, "| %s ", exit_name((enum exit_criterion)c));
+    fputs("| ends as | last change | next token |\n|---:|---", f);
+    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
+        fputs("|---:", f);
+    fputs("|---|---:|---|\n", f);
+    for (uint32_t i = 0; i < t->n_tokens && !status; i++) {
+        const struct depth_token *token = &t->tokens[i];
+        const struct depth_step *last = &t->steps[(size_t)i * t->n_steps + t->n_steps - 1];
+        fprintf(f, "| %" PRIu32 "%s | ", i, token->generated ? " new" : "");
+        status = write_cell(r, token->id, f, log);
+        for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
+            if (token->exits[c])
+                fprintf(f, " | %" PRIu32, token->exits[c]);
+            else
+                fputs(" | -", f);
+        }
+        fprintf(f, " | %s", terminal_name(token->terminal.kind));
+        if (token->terminal.period)
+            fprintf(f, " of %" PRIu32, token->terminal.period);
+        fprintf(f, " | %.3g | ", last->change);
+        if (!status)
+            status = write_cell(r, last->top1, f, log);
+        fputs(" |\n", f);
+    }
+    return status;
+}

@@ -1,0 +1,27 @@
+/* muninn trace in two files: the command and its options (trace.c), records and table (trace_out.c). */
+#ifndef MUNINN_CLI_TRACE_TRACE_OUT_H
+#define MUNINN_CLI_TRACE_TRACE_OUT_H
+
+#include "analysis/depth_trace.h"
+#include "cli/common/cli.h"
+#include "engine/base/hash.h"
+
+/* A trace and what its records say around it. */
+struct trace_report {
+    struct mn_engine *engine;
+    struct mn_model_info info;
+    const char *model; /* last part of the model folder's path: a report shows no paths of the machine it was made on */
+    char hash[HASH_TEXT_BYTES];
+    const char *kv_type;
+    const struct depth_trace_params *params;
+    const struct depth_trace *trace;
+    bool interrupted;
+};
+
+/* JSON lines: a header, a record per token by position, a summary, each with a "key" for result files: equal settings,
+ * equal keys. Write errors stay on the stream. MN_ERR_MEMORY. */
+enum mn_status trace_write_records(const struct trace_report *report, FILE *stream, const struct mn_log *log);
+/* A Markdown table with a row per token. */
+enum mn_status trace_write_table(const struct trace_report *report, FILE *stream, const struct mn_log *log);
+
+#endif

@@ -1,0 +1,511 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/files/json.h"
+#include "engine/files/safetensors_internal.h"
+
+enum {
+    PREFIX_BYTES = 8,         /* the header length */
+    READ_BYTES_MAX = 1 << 30, /* per pread: the kernel does at most 2 GiB at once */
+};
+
+_Static_assert(sizeof(off_t) >= 8, "checkpoints are larger than 2 GiB: build with _FILE_OFFSET_BITS=64");
+
+static const struct safetensors_limits default_limits = {
+    .header_bytes_max = UINT64_C(1) << 20,
+    .n_tensors_max = 16384,
+    .n_shards_max = 256,
+};
+
+static const struct {
+    const char *name;
+    uint32_t bytes;
+} dtypes[TENSOR_DTYPE_COUNT] = {
+    [TENSOR_BOOL] = {"BOOL", 1},       [TENSOR_U8] = {"U8", 1},           [TENSOR_I8] = {"I8", 1},
+    [TENSOR_F8_E5M2] = {"F8_E5M2", 1}, [TENSOR_F8_E4M3] = {"F8_E4M3", 1}, [TENSOR_I16] = {"I16", 2},
+    [TENSOR_U16] = {"U16", 2},         [TENSOR_F16] = {"F16", 2},         [TENSOR_BF16] = {"BF16", 2},
+    [TENSOR_I32] = {"I32", 4},         [TENSOR_U32] = {"U32", 4},         [TENSOR_F32] = {"F32", 4},
+    [TENSOR_F64] = {"F64", 8},         [TENSOR_I64] = {"I64", 8},         [TENSOR_U64] = {"U64", 8},
+};
+
+struct shard {
+    char *path;  /* owned */
+    char *names; /* owned: the names of its tensors, one after the other */
+    int fd;      /* -1 when parsed from memory */
+};
+
+struct safetensors {
+    struct safetensors_limits limits;
+    struct shard *shards; /* [n_shards] */
+    uint32_t n_shards;
+    struct tensor_view *tensors; /* [n_tensors] by shard, then offset */
+    uint32_t n_tensors;
+    const struct tensor_view **by_name; /* [n_tensors] into tensors, names ascending */
+};
+
+const char *tensor_dtype_name(enum tensor_dtype dtype)
+{
+    return (unsigned)dtype < TENSOR_DTYPE_COUNT ? dtypes[dtype].name : "?";
+}
+
+uint32_t tensor_dtype_bytes(enum tensor_dtype dtype)
+{
+    return (unsigned)dtype < TENSOR_DTYPE_COUNT ? dtypes[dtype].bytes : 0;
+}
+
+/* ---- one header ---- */
+
+/* Bytes of a tensor, or false on overflow. Zeros are left out of the check's product, not of the result: a shape such
+ * as [0, 2^40, 2^40] has no bytes, but callers multiply dimensions in other orders. */
+static bool tensor_bytes(const struct tensor_view *view, uint64_t *bytes)
+{
+    uint64_t product = dtypes[view->dtype].bytes;
+    bool empty = false;
+    for (uint32_t i = 0; i < view->rank; i++) {
+        uint64_t dim = view->shape[i];
+        if (dim == 0)
+            empty = true;
+        else if (product > UINT64_MAX / dim)
+            return false;
+        else
+            product *= dim;
+    }
+    *bytes = empty ? 0 : product;
+    return true;
+}
+
+static enum mn_status parse_dtype(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
+{
+    const struct cJSON *name = json_find(entry, "dtype");
+    if (!cJSON_IsString(name))
+        return json_refuse(doc, MN_ERR_FORMAT, entry->string, name, "dtype must be a string");
+    for (int i = 0; i < TENSOR_DTYPE_COUNT; i++)
+        if (strcmp(dtypes[i].name, name->valuestring) == 0) {
+            view->dtype = (enum tensor_dtype)i;
+            return MN_OK;
+        }
+    return json_refuse(doc, MN_ERR_UNSUPPORTED, entry->string, name, "unknown dtype");
+}
+
+static enum mn_status parse_shape(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
+{
+    const struct cJSON *shape = json_find(entry, "shape"), *dim;
+    if (!cJSON_IsArray(shape))
+        return json_refuse(doc, MN_ERR_FORMAT, entry->string, shape, "shape must be an array");
+    cJSON_ArrayForEach (dim, shape) {
+        if (view->rank == TENSOR_RANK_MAX)
+            return json_refuse(doc, MN_ERR_UNSUPPORTED, entry->string, shape, "more than 8 dimensions");
+        enum mn_status status = json_as_u64(doc, entry->string, dim, 0, JSON_INTEGER_MAX, &view->shape[view->rank++]);
+        if (status != MN_OK)
+            return status;
+    }
+    return MN_OK;
+}
+
+/* One `name: {dtype, shape, data_offsets}`. view->offset stays relative to the data here. */
+static enum mn_status parse_tensor(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
+{
+    const struct cJSON *offsets = json_find(entry, "data_offsets");
+    uint64_t range[2], bytes;
+    enum mn_status status;
+    if (entry->string[0] == 0 || strlen(entry->string) > TENSOR_NAME_BYTES_MAX)
+        return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "a tensor name has 1 to 512 bytes");
+    if (!cJSON_IsObject(entry))
+        return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "must be an object");
+    if ((status = parse_dtype(doc, entry, view)) != MN_OK || (status = parse_shape(doc, entry, view)) != MN_OK)
+        return status;
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2)
+        return json_refuse(doc, MN_ERR_FORMAT, entry->string, offsets, "data_offsets must be [begin, end]");
+    for (int i = 0; i < 2; i++)
+        if ((status = json_as_u64(doc, entry->string, cJSON_GetArrayItem(offsets, i), 0, JSON_INTEGER_MAX,
+                                  &range[i])) != MN_OK)
+            return status;
+    if (!tensor_bytes(view, &bytes))
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key '%s': the size of this shape overflows", doc->file,
+                        entry->string);
+    if (range[0] > range[1] || range[1] - range[0] != bytes)
+        return log_fail(doc->log, MN_ERR_FORMAT,
+                        "%s: key '%s': data_offsets [%ju, %ju] do not hold the %ju bytes of dtype and shape", doc->file,
+                        entry->string, (uintmax_t)range[0], (uintmax_t)range[1], (uintmax_t)bytes);
+    view->offset = range[0];
+    view->bytes = bytes;
+    return MN_OK;
+}
+
+static enum mn_status check_metadata(const struct json_doc *doc, const struct cJSON *metadata)
+{
+    const struct cJSON *member;
+    if (!cJSON_IsObject(metadata))
+        return json_refuse(doc, MN_ERR_FORMAT, "__metadata__", metadata, "must be an object");
+    cJSON_ArrayForEach (member, metadata) {
+        if (!cJSON_IsString(member))
+            return json_refuse(doc, MN_ERR_FORMAT, member->string, member, "__metadata__ holds only strings");
+    }
+    return MN_OK;
+}
+
+/* Empty tensors sort before the one that starts at the same byte, so that the walk below sees no step back. */
+static int compare_offsets(const void *a, const void *b)
+{
+    const struct tensor_view *x = a, *y = b;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* The data must be covered exactly: bytes that belong to no tensor, or to two, are how files smuggle other formats. */
+static enum mn_status check_layout(const char *file, struct tensor_view *views, uint32_t n, uint64_t data_start,
+                                   uint64_t file_bytes, const struct mn_log *log)
+{
+    uint64_t end = 0; /* no wrap: every range end is <= JSON_INTEGER_MAX, and data_start is <= file_bytes */
+    if (n > 0)
+        qsort(views, n, sizeof *views, compare_offsets);
+    for (uint32_t i = 0; i < n; i++) {
+        if (views[i].offset != end)
+            return log_fail(log, MN_ERR_FORMAT, "%s: key '%s': starts at byte %ju of the data, %s at %ju", file,
+                            views[i].name, (uintmax_t)views[i].offset,
+                            views[i].offset < end ? "inside another tensor that ends" : "after a hole that starts",
+                            (uintmax_t)end);
+        end += views[i].bytes;
+        if (end > file_bytes - data_start)
+            return log_fail(log, MN_ERR_FORMAT, "%s: key '%s': ends at byte %ju of the data, the file has %ju", file,
+                            views[i].name, (uintmax_t)end, (uintmax_t)(file_bytes - data_start));
+        views[i].offset += data_start;
+    }
+    if (end != file_bytes - data_start)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes of data, the tensors cover %ju", file,
+                        (uintmax_t)(file_bytes - data_start), (uintmax_t)end);
+    return MN_OK;
+}
+
+/* N of the header, checked against the limit and the file. */
+static enum mn_status check_prefix(const char *file, const unsigned char *prefix, uint64_t file_bytes,
+                                   const struct safetensors_limits *limits, uint64_t *header_bytes,
+                                   const struct mn_log *log)
+{
+    uint64_t n = 0;
+    for (int i = PREFIX_BYTES - 1; i >= 0; i--)
+        n = n << 8 | prefix[i];
+    if (n > limits->header_bytes_max)
+        return log_fail(log, MN_ERR_FORMAT, "%s: the header claims %ju bytes, the limit is %ju", file, (uintmax_t)n,
+                        (uintmax_t)limits->header_bytes_max);
+    if (n > file_bytes - PREFIX_BYTES)
+        return log_fail(log, MN_ERR_FORMAT, "%s: the header claims %ju bytes, the file has %ju", file, (uintmax_t)n,
+                        (uintmax_t)file_bytes);
+    *header_bytes = n;
+    return MN_OK;
+}
+
+/* Appends the tensors of one shard to st; `shard` is its number and its path is already set. */
+static enum mn_status parse_header(struct safetensors *st, uint32_t shard, const void *header, uint64_t header_bytes,
+                                   uint64_t file_bytes, const struct mn_log *log)
+{
+    const char *file = st->shards[shard].path;
+    const struct cJSON *entry;
+    size_t n_names_bytes = 0;
+    uint64_t n_new = 0;
+    struct json_doc doc = {0};
+    enum mn_status status;
+
+    if (header_bytes == 0 || *(const char *)header != '{')
+        return log_fail(log, MN_ERR_FORMAT, "%s: the header does not start with '{'", file);
+    status = json_parse(&doc, file, header, (size_t)header_bytes, (size_t)header_bytes, log);
+    if (status != MN_OK)
+        return status;
+
+    cJSON_ArrayForEach (entry, doc.root) {
+        n_new += strcmp(entry->string, "__metadata__") != 0;
+        n_names_bytes += strlen(entry->string) + 1; /* bounded by header_bytes */
+    }
+    if (n_new > st->limits.n_tensors_max - st->n_tensors) {
+        status = log_fail(log, MN_ERR_FORMAT, "%s: %ju tensors so far, the limit is %u", file,
+                          (uintmax_t)(st->n_tensors + n_new), (unsigned)st->limits.n_tensors_max);
+        goto fail;
+    }
+    struct tensor_view *grown = realloc(st->tensors, (size_t)(st->n_tensors + n_new + 1) * sizeof *grown);
+    if (grown)
+        st->tensors = grown;
+    char *names = st->shards[shard].names = malloc(n_names_bytes + 1);
+    if (!grown || !names) {
+        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for %ju tensors", file, (uintmax_t)n_new);
+        goto fail;
+    }
+
+    struct tensor_view *views = st->tensors + st->n_tensors;
+    uint32_t n = 0;
+    cJSON_ArrayForEach (entry, doc.root) {
+        if (strcmp(entry->string, "__metadata__") == 0) {
+            status = check_metadata(&doc, entry);
+        } else {
+            size_t name_bytes = strlen(entry->string) + 1;
+            views[n] = (struct tensor_view){.name = memcpy(names, entry->string, name_bytes), .shard = shard};
+            names += name_bytes;
+            status = parse_tensor(&doc, entry, &views[n++]);
+        }
+        if (status != MN_OK)
+            goto fail;
+    }
+    status = check_layout(file, views, n, PREFIX_BYTES + header_bytes, file_bytes, log);
+    if (status == MN_OK)
+        st->n_tensors += n;
+
+fail:
+    json_destroy(&doc);
+    return status;
+}
+
+/* ---- the table of all tensors ---- */
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp((*(const struct tensor_view *const *)a)->name, (*(const struct tensor_view *const *)b)->name);
+}
+
+static int compare_to_name(const void *name, const void *element)
+{
+    return strcmp(name, (*(const struct tensor_view *const *)element)->name);
+}
+
+enum mn_status safetensors_build_names(struct safetensors *st, const struct mn_log *log)
+{
+    const struct tensor_view **names = malloc(((size_t)st->n_tensors + 1) * sizeof *names);
+    if (!names)
+        return log_fail(log, MN_ERR_MEMORY, "%s: no memory for %u tensor names", st->shards[0].path,
+                        (unsigned)st->n_tensors);
+    st->by_name = names;
+    for (uint32_t i = 0; i < st->n_tensors; i++)
+        names[i] = &st->tensors[i];
+    qsort(names, st->n_tensors, sizeof *names, compare_names);
+    for (uint32_t i = 1; i < st->n_tensors; i++)
+        if (strcmp(names[i - 1]->name, names[i]->name) == 0)
+            return log_fail(log, MN_ERR_FORMAT, "%s: key '%s': this tensor is also in %s",
+                            st->shards[names[i]->shard].path, names[i]->name, st->shards[names[i - 1]->shard].path);
+    return MN_OK;
+}
+
+/* dir + "/" + name, or NULL. */
+static char *join(const char *dir, const char *name)
+{
+    size_t n = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(n);
+    if (path)
+        snprintf(path, n, "%s/%s", dir, name);
+    return path;
+}
+
+enum mn_status safetensors_create(struct safetensors **out, const char *file, const char *dir, const char *const *names,
+                                  uint32_t n_shards, const struct safetensors_limits *limits, const struct mn_log *log)
+{
+    struct safetensors *st = calloc(1, sizeof *st);
+    bool complete = st && (st->shards = calloc(n_shards, sizeof *st->shards)) != NULL;
+    for (uint32_t i = 0; complete && i < n_shards; i++) {
+        st->n_shards = i + 1;
+        st->shards[i].fd = -1;
+        st->shards[i].path = dir ? join(dir, names[i]) : strdup(names[i]);
+        complete = st->shards[i].path != NULL;
+    }
+    if (!complete) {
+        safetensors_close(st);
+        return log_fail(log, MN_ERR_MEMORY, "%s: no memory for %u shards", file, (unsigned)n_shards);
+    }
+    st->limits = *limits;
+    *out = st;
+    return MN_OK;
+}
+
+struct safetensors_limits safetensors_effective_limits(const struct safetensors_limits *limits)
+{
+    struct safetensors_limits l = limits ? *limits : default_limits;
+    l.header_bytes_max = l.header_bytes_max ? l.header_bytes_max : default_limits.header_bytes_max;
+    l.n_tensors_max = l.n_tensors_max ? l.n_tensors_max : default_limits.n_tensors_max;
+    l.n_shards_max = l.n_shards_max ? l.n_shards_max : default_limits.n_shards_max;
+    return l;
+}
+
+enum mn_status safetensors_parse(struct safetensors **out, const char *file, const void *bytes, size_t n_bytes,
+                                 uint64_t file_bytes, const struct safetensors_limits *limits, const struct mn_log *log)
+{
+    struct safetensors_limits l = safetensors_effective_limits(limits);
+    struct safetensors *st = NULL;
+    uint64_t header_bytes = 0;
+    *out = NULL;
+    if (n_bytes > file_bytes)
+        return log_fail(log, MN_ERR_USAGE, "%s: %zu bytes at hand of a file of %ju", file, n_bytes,
+                        (uintmax_t)file_bytes);
+    if (n_bytes < PREFIX_BYTES)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes are too short for a header", file, (uintmax_t)file_bytes);
+    enum mn_status status = check_prefix(file, bytes, file_bytes, &l, &header_bytes, log);
+    if (status != MN_OK)
+        return status;
+    if (header_bytes > n_bytes - PREFIX_BYTES)
+        return log_fail(log, MN_ERR_USAGE, "%s: %zu bytes at hand, the header ends after %ju", file, n_bytes,
+                        (uintmax_t)(PREFIX_BYTES + header_bytes));
+    if ((status = safetensors_create(&st, file, NULL, &file, 1, &l, log)) != MN_OK ||
+        (status = parse_header(st, 0, (const char *)bytes + PREFIX_BYTES, header_bytes, file_bytes, log)) != MN_OK ||
+        (status = safetensors_build_names(st, log)) != MN_OK)
+        goto fail;
+    *out = st;
+    return MN_OK;
+
+fail:
+    safetensors_close(st);
+    return status;
+}
+
+/* ---- files ---- */
+
+/* Reads exactly n bytes at `offset`. */
+static enum mn_status read_at(const struct shard *shard, uint64_t offset, uint64_t n, void *dst,
+                              const struct mn_log *log)
+{
+    char *to = dst;
+    while (n > 0) {
+        size_t want = n < READ_BYTES_MAX ? (size_t)n : READ_BYTES_MAX;
+        ssize_t got = pread(shard->fd, to, want, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return log_fail(log, MN_ERR_FILE, "%s: %ju bytes missing at byte %ju: %s", shard->path, (uintmax_t)n,
+                            (uintmax_t)offset, got < 0 ? strerror(errno) : "the file has become shorter");
+        to += got;
+        offset += (uint64_t)got;
+        n -= (uint64_t)got;
+    }
+    return MN_OK;
+}
+
+enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const struct mn_log *log)
+{
+    struct shard *shard = &st->shards[i];
+    unsigned char prefix[PREFIX_BYTES];
+    uint64_t header_bytes = 0;
+    struct stat info;
+    shard->fd = open(shard->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not make us wait */
+    if (shard->fd < 0 || fstat(shard->fd, &info) != 0)
+        return log_fail(log, MN_ERR_FILE, "%s: %s", shard->path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return log_fail(log, MN_ERR_FILE, "%s: not a regular file", shard->path);
+    if (info.st_size < PREFIX_BYTES)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %jd bytes are too short for a header", shard->path,
+                        (intmax_t)info.st_size);
+
+    uint64_t file_bytes = (uint64_t)info.st_size;
+    enum mn_status status = read_at(shard, 0, PREFIX_BYTES, prefix, log);
+    if (status == MN_OK)
+        status = check_prefix(shard->path, prefix, file_bytes, &st->limits, &header_bytes, log);
+    if (status != MN_OK)
+        return status;
+    char *header = malloc((size_t)header_bytes + 1);
+    if (!header)
+        return log_fail(log, MN_ERR_MEMORY, "%s: no memory for a header of %ju bytes", shard->path,
+                        (uintmax_t)header_bytes);
+    status = read_at(shard, PREFIX_BYTES, header_bytes, header, log);
+    if (status == MN_OK)
+        status = parse_header(st, i, header, header_bytes, file_bytes, log);
+    free(header);
+    return status;
+}
+
+enum mn_status safetensors_open_file(struct safetensors **out, const char *path,
+                                     const struct safetensors_limits *limits, const struct mn_log *log)
+{
+    struct safetensors_limits l = safetensors_effective_limits(limits);
+    struct safetensors *st = NULL;
+    *out = NULL;
+    enum mn_status status = safetensors_create(&st, path, NULL, &path, 1, &l, log);
+    if (status != MN_OK || (status = safetensors_open_shard(st, 0, log)) != MN_OK ||
+        (status = safetensors_build_names(st, log)) != MN_OK)
+        goto fail;
+    *out = st;
+    return MN_OK;
+
+fail:
+    safetensors_close(st);
+    return status;
+}
+
+/* ---- folders ---- */
+
+enum mn_status safetensors_open(struct safetensors **out, const char *dir, const struct safetensors_limits *limits,
+                                const struct mn_log *log)
+{
+    struct safetensors_limits l = safetensors_effective_limits(limits);
+    struct stat info;
+    enum mn_status status;
+    *out = NULL;
+    char *single = join(dir, "model.safetensors"), *index = join(dir, "model.safetensors.index.json");
+    if (!single || !index)
+        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for file names", dir);
+    else if (stat(single, &info) == 0 || errno != ENOENT) /* other errors: opening reports them */
+        status = safetensors_open_file(out, single, &l, log);
+    else if (stat(index, &info) == 0 || errno != ENOENT)
+        status = safetensors_open_index(out, dir, index, &l, log);
+    else
+        status = log_fail(log, MN_ERR_FILE, "%s: neither model.safetensors nor model.safetensors.index.json", dir);
+    free(single);
+    free(index);
+    return status;
+}
+
+/* ---- use ---- */
+
+void safetensors_close(struct safetensors *st)
+{
+    if (!st)
+        return;
+    for (uint32_t i = 0; i < st->n_shards; i++) {
+        if (st->shards[i].fd >= 0)
+            close(st->shards[i].fd);
+        free(st->shards[i].path);
+        free(st->shards[i].names);
+    }
+    free(st->shards);
+    free(st->tensors);
+    free(st->by_name);
+    free(st);
+}
+
+const struct tensor_view *safetensors_find(const struct safetensors *st, const char *name)
+{
+    const struct tensor_view *const *found = bsearch(name, st->by_name, st->n_tensors, sizeof *st->by_name,
+                                                     compare_to_name);
+    return found ? *found : NULL;
+}
+
+uint32_t safetensors_n_tensors(const struct safetensors *st)
+{
+    return st->n_tensors;
+}
+
+const struct tensor_view *safetensors_tensor(const struct safetensors *st, uint32_t i)
+{
+    return i < st->n_tensors ? &st->tensors[i] : NULL;
+}
+
+uint32_t safetensors_n_shards(const struct safetensors *st)
+{
+    return st->n_shards;
+}
+
+const char *safetensors_shard_name(const struct safetensors *st, uint32_t shard)
+{
+    return shard < st->n_shards ? st->shards[shard].path : "?";
+}
+
+enum mn_status safetensors_read(const struct safetensors *st, const struct tensor_view *tensor, uint64_t byte_offset,
+                                uint64_t n_bytes, void *dst, const struct mn_log *log)
+{
+    if (tensor->shard >= st->n_shards || st->shards[tensor->shard].fd < 0)
+        return log_fail(log, MN_ERR_USAGE, "%s: no open file to read tensor '%s' from",
+                        safetensors_shard_name(st, tensor->shard), tensor->name);
+    if (byte_offset > tensor->bytes || n_bytes > tensor->bytes - byte_offset)
+        return log_fail(log, MN_ERR_USAGE, "%s: tensor '%s' has %ju bytes, asked for %ju at %ju",
+                        st->shards[tensor->shard].path, tensor->name, (uintmax_t)tensor->bytes, (uintmax_t)n_bytes,
+                        (uintmax_t)byte_offset);
+    return read_at(&st->shards[tensor->shard], tensor->offset + byte_offset, n_bytes, dst, log);
+}

@@ -1,0 +1,80 @@
+#include "engine/model/model.h"
+
+#include <stdlib.h>
+
+#include "engine/base/numbers.h"
+#include "engine/model/synthetic.h"
+
+struct tuning tuning_choose(const struct caps *caps)
+{
+    const uint32_t bcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
+    if (caps->is_cpu)
+        /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and
+           rows are work enough for the cores, so that splits would only cost their merging. */
+        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, bcast},
+                               .prefill = {caps->subgroup_size, 1, 4, 8, bcast},
+                               .attention_threads = caps->subgroup_size,
+                               .attention_per_lane = 2,
+                               .attention_split = 1024,
+                               .row_threads = caps->subgroup_size};
+    /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. */
+    const uint32_t threads = caps->max_shared_bytes >= 32768 ? 128 : 64;
+    return (struct tuning){.decode = {threads, 32, 4, 8, 0},
+                           .prefill = {64, 1, 4, 8, 0},
+                           .attention_threads = caps->subgroup_size,
+                           .attention_per_lane = 1,
+                           .attention_split = 128,
+                           .row_threads = min_u32(256, caps->max_workgroup_threads)};
+}
+
+uint32_t tile_groups(const struct tile *tile, uint32_t n_out)
+{
+    uint32_t rows = tile->threads / tile->k_lanes * tile->rows;
+    return (n_out + rows - 1) / rows;
+}
+
+enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log)
+{
+    *out = NULL;
+    struct stream stream = {0};
+    struct model *model = calloc(1, sizeof *model);
+    if (!model)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a model");
+    /* The file is checked before the device is touched: a typo in a path should not cost a device start. */
+    enum mn_status status = params->synthetic ? synthetic_config(&model->config, params->synthetic, log)
+                                              : config_load(&model->config, params->dir, log);
+    if (!status)
+        status = device_create(&model->device, &params->device, log);
+    if (!status)
+        status = kernels_init(&model->kernels, model->device);
+    if (!status)
+        status = stream_init(&stream, model->device, &model->kernels);
+    if (!status) {
+        model->tuning = tuning_choose(&model->device->caps);
+        model->head_pad = (model->config.head_dim + 7) / 8 * 8;
+        model->stride = (model->config.n_embd + 7) / 8 * 8;
+        model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
+        status = params->synthetic ? weights_synthesize(&model->weights, &model->config, params->weight_type,
+                                                        params->synthetic_seed, model->device, &stream)
+                                   : weights_load(&model->weights, params->dir, &model->config, params->weight_type,
+                                                  model->device, &stream);
+    }
+    if (stream.device)
+        stream_finish(&stream);
+    if (status) {
+        model_free(model);
+        return status;
+    }
+    *out = model;
+    return MN_OK;
+}
+
+void model_free(struct model *model)
+{
+    if (!model)
+        return;
+    weights_finish(&model->weights);
+    kernels_finish(&model->kernels);
+    device_destroy(model->device);
+    free(model);
+}

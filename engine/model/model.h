@@ -1,0 +1,55 @@
+/* The model on a device: configuration, weights, pipelines; and how its kernels are tiled there.
+ *
+ * Owns: device, kernels, weights. Never: holds per-sequence state (that is the session). Thread-safety:
+ * none. */
+#ifndef MUNINN_ENGINE_MODEL_MODEL_H
+#define MUNINN_ENGINE_MODEL_MODEL_H
+
+#include "engine/model/weights.h"
+
+/* How a matmul is cut into workgroups; see shaders/matmul.glsl. The order of additions depends on `k_lanes` alone. */
+struct tile {
+    uint32_t threads;   /* workgroup size */
+    uint32_t k_lanes;   /* lanes that share an output row */
+    uint32_t rows;      /* output rows per lane, a multiple of four */
+    uint32_t n_max;     /* most activation rows that share one read of the weights */
+    uint32_t broadcast; /* 1: lanes of a CPU device hand inputs round (k_lanes = 1 only) */
+};
+
+/* Sizes that follow from what the device is, chosen once. */
+struct tuning {
+    struct tile decode, prefill;
+    uint32_t attention_threads, attention_split; /* positions per attention workgroup */
+    uint32_t attention_per_lane;                 /* positions a lane scores per block */
+    uint32_t row_threads;                        /* workgroup size of the kernels with one workgroup per row */
+};
+
+/* Within the device's limits; the order of additions of decoding and of prefill follows from it. */
+struct tuning tuning_choose(const struct caps *caps);
+
+struct model {
+    struct device *device;
+    struct kernels kernels;
+    struct model_config config;
+    struct weights weights;
+    struct tuning tuning;
+    uint32_t stride;    /* floats of one padded d-vector */
+    uint32_t ff_stride; /* floats of one padded F-vector */
+    uint32_t head_pad;
+};
+
+struct model_params {
+    const char *dir;
+    const char *synthetic; /* instead of dir: a shape, see synthetic.h */
+    uint64_t synthetic_seed;
+    struct device_params device;
+    enum weight_type weight_type;
+};
+
+enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log);
+void model_free(struct model *model);
+
+/* Workgroups that cover `n_out` rows with this tile. */
+uint32_t tile_groups(const struct tile *tile, uint32_t n_out);
+
+#endif

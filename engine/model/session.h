@@ -1,0 +1,149 @@
+/* A session: the cache, activations and recorded command buffers of one or more token sequences on a model.
+ *
+ * The unit of work is the ROW: (sequence, position, depth). Everything - prefill, plain decoding, drafts, verification,
+ * rows at different depths - is a set of rows sent through passes: prelude, n core steps, coda, head. `session_run` is
+ * the only way to compute. Rows of one sequence stand in a run by ascending position, and none is deeper than those
+ * before it.
+ *
+ * Owns: stream, cache, scratch and state buffers, recordings. All memory is reserved and all pipelines are built when
+ * the session is created. Never: knows strategies, text or stop tokens. Thread-safety: none.
+ */
+#ifndef MUNINN_ENGINE_MODEL_SESSION_H
+#define MUNINN_ENGINE_MODEL_SESSION_H
+
+#include "cache/cache.h"
+#include "engine/model/model.h"
+#include "engine/model/sampler.h"
+#include "shaders/args.h"
+
+enum { SESSION_MAX_ROWS = STATE_MAX_ROWS, SESSION_N_STAMPS = 9 };
+
+enum pass { PASS_PRELUDE, PASS_CORE, PASS_CODA, PASS_HEAD_GREEDY, PASS_HEAD_SAMPLED, PASS_COUNT };
+
+struct row {
+    uint32_t token, position, sequence, depth;
+};
+
+struct session_params {
+    uint32_t n_ctx;       /* positions per sequence; 0: config.block_size */
+    uint32_t n_sequences; /* 0: 1 */
+    uint32_t num_steps;   /* most core steps a row will ever take */
+    uint32_t max_rows;    /* most rows per decode pass; 0: 16 */
+    struct kv_policy policy;
+    enum kv_type kv_type;
+    struct sampler_params sampler;
+    float init_scale;  /* 0: zero initial states */
+    double piece_work; /* 0: what suits the device; pace.h */
+};
+
+/* What one run does. Rows go to depth `depth + n_core`. */
+struct session_run_params {
+    const struct row *rows; /* [n_rows], each sequence by position; for n_new > 0 the last n_new start at depth 0 */
+    uint32_t n_rows;
+    uint32_t n_new;    /* trailing rows that go through the prelude first */
+    uint32_t n_core;   /* core steps for all rows */
+    bool coda;         /* all rows through the coda */
+    uint32_t n_head;   /* trailing rows that get logits and a token; needs coda */
+    bool prefill;      /* the prefill matmul: another order of additions, the same for every chunk of a prompt */
+    bool given_states; /* new rows keep the states that session_write_states put there */
+};
+
+/* What was computed since the session began, counted on the host. */
+struct session_counts {
+    uint64_t passes[PASS_COUNT];
+    uint64_t rows[PASS_COUNT];
+    uint64_t weight_bytes; /* matrix bytes read: a pass reads its weights once per group of rows that share them */
+    uint64_t kv_bytes;     /* cache bytes read by attention */
+};
+
+/* A part of a recorded pass, short enough for a submit of its own; see pace.h. */
+struct piece {
+    struct recording recording;
+    double weights;       /* matrix elements that it reads */
+    uint32_t n_attention; /* attention dispatches */
+};
+struct pass_recording {
+    uint32_t first, n; /* session.pieces */
+};
+
+struct session {
+    struct model *model;
+    struct stream stream;
+    struct kv_cache cache;
+    struct arena scratch, shared;
+    uint32_t n_ctx, n_sequences, num_steps, max_rows;
+    struct sampler_params sampler;
+    float init_scale;
+    struct span state;                 /* the state buffer, host-visible */
+    struct span x, y;                  /* [rows, d] a block's input, and the sum after its attention */
+    struct span query;                 /* [rows, heads, head_pad] */
+    struct span hidden;                /* [rows, F] */
+    struct span partial_o, partial_ml; /* [rows, splits, heads(, head_pad)] */
+    struct span states;                /* [slots, d] latent states, last norm pending */
+    struct span injected;              /* [slots, d] the adapter's embedding half: constant over a row's steps */
+    struct span x_parts, y_parts, state_parts; /* norm statistics, [rows or slots, parts] */
+    struct span logits, best;                  /* [logit_rows, V], [rows, groups] */
+    struct span rotary;                        /* [n_ctx, head_dim / 2] (cos, sin) */
+    float *host_logits;                        /* [V] of one row, for session_prefill's each_logits */
+    uint32_t parts_stride, n_splits;
+    uint32_t logit_rows;  /* rows that `logits` holds: SESSION_MAX_ROWS, or what the device binds at once */
+    struct piece *pieces; /* [n_pieces] */
+    uint32_t n_pieces;
+    struct pass_recording recordings[PASS_COUNT][SESSION_N_STAMPS];
+    uint32_t n_dispatches[PASS_COUNT]; /* per pass at one row */
+    struct session_counts counts;
+    double submit_ns; /* longest time that one submit should take; pace.h */
+    double piece_work;
+    double ns_per_work[SESSION_N_STAMPS];
+    bool measured[SESSION_N_STAMPS];
+    double (*now_ns)(void); /* the clock behind ns_per_work; tests have their own */
+};
+
+/* MN_ERR_USAGE for sizes out of range, MN_ERR_MEMORY when it does not fit. */
+enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params);
+void session_destroy(struct session *session);
+
+/* Computes and waits. tokens[i] (may be NULL) receives the token of the i-th head row. */
+enum mn_status session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
+
+/* Runs a prompt of n >= 1 tokens from position `first` to depth `num_steps` through the prefill path, whatever its
+ * length; *token (may be NULL) receives the token after it. `each_logits` (may be NULL) gets the logits of every
+ * position in order. `state0` (may be NULL): [n, d] initial states. */
+struct session_prefill_params {
+    const uint32_t *ids;
+    uint32_t n, first, sequence, num_steps;
+    const float *state0;
+    enum mn_status (*each_logits)(void *user, uint32_t position, const float *logits, uint32_t n_vocab);
+    void *user;
+};
+enum mn_status session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
+
+/* MN_ERR_USAGE when an id is beyond the vocabulary. */
+enum mn_status session_check_ids(const struct session *session, const uint32_t *ids, uint32_t n);
+
+/* Logits of the i-th head row of the last run, [vocab_size]. */
+enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);
+/* The same of n head rows from the `row`-th, in one transfer: [n, vocab_size]. */
+enum mn_status session_read_logits_rows(struct session *session, uint32_t row, uint32_t n, float *logits);
+/* The latent state of a position after `depth` steps, its current depth: what ln_f is applied to. state [n_embd]. */
+enum mn_status session_read_state(struct session *session, uint32_t sequence, uint32_t position, uint32_t depth,
+                                  float *state);
+/* The same of n positions from `first`, all after `depth` steps: states [n, n_embd]. */
+enum mn_status session_read_states(struct session *session, uint32_t sequence, uint32_t first, uint32_t n,
+                                   uint32_t depth, float *states);
+/* The adapter's embedding half of n positions, which the prelude wrote: [n, n_embd]. */
+enum mn_status session_read_injected(struct session *session, uint32_t sequence, uint32_t first, uint32_t n,
+                                     float *injected);
+enum mn_status session_write_injected(struct session *session, uint32_t sequence, uint32_t first, const float *injected,
+                                      uint32_t n);
+/* Sets the initial states of n positions: states [n, n_embd]. Rows that enter with `given_states` start from them. */
+enum mn_status session_write_states(struct session *session, uint32_t sequence, uint32_t first, const float *states,
+                                    uint32_t n);
+/* Replaces the sampler (and the seed). */
+void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
+
+/* Index of the smallest recorded stamp that holds n decode rows; the last index is the prefill stamp. */
+uint32_t session_stamp(uint32_t n_rows, bool prefill);
+uint32_t session_stamp_rows(uint32_t stamp);
+
+#endif

@@ -1,0 +1,395 @@
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "engine/text/tokenizer_internal.h"
+
+enum { MARKS_MAX = 1024 }; /* combining marks in a row: NFC sorts them by insertion, in quadratic time */
+
+/* --- UTF-8 ------------------------------------------------------------------------------------------------------ */
+
+/* Length of the sequence that `lead` starts, 0 when none does. */
+static unsigned utf8_length(unsigned char lead)
+{
+    return lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+}
+
+/* May `byte` come at place `n` (1 to 3) of the sequence that `lead` starts? */
+static bool utf8_continues(unsigned char lead, unsigned n, unsigned char byte)
+{
+    if (n == 1 && lead == 0xe0)
+        return byte >= 0xa0 && byte <= 0xbf;
+    if (n == 1 && lead == 0xed)
+        return byte >= 0x80 && byte <= 0x9f;
+    if (n == 1 && lead == 0xf0)
+        return byte >= 0x90 && byte <= 0xbf;
+    if (n == 1 && lead == 0xf4)
+        return byte >= 0x80 && byte <= 0x8f;
+    return byte >= 0x80 && byte <= 0xbf;
+}
+
+/* Offset of the first byte that is not part of valid UTF-8, or n_bytes. */
+static size_t utf8_check(const char *text, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes;) {
+        unsigned char lead = (unsigned char)text[i];
+        unsigned length = utf8_length(lead);
+        if (!length || length > n_bytes - i)
+            return i;
+        for (unsigned k = 1; k < length; k++)
+            if (!utf8_continues(lead, k, (unsigned char)text[i + k]))
+                return i;
+        i += length;
+    }
+    return n_bytes;
+}
+
+static size_t replacement_write(char *out)
+{
+    memcpy(out, "\xef\xbf\xbd", 3);
+    return 3;
+}
+
+/* Appends bytes to a sequence that may be incomplete (`pending`), writing complete characters to `out` and one U+FFFD
+ * per maximal malformed sequence. Returns how much was written, at most 3 * (n_bytes + 1) bytes. */
+static size_t utf8_feed(char *pending, uint8_t *n_pending, const char *bytes, size_t n_bytes, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes;) {
+        unsigned char byte = (unsigned char)bytes[i], lead = *n_pending ? (unsigned char)pending[0] : byte;
+        if (*n_pending && !utf8_continues(lead, *n_pending, byte)) {
+            *n_pending = 0; /* the byte starts afresh */
+            n += replacement_write(out + n);
+            continue;
+        }
+        i++;
+        if (!utf8_length(lead)) {
+            n += replacement_write(out + n);
+            continue;
+        }
+        pending[(*n_pending)++] = (char)byte;
+        if (*n_pending == utf8_length(lead)) {
+            memcpy(out + n, pending, *n_pending);
+            n += *n_pending;
+            *n_pending = 0;
+        }
+    }
+    return n;
+}
+
+/* --- normalization ---------------------------------------------------------------------------------------------- */
+
+enum mn_status text_normalize(const char *text, size_t n_bytes, char **out, size_t *n_out, const struct mn_log *log)
+{
+    utf8proc_uint8_t *normalized = NULL;
+    size_t n_marks = 0;
+
+    for (size_t i = 0; i < n_bytes;) {
+        utf8proc_int32_t c;
+        i += (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(n_bytes - i), &c);
+        n_marks = utf8proc_get_property(c)->combining_class ? n_marks + 1 : 0;
+        if (n_marks > MARKS_MAX)
+            return log_fail(log, MN_ERR_USAGE, "tokenizer: more than %d combining marks in a row before byte %zu",
+                            MARKS_MAX, i);
+    }
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n_bytes, &normalized,
+                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (n < 0)
+        return log_fail(log, MN_ERR_MEMORY, "tokenizer: NFC of %zu bytes: %s", n_bytes, utf8proc_errmsg(n));
+    *out = (char *)normalized;
+    *n_out = (size_t)n;
+    return MN_OK;
+}
+
+/* --- encoding --------------------------------------------------------------------------------------------------- */
+
+static enum mn_status encode_piece(void *user, const char *piece, size_t n_bytes)
+{
+    struct encode_run *run = user;
+    return bpe_encode(&run->tokenizer->bpe, &run->scratch, piece, n_bytes, &run->ids, run->log);
+}
+
+/* The longest added token that the text starts with: the sorted list is narrowed byte by byte. */
+static const struct added_token *added_match(const struct added_list *list, const char *text, size_t n_bytes)
+{
+    const struct added_token *found = NULL;
+    uint32_t low = 0, high = list->n; /* tokens that agree in the first `n` bytes */
+    for (size_t n = 0; n < n_bytes && low < high; n++) {
+        unsigned char byte = (unsigned char)text[n];
+        if (!byte) /* contents have no zero byte; a terminator is none */
+            break;
+        uint32_t end = high;
+        for (uint32_t l = low; l < end;) { /* first token whose byte is not less */
+            uint32_t middle = l + (end - l) / 2;
+            if ((unsigned char)list->tokens[middle].content[n] < byte)
+                low = l = middle + 1;
+            else
+                end = middle;
+        }
+        for (uint32_t l = low; l < high;) { /* first token whose byte is greater */
+            uint32_t middle = l + (high - l) / 2;
+            if ((unsigned char)list->tokens[middle].content[n] <= byte)
+                l = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < high && list->tokens[low].n_bytes == n + 1)
+            found = &list->tokens[low];
+    }
+    return found;
+}
+
+/* Rust's White_Space and \w, which the strip and word flags are defined by. */
+static bool is_space(utf8proc_int32_t c)
+{
+    utf8proc_category_t category = utf8proc_category(c);
+    return (c >= 9 && c <= 13) || c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
+           category == UTF8PROC_CATEGORY_ZP;
+}
+
+static bool is_word(utf8proc_int32_t c)
+{
+    utf8proc_category_t category = utf8proc_category(c);
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ND) || category == UTF8PROC_CATEGORY_NL ||
+           category == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
+           (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+           (c >= 0x1f170 && c <= 0x1f189); /* the symbols that are Alphabetic */
+}
+
+static utf8proc_int32_t character_at(const char *text, size_t n_bytes, size_t at)
+{
+    utf8proc_int32_t c;
+    utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(n_bytes - at), &c);
+    return c;
+}
+
+static size_t character_before(const char *text, size_t at)
+{
+    do
+        at--;
+    while (((unsigned char)text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+static bool is_single_word(const char *text, size_t n_bytes, size_t start, size_t end)
+{
+    return (start == 0 || !is_word(character_at(text, n_bytes, character_before(text, start)))) &&
+           (end == n_bytes || !is_word(character_at(text, n_bytes, end)));
+}
+
+/* Finds the next added token at or after *from. Returns NULL at the end of the text; otherwise the token and the span
+ * it takes, strip flags applied; `done` is where the previous span ended. */
+static const struct added_token *added_next(const struct encode_run *run, const struct added_list *list,
+                                            const char *text, size_t n_bytes, size_t done, size_t from, size_t *start,
+                                            size_t *end, size_t *resume)
+{
+    for (size_t at = from; list->n && at < n_bytes;) {
+        const struct added_token *token = added_match(list, text + at, n_bytes - at);
+        if (!token) {
+            at++;
+            continue;
+        }
+        *start = at;
+        *end = *resume = at = at + token->n_bytes;
+        if (token->special && run->mode == MN_ENCODE_PLAIN)
+            continue;
+        if (token->single_word && !is_single_word(text, n_bytes, *start, *end))
+            continue;
+        while (token->lstrip && *start > done && is_space(character_at(text, n_bytes, character_before(text, *start))))
+            *start = character_before(text, *start);
+        while (token->rstrip && *end < n_bytes && is_space(character_at(text, n_bytes, *end)))
+            *end += utf8_length((unsigned char)text[*end]);
+        return token;
+    }
+    return NULL;
+}
+
+/* Cuts the text at the added tokens of one list; what lies between goes through the second list, normalized, and then
+ * to the pre-tokenizer. */
+static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, const char *text, size_t n_bytes);
+
+static enum mn_status encode_gap(struct encode_run *run, bool is_normalized, const char *text, size_t n_bytes)
+{
+    if (!n_bytes)
+        return MN_OK;
+    if (is_normalized)
+        return pretokenizer_split(&run->split, text, n_bytes, encode_piece, run, run->log);
+    if (!run->tokenizer->nfc)
+        return encode_spans(run, true, text, n_bytes);
+
+    char *normalized;
+    size_t n_normalized;
+    enum mn_status status = text_normalize(text, n_bytes, &normalized, &n_normalized, run->log);
+    if (status != MN_OK)
+        return status;
+    status = encode_spans(run, true, normalized, n_normalized);
+    free(normalized);
+    return status;
+}
+
+static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, const char *text, size_t n_bytes)
+{
+    const struct added_list *list = is_normalized ? &run->tokenizer->normalized : &run->tokenizer->verbatim;
+    const struct added_token *token;
+    enum mn_status status;
+    size_t done = 0, from = 0, start, end;
+
+    while ((token = added_next(run, list, text, n_bytes, done, from, &start, &end, &from)) != NULL) {
+        /* Not so when the previous token stripped spaces that this one begins with. */
+        if (start > done && (status = encode_gap(run, is_normalized, text + done, start - done)) != MN_OK)
+            return status;
+        if (!id_vector_append(&run->ids, token->id))
+            return log_fail(run->log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", run->ids.n);
+        done = end;
+    }
+    return done < n_bytes ? encode_gap(run, is_normalized, text + done, n_bytes - done) : MN_OK;
+}
+
+enum mn_status encode_init(struct encode_run *run, const struct mn_tokenizer *tokenizer, size_t n_bytes,
+                           enum mn_encode_mode mode, const struct mn_log *log)
+{
+    *run = (struct encode_run){.tokenizer = tokenizer, .mode = mode, .log = log};
+    return pretokenizer_run_init(&run->split, &tokenizer->pretokenizer, n_bytes, log);
+}
+
+enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_bytes)
+{
+    if (n_bytes > MN_TOKENIZER_TEXT_BYTES_MAX)
+        return log_fail(run->log, MN_ERR_USAGE, "tokenizer: a text of %zu bytes, limit %d", n_bytes,
+                        MN_TOKENIZER_TEXT_BYTES_MAX);
+    size_t valid = utf8_check(text, n_bytes), first = run->ids.n;
+    if (valid < n_bytes)
+        return log_fail(run->log, MN_ERR_USAGE, "tokenizer: the text is not UTF-8: byte 0x%02x at offset %zu",
+                        (unsigned)(unsigned char)text[valid], valid);
+    enum mn_status status = encode_spans(run, false, text, n_bytes);
+    if (status != MN_OK || run->mode != MN_ENCODE_PLAIN)
+        return status;
+    /* Merges and ignore_merges can spell a special token, too: the promise is kept by looking at the result. */
+    for (size_t i = first; i < run->ids.n; i++)
+        if (mn_tokenizer_is_special(run->tokenizer, run->ids.ids[i]))
+            return log_fail(run->log, MN_ERR_UNSUPPORTED, "tokenizer: plain text gives the special token %u",
+                            run->ids.ids[i]);
+    return MN_OK;
+}
+
+enum mn_status encode_finish(struct encode_run *run, enum mn_status status, uint32_t **ids, size_t *n_ids)
+{
+    bpe_scratch_destroy(&run->scratch);
+    pretokenizer_run_finish(&run->split);
+    if (status == MN_OK) {
+        *ids = run->ids.ids;
+        *n_ids = run->ids.n;
+    } else {
+        free(run->ids.ids);
+    }
+    return status;
+}
+
+enum mn_status mn_tokenizer_encode(const struct mn_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                   enum mn_encode_mode mode, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
+{
+    struct encode_run run;
+    *ids = NULL;
+    *n_ids = 0;
+    enum mn_status status = encode_init(&run, tokenizer, n_bytes, mode, log);
+    if (status == MN_OK)
+        status = encode_text(&run, text, n_bytes);
+    return encode_finish(&run, status, ids, n_ids);
+}
+
+/* --- decoding --------------------------------------------------------------------------------------------------- */
+
+static const struct token *token_find(const struct mn_tokenizer *tokenizer, uint32_t id)
+{
+    return id < tokenizer->n_tokens && tokenizer->tokens[id].content ? &tokenizer->tokens[id] : NULL;
+}
+
+static enum mn_status id_refuse(const struct mn_tokenizer *tokenizer, uint32_t id, const struct mn_log *log)
+{
+    return log_fail(log, MN_ERR_USAGE, "tokenizer: id %u has no token (%u ids)", id, tokenizer->n_tokens);
+}
+
+enum mn_status mn_tokenizer_decode(const struct mn_tokenizer *tokenizer, const uint32_t *ids, size_t n_ids,
+                                   bool skip_special, char **text, size_t *n_bytes, const struct mn_log *log)
+{
+    size_t capacity = 4, n = 0;
+    char pending[4];
+    uint8_t n_pending = 0;
+
+    *text = NULL;
+    *n_bytes = 0;
+    for (size_t i = 0; i < n_ids; i++) {
+        const struct token *token = token_find(tokenizer, ids[i]);
+        if (!token)
+            return id_refuse(tokenizer, ids[i], log);
+        size_t need = 3 * ((size_t)token->n_bytes + 1);
+        if (need > SIZE_MAX / 2 - capacity)
+            return log_fail(log, MN_ERR_MEMORY, "tokenizer: the text of %zu ids is too long", n_ids);
+        capacity += need;
+    }
+    char *out = malloc(capacity);
+    if (!out)
+        return log_fail(log, MN_ERR_MEMORY, "tokenizer: out of memory for the text of %zu ids", n_ids);
+    for (size_t i = 0; i < n_ids; i++) {
+        const struct token *token = &tokenizer->tokens[ids[i]];
+        if (!(skip_special && token->special))
+            n += utf8_feed(pending, &n_pending, token->bytes, token->n_bytes, out + n);
+    }
+    if (n_pending)
+        n += replacement_write(out + n);
+    out[n] = 0;
+    *text = out;
+    *n_bytes = n;
+    return MN_OK;
+}
+
+uint32_t mn_tokenizer_vocab_size(const struct mn_tokenizer *tokenizer)
+{
+    return tokenizer->n_tokens;
+}
+
+bool mn_tokenizer_token_to_id(const struct mn_tokenizer *tokenizer, const char *content, uint32_t *id)
+{
+    uint32_t found = bpe_find(&tokenizer->bpe, content, strlen(content));
+    /* Added tokens outside of the vocabulary are few; their contents may differ from what the lists search for. */
+    for (uint32_t i = 0; found == BPE_NO_ID && i < tokenizer->n_tokens; i++)
+        if ((i >= tokenizer->bpe.n_ids || !bpe_spelling(&tokenizer->bpe, i)) && tokenizer->tokens[i].content &&
+            !strcmp(tokenizer->tokens[i].content, content))
+            found = i;
+    if (found != BPE_NO_ID)
+        *id = found;
+    return found != BPE_NO_ID;
+}
+
+bool mn_tokenizer_is_special(const struct mn_tokenizer *tokenizer, uint32_t id)
+{
+    const struct token *token = token_find(tokenizer, id);
+    return token && token->special;
+}
+
+void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer, bool skip_special)
+{
+    decoder->tokenizer = tokenizer;
+    decoder->skip_special = skip_special;
+    decoder->n_pending = 0;
+}
+
+enum mn_status mn_stream_decoder_push(struct mn_stream_decoder *decoder, uint32_t id, const char **text,
+                                      size_t *n_bytes, const struct mn_log *log)
+{
+    const struct token *token = token_find(decoder->tokenizer, id);
+    *text = decoder->text;
+    *n_bytes = 0;
+    if (!token)
+        return id_refuse(decoder->tokenizer, id, log);
+    if (!(decoder->skip_special && token->special))
+        *n_bytes = utf8_feed(decoder->pending, &decoder->n_pending, token->bytes, token->n_bytes, decoder->text);
+    return MN_OK;
+}
+
+void mn_stream_decoder_finish(struct mn_stream_decoder *decoder, const char **text, size_t *n_bytes)
+{
+    *text = decoder->text;
+    *n_bytes = decoder->n_pending ? replacement_write(decoder->text) : 0;
+    decoder->n_pending = 0;
+}

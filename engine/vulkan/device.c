@@ -1,0 +1,517 @@
+#include "engine/vulkan/device.h"
+
+#include <ctype.h>
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_DEVICES = 16, MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
+
+static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
+
+static enum mn_status status_of_result(VkResult result)
+{
+    switch (result) {
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case VK_ERROR_FRAGMENTED_POOL:
+    case VK_ERROR_OUT_OF_POOL_MEMORY:
+    case VK_ERROR_TOO_MANY_OBJECTS: return MN_ERR_MEMORY;
+    case VK_ERROR_DEVICE_LOST:
+    case VK_TIMEOUT: return MN_ERR_DEVICE_LOST;
+    case VK_ERROR_INITIALIZATION_FAILED:
+    case VK_ERROR_INCOMPATIBLE_DRIVER:
+    case VK_ERROR_LAYER_NOT_PRESENT:
+    case VK_ERROR_EXTENSION_NOT_PRESENT:
+    case VK_ERROR_FEATURE_NOT_PRESENT: return MN_ERR_NO_DEVICE;
+    default: return MN_ERR_RUN;
+    }
+}
+
+enum mn_status device_fail(struct device *device, VkResult result, const char *what)
+{
+    enum mn_status status = status_of_result(result);
+    if (status == MN_ERR_DEVICE_LOST)
+        device->lost = true;
+    return log_fail(device->log, status, "device '%s': %s: %s (VkResult %d)", device->caps.name, what,
+                    mn_status_name(status), (int)result);
+}
+
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                 VkDebugUtilsMessageTypeFlagsEXT types,
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
+{
+    (void)types;
+    struct device *device = user;
+    if (!(severity & (VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT)))
+        return VK_FALSE;
+    if (device->n_messages++ == 0)
+        snprintf(device->first_message, sizeof device->first_message, "%s", data->pMessage);
+    log_note(device->log, MN_LOG_WARN, "validation: %s", data->pMessage);
+    return VK_FALSE;
+}
+
+static enum mn_status load_loader(struct device *device)
+{
+    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib", "libMoltenVK.dylib"};
+    for (size_t i = 0; i < sizeof names / sizeof *names && !device->loader; i++)
+        device->loader = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (!device->loader)
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "no Vulkan loader: libvulkan.so.1 not found; install the package libvulkan1 and a driver "
+                        "(mesa-vulkan-drivers has one for every CPU)");
+    /* POSIX promises that dlsym's object pointer converts to a function pointer; ISO C does not, hence the copy. */
+    void *symbol = dlsym(device->loader, "vkGetInstanceProcAddr");
+    if (!symbol)
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "the Vulkan loader has no vkGetInstanceProcAddr; reinstall the package libvulkan1");
+    memcpy(&device->get_instance_proc, &symbol, sizeof symbol);
+    return MN_OK;
+}
+
+static bool has_layer(struct device *device, const char *name)
+{
+    PFN_vkEnumerateInstanceLayerProperties enumerate =
+        (PFN_vkEnumerateInstanceLayerProperties)device->get_instance_proc(NULL, "vkEnumerateInstanceLayerProperties");
+    VkLayerProperties layers[64];
+    uint32_t n = 64;
+    if (!enumerate || enumerate(&n, layers) < 0)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(layers[i].layerName, name))
+            return true;
+    return false;
+}
+
+static enum mn_status create_instance(struct device *device, bool validate)
+{
+    PFN_vkCreateInstance create = (PFN_vkCreateInstance)device->get_instance_proc(NULL, "vkCreateInstance");
+    if (!create)
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "the Vulkan loader has no vkCreateInstance; reinstall the package libvulkan1");
+    if (validate && !has_layer(device, validation_layer))
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "%s is not installed; install the package vulkan-validationlayers", validation_layer);
+
+    VkApplicationInfo app = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "muninn", .apiVersion = VK_API_VERSION_1_2};
+    VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                        .enabledValidationFeatureCount = 1,
+                                        .pEnabledValidationFeatures = enables};
+    VkDebugUtilsMessengerCreateInfoEXT messenger = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+                                                    .pNext = &features,
+                                                    .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                                                                       VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+                                                    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT |
+                                                                   VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+                                                    .pfnUserCallback = on_message,
+                                                    .pUserData = device};
+    const char *layers[] = {validation_layer};
+    const char *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pNext = validate ? &messenger : NULL,
+                                 .pApplicationInfo = &app,
+                                 .enabledLayerCount = validate ? 1 : 0,
+                                 .ppEnabledLayerNames = layers,
+                                 .enabledExtensionCount = validate ? 1 : 0,
+                                 .ppEnabledExtensionNames = extensions};
+    VkResult result = create(&info, NULL, &device->instance);
+    if (result != VK_SUCCESS) {
+        device->instance = VK_NULL_HANDLE;
+        return log_fail(
+            device->log, MN_ERR_NO_DEVICE,
+            "no Vulkan instance (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
+            (int)result);
+    }
+#define X(fn) \
+    device->vk.fn = (PFN_vk##fn)device->get_instance_proc(device->instance, "vk" #fn); \
+    if (!device->vk.fn) \
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "the Vulkan loader lacks vk" #fn ": Vulkan 1.2 is required");
+    VK_INSTANCE_FUNCTIONS(X)
+#undef X
+    if (validate) {
+        PFN_vkCreateDebugUtilsMessengerEXT create_messenger =
+            (PFN_vkCreateDebugUtilsMessengerEXT)device->get_instance_proc(device->instance,
+                                                                          "vkCreateDebugUtilsMessengerEXT");
+        messenger.pNext = NULL;
+        if (!create_messenger || create_messenger(device->instance, &messenger, NULL, &device->messenger) != VK_SUCCESS)
+            return log_fail(device->log, MN_ERR_NO_DEVICE, "the validation layer gives no debug messenger");
+    }
+    return MN_OK;
+}
+
+static bool has_extension(struct device *device, VkPhysicalDevice physical, const char *name)
+{
+    VkExtensionProperties *list = NULL;
+    uint32_t n = 0;
+    bool found = false;
+    if (device->vk.EnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0 || n > 4096)
+        return false;
+    list = calloc(n, sizeof *list);
+    if (list && device->vk.EnumerateDeviceExtensionProperties(physical, NULL, &n, list) >= 0)
+        for (uint32_t i = 0; i < n && !found; i++)
+            found = !strcmp(list[i].extensionName, name);
+    free(list);
+    return found;
+}
+
+static bool find_queue_family(struct device *device, VkPhysicalDevice physical, uint32_t *family, bool *timestamps)
+{
+    VkQueueFamilyProperties families[MAX_FAMILIES];
+    uint32_t n = MAX_FAMILIES;
+    device->vk.GetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
+    for (uint32_t i = 0; i < n; i++)
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
+            *family = i;
+            *timestamps = families[i].timestampValidBits != 0;
+            return true;
+        }
+    return false;
+}
+
+static void read_heaps(const VkPhysicalDeviceMemoryProperties *memory, struct caps *caps)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < memory->memoryHeapCount; i++)
+        if ((memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            memory->memoryHeaps[i].size > caps->device_heap_bytes) {
+            caps->device_heap_bytes = memory->memoryHeaps[i].size;
+            largest = i;
+        }
+    const VkMemoryPropertyFlags both = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                       VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    for (uint32_t i = 0; i < memory->memoryTypeCount; i++)
+        if (memory->memoryTypes[i].heapIndex == largest && (memory->memoryTypes[i].propertyFlags & both) == both)
+            caps->uma = true;
+}
+
+/* Fills caps; returns NULL, or the reason why this device cannot be used. */
+static const char *read_caps(struct device *device, VkPhysicalDevice physical, struct caps *caps)
+{
+    *caps = (struct caps){0};
+    VkPhysicalDeviceSubgroupSizeControlProperties size_control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+    VkPhysicalDeviceMaintenance3Properties maintenance3 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &size_control};
+    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
+                                               .pNext = &maintenance3};
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
+                                                   .pNext = &driver};
+    VkPhysicalDeviceProperties2 props = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
+    bool control = has_extension(device, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    if (!control)
+        maintenance3.pNext = NULL;
+    device->vk.GetPhysicalDeviceProperties2(physical, &props);
+    VkPhysicalDeviceSubgroupSizeControlFeatures control_features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
+    VkPhysicalDeviceShaderFloat16Int8Features fp16 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES,
+        .pNext = control ? &control_features : NULL};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &fp16};
+    device->vk.GetPhysicalDeviceFeatures2(physical, &features);
+    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    device->vk.GetPhysicalDeviceMemoryProperties2(physical, &memory);
+
+    const VkPhysicalDeviceLimits *limits = &props.properties.limits;
+    snprintf(caps->name, sizeof caps->name, "%s", props.properties.deviceName);
+    snprintf(caps->driver, sizeof caps->driver, "%s %s", driver.driverName, driver.driverInfo);
+    caps->vendor_id = props.properties.vendorID;
+    caps->device_id = props.properties.deviceID;
+    caps->driver_version = props.properties.driverVersion;
+    caps->api_version = props.properties.apiVersion;
+    caps->type = props.properties.deviceType;
+    caps->is_cpu = caps->type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    caps->subgroup_size = subgroup.subgroupSize;
+    caps->subgroup_size_control = control && control_features.subgroupSizeControl &&
+                                  control_features.computeFullSubgroups &&
+                                  (size_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    caps->subgroup_shuffle = caps->subgroup_size_control && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) &&
+                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT);
+    caps->fp16 = fp16.shaderFloat16;
+    caps->int8_dot = has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    caps->matrix_cores = has_extension(device, physical, "VK_KHR_cooperative_matrix") ||
+                         has_extension(device, physical, "VK_NV_cooperative_matrix");
+    caps->max_workgroup_threads = limits->maxComputeWorkGroupInvocations < limits->maxComputeWorkGroupSize[0]
+                                      ? limits->maxComputeWorkGroupInvocations
+                                      : limits->maxComputeWorkGroupSize[0];
+    caps->max_shared_bytes = limits->maxComputeSharedMemorySize;
+    caps->max_storage_range = limits->maxStorageBufferRange;
+    caps->texel_loads = caps->is_cpu && caps->subgroup_shuffle && features.features.shaderInt64 &&
+                        limits->maxPerStageDescriptorStorageImages >= DEVICE_TEXEL_BUFFERS;
+    if (caps->texel_loads && caps->max_storage_range / 16 > limits->maxTexelBufferElements)
+        caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
+    caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
+    read_heaps(&memory.memoryProperties, caps);
+    if (caps->type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU)
+        caps->uma = false; /* a resizable BAR shows the whole heap, but reading through it is slow */
+
+    uint32_t family;
+    bool timestamps = false;
+    if (!find_queue_family(device, physical, &family, &timestamps))
+        return "it has no compute queue";
+    caps->timestamp_ns = timestamps ? (double)limits->timestampPeriod : 0.0;
+    if (caps->api_version < VK_API_VERSION_1_2)
+        return "it offers less than Vulkan 1.2";
+    if (caps->subgroup_size < 4 || (caps->subgroup_size & (caps->subgroup_size - 1)))
+        return "its subgroup size is not a power of two of at least 4";
+    if (limits->maxPerStageDescriptorStorageBuffers < 12 || limits->maxPushConstantsSize < 128)
+        return "it allows fewer than 12 storage buffers or 128 bytes of push constants per shader";
+    return NULL;
+}
+
+static bool contains_ignoring_case(const char *text, const char *part)
+{
+    size_t n = strlen(part);
+    for (; *text; text++) {
+        size_t i = 0;
+        while (i < n && text[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i]))
+            i++;
+        if (i == n)
+            return true;
+    }
+    return n == 0;
+}
+
+static int device_rank(const struct caps *caps)
+{
+    switch (caps->type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return 4;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return 3;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return 2;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return 1;
+    default: return 0;
+    }
+}
+
+static enum mn_status list_physical(struct device *device, VkPhysicalDevice *list, uint32_t *n)
+{
+    *n = MAX_DEVICES;
+    VkResult result = device->vk.EnumeratePhysicalDevices(device->instance, n, list);
+    if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || *n == 0)
+        return log_fail(device->log, MN_ERR_NO_DEVICE,
+                        "no Vulkan device (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
+                        (int)result);
+    return MN_OK;
+}
+
+static enum mn_status choose_physical(struct device *device, const char *select)
+{
+    VkPhysicalDevice list[MAX_DEVICES];
+    uint32_t n, chosen = UINT32_MAX;
+    enum mn_status status = list_physical(device, list, &n);
+    if (status)
+        return status;
+    char *end = NULL;
+    unsigned long index = select && *select ? strtoul(select, &end, 10) : 0;
+    bool by_index = select && isdigit((unsigned char)*select) && *end == '\0';
+    const char *refusal = NULL;
+    struct caps caps, best = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        const char *why = read_caps(device, list[i], &caps);
+        bool wanted = !select || (by_index ? index == i : contains_ignoring_case(caps.name, select));
+        if (!wanted)
+            continue;
+        if (why) {
+            refusal = why;
+            continue;
+        }
+        if (chosen == UINT32_MAX || device_rank(&caps) > device_rank(&best)) {
+            chosen = i;
+            best = caps;
+        }
+    }
+    if (chosen == UINT32_MAX && refusal)
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' cannot be used: %s", select ? select : "(any)",
+                        refusal);
+    if (chosen == UINT32_MAX)
+        return log_fail(device->log, MN_ERR_USAGE,
+                        "--device %s: no such device; `muninn devices` lists the %u there are", select ? select : "",
+                        n);
+    device->physical = list[chosen];
+    device->caps = best;
+    return MN_OK;
+}
+
+static enum mn_status create_logical(struct device *device)
+{
+    bool timestamps;
+    find_queue_family(device, device->physical, &device->queue_family, &timestamps);
+    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    device->vk.GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
+    device->memory = memory.memoryProperties;
+
+    VkPhysicalDeviceSubgroupSizeControlFeatures control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE};
+    const char *extensions[] = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
+    float priority = 1.0f;
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                     .queueFamilyIndex = device->queue_family,
+                                     .queueCount = 1,
+                                     .pQueuePriorities = &priority};
+    const VkPhysicalDeviceFeatures features = {
+        .shaderInt64 = device->caps.texel_loads}; /* the texel twins write pairs of words */
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = device->caps.subgroup_size_control ? &control : NULL,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = device->caps.subgroup_size_control ? 1 : 0,
+                               .ppEnabledExtensionNames = extensions,
+                               .pEnabledFeatures = &features};
+    VkResult result = device->vk.CreateDevice(device->physical, &info, NULL, &device->handle);
+    if (result != VK_SUCCESS) {
+        device->handle = VK_NULL_HANDLE;
+        return device_fail(device, result, "vkCreateDevice");
+    }
+#define X(fn) \
+    device->vk.fn = (PFN_vk##fn)device->vk.GetDeviceProcAddr(device->handle, "vk" #fn); \
+    if (!device->vk.fn) \
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' lacks vk" #fn, device->caps.name);
+    VK_DEVICE_FUNCTIONS(X)
+#undef X
+    device->vk.GetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
+    return MN_OK;
+}
+
+enum mn_status device_create(struct device **out, const struct device_params *params, const struct mn_log *log)
+{
+    *out = NULL;
+    struct device *device = calloc(1, sizeof *device);
+    if (!device)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a device");
+    device->log = log;
+    enum mn_status status = load_loader(device);
+    if (!status)
+        status = create_instance(device, params->validate);
+    if (!status)
+        status = choose_physical(device, params->select);
+    if (!status)
+        status = create_logical(device);
+    if (status) {
+        device_destroy(device);
+        return status;
+    }
+    *out = device;
+    return MN_OK;
+}
+
+#define KEEP(object, handle) \
+    static VKAPI_ATTR void VKAPI_CALL keep_##object(VkDevice device, handle object, \
+                                                    const VkAllocationCallbacks *callbacks) \
+    { \
+        (void)device, (void)object, (void)callbacks; \
+    }
+KEEP(buffer, VkBuffer)
+KEEP(view, VkBufferView)
+KEEP(memory, VkDeviceMemory)
+KEEP(module, VkShaderModule)
+KEEP(set_layout, VkDescriptorSetLayout)
+KEEP(layout, VkPipelineLayout)
+KEEP(pipeline, VkPipeline)
+KEEP(descriptors, VkDescriptorPool)
+KEEP(commands, VkCommandPool)
+KEEP(fence, VkFence)
+KEEP(timers, VkQueryPool)
+#undef KEEP
+
+void device_abandon(struct device *device)
+{
+    if (device->abandoned)
+        return;
+    device->lost = device->abandoned = true;
+    device->vk.DestroyBuffer = keep_buffer;
+    device->vk.DestroyBufferView = keep_view;
+    device->vk.FreeMemory = keep_memory;
+    device->vk.DestroyShaderModule = keep_module;
+    device->vk.DestroyDescriptorSetLayout = keep_set_layout;
+    device->vk.DestroyPipelineLayout = keep_layout;
+    device->vk.DestroyPipeline = keep_pipeline;
+    device->vk.DestroyDescriptorPool = keep_descriptors;
+    device->vk.DestroyCommandPool = keep_commands;
+    device->vk.DestroyFence = keep_fence;
+    device->vk.DestroyQueryPool = keep_timers;
+    log_note(device->log, MN_LOG_WARN, "device '%s' is still at work; what it uses is left to the end of the process",
+             device->caps.name);
+}
+
+void device_destroy(struct device *device)
+{
+    if (!device)
+        return;
+    if (device->handle && !device->abandoned) {
+        if (device->vk.DeviceWaitIdle && !device->lost)
+            device->vk.DeviceWaitIdle(device->handle);
+        if (device->vk.DestroyDevice)
+            device->vk.DestroyDevice(device->handle, NULL);
+    }
+    if (device->messenger) {
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_instance_proc(
+            device->instance, "vkDestroyDebugUtilsMessengerEXT");
+        if (destroy)
+            destroy(device->instance, device->messenger, NULL);
+    }
+    if (device->instance && device->vk.DestroyInstance && !device->abandoned)
+        device->vk.DestroyInstance(device->instance, NULL);
+    /* The loader stays mapped: drivers leave threads and thread-local destructors behind that unmapping would pull
+     * away. */
+    free(device);
+}
+
+enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, const char *), void *user,
+                           const struct mn_log *log)
+{
+    struct device *device = calloc(1, sizeof *device);
+    if (!device)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for the device list");
+    device->log = log;
+    VkPhysicalDevice list[MAX_DEVICES];
+    uint32_t n = 0;
+    enum mn_status status = load_loader(device);
+    if (!status)
+        status = create_instance(device, false);
+    if (!status)
+        status = list_physical(device, list, &n);
+    for (uint32_t i = 0; !status && i < n; i++) {
+        struct caps caps;
+        const char *refusal = read_caps(device, list[i], &caps);
+        visit(user, i, &caps, refusal);
+    }
+    device_destroy(device);
+    return status;
+}
+
+/* MemAvailable: what the system can give without swapping. UINT64_MAX where there is no such file. */
+static uint64_t system_available_bytes(void)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/meminfo", "r");
+    bool found = false;
+    while (file && !found && fgets(line, sizeof line, file))
+        found = sscanf(line, "MemAvailable: %llu kB", &kib) == 1;
+    if (file)
+        fclose(file);
+    return found ? (uint64_t)kib * 1024 : UINT64_MAX;
+}
+
+uint64_t device_available_bytes(const struct device *device)
+{
+    const uint64_t heap = device->caps.device_heap_bytes, system = device->caps.is_cpu ? system_available_bytes() : 0;
+    if (device->caps.is_cpu) /* its heap is a number in the driver (2 GiB in llvmpipe) that bounds one allocation, not
+                                their sum */
+        return system - system / 20;
+    return heap > device->reserved_bytes ? heap - device->reserved_bytes : 0;
+}
+
+void device_banner(const struct caps *caps, char *text, size_t text_bytes)
+{
+    snprintf(text, text_bytes,
+             "%s | %s | uma %d | fp16 %d | int dot %d | subgroup %u | shared %u KiB | matrix cores %d", caps->name,
+             caps->driver, caps->uma, caps->fp16, caps->int8_dot, caps->subgroup_size, caps->max_shared_bytes / 1024,
+             caps->matrix_cores);
+}

@@ -1,0 +1,120 @@
+/* The Vulkan device: loader, instance, physical device choice, capabilities, queue.
+ *
+ * Owns: the loader handle, the Vulkan function table, VkInstance, VkDevice, one compute queue, `caps`.
+ * Never: allocates buffers, records commands, asks for a vendor id to decide anything: code asks `caps`.
+ * Thread-safety: none; one thread at a time per device. Several devices may be used from several
+ * threads. */
+#ifndef MUNINN_ENGINE_VULKAN_DEVICE_H
+#define MUNINN_ENGINE_VULKAN_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan.h>
+
+#include "engine/base/status.h"
+
+/* Every Vulkan call goes through this table, so that a test can replace any of them by a failing one. */
+/* clang-format off */
+#define VK_INSTANCE_FUNCTIONS(X) \
+    X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) \
+    X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) \
+    X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr)
+
+#define VK_DEVICE_FUNCTIONS(X) \
+    X(DestroyDevice) X(GetDeviceQueue) X(AllocateMemory) X(FreeMemory) X(CreateBuffer) X(DestroyBuffer) \
+    X(CreateBufferView) X(DestroyBufferView) \
+    X(GetBufferMemoryRequirements) X(BindBufferMemory) X(MapMemory) X(CreateShaderModule) X(DestroyShaderModule) \
+    X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout) X(CreatePipelineLayout) X(DestroyPipelineLayout) \
+    X(CreateComputePipelines) X(DestroyPipeline) X(CreateDescriptorPool) X(DestroyDescriptorPool) \
+    X(AllocateDescriptorSets) X(UpdateDescriptorSets) X(CreateCommandPool) X(DestroyCommandPool) \
+    X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) X(CmdBindPipeline) \
+    X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdDispatchIndirect) X(CmdPipelineBarrier) \
+    X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdWriteTimestamp) X(CmdResetQueryPool) X(CreateQueryPool) \
+    X(DestroyQueryPool) X(GetQueryPoolResults) X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences) \
+    X(QueueSubmit) X(DeviceWaitIdle)
+/* clang-format on */
+
+struct vk_table {
+#define X(name) PFN_vk##name name;
+    VK_INSTANCE_FUNCTIONS(X)
+    VK_DEVICE_FUNCTIONS(X)
+#undef X
+};
+
+/* Most texel buffers a kernel may bind. */
+enum { DEVICE_TEXEL_BUFFERS = 9 };
+
+/* What the device can do, read once. */
+struct caps {
+    char name[256];
+    char driver[512]; /* "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)" */
+    uint32_t vendor_id, device_id, driver_version, api_version;
+    VkPhysicalDeviceType type;
+    bool is_cpu;           /* a software device: lanes are SIMD lanes of a CPU core */
+    bool uma;              /* the largest device-local heap is host-visible too */
+    bool subgroup_shuffle; /* shuffles and broadcasts exist and the subgroup size can be pinned to `subgroup_size` */
+    bool subgroup_size_control;
+    bool fp16, int8_dot, matrix_cores;
+    bool texel_loads; /* buffers that are only read are bound as texel buffers: faster on software devices */
+    uint32_t subgroup_size;
+    uint32_t max_workgroup_threads;
+    uint32_t max_shared_bytes;
+    uint64_t max_storage_range; /* bytes one binding may span */
+    uint64_t max_allocation_bytes;
+    uint64_t device_heap_bytes; /* size of the largest device-local heap */
+    double timestamp_ns;        /* nanoseconds per timestamp tick; 0: no timestamps */
+};
+
+struct device {
+    const struct mn_log *log;
+    void *loader;
+    PFN_vkGetInstanceProcAddr get_instance_proc;
+    struct vk_table vk;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice physical;
+    VkDevice handle;
+    VkQueue queue;
+    uint32_t queue_family;
+    VkPhysicalDeviceMemoryProperties memory;
+    struct caps caps;
+    uint64_t reserved_bytes; /* in arenas */
+    bool lost;               /* sticky: every later call on the device returns MN_ERR_DEVICE_LOST */
+    bool abandoned;          /* work may run on it for ever: nothing is destroyed any more */
+    uint32_t n_messages;     /* warnings and errors of the validation layer so far */
+    char first_message[512];
+};
+
+struct device_params {
+    const char *select; /* NULL: best device; "0", "1", ...: index; otherwise part of a name, any case */
+    bool validate;      /* load the validation layer with synchronization validation; count its messages */
+};
+
+/* Opens the chosen device. MN_ERR_NO_DEVICE when there is no loader, driver or fitting device (the message names the
+ * package to install), MN_ERR_USAGE when `select` names none of them. */
+enum mn_status device_create(struct device **out, const struct device_params *params, const struct mn_log *log);
+void device_destroy(struct device *device);
+
+/* Calls `visit` for every Vulkan device, usable or not (`refusal` is NULL, or why Muninn cannot use it). */
+enum mn_status device_list(void (*visit)(void *user, uint32_t index, const struct caps *caps, const char *refusal),
+                           void *user, const struct mn_log *log);
+
+/* Bytes that can still be allocated: of the largest device-local heap what the arenas left; on a software device what
+ * the system can give without swapping, less a twentieth. */
+uint64_t device_available_bytes(const struct device *device);
+
+/* For a device that never finished what it was given, not even after a last wait: from now on the functions that
+ * destroy or free Vulkan objects do nothing, since a driver that still works on them would crash. What they hold is the
+ * process's until it ends. */
+void device_abandon(struct device *device);
+
+/* Maps a failed VkResult to a status and logs it with `what`; remembers a lost device. */
+enum mn_status device_fail(struct device *device, VkResult result, const char *what);
+
+/* The one line people paste into reports: name, driver, uma, fp16, int dot, subgroup size, shared memory, matrix
+ * cores. */
+void device_banner(const struct caps *caps, char *text, size_t text_bytes);
+
+#endif

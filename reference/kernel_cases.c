@@ -1,0 +1,664 @@
+/* Cases of the kernels with one workgroup per row, and of attention; entry points. The matmuls:
+ * kernel_matmul_cases.c. */
+#include "reference/kernel_cases.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "reference/kernel_rig.h"
+#include "reference/ref.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+enum { CHUNK = 8 };
+static const float eps = 0.01f;
+
+static uint32_t padded(uint32_t n)
+{
+    return (n + CHUNK - 1) / CHUNK * CHUNK;
+}
+
+/* State buffer with equal initial and expected words; the caller changes what the kernel should change. */
+static struct guarded *plan_state(struct rig *rig, const struct rig_rows *rows, double **initial, double **expected)
+{
+    *initial = rig_state(rig, rows);
+    *expected = rig_zeros(rig, STATE_WORDS);
+    memcpy(*expected, *initial, STATE_WORDS * sizeof **expected);
+    return rig_buffer(rig, "state", ELEMENT_U32, STATE_WORDS, *initial, *expected, LIMIT_EXACT);
+}
+
+static void set_state(double *initial, double *expected, uint32_t word, uint32_t value)
+{
+    initial[word] = expected[word] = value;
+}
+
+/* ---- embed ---- */
+
+struct embed_case {
+    const char *name;
+    bool quick;
+    uint32_t threads; /* 0: the device's own */
+    enum element weight;
+    uint32_t n_embd, n_vocab, first, n_rows, init;
+};
+
+static const struct embed_case embed_cases[] = {
+    {"bf16, zero state", true, 0, ELEMENT_BF16, 72, 131, 3, 5, INIT_ZERO},
+    {"bf16, random state, odd width", true, 0, ELEMENT_BF16, 70, 131, 0, 9, INIT_NORMAL},
+    {"f16, given state", false, 0, ELEMENT_F16, 6, 3, 0, 1, INIT_GIVEN},
+    {"f32, random state, large", false, 0, ELEMENT_F32, 2000, 50, 7, 57, INIT_NORMAL},
+    {"f32, 32 lanes, random state", false, 32, ELEMENT_F32, 258, 20, 1, 2, INIT_NORMAL},
+};
+
+static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed)
+{
+    rig_begin(rig, "embed", c->name, seed);
+    struct rig_rows rows = {.table = TABLE_PRELUDE,
+                            .first = c->first,
+                            .n = c->n_rows,
+                            .n_ctx = 40,
+                            .n_sequences = 2,
+                            .n_depths = 1,
+                            .n_vocab = c->n_vocab};
+    rig_rows(rig, &rows);
+    const uint32_t n = c->n_embd, inner = padded(n), stride = inner + CHUNK, end = rows.first + rows.n,
+                   n_slots = rows.n_ctx * rows.n_sequences;
+    const uint64_t noise_seed = 0x123456789abcdefu;
+    const float std = 0.75f;
+    double *state, *state_expected, *wte = rig_noise(rig, (size_t)c->n_vocab * inner, 1.0, c->weight);
+    double *x = rig_filled(rig, (size_t)end * stride, UNTOUCHED), *parts = rig_filled(rig, (size_t)end * 4, UNTOUCHED);
+    double *states = rig_filled(rig, (size_t)n_slots * stride, UNTOUCHED);
+    for (uint32_t v = 0; v < c->n_vocab; v++)
+        for (uint32_t k = n; k < inner; k++)
+            wte[v * inner + k] = 0.0;
+    for (uint32_t i = rows.first; i < end; i++) {
+        double *to = x + (size_t)i * stride, *s = states + (size_t)rig_slot(&rows, i) * stride, sum = 0.0;
+        ref_embed(wte + (size_t)rows.row[i].token * inner, n, to);
+        for (uint32_t k = 0; k < n; k++)
+            sum += to[k] * to[k];
+        parts[4 * i] = sum;
+        parts[4 * i + 1] = 0.0;
+        for (uint32_t k = n; k < inner; k++)
+            to[k] = 0.0;
+        for (uint32_t k = 0; k < inner && c->init != INIT_GIVEN; k++)
+            s[k] = 0.0;
+        if (c->init == INIT_NORMAL)
+            ref_initial_state(noise_seed, rows.row[i].position, (double)std, n, s);
+    }
+    struct guarded *buffer = plan_state(rig, &rows, &state, &state_expected);
+    set_state(state, state_expected, STATE_INIT_MODE, c->init);
+    set_state(state, state_expected, STATE_INIT_STD, rig_float_bits(std));
+    set_state(state, state_expected, STATE_SEED_LO, (uint32_t)noise_seed);
+    set_state(state, state_expected, STATE_SEED_HI, (uint32_t)(noise_seed >> 32));
+    struct guarded *const bindings[] = {
+        buffer,
+        rig_buffer(rig, "embedding", c->weight, c->n_vocab * inner, wte, NULL, 0.0),
+        rig_buffer(rig, "output", ELEMENT_F32, end * stride, NULL, x, LIMIT_EMBED),
+        rig_buffer(rig, "statistics", ELEMENT_F32, end * 4, NULL, parts, LIMIT_STATISTICS),
+        rig_buffer(rig, "states", ELEMENT_F32, n_slots * stride, NULL, states, LIMIT_NOISE),
+        buffer};
+    const struct embed_args args = {.table = rows.table,
+                                    .n_embd = n,
+                                    .stride = stride,
+                                    .n_ctx = rows.n_ctx,
+                                    .parts_stride = 2,
+                                    .n_chunks = inner / CHUNK,
+                                    .n_rows = c->n_vocab,
+                                    .scale = sqrtf((float)n)};
+    const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads, (uint32_t)c->weight};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_EMBED, spec, 2, bindings, &args, c->n_rows + 3,
+                 1); /* a stamp may hold more rows than the table */
+    rig_end(rig);
+}
+
+/* ---- norm ---- */
+
+struct norm_case {
+    const char *name;
+    bool quick;
+    uint32_t threads, n_embd, first, n_rows, n_parts;
+};
+
+static const struct norm_case norm_cases[] = {
+    {"raw and advanced rows", true, 0, 72, 2, 6, 3},
+    {"one row", false, 0, 5, 0, 1, 1},
+    {"large", false, 0, 2001, 4, 60, 40},
+    {"32 lanes", false, 32, 130, 0, 3, 33},
+};
+
+static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
+{
+    rig_begin(rig, "norm", c->name, seed);
+    struct rig_rows rows = {
+        .table = TABLE_CODA, .first = c->first, .n = c->n_rows, .n_ctx = 40, .n_sequences = 2, .n_depths = 3};
+    rig_rows(rig, &rows);
+    const uint32_t n = c->n_embd, in_stride = padded(n), out_stride = in_stride + CHUNK, end = rows.first + rows.n,
+                   n_slots = rows.n_ctx * rows.n_sequences;
+    const uint32_t parts_stride = c->n_parts + 1, step = (n + c->n_parts - 1) / c->n_parts;
+    double *s = rig_noise(rig, (size_t)n_slots * in_stride, 3.0, ELEMENT_F32),
+           *norm_4 = rig_noise(rig, n, 1.0, ELEMENT_F32);
+    double *norm_f = rig_noise(rig, n, 1.0, ELEMENT_F32),
+           *parts = rig_filled(rig, (size_t)n_slots * parts_stride * 2, UNTOUCHED);
+    double *y = rig_filled(rig, (size_t)end * out_stride, UNTOUCHED),
+           *parts_out = rig_filled(rig, (size_t)end * 4, UNTOUCHED);
+    for (uint32_t slot = 0; slot < n_slots; slot++)
+        for (uint32_t p = 0; p < c->n_parts; p++) {
+            double *pair = parts + ((size_t)slot * parts_stride + p) * 2, sum = 0.0;
+            for (uint32_t k = p * step; k < n && k < (p + 1) * step; k++)
+                sum += s[(size_t)slot * in_stride + k] * s[(size_t)slot * in_stride + k];
+            pair[0] = sum;
+            pair[1] = 7.0; /* the weighted sum is not this kernel's business */
+        }
+    for (uint32_t i = rows.first; i < end; i++) {
+        double *to = y + (size_t)i * out_stride, sum = 0.0;
+        memcpy(to, s + (size_t)rig_slot(&rows, i) * in_stride, n * sizeof *to);
+        if (rows.row[i].depth != 0)
+            ref_norm(to, norm_4, n, (double)eps, to);
+        ref_norm(to, norm_f, n, (double)eps, to);
+        for (uint32_t k = 0; k < n; k++)
+            sum += to[k] * to[k];
+        parts_out[4 * i] = sum;
+        parts_out[4 * i + 1] = 0.0;
+    }
+    double *state, *state_expected;
+    struct guarded *const bindings[] = {
+        plan_state(rig, &rows, &state, &state_expected),
+        rig_buffer(rig, "states", ELEMENT_F32, n_slots * in_stride, s, NULL, 0.0),
+        rig_buffer(rig, "norm 4", ELEMENT_F32, n, norm_4, NULL, 0.0),
+        rig_buffer(rig, "norm f", ELEMENT_F32, n, norm_f, NULL, 0.0),
+        rig_buffer(rig, "statistics", ELEMENT_F32, n_slots * parts_stride * 2, parts, NULL, 0.0),
+        rig_buffer(rig, "output", ELEMENT_F32, end * out_stride, NULL, y, LIMIT_NORM),
+        rig_buffer(rig, "output statistics", ELEMENT_F32, end * 4, NULL, parts_out, LIMIT_STATISTICS)};
+    const struct norm_args args = {.table = rows.table,
+                                   .n_embd = n,
+                                   .in_stride = in_stride,
+                                   .out_stride = out_stride,
+                                   .n_ctx = rows.n_ctx,
+                                   .n_parts_in = c->n_parts,
+                                   .parts_in_stride = parts_stride,
+                                   .parts_out_stride = 2,
+                                   .eps = eps};
+    const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_NORM, spec, 1, bindings, &args, c->n_rows + 3, 1);
+    rig_end(rig);
+}
+
+/* ---- attention ---- */
+
+struct attention_case {
+    const char *name;
+    bool quick;
+    uint32_t heads, head_dim, n_ctx, n_sequences, first, n_rows;
+    bool kv_f16, core;
+    uint32_t n_depths, n_slots, split; /* split 0: the device's own */
+    uint32_t plain_threads; /* workgroup of the twin without subgroups, which is free to choose; 0: the device's own */
+};
+
+static const struct attention_case attention_cases[] = {
+    {"core, full slots, f16, mixed depths", true, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
+    {"core, share:2, f32, mixed depths", false, 3, 24, 40, 2, 0, 64, false, true, 7, 2, 16, 32},
+    {"core, share:1, f16", false, 5, 10, 33, 1, 1, 5, true, true, 4, 1, 16, 0},
+    {"prelude, f32, one split", false, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 32, 0},
+    {"prelude, f16, three splits", true, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 128, 0},
+    {"core, f32, own split, 3 sequences", false, 2, 10, 270, 3, 4, 13, false, true, 3, 3, 0, 0},
+    {"coda, f16, large heads", false, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 0, 64},
+    {"core, f32, large heads", false, 3, 96, 50, 2, 5, 6, false, true, 5, 4, 16, 0},
+    {"core, f16, odd pad", false, 3, 34, 70, 1, 0, 4, true, true, 5, 5, 32, 16},
+    {"core, f16, one split, mixed depths", true, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 64, 0},
+    {"coda, f16, one split, large heads", false, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 512, 64},
+};
+
+/* A row's splits. Those past its position are not written; where there is one at most, it is divided by its sum, which
+ * is not written either. */
+static void expect_partials(const struct ref_kv *kv, const struct rig_rows *rows, uint32_t index, const double *q,
+                            uint32_t split, uint32_t n_splits, double *o, double *sums)
+{
+    const struct row *row = &rows->row[index];
+    for (uint32_t s = 0; s * split <= row->position; s++)
+        for (uint32_t head = 0; head < kv->n_heads; head++) {
+            const uint32_t at = (index * n_splits + s) * kv->n_heads + head, end = (s + 1) * split;
+            ref_attention(kv, row, head, q + ((size_t)index * kv->n_heads + head) * kv->head_pad, s * split,
+                          end < row->position + 1 ? end : row->position + 1, o + (size_t)at * kv->head_pad,
+                          &sums[2 * at], &sums[2 * at + 1]);
+            for (uint32_t i = 0; i < kv->head_pad && n_splits == 1; i++)
+                o[(size_t)at * kv->head_pad + i] /= sums[2 * at + 1];
+            if (n_splits == 1)
+                sums[2 * at] = sums[2 * at + 1] = UNTOUCHED;
+        }
+}
+
+static void run_attention(struct rig *rig, const struct attention_case *c, uint64_t seed)
+{
+    rig_begin(rig, "attention", c->name, seed);
+    struct rig_rows rows = {.table = TABLE_CORE,
+                            .first = c->first,
+                            .n = c->n_rows,
+                            .n_ctx = c->n_ctx,
+                            .n_sequences = c->n_sequences,
+                            .n_depths = c->n_depths};
+    rig_rows(rig, &rows);
+    const enum element element = c->kv_f16 ? ELEMENT_F16 : ELEMENT_F32;
+    const uint32_t pad = padded(c->head_dim), end = rows.first + rows.n, n_slots = c->n_ctx * c->n_sequences;
+    const uint32_t split = c->split ? c->split : rig->tuning.attention_split, n_splits = (c->n_ctx + split - 1) / split;
+    const size_t n_cache = (size_t)n_slots * c->n_slots * 2 * c->heads * pad, n_query = (size_t)end * c->heads * pad,
+                 n_sums = (size_t)end * n_splits * c->heads;
+    uint32_t *depths = (uint32_t *)(void *)rig_zeros(rig, n_slots), last = 0;
+    double *depth_values = rig_zeros(rig, n_slots), *q = rig_noise(rig, n_query, 2.0, ELEMENT_F32);
+    for (uint32_t i = 0; i < n_slots; i++)
+        depth_values[i] = depths[i] = 1 + rig_random(rig) % c->n_depths;
+    for (size_t i = 0; i < n_query; i++)
+        q[i] = i % pad < c->head_dim ? q[i] : 0.0;
+    const struct ref_kv kv = {.values = rig_noise(rig, n_cache, 1.0, element),
+                              .depths = depths,
+                              .n_ctx = c->n_ctx,
+                              .n_slots = c->n_slots,
+                              .n_heads = c->heads,
+                              .head_pad = pad,
+                              .core = c->core};
+    double *o = rig_filled(rig, n_sums * pad, UNTOUCHED), *sums = rig_filled(rig, 2 * n_sums, UNTOUCHED), *state,
+           *state_expected;
+    for (uint32_t i = rows.first; i < end; i++) {
+        expect_partials(&kv, &rows, i, q, split, n_splits, o, sums);
+        last = rows.row[i].position > last ? rows.row[i].position : last;
+    }
+    struct guarded *const bindings[] = {
+        plan_state(rig, &rows, &state, &state_expected),
+        rig_buffer(rig, "query", ELEMENT_F32, (uint32_t)n_query, q, NULL, 0.0),
+        rig_buffer(rig, "cache", element, (uint32_t)n_cache, kv.values, NULL, 0.0),
+        rig_buffer(rig, "depths", ELEMENT_U32, n_slots, depth_values, NULL, 0.0),
+        rig_buffer(rig, "partial outputs", ELEMENT_F32, (uint32_t)n_sums * pad, NULL, o, LIMIT_ATTENTION),
+        rig_buffer(rig, "partial sums", ELEMENT_F32, 2 * (uint32_t)n_sums, NULL, sums, LIMIT_ATTENTION)};
+    const uint32_t groups = STATE_GROUPS + 3 * rows.table;
+    set_state(state, state_expected, groups, c->heads);
+    set_state(state, state_expected, groups + 1, last / split + 1);
+    set_state(state, state_expected, groups + 2,
+              c->n_rows + 1); /* one too many: the kernel looks at the table itself */
+    const struct attention_args args = {.table = rows.table,
+                                        .n_heads = c->heads,
+                                        .head_pad = pad,
+                                        .n_slots = c->n_slots,
+                                        .n_ctx = c->n_ctx,
+                                        .n_splits = n_splits};
+    const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
+    const uint32_t spec[] = {plain ? c->plain_threads : rig->tuning.attention_threads,
+                             split,
+                             c->kv_f16,
+                             c->core,
+                             pad / CHUNK,
+                             rig->tuning.attention_per_lane,
+                             c->n_slots < c->n_depths,
+                             n_splits == 1};
+    rig_commit(rig);
+    rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
+                                                         .spec = spec,
+                                                         .n_spec = sizeof spec / sizeof *spec,
+                                                         .bindings = bindings,
+                                                         .push = &args,
+                                                         .groups = bindings[0],
+                                                         .groups_word = groups});
+    rig_end(rig);
+}
+
+/* ---- the cache's f16 ---- */
+
+/* What lands in the cache is rounded to the nearest f16, ties to even, bit for bit: W is the identity, so that the
+ * values are x. */
+static void run_cache_rounding(struct rig *rig)
+{
+    enum { D = 8, N = 8, CTX = N + 1 }; /* a position is left for the rows beyond the table */
+    static const float values[N * D] = {
+        1.0f,
+        1.0f + 0x1p-11f,
+        1.0f + 0x3p-11f,
+        1.0f + 0x1.004p-11f,
+        1.0f + 0x1p-12f,
+        2.0f - 0x1p-11f,
+        2.0f - 0x1.004p-11f,
+        0x1.ffcp15f,
+        65504.0f,
+        65519.0f,
+        65519.996f,
+        65520.0f,
+        65536.0f,
+        1e6f,
+        3.4e38f,
+        32768.0f,
+        0x1p-14f,
+        0x1p-14f - 0x1p-25f,
+        0x1p-14f - 0x1p-26f,
+        0x1.ff8p-15f,
+        0x1p-15f,
+        0x3p-24f,
+        0x1p-24f,
+        0x1p-25f,
+        0x1.002p-25f,
+        0x3p-25f,
+        0x3.004p-25f,
+        0x1p-26f,
+        1e-10f,
+        1e-30f,
+        0x1p-126f,
+        0.0f,
+        -1.0f,
+        -1.0f - 0x1p-11f,
+        -1.0f - 0x3p-11f,
+        -65519.0f,
+        -65520.0f,
+        -1e9f,
+        -0x1p-24f,
+        -0x1.002p-25f,
+        0.1f,
+        0.2f,
+        0.3f,
+        0.7f,
+        3.14159274f,
+        2.71828175f,
+        1000.1f,
+        2049.0f,
+        2051.0f,
+        4098.0f,
+        4102.0f,
+        0.00012207f,
+        6.1e-5f,
+        6.09e-5f,
+        5.96e-8f,
+        8.9e-8f,
+        -0.1f,
+        -0.3f,
+        -3.14159274f,
+        -1000.1f,
+        -2049.0f,
+        -2051.0f,
+        -6.1e-5f,
+        -8.9e-8f,
+    };
+    rig_begin(rig, "qkv", "rounding to f16", 1);
+    struct rig_rows rows = {.table = TABLE_PRELUDE, .n = N, .n_ctx = CTX, .n_sequences = 1, .n_depths = 1};
+    rig_rows(rig, &rows);
+    double *state, *state_expected, *x = rig_zeros(rig, N * D), *w = rig_zeros(rig, 3 * D * D),
+                                    *rotary = rig_zeros(rig, CTX * D), *query = rig_zeros(rig, N * D);
+    double *cache = rig_filled(rig, CTX * D, UNTOUCHED);
+    for (uint32_t i = 0; i < D; i++)
+        w[(2 * D + i) * D + i] = 1.0;
+    for (uint32_t i = 0; i < N * D; i++) {
+        const uint32_t half = f32_to_f16(values[i]), key = rows.row[i / D].position * D + i % D, value = CTX * D + key;
+        x[i] = (double)values[i];
+        cache[key / 2] = 0.0;
+        cache[value / 2] = i % 2 == 0 ? half : cache[value / 2] + (double)(half << 16);
+    }
+    for (uint32_t i = 0; i < CTX * D; i += 2)
+        rotary[i] = 1.0; /* no turn at any position */
+    struct guarded *const bindings[] = {
+        plan_state(rig, &rows, &state, &state_expected),
+        rig_buffer(rig, "weights", ELEMENT_F32, 3 * D * D, w, NULL, 0.0),
+        rig_buffer(rig, "input", ELEMENT_F32, N * D, x, NULL, 0.0),
+        rig_buffer(rig, "input norm", ELEMENT_F32, D, rig_zeros(rig, D), NULL, 0.0),
+        rig_buffer(rig, "input statistics", ELEMENT_F32, 2 * N, rig_zeros(rig, 2 * N), NULL, 0.0),
+        rig_buffer(rig, "query", ELEMENT_F32, N * D, NULL, query, LIMIT_EXACT),
+        rig_buffer(rig, "bias", ELEMENT_F32, 2 * D, rig_zeros(rig, 2 * D), NULL, 0.0),
+        rig_buffer(rig, "rotary", ELEMENT_F32, CTX * D, rotary, NULL, 0.0),
+        rig_buffer(rig, "cache", ELEMENT_U32, CTX * D, NULL, cache, LIMIT_EXACT),
+        rig_buffer(rig, "depths", ELEMENT_U32, CTX, NULL, NULL, 0.0)};
+    const struct matmul_args args = {.table = rows.table,
+                                     .n_chunks = 1,
+                                     .n_out = 3 * D,
+                                     .in_stride = D,
+                                     .n_ctx = CTX,
+                                     .n_heads = 1,
+                                     .head_dim = D,
+                                     .head_pad = D,
+                                     .n_slots = 1,
+                                     .query_scale = 1.0f};
+    const struct tile *tile = &rig->tuning.decode;
+    const uint32_t spec[] = {tile->threads, tile->k_lanes,   tile->rows, N, WEIGHT_F32, INPUT_PLAIN,
+                             SCALE_NONE,    tile->broadcast, 1,          0, 0,          D};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_QKV, spec, COUNT(spec), bindings, &args, tile_groups(tile, 3 * D), 1);
+    rig_end(rig);
+}
+
+/* ---- argmax ---- */
+
+static void run_argmax(struct rig *rig, const char *name, uint32_t threads, uint32_t n_groups, uint64_t seed)
+{
+    rig_begin(rig, "argmax", name, seed);
+    struct rig_rows rows = {.table = TABLE_HEAD, .first = 2, .n = 6, .n_ctx = 40, .n_sequences = 1, .n_depths = 1};
+    rig_rows(rig, &rows);
+    const uint32_t end = rows.first + rows.n;
+    double *best = rig_zeros(rig, (size_t)end * n_groups * 2), *state, *state_expected;
+    struct guarded *buffer = plan_state(rig, &rows, &state, &state_expected);
+    for (uint32_t i = 0; i < end; i++) {
+        uint32_t winner = 0;
+        float top = NAN;
+        for (uint32_t g = 0; g < n_groups; g++) {
+            /* Few different values, so that ties abound; one row of NaN, one with some NaN, one of -infinity. */
+            float value = (float)(rig_random(rig) % 5);
+            if (i == rows.first || (i == rows.first + 1 && g % 3 == 0))
+                value = NAN;
+            if (i == rows.first + 2)
+                value = -INFINITY;
+            best[((size_t)i * n_groups + g) * 2] = rig_float_bits(value);
+            best[((size_t)i * n_groups + g) * 2 + 1] = 10 * g + i;
+            if (g == 0 || (isnan(top) ? !isnan(value) : value > top)) {
+                top = value;
+                winner = 10 * g + i;
+            }
+        }
+        if (i >= rows.first)
+            state_expected[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i] = winner;
+    }
+    struct guarded *const bindings[] = {
+        buffer, rig_buffer(rig, "best", ELEMENT_U32, end * n_groups * 2, best, NULL, 0.0), buffer};
+    const struct argmax_args args = {.table = rows.table, .n_groups = n_groups};
+    const uint32_t spec[] = {threads ? threads : rig->tuning.row_threads};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_ARGMAX, spec, 1, bindings, &args, 8, 1);
+    rig_end(rig);
+}
+
+/* ---- sample ---- */
+
+struct sample_case {
+    const char *name;
+    bool quick;
+    uint32_t threads, n_vocab, first, n_rows;
+    struct sampler_params sampler;
+};
+
+static const struct sample_case sample_cases[] = {
+    {"temperature", true, 0, 300, 3, 61, {.temperature = 0.9f, .top_p = 1.0f, .seed = 7}},
+    {"top-k", false, 0, 300, 0, 64, {.temperature = 1.3f, .top_k = 5, .top_p = 1.0f, .seed = 0x1234567890abcdefu}},
+    {"top-p", false, 0, 301, 0, 64, {.temperature = 0.7f, .top_p = 0.5f, .seed = 9}},
+    {"min-p", false, 0, 302, 0, 64, {.temperature = 1.0f, .top_p = 1.0f, .min_p = 0.2f, .seed = 10}},
+    {"whole chain",
+     true,
+     0,
+     1003,
+     1,
+     30,
+     {.temperature = 1.1f, .top_k = 40, .top_p = 0.9f, .min_p = 0.05f, .seed = 11}},
+    {"one token", false, 0, 1, 0, 3, {.temperature = 1.0f, .top_k = 3, .top_p = 0.9f, .min_p = 0.05f, .seed = 12}},
+    {"top-k 1 is greedy", false, 0, 515, 0, 64, {.temperature = 1.0f, .top_k = 1, .top_p = 1.0f, .seed = 13}},
+    {"whole chain, 32 lanes",
+     false,
+     32,
+     1003,
+     0,
+     20,
+     {.temperature = 1.1f, .top_k = 40, .top_p = 0.9f, .min_p = 0.05f, .seed = 14}},
+};
+
+/* Whether the filters keep an id, straight from their definitions; equal logits share their fate. */
+static bool sampler_keeps(const struct sampler_params *p, const float *logits, uint32_t n, uint32_t id)
+{
+    const double t = (double)p->temperature, z = (double)logits[id] / t;
+    double largest = -INFINITY, total = 0.0, mass = 0.0;
+    for (uint32_t i = 0; i < n; i++)
+        largest = fmax(largest, (double)logits[i] / t);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t above = 0;
+        for (uint32_t k = 0; k < n; k++)
+            above += logits[k] > logits[i];
+        if (isnan(logits[i]) || (p->top_k && above >= p->top_k))
+            continue; /* top-p counts the mass of what top-k leaves */
+        const double e = exp((double)logits[i] / t - largest);
+        total += e;
+        mass += logits[i] > logits[id] ? e : 0.0;
+    }
+    uint32_t above = 0;
+    for (uint32_t k = 0; k < n; k++)
+        above += logits[k] > logits[id];
+    return !isnan(logits[id]) && !(p->top_k && above >= p->top_k) &&
+           (p->top_p >= 1.0f || mass < (double)p->top_p * total) &&
+           (p->min_p <= 0.0f || z >= largest + log((double)p->min_p));
+}
+
+/* logit / temperature + Gumbel noise, and how far a device may be off: its logarithm is good to 2^-21 near 1. */
+static double noisy_value(const struct sampler_params *p, const float *logits, uint32_t id, uint32_t position,
+                          double *slack)
+{
+    const uint32_t counter[4] = {id / 4, position, 0, NOISE_GUMBEL},
+                   key[2] = {(uint32_t)p->seed, (uint32_t)(p->seed >> 32)};
+    uint32_t bits[4];
+    philox(counter, key, bits);
+    const double e = -log((double)unit_from_bits(bits[id % 4]));
+    *slack += 1e-5 + 0x1p-21 / e;
+    return (double)logits[id] / (double)p->temperature - log(e);
+}
+
+static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t seed)
+{
+    rig_begin(rig, "sample", c->name, seed);
+    struct rig_rows rows = {
+        .table = TABLE_HEAD, .first = c->first, .n = c->n_rows, .n_ctx = 70, .n_sequences = 1, .n_depths = 1};
+    rig_rows(rig, &rows);
+    const uint32_t n = c->n_vocab, stride = n + 3, end = rows.first + rows.n;
+    const struct sampler_params *p = &c->sampler;
+    double *logits = rig_noise(rig, (size_t)end * stride, 5.0, ELEMENT_F32), *state, *state_expected;
+    for (uint32_t i = 0; i < end && n > 20; i++) {
+        logits[(size_t)i * stride + 11] = logits[(size_t)i * stride + 7]; /* a tie */
+        logits[(size_t)i * stride + 13] = UNTOUCHED;                      /* a NaN */
+    }
+    struct guarded *buffer = plan_state(rig, &rows, &state, &state_expected);
+    const uint32_t words[][2] = {{STATE_SEED_LO, (uint32_t)p->seed},
+                                 {STATE_SEED_HI, (uint32_t)(p->seed >> 32)},
+                                 {STATE_TEMPERATURE, rig_float_bits(p->temperature)},
+                                 {STATE_TOP_K, p->top_k},
+                                 {STATE_TOP_P, rig_float_bits(p->top_p)},
+                                 {STATE_MIN_P, rig_float_bits(p->min_p)}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        set_state(state, state_expected, words[i][0], words[i][1]);
+    struct guarded *const bindings[] = {buffer, rig_buffer(rig, "logits", ELEMENT_F32, end * stride, logits, NULL, 0.0),
+                                        buffer};
+    const struct sample_args args = {.table = rows.table, .n_vocab = n, .stride = stride};
+    const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_SAMPLE, spec, 1, bindings, &args, 64, 1);
+    uint32_t *got = (uint32_t *)(void *)rig_zeros(rig, rig_words(buffer));
+    float *row = (float *)(void *)rig_zeros(rig, n), *scratch = (float *)(void *)rig_zeros(rig, n);
+    rig_read(rig, buffer, got);
+    for (uint32_t i = rows.first; i < end; i++) {
+        const uint32_t word = STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i, id = got[RIG_GUARD_BYTES / 4 + word],
+                       position = rows.row[i].position + 1;
+        for (uint32_t k = 0; k < n; k++)
+            row[k] = (float)logits[(size_t)i * stride + k];
+        uint32_t want = sampler_pick(p, row, n, position, scratch);
+        if (!rig->status && id != want && id < n && sampler_keeps(p, row, n, id)) {
+            double slack = 0.0,
+                   gap = noisy_value(p, row, want, position, &slack) - noisy_value(p, row, id, position, &slack);
+            want = gap < slack ? id : want;
+        }
+        state_expected[word] = want;
+    }
+    rig_end(rig);
+}
+
+/* ---- read ---- */
+
+static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint32_t n_groups, uint64_t seed)
+{
+    rig_begin(rig, "read", name, seed);
+    struct rig_rows rows = {.table = TABLE_CORE, .n = 1, .n_ctx = 4, .n_sequences = 1, .n_depths = 1};
+    rig_rows(rig, &rows);
+    double *state, *state_expected, *data = rig_zeros(rig, 4 * (size_t)n_chunks);
+    const uint32_t local = rig->tuning.row_threads, n_threads = n_groups * local;
+    double *sums = rig_zeros(rig, n_threads);
+    for (uint32_t i = 0; i < 4 * n_chunks; i++) {
+        data[i] = rig_random(rig);
+        double *sum = &sums[i / 4 % n_threads];
+        *sum = (double)(uint32_t)((uint32_t)*sum + (uint32_t)data[i]); /* modulo 2^32, as on the device */
+    }
+    struct guarded *const bindings[] = {plan_state(rig, &rows, &state, &state_expected),
+                                        rig_buffer(rig, "data", ELEMENT_U32, 4 * n_chunks, data, NULL, 0.0),
+                                        rig_buffer(rig, "sink", ELEMENT_U32, n_threads, NULL, sums, LIMIT_EXACT)};
+    const struct read_args args = {.n_chunks = n_chunks, .n_threads = n_threads};
+    rig_commit(rig);
+    rig_dispatch(rig, KERNEL_READ, &local, 1, bindings, &args, n_groups, 1);
+    rig_end(rig);
+}
+
+/* ---- all ---- */
+
+static void row_cases_run(struct rig *rig)
+{
+    const bool quick = rig->params->quick;
+    for (size_t i = 0; i < COUNT(embed_cases) && !rig->status; i++)
+        if (!quick || embed_cases[i].quick)
+            run_embed(rig, &embed_cases[i], i);
+    for (size_t i = 0; i < COUNT(norm_cases) && !rig->status; i++)
+        if (!quick || norm_cases[i].quick)
+            run_norm(rig, &norm_cases[i], i);
+    for (size_t i = 0; i < COUNT(attention_cases) && !rig->status; i++)
+        if (!quick || attention_cases[i].quick)
+            run_attention(rig, &attention_cases[i], i);
+    run_cache_rounding(rig);
+    run_argmax(rig, "ties, NaN, infinities", 0, 61, 1);
+    if (!quick) {
+        run_argmax(rig, "one group", 0, 1, 2);
+        run_argmax(rig, "many groups, 32 lanes", 32, 2000, 3);
+    }
+    for (size_t i = 0; i < COUNT(sample_cases) && !rig->status; i++)
+        if (!quick || sample_cases[i].quick)
+            run_sample(rig, &sample_cases[i], i);
+    run_read(rig, "1000 chunks, 3 groups", 1000, 3, 1);
+    if (!quick) {
+        run_read(rig, "one chunk, 2 groups", 1, 2, 2);
+        run_read(rig, "40001 chunks, 16 groups", 40001, 16, 3);
+    }
+}
+
+static enum mn_status run(const struct kernel_cases_params *params, void (*cases)(struct rig *rig), uint32_t *n_cases)
+{
+    struct rig rig;
+    enum mn_status status = rig_init(&rig, params);
+    if (status)
+        return status;
+    cases(&rig);
+    status = rig.status;
+    if (n_cases)
+        *n_cases = rig.n_cases;
+    if (!status && rig.n_failed)
+        status = log_fail(params->device->log, MN_ERR_CHECK, "%u of %u kernel cases failed on device '%s'",
+                          rig.n_failed, rig.n_cases, params->device->caps.name);
+    rig_finish(&rig);
+    return status;
+}
+
+static void all_cases(struct rig *rig)
+{
+    row_cases_run(rig);
+    matmul_cases_run(rig);
+}
+
+enum mn_status kernel_cases_run(const struct kernel_cases_params *params, uint32_t *n_cases)
+{
+    return run(params, all_cases, n_cases);
+}
+
+enum mn_status kernel_cases_row_independence(const struct kernel_cases_params *params, uint32_t *n_cases)
+{
+    return run(params, matmul_row_independence, n_cases);
+}

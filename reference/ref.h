@@ -1,0 +1,101 @@
+/* The model as plain loops in double: what every kernel is compared with, and a whole forward pass on the host.
+ *
+ * Each function is one formula on one row of activations, without padding, pending norms, splits of a sum or any other
+ * device trick, so that it can be read against the paper (arXiv 2502.05171) and cannot share a mistake with a shader.
+ * ref_forward is made of the same functions and reproduces the golden logits; that is the evidence that they are right.
+ *
+ * Owns: a reference model's weights and a reference session's cache, on the heap. Never: touches the device; cares
+ * about speed or memory (weights are doubles: small checkpoints only). Thread-safety: a loaded ref_model is read-only;
+ * everything else belongs to one thread.
+ */
+#ifndef MUNINN_REFERENCE_REF_H
+#define MUNINN_REFERENCE_REF_H
+
+#include "cache/cache.h"
+#include "engine/model/session.h"
+#include "engine/model/weights.h"
+
+/* ---- one row at a time; all vectors are doubles, `y` and `x` may be the same array where noted ---- */
+
+/* y = W x. W [n_out, n_in] row-major. */
+void ref_matmul(const double *w, uint32_t n_out, uint32_t n_in, const double *x, double *y);
+
+/* RMSNorm: y = x / sqrt(mean x^2 + eps) * w. In place if y == x. */
+void ref_norm(const double *x, const double *w, uint32_t n, double eps, double *y);
+
+/* x = wte[token] * sqrt(n). wte_row [n]. */
+void ref_embed(const double *wte_row, uint32_t n, double *x);
+
+/* Initial latent state: std * (standard normal cut at 3), keyed by (seed, position). s [n]. */
+void ref_initial_state(uint64_t seed, uint32_t position, double std, uint32_t n, double *s);
+
+/* Turns the pairs (2i, 2i+1) of each head by position * rope_base^(-2i/head_dim), in place. v [n_heads, head_dim]. */
+void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t position, float rope_base);
+
+/* [q; k; v] = W x, plus bias (NULL: none) and rotary on q and k, q times 1/sqrt(head_dim).
+ * w [3d, d], bias [2, d], x [d] normalised; q, k, v [d]. */
+void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim,
+             uint32_t position, float rope_base, double *q, double *k, double *v);
+
+/* h = silu(g) * u with [g; u] = W x. w [2F, d], gate rows first; h [F]; scratch [2F]. */
+void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, double *scratch, double *h);
+
+/* A block's keys and values, [sequence, depth slot, head, key or value, position, head_pad]. */
+struct ref_kv {
+    double *values;
+    const uint32_t *depths; /* [sequence, position]: steps each position has; read by core blocks only */
+    uint32_t n_ctx, n_slots, n_heads, head_pad;
+    bool core;
+};
+
+/* One head's entry: head_pad values. `part` is 0 for the key, 1 for the value. */
+double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part,
+                     uint32_t head);
+
+/* Softmax attention of a row over positions begin .. end-1, not yet divided: o = sum_j e^(s_j - max) v_j, sum = sum_j
+ * e^(s_j - max), s_j = q . k_j, where position j is read at the depth slot that the row may see (kv_slot). q [head_pad]
+ * scaled, o [head_pad]. */
+void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t begin,
+                   uint32_t end, double *o, double *max, double *sum);
+
+/* The partial results of n ranges of positions as one: y = sum_s e^(max_s - M) o_s / sum_s e^(max_s - M) sum_s.
+ * o: range s at o + s * stride; max and sum likewise at s * stat_stride. y [n_values]. */
+void ref_merge(const double *o, uint32_t stride, const double *max, const double *sum, uint32_t stat_stride, uint32_t n,
+               uint32_t n_values, double *y);
+
+/* Lowest id among the largest values; NaN loses against everything. */
+uint32_t ref_argmax(const float *values, uint32_t n);
+
+/* ---- a checkpoint ---- */
+
+struct ref_model;
+
+/* Reads a checkpoint folder. Matrices are rounded to `type` as engine/weights.c does it; norms and biases stay as
+ * stored. */
+enum mn_status ref_model_load(struct ref_model **out, const char *dir, enum weight_type type, const struct mn_log *log);
+void ref_model_free(struct ref_model *model);
+const struct model_config *ref_model_config(const struct ref_model *model);
+
+/* One sequence with its cache. */
+struct ref_session;
+
+struct ref_session_params {
+    uint32_t n_ctx, num_steps; /* most positions and core steps */
+    struct kv_policy policy;
+    enum kv_type kv_type; /* KV_F16: cache entries are rounded to f16 */
+};
+
+enum mn_status ref_session_create(struct ref_session **out, const struct ref_model *model,
+                                  const struct ref_session_params *params, const struct mn_log *log);
+void ref_session_destroy(struct ref_session *session);
+
+/* Takes n tokens at positions first .. first+n-1 through `num_steps` core steps, coda and head: n > 1 is a prefill, n =
+ * 1 a decoding step. Rows of one call read each other's cache entries of the same step. state0 [n, d] or NULL for zero;
+ * logits [n, V]. */
+enum mn_status ref_forward(struct ref_session *session, const uint32_t *ids, uint32_t n, uint32_t first,
+                           uint32_t num_steps, const double *state0, double *logits, const struct mn_log *log);
+
+/* sum (x - y)^2 / sum y^2, y being the reference; infinite if x has a value that is not finite. */
+double ref_nmse(const float *x, const double *y, size_t n);
+
+#endif
