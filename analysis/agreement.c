@@ -89,10 +89,10 @@ enum mn_status compare_ar(struct session *full, const struct mn_generate_params 
     if (!ar.ids)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for %u tokens", params->n_new);
     p.strategy = "ar";
-    p.exit = NULL;
-    p.continuous = p.require_lossless = false;
-    p.verification_threshold = 0.0f;
-    p.n_forced_acceptance = 0;
+    p.exit.rule = NULL;
+    p.continuous = p.speculation.require_lossless = false;
+    p.speculation.verification_threshold = 0.0f;
+    p.measuring.n_forced_acceptance = 0;
     p.steps = NULL;
     p.on_trace = NULL;
     p.on_token = collect;
@@ -103,7 +103,7 @@ enum mn_status compare_ar(struct session *full, const struct mn_generate_params 
         compare(&ar, tokens, n_tokens, agreement);
         struct forced f = {tokens, n_tokens, p.n_prompt, 0, agreement};
         status = force(full, &p, &f);
-        if (!status && p.temperature == 0.0f)
+        if (!status && p.sampler.temperature == 0.0f)
             agreement->forced_agreement = (double)f.n_right / n_tokens;
     }
     free(ar.ids);

@@ -14,13 +14,13 @@ static enum mn_status missing(const struct mn_log *log, const char *function, co
     return log_fail(log, MN_ERR_USAGE, "%s: %s is NULL", function, argument);
 }
 
-static const char *type_name(VkPhysicalDeviceType type)
+static const char *type_name(enum device_type type)
 {
     switch (type) {
-    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return "discrete";
-    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return "integrated";
-    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return "virtual";
-    case VK_PHYSICAL_DEVICE_TYPE_CPU: return "cpu";
+    case DEVICE_DISCRETE: return "discrete";
+    case DEVICE_INTEGRATED: return "integrated";
+    case DEVICE_VIRTUAL: return "virtual";
+    case DEVICE_CPU: return "cpu";
     default: return "other";
     }
 }
@@ -181,7 +181,7 @@ enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
     enum { BYTES = 256 << 20 };
     if (!engine || !gb_s)
         return missing(engine ? engine->log : NULL, "mn_read_bandwidth", engine ? "gb_s" : "engine");
-    return bandwidth_measure(engine->model, BYTES, gb_s);
+    return bandwidth_measure(&engine->model->kernels, BYTES, gb_s);
 }
 
 /* `given`: are the other arguments there? */

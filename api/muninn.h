@@ -164,12 +164,17 @@ struct mn_trace {
     uint32_t n_committed;
 };
 
-struct mn_generate_params {
-    const uint32_t *prompt; /* [n_prompt], at least 1 */
-    uint32_t n_prompt;
-    uint32_t n_new;       /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
-    uint32_t num_steps;   /* depth of the answer, 1..session.num_steps; 0: the session's */
-    const char *strategy; /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
+/* How logits become a token. Zeroed is greedy. */
+struct mn_sampler_params {
+    float temperature; /* 0: greedy */
+    float top_p;       /* 0 or 1: off */
+    float min_p;       /* 0: off */
+    uint32_t top_k;    /* 0: off */
+    uint64_t seed;     /* of the noise, which is a function of (seed, position): the same for every strategy */
+};
+
+/* How tokens are guessed before they are computed at full depth, and how strictly guesses are checked. */
+struct mn_speculation_params {
     uint32_t draft_steps; /* K: recurrence steps of a draft, or per tick of wavefront and diffusion; 1..num_steps - 1 */
     uint32_t lookahead;   /* L: tokens drafted per round, 1..63 and below the session's max_rows */
     uint32_t
@@ -177,35 +182,52 @@ struct mn_generate_params {
     /* draft-verify: 0 accepts a draft that equals the target (lossless); T in (0, 1] accepts one whose probability is
      * at least T times the largest (lossy). */
     float verification_threshold;
-    bool continuous; /* ar: a new token starts from the final state of the one before it, not from s0 (lossy) */
-    /* diffusion (the paper's names in brackets): rows appended per tick [headway], 0: 1; a row freezes when |s - s'| /
-     * |s| is below the threshold [epsilon], 0: 0.03; state noise [beta], mixed in with weight beta / (1 + steps); share
-     * of the embedding before [eta]. */
-    uint32_t headway;
-    float freeze_threshold, state_noise, embed_average;
+    bool require_lossless; /* refuse settings whose tokens are not those of plain decoding */
     /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each
      * generation. */
     const char *cost_dir;
-    /* For measuring without a trained model: the draft at position i of a round counts as right with probability [i]
-     * (the last one repeats), drawn from (seed, position). Lossy. NULL: drafts are compared. */
+};
+
+/* Early exit. In `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The others
+ * have none. */
+struct mn_exit_params {
+    const char *rule;   /* NULL: none; "CRITERION[:THRESHOLD]" with latent-diff, cosine, entropy-diff, kl, minp-kl or
+                         * argmax-stability */
+    uint32_t min_steps; /* 0: 1 */
+    uint32_t check_interval; /* 0: 1 */
+};
+
+/* The diffusion-forcing sampler, with the paper's names in brackets. */
+struct mn_diffusion_params {
+    uint32_t headway;       /* rows appended per tick [headway]; 0: 1 */
+    float freeze_threshold; /* a row freezes when |s - s'| / |s| is below it [epsilon]; 0: 0.03 */
+    float state_noise;      /* mixed in with weight state_noise / (1 + steps) [beta] */
+    float embed_average;    /* share of the embedding before [eta] */
+};
+
+/* For measuring without a trained model: the draft at position i of a round counts as right with probability [i] (the
+ * last one repeats), drawn from (seed, position). Lossy. NULL: drafts are compared. */
+struct mn_measuring_params {
     const float *forced_acceptance;
     uint32_t n_forced_acceptance;
-    /* Early exit: NULL, or "CRITERION[:THRESHOLD]" with latent-diff, cosine, entropy-diff, kl, minp-kl or
-     * argmax-stability. In `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The
-     * others have none. */
-    const char *exit;
-    uint32_t exit_min_steps;      /* 0: 1 */
-    uint32_t exit_check_interval; /* 0: 1 */
-    uint32_t *steps;              /* NULL, or [n_new]: recurrence steps that each new token took */
-    float temperature;            /* 0: greedy */
-    uint32_t top_k;               /* 0: off */
-    float top_p;                  /* 0 or 1: off */
-    float min_p;                  /* 0: off */
-    uint64_t seed;
-    bool require_lossless; /* refuse settings whose tokens are not those of plain decoding */
-    float init_scale;      /* 0: zero initial state; else the keyed truncated normal, scaled */
+};
+
+struct mn_generate_params {
+    const uint32_t *prompt; /* [n_prompt], at least 1 */
+    uint32_t n_prompt;
+    uint32_t n_new;       /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
+    uint32_t num_steps;   /* depth of the answer, 1..session.num_steps; 0: the session's */
+    const char *strategy; /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
+    struct mn_sampler_params sampler;
+    struct mn_speculation_params speculation;
+    struct mn_exit_params exit;
+    struct mn_diffusion_params diffusion;
+    struct mn_measuring_params measuring;
+    bool continuous; /* ar: a new token starts from the final state of the one before it, not from s0 (lossy) */
     bool ignore_eos;
+    float init_scale;    /* 0: zero initial state; else the keyed truncated normal, scaled */
     const float *state0; /* NULL, or [n_prompt, n_embd] initial states of the prompt */
+    uint32_t *steps;     /* NULL, or [n_new]: recurrence steps that each new token took */
     /* Called for every committed token in order; a non-zero return stops after it. May be NULL. */
     int (*on_token)(void *user, uint32_t token);
     void *user;                                                 /* of both callbacks */

@@ -173,8 +173,8 @@ static enum mn_status sweep_drafts(struct bench *b, struct mn_session *session, 
         for (size_t l = 0; l < sizeof lookaheads / sizeof *lookaheads && !status; l++) {
             struct mn_generate_params draft = *ar;
             draft.strategy = "draft-verify";
-            draft.draft_steps = depths[k];
-            draft.lookahead = lookaheads[l];
+            draft.speculation.draft_steps = depths[k];
+            draft.speculation.lookahead = lookaheads[l];
             status = measure(b, session, &draft, "full", "");
         }
     return status;
@@ -187,7 +187,7 @@ static enum mn_status sweep_waves(struct bench *b, struct mn_session *session, c
     for (size_t k = 0; k < sizeof steps_per_tick / sizeof *steps_per_tick && !status; k++) {
         struct mn_generate_params wave = *ar;
         wave.strategy = "wavefront";
-        wave.draft_steps = steps_per_tick[k];
+        wave.speculation.draft_steps = steps_per_tick[k];
         status = measure(b, session, &wave, "full", "");
     }
     return status;
@@ -201,7 +201,7 @@ static enum mn_status run_auto(struct bench *b, struct mn_session *session, cons
         return MN_ERR_FILE;
     struct mn_generate_params p = *ar;
     p.strategy = "auto";
-    p.cost_dir = dir;
+    p.speculation.cost_dir = dir;
     enum mn_status status = measure(b, session, &p, "full", "");
     snprintf(command, sizeof command, "rm -r %s", dir);
     if (system(command) != 0)
@@ -232,7 +232,7 @@ static enum mn_status sweep_lossy(struct bench *b, struct mn_session *full, cons
     enum mn_status status = MN_OK;
     for (size_t i = 0; i < sizeof criteria / sizeof *criteria && !status; i++) {
         struct mn_generate_params p = *ar;
-        p.exit = criteria[i];
+        p.exit.rule = criteria[i];
         snprintf(what, sizeof what, "exit %s", criteria[i]);
         status = measure(b, full, &p, "full", what);
     }
@@ -245,9 +245,9 @@ static enum mn_status sweep_lossy(struct bench *b, struct mn_session *full, cons
     for (size_t i = 0; i < sizeof thresholds / sizeof *thresholds && !status; i++) {
         struct mn_generate_params p = *ar;
         p.strategy = "draft-verify";
-        p.draft_steps = 3;
-        p.lookahead = 7;
-        p.verification_threshold = thresholds[i];
+        p.speculation.draft_steps = 3;
+        p.speculation.lookahead = 7;
+        p.speculation.verification_threshold = thresholds[i];
         snprintf(what, sizeof what, "verification threshold %g", (double)thresholds[i]);
         status = measure(b, full, &p, "full", what);
     }
@@ -256,8 +256,8 @@ static enum mn_status sweep_lossy(struct bench *b, struct mn_session *full, cons
         struct mn_generate_params p = *ar;
         status = run_with_policy(b, &p, policies[i], 1, "");
         p.strategy = "draft-verify";
-        p.draft_steps = 5;
-        p.lookahead = 7;
+        p.speculation.draft_steps = 5;
+        p.speculation.lookahead = 7;
         if (!status)
             status = run_with_policy(b, &p, policies[i], 8, "");
     }
@@ -265,9 +265,9 @@ static enum mn_status sweep_lossy(struct bench *b, struct mn_session *full, cons
         for (size_t i = 0; i < sizeof freezes / sizeof *freezes && !status; i++) {
             struct mn_generate_params p = *ar;
             p.strategy = "diffusion";
-            p.draft_steps = depths[k];
-            p.freeze_threshold = freezes[i];
-            p.embed_average = 0.1f;
+            p.speculation.draft_steps = depths[k];
+            p.diffusion.freeze_threshold = freezes[i];
+            p.diffusion.embed_average = 0.1f;
             snprintf(what, sizeof what, "%u steps per tick, freeze %g", depths[k], (double)freezes[i]);
             status = run_with_policy(b, &p, "share:1", 64, what);
         }
@@ -288,7 +288,7 @@ static enum mn_status run_batch(struct bench *b, struct mn_generate_params param
     enum mn_status status = mn_session_create(&session, b->engine, &with);
     if (status)
         return status;
-    params.max_inflight = rows_each;
+    params.speculation.max_inflight = rows_each;
     for (uint32_t i = 0; i < n; i++) {
         p[i] = params;
         p[i].prompt = b->prompt[i % N_PROMPTS];
@@ -320,10 +320,10 @@ static enum mn_status sweep_batches(struct bench *b, const struct mn_generate_pa
     enum mn_status status = MN_OK;
     struct mn_generate_params wave = *ar, draft = *ar;
     wave.strategy = "wavefront";
-    wave.draft_steps = 4;
+    wave.speculation.draft_steps = 4;
     draft.strategy = "draft-verify";
-    draft.draft_steps = 5;
-    draft.lookahead = 7;
+    draft.speculation.draft_steps = 5;
+    draft.speculation.lookahead = 7;
     double alone = 0.0;
     for (uint32_t n = 1; n <= 32 && !status; n *= 2)
         status = run_batch(b, *ar, n, 1, &alone);

@@ -86,34 +86,33 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                                           .max_rows = rows_per_sequence(options),
                                           .kv_policy = run->kv_policy,
                                           .kv_type = options->kv_type};
-    *generate = (struct mn_generate_params){.prompt = run->prompt,
-                                            .n_prompt = n_prompt,
-                                            .n_new = run->n_new,
-                                            .num_steps = run->num_steps,
-                                            .strategy = options->strategy,
-                                            .draft_steps = draft_steps,
-                                            .lookahead = options->lookahead,
-                                            .max_inflight = rows_per_sequence(options),
-                                            .verification_threshold = options->verification_threshold,
-                                            .continuous = options->continuous,
-                                            .headway = options->headway,
-                                            .freeze_threshold = options->freeze_threshold,
-                                            .state_noise = options->state_noise,
-                                            .embed_average = options->embed_average,
-                                            .exit = options->exit,
-                                            .exit_min_steps = options->exit_min_steps,
-                                            .exit_check_interval = options->exit_interval,
-                                            .require_lossless = options->require_lossless,
-                                            .temperature = options->temperature,
-                                            .top_k = options->top_k,
-                                            .top_p = options->top_p,
-                                            .min_p = options->min_p,
-                                            .seed = options->seed,
-                                            .init_scale = options->init_scale,
-                                            .ignore_eos = options->ignore_eos,
-                                            .on_token = run_on_token,
-                                            .on_trace = run->trace ? report_trace : NULL,
-                                            .user = run};
+    *generate = (struct mn_generate_params){
+        .prompt = run->prompt,
+        .n_prompt = n_prompt,
+        .n_new = run->n_new,
+        .num_steps = run->num_steps,
+        .strategy = options->strategy,
+        .sampler = {.temperature = options->temperature,
+                    .top_k = options->top_k,
+                    .top_p = options->top_p,
+                    .min_p = options->min_p,
+                    .seed = options->seed},
+        .speculation = {.draft_steps = draft_steps,
+                        .lookahead = options->lookahead,
+                        .max_inflight = rows_per_sequence(options),
+                        .verification_threshold = options->verification_threshold,
+                        .require_lossless = options->require_lossless},
+        .exit = {.rule = options->exit, .min_steps = options->exit_min_steps, .check_interval = options->exit_interval},
+        .diffusion = {.headway = options->headway,
+                      .freeze_threshold = options->freeze_threshold,
+                      .state_noise = options->state_noise,
+                      .embed_average = options->embed_average},
+        .continuous = options->continuous,
+        .ignore_eos = options->ignore_eos,
+        .init_scale = options->init_scale,
+        .on_token = run_on_token,
+        .on_trace = run->trace ? report_trace : NULL,
+        .user = run};
     run->live = &run->stats;
     run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = run->num_steps, .n_prompt = n_prompt};
     return MN_OK;
@@ -151,7 +150,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
     if (!status)
         status = settle_run(run, &session_params, &params);
     if (!status && is_strategy(run->options, "auto"))
-        params.cost_dir = cli_cache_dir(cache_dir);
+        params.speculation.cost_dir = cli_cache_dir(cache_dir);
     if (!status)
         status = run_prepare(run);
     if (!status && !cli_interrupted())

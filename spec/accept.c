@@ -5,12 +5,14 @@
 bool generation_agrees(const struct generation *g, uint32_t i, uint32_t place)
 {
     const struct mn_generate_params *p = g->params;
-    if (p->n_forced_acceptance == 0)
+    if (p->measuring.n_forced_acceptance == 0)
         return g->predicted[i] == g->rows[i + 1].token;
     /* The difference in depth belongs to this row behind that one: kept rows are kept again at the next tick, a row
      * that enters later in its place draws anew. */
-    return accept_forced(p->forced_acceptance[place < p->n_forced_acceptance ? place : p->n_forced_acceptance - 1],
-                         p->seed, g->rows[i + 1].position, g->rows[i].depth - g->rows[i + 1].depth);
+    return accept_forced(
+        p->measuring
+            .forced_acceptance[place < p->measuring.n_forced_acceptance ? place : p->measuring.n_forced_acceptance - 1],
+        p->sampler.seed, g->rows[i + 1].position, g->rows[i].depth - g->rows[i + 1].depth);
 }
 
 bool accept_threshold(const float *logits, uint32_t n, uint32_t draft, float threshold)

@@ -512,7 +512,7 @@ static enum mn_status open(struct generation *g)
     g->automatic = a;
     a->max_rows = g->max_inflight = g->session->max_rows < AUTO_ROWS ? g->session->max_rows : AUTO_ROWS;
     a->committed = 1; /* the prompt's */
-    return cost_get(g->session, g->params->cost_dir, &a->costs);
+    return cost_get(g->session, g->params->speculation.cost_dir, &a->costs);
 }
 
 static void close(struct generation *g)

@@ -23,12 +23,15 @@ static bool same_text(const char *a, const char *b)
 /* What lives in the session (the sampler) or decides what rows look like must be one for all. */
 static bool same_settings(const struct mn_generate_params *a, const struct mn_generate_params *b)
 {
-    return same_text(a->strategy, b->strategy) && a->lookahead == b->lookahead && a->max_inflight == b->max_inflight &&
-           same_text(a->exit, b->exit) && a->exit_min_steps == b->exit_min_steps &&
-           a->exit_check_interval == b->exit_check_interval && a->verification_threshold == b->verification_threshold &&
-           a->continuous == b->continuous && a->temperature == b->temperature && a->top_k == b->top_k &&
-           a->top_p == b->top_p && a->min_p == b->min_p && a->seed == b->seed && a->init_scale == b->init_scale &&
-           a->forced_acceptance == b->forced_acceptance && a->n_forced_acceptance == b->n_forced_acceptance;
+    return same_text(a->strategy, b->strategy) && a->speculation.lookahead == b->speculation.lookahead &&
+           a->speculation.max_inflight == b->speculation.max_inflight && same_text(a->exit.rule, b->exit.rule) &&
+           a->exit.min_steps == b->exit.min_steps && a->exit.check_interval == b->exit.check_interval &&
+           a->speculation.verification_threshold == b->speculation.verification_threshold &&
+           a->continuous == b->continuous && a->sampler.temperature == b->sampler.temperature &&
+           a->sampler.top_k == b->sampler.top_k && a->sampler.top_p == b->sampler.top_p &&
+           a->sampler.min_p == b->sampler.min_p && a->sampler.seed == b->sampler.seed &&
+           a->init_scale == b->init_scale && a->measuring.forced_acceptance == b->measuring.forced_acceptance &&
+           a->measuring.n_forced_acceptance == b->measuring.n_forced_acceptance;
 }
 
 /* Most rows one generation has in a pass. */

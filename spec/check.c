@@ -28,23 +28,23 @@ static enum mn_status check_lossy(const struct generation *g)
 {
     const struct mn_generate_params *p = g->params;
     const struct strategy *strategy = g->strategy;
-    if (p->exit && !strategy->exits)
-        return log_fail(g->log, MN_ERR_USAGE, "--exit %s: strategy %s has no early exit", p->exit, strategy->name);
+    if (p->exit.rule && !strategy->exits)
+        return log_fail(g->log, MN_ERR_USAGE, "--exit %s: strategy %s has no early exit", p->exit.rule, strategy->name);
     if (p->continuous && strategy != &strategy_ar)
         return log_fail(g->log, MN_ERR_USAGE, "--continuous: only with --strategy ar, not %s", strategy->name);
-    if (!is_share(p->verification_threshold))
+    if (!is_share(p->speculation.verification_threshold))
         return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold %g: must be above 0 and at most 1",
-                        (double)p->verification_threshold);
-    if (p->verification_threshold > 0.0f && strategy != &strategy_draft_verify)
+                        (double)p->speculation.verification_threshold);
+    if (p->speculation.verification_threshold > 0.0f && strategy != &strategy_draft_verify)
         return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold: only with --strategy draft-verify, not %s",
                         strategy->name);
-    if (p->n_forced_acceptance && (!p->forced_acceptance || (!strategy->drafts && !strategy->wave)))
+    if (p->measuring.n_forced_acceptance && (!p->measuring.forced_acceptance || (!strategy->drafts && !strategy->wave)))
         return log_fail(g->log, MN_ERR_USAGE, "forced acceptance: only with draft-verify and wavefront, not %s",
                         strategy->name);
-    for (uint32_t i = 0; i < p->n_forced_acceptance; i++)
-        if (!is_share(p->forced_acceptance[i]))
+    for (uint32_t i = 0; i < p->measuring.n_forced_acceptance; i++)
+        if (!is_share(p->measuring.forced_acceptance[i]))
             return log_fail(g->log, MN_ERR_USAGE, "forced acceptance of %g: must be from 0 to 1",
-                            (double)p->forced_acceptance[i]);
+                            (double)p->measuring.forced_acceptance[i]);
     return MN_OK;
 }
 
@@ -54,20 +54,21 @@ static enum mn_status check_diffusion(const struct generation *g)
     const struct mn_generate_params *p = g->params;
     if (s->cache.policy.share != 1)
         return log_fail(g->log, MN_ERR_USAGE, "--strategy diffusion: needs --kv-policy share:1");
-    if (p->draft_steps < 1 || p->draft_steps > g->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion", p->draft_steps,
-                        g->num_steps);
-    if (p->headway > s->max_rows)
-        return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass", p->headway,
-                        s->max_rows);
-    if (!(p->freeze_threshold >= 0.0f && p->freeze_threshold <= 1e6f))
+    if (p->speculation.draft_steps < 1 || p->speculation.draft_steps > g->num_steps)
+        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion",
+                        p->speculation.draft_steps, g->num_steps);
+    if (p->diffusion.headway > s->max_rows)
+        return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass",
+                        p->diffusion.headway, s->max_rows);
+    if (!(p->diffusion.freeze_threshold >= 0.0f && p->diffusion.freeze_threshold <= 1e6f))
         return log_fail(g->log, MN_ERR_USAGE, "--freeze-threshold %g: must be a number above 0",
-                        (double)p->freeze_threshold);
-    if (!is_share(p->state_noise))
-        return log_fail(g->log, MN_ERR_USAGE, "--state-noise %g: must be from 0 to 1", (double)p->state_noise);
-    if (!(p->embed_average >= 0.0f && p->embed_average < 1.0f))
+                        (double)p->diffusion.freeze_threshold);
+    if (!is_share(p->diffusion.state_noise))
+        return log_fail(g->log, MN_ERR_USAGE, "--state-noise %g: must be from 0 to 1",
+                        (double)p->diffusion.state_noise);
+    if (!(p->diffusion.embed_average >= 0.0f && p->diffusion.embed_average < 1.0f))
         return log_fail(g->log, MN_ERR_USAGE, "--embed-average %g: must be from 0 to below 1",
-                        (double)p->embed_average);
+                        (double)p->diffusion.embed_average);
     return MN_OK;
 }
 
@@ -76,9 +77,9 @@ static enum mn_status check_depths(const struct generation *g)
     const struct session *s = g->session;
     const struct mn_generate_params *p = g->params;
     const struct strategy *strategy = g->strategy;
-    if ((strategy->wave || strategy == &strategy_diffusion) && p->max_inflight > s->max_rows)
+    if ((strategy->wave || strategy == &strategy_diffusion) && p->speculation.max_inflight > s->max_rows)
         return log_fail(g->log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass",
-                        p->max_inflight, s->max_rows);
+                        p->speculation.max_inflight, s->max_rows);
     if (strategy == &strategy_diffusion)
         return check_diffusion(g);
     if (!strategy->drafts && !strategy->wave)
@@ -86,15 +87,16 @@ static enum mn_status check_depths(const struct generation *g)
     if (g->num_steps < 2)
         return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: %s needs at least 2, to draft with fewer", g->num_steps,
                         strategy->name);
-    if (p->draft_steps < 1 || p->draft_steps >= g->num_steps)
+    if (p->speculation.draft_steps < 1 || p->speculation.draft_steps >= g->num_steps)
         return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u, below --num-steps %u",
-                        p->draft_steps, g->num_steps - 1, g->num_steps);
+                        p->speculation.draft_steps, g->num_steps - 1, g->num_steps);
     if (strategy->wave)
         return MN_OK;
     if (s->max_rows < 2)
         return log_fail(g->log, MN_ERR_USAGE, "%s needs a session with at least 2 rows per pass", strategy->name);
-    if (p->lookahead < 1 || p->lookahead > MN_MAX_LOOKAHEAD || p->lookahead + 1 > s->max_rows)
-        return log_fail(g->log, MN_ERR_USAGE, "--lookahead %u: must be from 1 to %u", p->lookahead,
+    if (p->speculation.lookahead < 1 || p->speculation.lookahead > MN_MAX_LOOKAHEAD ||
+        p->speculation.lookahead + 1 > s->max_rows)
+        return log_fail(g->log, MN_ERR_USAGE, "--lookahead %u: must be from 1 to %u", p->speculation.lookahead,
                         s->max_rows - 1 < MN_MAX_LOOKAHEAD ? s->max_rows - 1 : MN_MAX_LOOKAHEAD);
     return MN_OK;
 }
@@ -113,7 +115,9 @@ enum mn_status generation_check(const struct generation *g)
                         g->session->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(g->log, MN_ERR_USAGE, "--init-scale %g: must be from 0 to 1000", (double)p->init_scale);
-    struct sampler_params sampler = {p->temperature, p->top_k, p->top_p == 0.0f ? 1.0f : p->top_p, p->min_p, p->seed};
+    struct sampler_params sampler = {p->sampler.temperature, p->sampler.top_k,
+                                     p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,
+                                     p->sampler.seed};
     status = sampler_check(&sampler, g->log);
     if (!status)
         status = check_lossy(g);

@@ -55,14 +55,14 @@ static void fresh_state(const struct generation *g, uint32_t position, float *st
     for (uint32_t k = 0; k < d; k++)
         state[k] = g->params->init_scale == 0.0f ? 0.0f
                                                  : (float)(state_std * (double)g->params->init_scale) *
-                                                       sampler_state_noise(g->params->seed, position, k);
+                                                       sampler_state_noise(g->params->sampler.seed, position, k);
 }
 
 /* Step 1. */
 static void append(struct generation *g, struct window *w)
 {
     const uint32_t d = g->session->model->config.n_embd, end = g->params->n_prompt + g->params->n_new;
-    uint32_t headway = g->n_rows > 0 && g->params->headway ? g->params->headway : 1;
+    uint32_t headway = g->n_rows > 0 && g->params->diffusion.headway ? g->params->diffusion.headway : 1;
     for (; headway > 0 && g->n_rows < g->max_inflight; headway--) {
         const uint32_t n = g->n_rows;
         struct row row = {.token = g->pending, .position = g->position, .sequence = g->sequence};
@@ -86,10 +86,10 @@ static void mix_noise(const struct generation *g, struct window *w)
     const uint32_t d = g->session->model->config.n_embd;
     const double scale = state_std * (g->params->init_scale == 0.0f ? 1.0 : (double)g->params->init_scale);
     memcpy(w->fresh, w->states, (size_t)g->n_rows * d * sizeof *w->fresh);
-    for (uint32_t i = 0; i < g->n_rows && g->params->state_noise > 0.0f; i++) {
-        const double weight = (double)g->params->state_noise / (1.0 + w->steps[i]);
+    for (uint32_t i = 0; i < g->n_rows && g->params->diffusion.state_noise > 0.0f; i++) {
+        const double weight = (double)g->params->diffusion.state_noise / (1.0 + w->steps[i]);
         /* Another draw at every depth, and none that another purpose makes. */
-        const uint64_t seed = g->params->seed + 0x9E3779B97F4A7C15u * (w->steps[i] + 1);
+        const uint64_t seed = g->params->sampler.seed + 0x9E3779B97F4A7C15u * (w->steps[i] + 1);
         float *state = w->fresh + (size_t)i * d;
         for (uint32_t k = 0; k < d; k++)
             state[k] = (float)((1.0 - weight) * (double)state[k] +
@@ -101,7 +101,7 @@ static void mix_noise(const struct generation *g, struct window *w)
 static enum mn_status average_embeddings(struct generation *g, struct window *w)
 {
     const uint32_t d = g->session->model->config.n_embd, n = g->n_rows, first = g->rows[0].position;
-    const double eta = (double)g->params->embed_average;
+    const double eta = (double)g->params->diffusion.embed_average;
     enum mn_status status = session_read_injected(g->session, g->sequence, first, n, w->fresh);
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < d; k++) {
@@ -125,7 +125,7 @@ static enum mn_status advance(struct generation *g, struct window *w)
     }
     mix_noise(g, w);
     enum mn_status status = session_write_states(g->session, g->sequence, first, w->fresh, n);
-    if (!status && g->params->embed_average > 0.0f) {
+    if (!status && g->params->diffusion.embed_average > 0.0f) {
         status = session_run(g->session, &run, NULL);
         if (!status)
             status = average_embeddings(g, w);
@@ -143,7 +143,9 @@ static enum mn_status advance(struct generation *g, struct window *w)
 static uint32_t count_frozen(const struct generation *g, const struct window *w)
 {
     const uint32_t d = g->session->model->config.n_embd;
-    const double threshold = g->params->freeze_threshold > 0.0f ? (double)g->params->freeze_threshold : 0.03;
+    const double threshold = g->params->diffusion.freeze_threshold > 0.0f
+                                 ? (double)g->params->diffusion.freeze_threshold
+                                 : 0.03;
     uint32_t n = 0;
     for (; n < g->n_rows; n++) {
         const size_t at = (size_t)n * d;

@@ -83,12 +83,12 @@ static enum mn_status count_accepted(struct generation *g, uint32_t *accepted)
         const uint32_t i = *accepted;
         if (generation_agrees(g, i, i))
             continue;
-        if (g->params->verification_threshold == 0.0f)
+        if (g->params->speculation.verification_threshold == 0.0f)
             break;
         enum mn_status status = session_read_logits(g->session, g->first_head + i, g->logits);
         if (status)
             return status;
-        if (!accept_threshold(g->logits, n_vocab, g->rows[i + 1].token, g->params->verification_threshold))
+        if (!accept_threshold(g->logits, n_vocab, g->rows[i + 1].token, g->params->speculation.verification_threshold))
             break;
     }
     return MN_OK;

@@ -89,7 +89,7 @@ static bool exits_answer(const struct generation *g)
 static const char *lossy_because(const struct generation *g)
 {
     const struct mn_generate_params *p = g->params;
-    if (p->n_forced_acceptance)
+    if (p->measuring.n_forced_acceptance)
         return "forced acceptance";
     if (!g->strategy->lossless)
         return "--strategy diffusion";
@@ -99,7 +99,7 @@ static const char *lossy_because(const struct generation *g)
         return "--exit in ar";
     if (p->continuous)
         return "--continuous";
-    return p->verification_threshold > 0.0f ? "--verification-threshold" : NULL;
+    return p->speculation.verification_threshold > 0.0f ? "--verification-threshold" : NULL;
 }
 
 static float *floats(size_t n)
@@ -117,7 +117,7 @@ static enum mn_status reserve(struct generation *g)
         return status;
     if (exits_answer(g) && !(g->early.rows = calloc(g->params->n_prompt, sizeof *g->early.rows)))
         return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a prompt of %u tokens", g->params->n_prompt);
-    bool exits = g->exit.criterion, logits = exits || g->params->verification_threshold > 0.0f;
+    bool exits = g->exit.criterion, logits = exits || g->params->speculation.verification_threshold > 0.0f;
     if ((exits && (!(g->early.before = floats(n)) || !(g->early.now = floats(n)))) ||
         (logits && !(g->logits = floats(config->vocab_size))) || (g->params->continuous && !(g->warm = floats(d))))
         return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a generation");
@@ -136,27 +136,30 @@ enum mn_status generation_open(struct generation *g, struct session *s, const st
                                .n_prompt = p->n_prompt};
     enum mn_status status = generation_check(g);
     if (!status)
-        status = exit_parse(p->exit, &g->exit, g->log);
+        status = exit_parse(p->exit.rule, &g->exit, g->log);
     if (status)
         return status;
-    g->exit.min_steps = p->exit_min_steps ? p->exit_min_steps : 1;
-    g->exit.check_interval = p->exit_check_interval ? p->exit_check_interval : 1;
+    g->exit.min_steps = p->exit.min_steps ? p->exit.min_steps : 1;
+    g->exit.check_interval = p->exit.check_interval ? p->exit.check_interval : 1;
     stats->lossy_because = lossy_because(g);
     stats->lossless = stats->lossy_because == NULL;
-    if (p->require_lossless && !stats->lossless)
+    if (p->speculation.require_lossless && !stats->lossless)
         return log_fail(g->log, MN_ERR_USAGE, "--require-lossless: %s is lossy", stats->lossy_because);
-    g->draft_steps = p->draft_steps;
-    g->lookahead = p->lookahead;
-    g->max_inflight = p->max_inflight ? p->max_inflight : s->max_rows;
-    stats->draft_steps = g->strategy->drafts || g->strategy->wave ? p->draft_steps : 0;
-    stats->lookahead = g->strategy->drafts ? p->lookahead : 0;
+    g->draft_steps = p->speculation.draft_steps;
+    g->lookahead = p->speculation.lookahead;
+    g->max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight : s->max_rows;
+    stats->draft_steps = g->strategy->drafts || g->strategy->wave ? p->speculation.draft_steps : 0;
+    stats->lookahead = g->strategy->drafts ? p->speculation.lookahead : 0;
     stats->kv_bytes_per_token = s->cache.bytes_per_token;
     const struct weights *w = &s->model->weights;
-    stats->tick_weight_bytes = g->strategy->wave ? w->prelude_bytes + w->core_bytes * p->draft_steps + w->coda_bytes
-                                                 : 0;
-    session_set_sampler(
-        s, &(struct sampler_params){p->temperature, p->top_k, p->top_p == 0.0f ? 1.0f : p->top_p, p->min_p, p->seed},
-        p->init_scale);
+    stats->tick_weight_bytes = g->strategy->wave
+                                   ? w->prelude_bytes + w->core_bytes * p->speculation.draft_steps + w->coda_bytes
+                                   : 0;
+    session_set_sampler(s,
+                        &(struct sampler_params){p->sampler.temperature, p->sampler.top_k,
+                                                 p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,
+                                                 p->sampler.seed},
+                        p->init_scale);
     status = reserve(g);
     return status || !g->strategy->open ? status : g->strategy->open(g);
 }

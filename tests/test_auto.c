@@ -107,17 +107,16 @@ static void check_lossless(bool random)
     uint64_t drafted = 0, choices = 0;
     for (size_t i = 0; i < sizeof fakes / sizeof *fakes; i++)
         for (int sampled = 0; sampled < 2; sampled++) {
-            struct mn_generate_params g = {.n_new = 140,
-                                           .strategy = "ar",
-                                           .temperature = sampled ? 0.8f : 0.0f,
-                                           .top_k = 40,
-                                           .seed = 77 + i,
-                                           .ignore_eos = i % 2 == 0,
-                                           .init_scale = random ? 1.0f : 0.0f};
+            struct mn_generate_params g = {
+                .n_new = 140,
+                .strategy = "ar",
+                .sampler = {.temperature = sampled ? 0.8f : 0.0f, .top_k = 40, .seed = 77 + i},
+                .ignore_eos = i % 2 == 0,
+                .init_scale = random ? 1.0f : 0.0f};
             struct mn_stats stats;
             struct token_list expected = run(session, g, &stats);
             g.strategy = "auto";
-            g.cost_dir = costs;
+            g.speculation.cost_dir = costs;
             if (fakes[i].slope >= 0.0)
                 fake_costs(session, costs, 1e6, fakes[i].slope, fakes[i].head_ns);
             struct token_list got = run(session, g, &stats);

@@ -31,8 +31,8 @@ static struct mn_generate_params sequence_params(const struct mn_generate_params
     p.n_prompt = 3 + (5 * i) % 6;
     p.n_new = lengths[i];
     p.num_steps = depths[i];
-    if (p.draft_steps > 1) /* each may draft at a depth of its own */
-        p.draft_steps -= i % 2;
+    if (p.speculation.draft_steps > 1) /* each may draft at a depth of its own */
+        p.speculation.draft_steps -= i % 2;
     p.on_token = token_list_add;
     return p;
 }
@@ -116,12 +116,9 @@ static void check_strategies(const char *dir)
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, dir, NULL);
     for (int t = 0; t < 2; t++) {
-        struct mn_generate_params common = {.temperature = temperatures[t],
-                                            .top_p = 0.95f,
-                                            .seed = 5,
+        struct mn_generate_params common = {.sampler = {.temperature = temperatures[t], .top_p = 0.95f, .seed = 5},
                                             .ignore_eos = t == 0,
-                                            .draft_steps = 2,
-                                            .lookahead = 3};
+                                            .speculation = {.draft_steps = 2, .lookahead = 3}};
         common.strategy = "ar";
         check_batch(engine, &common, 3, 1);
         check_batch(engine, &common, N_MOST, 1);
@@ -129,7 +126,7 @@ static void check_strategies(const char *dir)
         check_batch(engine, &common, 4, 4);
         check_batch(engine, &common, 1, 4);
         common.strategy = "wavefront";
-        common.max_inflight = 4;
+        common.speculation.max_inflight = 4;
         check_batch(engine, &common, 4, 4);
     }
     test_engine_done(engine);
@@ -157,10 +154,12 @@ static void test_exit_and_auto(void **state)
     struct test_log log;
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
-    struct mn_generate_params common = {.strategy = "ar", .exit = "argmax-stability:2", .ignore_eos = true};
+    struct mn_generate_params common = {.strategy = "ar", .exit = {.rule = "argmax-stability:2"}, .ignore_eos = true};
     check_batch(engine, &common, 4, 1);
-    common = (struct mn_generate_params){
-        .strategy = "draft-verify", .exit = "latent-diff:0.2", .draft_steps = 4, .lookahead = 3, .ignore_eos = true};
+    common = (struct mn_generate_params){.strategy = "draft-verify",
+                                         .exit = {.rule = "latent-diff:0.2"},
+                                         .speculation = {.draft_steps = 4, .lookahead = 3},
+                                         .ignore_eos = true};
     check_batch(engine, &common, 3, 4);
     common = (struct mn_generate_params){.strategy = "auto", .ignore_eos = true};
     check_batch(engine, &common, 4, 16);
@@ -250,8 +249,9 @@ static void test_refusals(void **state)
          "sequence 1 of the batch: a prompt of 4 tokens and 62 new ones"},
         {{.prompt = prompt, .n_prompt = 0, .n_new = 5}, "sequence 1 of the batch: the prompt is empty"},
         {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .num_steps = 5}, "sequence 1 of the batch: --num-steps 5"},
-        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .temperature = 1.0f}, "must be those of sequence 0"},
-        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .strategy = "wavefront", .draft_steps = 1},
+        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .sampler = {.temperature = 1.0f}},
+         "must be those of sequence 0"},
+        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .strategy = "wavefront", .speculation = {.draft_steps = 1}},
          "must be those of sequence 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -269,7 +269,7 @@ static void test_refusals(void **state)
     session = test_session(engine, &params);
     struct mn_generate_params diffusion = good;
     diffusion.strategy = "diffusion";
-    diffusion.draft_steps = 2;
+    diffusion.speculation.draft_steps = 2;
     assert_int_equal(generate_batch(session, &diffusion, 1, stats, &total, NULL, NULL), MN_ERR_USAGE);
     assert_non_null(strstr(log.last, "cannot run in a batch"));
     session_destroy(session);

@@ -185,12 +185,15 @@ static double run_best(struct session *session, uint32_t n_new)
     double best = run(session, (struct mn_generate_params){.strategy = "ar"}, n_new);
     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
         best = fmin(best,
-                    run(session, (struct mn_generate_params){.strategy = "wavefront", .draft_steps = ks[i]}, n_new));
+                    run(session,
+                        (struct mn_generate_params){.strategy = "wavefront", .speculation = {.draft_steps = ks[i]}},
+                        n_new));
         for (size_t j = 0; j < sizeof ls / sizeof *ls; j++)
-            best = fmin(best, run(session,
-                                  (struct mn_generate_params){
-                                      .strategy = "draft-verify", .draft_steps = ks[i], .lookahead = ls[j]},
-                                  n_new));
+            best = fmin(best,
+                        run(session,
+                            (struct mn_generate_params){.strategy = "draft-verify",
+                                                        .speculation = {.draft_steps = ks[i], .lookahead = ls[j]}},
+                            n_new));
     }
     return best;
 }

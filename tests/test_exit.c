@@ -54,7 +54,7 @@ static void check_folder(const char *folder)
                                        .n_prompt = n_prompt,
                                        .n_new = n,
                                        .strategy = "ar",
-                                       .exit = names[c],
+                                       .exit = {.rule = names[c]},
                                        .steps = got_steps,
                                        .ignore_eos = true,
                                        .on_token = token_list_add,
@@ -104,8 +104,7 @@ static void test_drafts(void **state)
                                        .n_prompt = sizeof prompt / sizeof *prompt,
                                        .n_new = 24,
                                        .strategy = "ar",
-                                       .temperature = c < N_CRITERIA ? 0.0f : 1.1f,
-                                       .seed = c,
+                                       .sampler = {.temperature = c < N_CRITERIA ? 0.0f : 1.1f, .seed = c},
                                        .ignore_eos = true,
                                        .on_token = token_list_add,
                                        .user = &expected};
@@ -115,9 +114,9 @@ static void test_drafts(void **state)
         static const double thresholds[] = {0.3, 0.05, 0.1, 0.05, 0.01, 2};
         snprintf(rule, sizeof rule, "%s:%g", names[c % N_CRITERIA], thresholds[c % N_CRITERIA]);
         g.strategy = "draft-verify";
-        g.draft_steps = 7;
-        g.lookahead = 5;
-        g.exit = rule;
+        g.speculation.draft_steps = 7;
+        g.speculation.lookahead = 5;
+        g.exit.rule = rule;
         g.user = &got;
         assert_int_equal(generate(session, &g, &stats), MN_OK);
         assert_true(stats.lossless);
@@ -144,9 +143,7 @@ static void steps_of(struct session *session, const char *rule, uint32_t min_ste
                                    .n_prompt = sizeof prompt / sizeof *prompt,
                                    .n_new = 8,
                                    .strategy = "ar",
-                                   .exit = rule,
-                                   .exit_min_steps = min_steps,
-                                   .exit_check_interval = interval,
+                                   .exit = {.rule = rule, .min_steps = min_steps, .check_interval = interval},
                                    .steps = steps,
                                    .ignore_eos = true,
                                    .on_token = token_list_add,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vk.h"
 #include "tests/testing.h"
 #include "tests/vk_hooks.h"
 
@@ -79,8 +80,7 @@ static enum mn_status run_tokens(struct session *session, const char *strategy, 
                                         .n_prompt = N_PROMPT,
                                         .n_new = N_NEW,
                                         .strategy = strategy,
-                                        .draft_steps = 1,
-                                        .lookahead = 1,
+                                        .speculation = {.draft_steps = 1, .lookahead = 1},
                                         .ignore_eos = true,
                                         .on_token = token_list_add,
                                         .user = list};
@@ -126,7 +126,7 @@ static void rig_open(struct rig *rig)
 
 static void rig_close(struct rig *rig)
 {
-    rig->engine->model->device->vk = hooks.real;
+    *rig->engine->model->device->vk = hooks.real;
     test_engine_done(rig->engine);
     random_model_remove(rig->dir);
 }
@@ -397,7 +397,7 @@ static void test_hang(void **state)
     struct token_list list;
     int alive[N_OBJECTS];
     memcpy(alive, hooks.alive, sizeof alive);
-    device->vk.WaitForFences = never_ready;
+    device->vk->WaitForFences = never_ready;
     assert_int_equal(run_tokens(session, "ar", &list), MN_ERR_DEVICE_LOST);
     session_destroy(session);
     assert_true(device->abandoned);
@@ -405,7 +405,7 @@ static void test_hang(void **state)
     weights_finish(&rig.engine->model->weights);
     assert_memory_equal(hooks.alive, alive, sizeof alive);
     /* In truth it does end; then the test may go on. */
-    assert_int_equal(hooks.real.DeviceWaitIdle(device->handle), VK_SUCCESS);
+    assert_int_equal(hooks.real.DeviceWaitIdle(device->vk->handle), VK_SUCCESS);
     rig.log.n_errors = 0;
     mn_engine_destroy(rig.engine);
     random_model_remove(rig.dir);

@@ -174,8 +174,7 @@ static void check_line(struct session *session, const char *line, uint32_t numbe
                                         .n_new = n_golden,
                                         .num_steps = num_steps,
                                         .strategy = "draft-verify",
-                                        .draft_steps = 2,
-                                        .lookahead = 4,
+                                        .speculation = {.draft_steps = 2, .lookahead = 4},
                                         .ignore_eos = true,
                                         .on_token = token_list_add,
                                         .user = &list};

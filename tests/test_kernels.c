@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vk.h"
 #include "reference/kernel_cases.h"
 #include "reference/kernel_rig.h"
 #include "reference/ref.h"
@@ -193,7 +194,7 @@ static void test_validation_notices(void **state)
             assert_int_equal(arena_reserve(&arena, ARENA_ALIGN, &spans[i]), MN_OK);
         assert_int_equal(arena_commit(&arena), MN_OK);
         if (!with_barrier)
-            device->vk.CmdPipelineBarrier = no_barrier;
+            device->vk->CmdPipelineBarrier = no_barrier;
         assert_int_equal(stream_record(&stream, &recording), MN_OK);
         stream_copy(&stream, &recording, spans[0], spans[1], ARENA_ALIGN);
         stream_copy(&stream, &recording, spans[1], spans[2], ARENA_ALIGN);

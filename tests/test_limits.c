@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vk.h"
 #include "tests/testing.h"
 
 #define LOGIT_BOUND 2e-4
@@ -366,24 +367,23 @@ static void check_d2(struct model *model)
     for (int sampled = 0; sampled < 2; sampled++) {
         struct token_list expected = {0};
         struct mn_stats stats;
-        struct mn_generate_params params = {.prompt = prompt,
-                                            .n_prompt = sizeof prompt / sizeof *prompt,
-                                            .n_new = 16,
-                                            .strategy = "ar",
-                                            .temperature = sampled ? 0.8f : 0.0f,
-                                            .top_k = sampled ? 30 : 0,
-                                            .seed = 5,
-                                            .init_scale = 1.0f,
-                                            .ignore_eos = true,
-                                            .on_token = token_list_add,
-                                            .user = &expected};
+        struct mn_generate_params params = {
+            .prompt = prompt,
+            .n_prompt = sizeof prompt / sizeof *prompt,
+            .n_new = 16,
+            .strategy = "ar",
+            .sampler = {.temperature = sampled ? 0.8f : 0.0f, .top_k = sampled ? 30 : 0, .seed = 5},
+            .init_scale = 1.0f,
+            .ignore_eos = true,
+            .on_token = token_list_add,
+            .user = &expected};
         assert_int_equal(generate(session, &params, &stats), MN_OK);
         for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
             struct token_list got = {0};
             params.user = &got;
             params.strategy = settings[i].strategy;
-            params.draft_steps = settings[i].k;
-            params.lookahead = settings[i].l;
+            params.speculation.draft_steps = settings[i].k;
+            params.speculation.lookahead = settings[i].l;
             assert_int_equal(generate(session, &params, &stats), MN_OK);
             assert_true(stats.lossless);
             assert_int_equal(got.n, expected.n);
@@ -484,16 +484,16 @@ static void test_cache_too_large(void **state)
     caps->max_allocation_bytes = 1ull << 31;
 
     /* All bindings fit, the heap is too small: refused before the driver is asked. */
-    VkPhysicalDeviceMemoryProperties memory = device->memory;
-    for (uint32_t i = 0; i < device->memory.memoryHeapCount; i++)
-        device->memory.memoryHeaps[i].size = 20 << 20;
+    VkPhysicalDeviceMemoryProperties memory = device->vk->memory;
+    for (uint32_t i = 0; i < device->vk->memory.memoryHeapCount; i++)
+        device->vk->memory.memoryHeaps[i].size = 20 << 20;
     struct session *session;
     assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
     assert_int_equal(log.n_errors, 1);
     if (!strstr(log.last, "cache: needs 33.") || !strstr(log.last, "20.0 MiB") || !strstr(log.last, "--ctx"))
         fail_msg("message without sizes or hint: %.400s", log.last);
     log.n_errors = 0;
-    device->memory = memory;
+    device->vk->memory = memory;
     session = open_session(engine->model, &params);
     session_destroy(session);
     assert_int_equal(log.n_errors, 0);

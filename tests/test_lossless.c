@@ -76,26 +76,24 @@ static void check_d2(bool random, float temperature)
     open_model(&f, random);
     struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_F16, .n_ctx = 96};
     struct session *session = test_session(f.engine, &params);
-    struct mn_generate_params g = {.n_new = N,
-                                   .strategy = "ar",
-                                   .temperature = temperature,
-                                   .top_k = temperature > 0.0f ? 40 : 0,
-                                   .top_p = 0.95f,
-                                   .min_p = 0.01f,
-                                   .init_scale = random ? 1.0f : 0.0f};
+    struct mn_generate_params g = {
+        .n_new = N,
+        .strategy = "ar",
+        .sampler = {.temperature = temperature, .top_k = temperature > 0.0f ? 40 : 0, .top_p = 0.95f, .min_p = 0.01f},
+        .init_scale = random ? 1.0f : 0.0f};
     uint64_t accepted = 0, rejected = 0;
     for (uint32_t k = 1; k <= 8; k++)
         for (uint32_t l = 1; l <= 8; l++) {
             /* Stop tokens end some of the runs inside a round; a new seed for each K keeps the samples apart. */
             g.ignore_eos = (k + l) % 2 == 0;
-            g.seed = 1000 + k;
+            g.sampler.seed = 1000 + k;
             g.strategy = "ar";
             struct mn_stats stats;
             struct token_list expected = run(session, g, &stats);
             assert_true(stats.lossless);
             g.strategy = "draft-verify";
-            g.draft_steps = k;
-            g.lookahead = l;
+            g.speculation.draft_steps = k;
+            g.speculation.lookahead = l;
             struct token_list got = run(session, g, &stats);
             char what[64];
             snprintf(what, sizeof what, "K %u L %u temperature %g", k, l, (double)temperature);
@@ -154,10 +152,10 @@ static void check_wavefront(bool random, float temperature)
         struct session *session = test_session(f.engine, &params);
         for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
             for (uint32_t stops = 0; stops < 2 && ks[i] < depths[r]; stops++) {
-                struct mn_generate_params g = {.n_new = N_CTX + 1 - N_PROMPT,
-                                               .strategy = "ar",
-                                               .temperature = temperature,
-                                               .seed = 50 * r + 10 * stops + i};
+                struct mn_generate_params g = {
+                    .n_new = N_CTX + 1 - N_PROMPT,
+                    .strategy = "ar",
+                    .sampler = {.temperature = temperature, .seed = 50 * r + 10 * stops + i}};
                 struct mn_stats stats;
                 g.ignore_eos = true;
                 struct token_list expected = run(session, g, &stats);
@@ -171,15 +169,16 @@ static void check_wavefront(bool random, float temperature)
                     expected.n = n;
                 }
                 g.strategy = "wavefront";
-                g.draft_steps = ks[i];
-                g.max_inflight = caps[(r + i + stops) % 4];
+                g.speculation.draft_steps = ks[i];
+                g.speculation.max_inflight = caps[(r + i + stops) % 4];
                 struct token_list got = run(session, g, &stats);
                 char what[96];
                 snprintf(what, sizeof what, "wavefront K %u R %u cap %u temperature %g stops %u", ks[i], depths[r],
-                         g.max_inflight, (double)temperature, stops);
+                         g.speculation.max_inflight, (double)temperature, stops);
                 assert_same(&got, &expected, what);
                 assert_true(stats.lossless);
-                assert_true(g.max_inflight == 0 || stats.inflight_rows <= g.max_inflight * stats.rounds);
+                assert_true(g.speculation.max_inflight == 0 ||
+                            stats.inflight_rows <= g.speculation.max_inflight * stats.rounds);
                 kept += stats.accepted;
                 dropped += stats.drafted - stats.accepted;
                 n_stopped += stops && got.n < g.n_new;
@@ -203,11 +202,13 @@ static void test_edges(void **state)
     struct session_params params = {.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 32};
     struct session *session = test_session(f.engine, &params);
     static const struct mn_generate_params settings[] = {
-        {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
-        {.strategy = "draft-verify", .draft_steps = 7, .lookahead = 7},
-        {.strategy = "draft-verify", .draft_steps = 6, .lookahead = 5, .exit = "latent-diff:0.3"},
-        {.strategy = "wavefront", .draft_steps = 1},
-        {.strategy = "wavefront", .draft_steps = 3, .max_inflight = 1},
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 5}},
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 7, .lookahead = 7}},
+        {.strategy = "draft-verify",
+         .speculation = {.draft_steps = 6, .lookahead = 5},
+         .exit = {.rule = "latent-diff:0.3"}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 1}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 3, .max_inflight = 1}},
         {.strategy = "auto"}};
     static const struct {
         uint32_t n_prompt, n_new, stop_after;
@@ -283,11 +284,12 @@ static void test_across_splits(void **state)
                                               .qk_bias = true,
                                               .seed = 21};
     static uint32_t ids[N_LONG];
-    static const struct mn_generate_params settings[] = {{.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
-                                                         {.strategy = "draft-verify", .draft_steps = 3, .lookahead = 8},
-                                                         {.strategy = "wavefront", .draft_steps = 1},
-                                                         {.strategy = "wavefront", .draft_steps = 2, .max_inflight = 5},
-                                                         {.strategy = "auto"}};
+    static const struct mn_generate_params settings[] = {
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 5}},
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 3, .lookahead = 8}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 1}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 2, .max_inflight = 5}},
+        {.strategy = "auto"}};
     struct fixture f = {0};
     struct mn_stats stats;
     uint64_t rejected = 0;
@@ -310,9 +312,9 @@ static void test_across_splits(void **state)
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         struct token_list got = {0};
         g.strategy = settings[i].strategy;
-        g.draft_steps = settings[i].draft_steps;
-        g.lookahead = settings[i].lookahead;
-        g.max_inflight = settings[i].max_inflight;
+        g.speculation.draft_steps = settings[i].speculation.draft_steps;
+        g.speculation.lookahead = settings[i].speculation.lookahead;
+        g.speculation.max_inflight = settings[i].speculation.max_inflight;
         g.user = &got;
         assert_int_equal(generate(session, &g, &stats), MN_OK);
         assert_same(&got, &expected, g.strategy);

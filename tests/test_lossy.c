@@ -84,11 +84,11 @@ static void check_diffusion_as_ar(bool random)
     struct mn_stats stats;
     open_fixture(&f, random);
     struct mn_generate_params g = {
-        .n_new = 40, .strategy = "ar", .ignore_eos = true, .init_scale = random ? 1.0f : 0.0f, .seed = 3};
+        .n_new = 40, .strategy = "ar", .ignore_eos = true, .init_scale = random ? 1.0f : 0.0f, .sampler = {.seed = 3}};
     struct token_list expected = run(f.shared, g, &stats);
     g.strategy = "diffusion";
-    g.draft_steps = R;
-    g.max_inflight = 1;
+    g.speculation.draft_steps = R;
+    g.speculation.max_inflight = 1;
     struct token_list got = run(f.shared, g, &stats);
     assert_lossy(&stats, "--strategy diffusion");
     assert_int_equal(got.n, 40);
@@ -113,14 +113,13 @@ static void test_diffusion(void **state)
     open_fixture(&f, false);
     for (uint32_t headway = 1; headway <= 3; headway++)
         for (uint32_t k = 1; k <= R; k += 3) {
-            struct mn_generate_params g = {.n_new = 30,
-                                           .strategy = "diffusion",
-                                           .draft_steps = k,
-                                           .headway = headway,
-                                           .embed_average = 0.1f,
-                                           .state_noise = 0.2f,
-                                           .ignore_eos = headway != 2,
-                                           .seed = k};
+            struct mn_generate_params g = {
+                .n_new = 30,
+                .strategy = "diffusion",
+                .speculation = {.draft_steps = k},
+                .diffusion = {.headway = headway, .embed_average = 0.1f, .state_noise = 0.2f},
+                .ignore_eos = headway != 2,
+                .sampler = {.seed = k}};
             struct token_list got = run(f.shared, g, &stats), again = run(f.shared, g, &stats);
             assert_int_equal(got.n, again.n);
             assert_int_equal(n_equal(&got, &again), got.n); /* the same run, the same tokens */
@@ -131,14 +130,17 @@ static void test_diffusion(void **state)
         }
     /* Every position takes all its steps: nothing is frozen early. The same with a threshold anything meets: one tick
      * each. */
-    struct mn_generate_params g = {
-        .n_new = 20, .strategy = "diffusion", .draft_steps = 1, .freeze_threshold = 1e-9f, .ignore_eos = true};
+    struct mn_generate_params g = {.n_new = 20,
+                                   .strategy = "diffusion",
+                                   .speculation = {.draft_steps = 1},
+                                   .diffusion = {.freeze_threshold = 1e-9f},
+                                   .ignore_eos = true};
     uint32_t steps[20];
     g.steps = steps;
     run(f.shared, g, &stats);
     for (uint32_t i = 1; i < 20; i++)
         assert_int_equal(steps[i], R);
-    g.freeze_threshold = 1e6f;
+    g.diffusion.freeze_threshold = 1e6f;
     run(f.shared, g, &stats);
     for (uint32_t i = 1; i < 20; i++)
         assert_int_equal(steps[i], 1);
@@ -173,16 +175,17 @@ static void test_threshold(void **state)
     struct fixture f;
     struct mn_stats stats, loose;
     open_fixture(&f, true);
-    struct mn_generate_params g = {.n_new = 60, .strategy = "ar", .ignore_eos = true, .draft_steps = 1, .lookahead = 4};
+    struct mn_generate_params g = {
+        .n_new = 60, .strategy = "ar", .ignore_eos = true, .speculation = {.draft_steps = 1, .lookahead = 4}};
     struct token_list expected = run(f.full, g, &stats);
     g.strategy = "draft-verify";
     run(f.full, g, &loose);
-    g.verification_threshold = 1.0f;
+    g.speculation.verification_threshold = 1.0f;
     struct token_list got = run(f.full, g, &stats);
     assert_lossy(&stats, "--verification-threshold");
     assert_int_equal(n_equal(&got, &expected), 60); /* as likely as the best is the best */
     assert_int_equal(stats.accepted, loose.accepted);
-    g.verification_threshold = 1e-30f;
+    g.speculation.verification_threshold = 1e-30f;
     got = run(f.full, g, &loose);
     assert_int_equal(got.n, 60);
     assert_int_equal(loose.accepted, loose.drafted); /* everything passes */
@@ -200,34 +203,32 @@ static void test_forced(void **state)
     struct mn_generate_params g = {.n_new = 61,
                                    .strategy = "draft-verify",
                                    .ignore_eos = true,
-                                   .draft_steps = 2,
-                                   .lookahead = 4,
-                                   .forced_acceptance = all,
-                                   .n_forced_acceptance = 1};
+                                   .speculation = {.draft_steps = 2, .lookahead = 4},
+                                   .measuring = {.forced_acceptance = all, .n_forced_acceptance = 1}};
     run(f.full, g, &stats);
     assert_lossy(&stats, "forced acceptance");
     assert_int_equal(stats.accepted, stats.drafted);
     assert_int_equal(stats.rounds, 60 / 5);
-    g.forced_acceptance = none;
+    g.measuring.forced_acceptance = none;
     run(f.full, g, &stats);
     assert_int_equal(stats.accepted, 0);
     assert_int_equal(stats.rounds, 60);
-    g.forced_acceptance = first_only;
-    g.n_forced_acceptance = 2;
+    g.measuring.forced_acceptance = first_only;
+    g.measuring.n_forced_acceptance = 2;
     run(f.full, g, &stats);
     assert_int_equal(stats.rounds, 30);
     assert_int_equal(stats.accepted_lengths[1], 30);
-    g.forced_acceptance = half;
-    g.n_forced_acceptance = 1;
+    g.measuring.forced_acceptance = half;
+    g.measuring.n_forced_acceptance = 1;
     run(f.full, g, &stats);
     assert_true(stats.rounds > 60 / 5 && stats.rounds < 60 && stats.accepted > 0 && stats.accepted < stats.drafted);
     g.strategy = "wavefront";
-    g.max_inflight = 8;
-    g.forced_acceptance = all;
+    g.speculation.max_inflight = 8;
+    g.measuring.forced_acceptance = all;
     run(f.full, g, &stats);
     const uint64_t fewest = stats.rounds;
     assert_int_equal(stats.accepted, stats.drafted);
-    g.forced_acceptance = none;
+    g.measuring.forced_acceptance = none;
     run(f.full, g, &stats);
     assert_int_equal(stats.accepted, 0);
     assert_true(fewest < stats.rounds);
@@ -246,8 +247,7 @@ static void test_compare(void **state)
                                    .n_new = 40,
                                    .strategy = "draft-verify",
                                    .ignore_eos = true,
-                                   .draft_steps = 2,
-                                   .lookahead = 3};
+                                   .speculation = {.draft_steps = 2, .lookahead = 3}};
     struct token_list same = run(f.full, g, &stats);
     assert_int_equal(compare_ar(f.full, &g, same.ids, same.n, &a), MN_OK);
     assert_true(a.n_compared == 40 && a.n_equal == 40 && !a.diverged && a.forced_agreement == 1.0);
@@ -268,12 +268,12 @@ static void test_compare(void **state)
     /* A real lossy run: what the free-running comparison says about its beginning is what the tokens say. */
     g.n_new = 40;
     g.strategy = "ar";
-    g.exit = "latent-diff:0.9";
+    g.exit.rule = "latent-diff:0.9";
     struct token_list exits = run(f.full, g, &stats);
     assert_int_equal(compare_ar(f.full, &g, exits.ids, exits.n, &a), MN_OK);
     assert_int_equal(a.first_divergence, n_equal(&exits, &same));
     assert_true(a.diverged && a.forced_agreement < 1.0);
-    g.temperature = 0.8f;
+    g.sampler.temperature = 0.8f;
     assert_int_equal(compare_ar(f.full, &g, exits.ids, exits.n, &a), MN_OK);
     assert_true(a.forced_agreement < 0.0); /* greedy runs only */
     f.log.n_errors = 0;
@@ -295,47 +295,57 @@ static void test_refusals(void **state)
         struct mn_generate_params p;
         const char *part;
     } cases[] = {
-        {false, {.strategy = "diffusion", .draft_steps = 2}, "share:1"},
-        {true, {.strategy = "diffusion", .draft_steps = 0}, "--draft-steps 0"},
-        {true, {.strategy = "diffusion", .draft_steps = R + 1}, "--draft-steps 9"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .headway = 17}, "--headway 17"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .max_inflight = 17}, "--max-inflight 17"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .freeze_threshold = -1.0f}, "--freeze-threshold"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .freeze_threshold = NAN}, "--freeze-threshold"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .state_noise = 1.5f}, "--state-noise"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .embed_average = 1.0f}, "--embed-average"},
-        {true, {.strategy = "diffusion", .draft_steps = 2, .exit = "kl"}, "--exit kl"},
+        {false, {.strategy = "diffusion", .speculation = {.draft_steps = 2}}, "share:1"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 0}}, "--draft-steps 0"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = R + 1}}, "--draft-steps 9"},
         {true,
-         {.strategy = "diffusion", .draft_steps = 2, .require_lossless = true},
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.headway = 17}},
+         "--headway 17"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 2, .max_inflight = 17}}, "--max-inflight 17"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.freeze_threshold = -1.0f}},
+         "--freeze-threshold"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.freeze_threshold = NAN}},
+         "--freeze-threshold"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.state_noise = 1.5f}},
+         "--state-noise"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.embed_average = 1.0f}},
+         "--embed-average"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .exit = {.rule = "kl"}}, "--exit kl"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2, .require_lossless = true}},
          "--require-lossless: --strategy diffusion"},
         {true,
-         {.strategy = "wavefront", .draft_steps = 2, .require_lossless = true},
+         {.strategy = "wavefront", .speculation = {.draft_steps = 2, .require_lossless = true}},
          "--require-lossless: --kv-policy share:k"},
-        {false, {.strategy = "wavefront", .draft_steps = 2, .continuous = true}, "--continuous"},
+        {false, {.strategy = "wavefront", .speculation = {.draft_steps = 2}, .continuous = true}, "--continuous"},
         {false, {.strategy = "auto", .continuous = true}, "--continuous"},
-        {false, {.strategy = "ar", .verification_threshold = 0.5f}, "--verification-threshold"},
+        {false, {.strategy = "ar", .speculation = {.verification_threshold = 0.5f}}, "--verification-threshold"},
         {false,
-         {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = NAN},
-         "--verification-threshold"},
-        {false,
-         {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 2, .verification_threshold = 1.1f},
+         {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 2, .verification_threshold = NAN}},
          "--verification-threshold"},
         {false,
          {.strategy = "draft-verify",
-          .draft_steps = 2,
-          .lookahead = 2,
-          .verification_threshold = 0.5f,
-          .require_lossless = true},
+          .speculation = {.draft_steps = 2, .lookahead = 2, .verification_threshold = 1.1f}},
+         "--verification-threshold"},
+        {false,
+         {.strategy = "draft-verify",
+          .speculation = {.draft_steps = 2, .lookahead = 2, .verification_threshold = 0.5f, .require_lossless = true}},
          "--require-lossless"},
         {false,
          {.strategy = "draft-verify",
-          .draft_steps = 2,
-          .lookahead = 2,
-          .forced_acceptance = bad,
-          .n_forced_acceptance = 2},
+          .speculation = {.draft_steps = 2, .lookahead = 2},
+          .measuring = {.forced_acceptance = bad, .n_forced_acceptance = 2}},
          "forced acceptance of 1.5"},
-        {false, {.strategy = "ar", .forced_acceptance = bad, .n_forced_acceptance = 1}, "forced acceptance"},
-        {false, {.strategy = "ar", .continuous = true, .require_lossless = true}, "--require-lossless: --continuous"},
+        {false,
+         {.strategy = "ar", .measuring = {.forced_acceptance = bad, .n_forced_acceptance = 1}},
+         "forced acceptance"},
+        {false,
+         {.strategy = "ar", .continuous = true, .speculation = {.require_lossless = true}},
+         "--require-lossless: --continuous"},
         {false, {.strategy = "guess"}, "--strategy guess"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -98,7 +98,7 @@ static void rig_open(struct rig *rig)
 
 static void rig_close(struct rig *rig)
 {
-    rig->engine->model->device->vk = hooks.real;
+    *rig->engine->model->device->vk = hooks.real;
     test_engine_done(rig->engine);
     random_model_remove(rig->dir);
 }
@@ -133,8 +133,7 @@ static struct token_list run(struct session *session, const char *strategy, stru
                                         .n_prompt = N_PROMPT,
                                         .n_new = 40,
                                         .strategy = strategy,
-                                        .draft_steps = 2,
-                                        .lookahead = 5,
+                                        .speculation = {.draft_steps = 2, .lookahead = 5},
                                         .ignore_eos = true,
                                         .on_token = token_list_add,
                                         .user = &list};

@@ -59,8 +59,7 @@ static void test_refusals(void **state)
                                             .n_prompt = N_PROMPT,
                                             .n_new = 4,
                                             .strategy = "draft-verify",
-                                            .draft_steps = 2,
-                                            .lookahead = 3,
+                                            .speculation = {.draft_steps = 2, .lookahead = 3},
                                             .on_token = token_list_add,
                                             .user = &list};
     REFUSE("--strategy", p.strategy = "beam");
@@ -75,34 +74,34 @@ static void test_refusals(void **state)
     REFUSE("token id 4294967295", p.prompt = far_beyond, p.n_prompt = 1);
     REFUSE("--num-steps", p.num_steps = R + 1);
     REFUSE("--num-steps", p.num_steps = UINT32_MAX);
-    REFUSE("--draft-steps", p.draft_steps = 0);
-    REFUSE("--draft-steps", p.draft_steps = R);
-    REFUSE("--draft-steps", p.draft_steps = UINT32_MAX);
+    REFUSE("--draft-steps", p.speculation.draft_steps = 0);
+    REFUSE("--draft-steps", p.speculation.draft_steps = R);
+    REFUSE("--draft-steps", p.speculation.draft_steps = UINT32_MAX);
     REFUSE("--draft-steps", p.num_steps = 2);
-    REFUSE("--num-steps", p.num_steps = 1, p.draft_steps = 1);
-    REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = 0);
-    REFUSE("--draft-steps", p.strategy = "wavefront", p.draft_steps = R);
-    REFUSE("--lookahead", p.lookahead = 0);
-    REFUSE("--lookahead", p.lookahead = 16);
-    REFUSE("--lookahead", p.lookahead = MN_MAX_LOOKAHEAD + 1);
-    REFUSE("--lookahead", p.lookahead = UINT32_MAX);
-    REFUSE("--max-inflight", p.strategy = "wavefront", p.max_inflight = 17);
-    REFUSE("--exit", p.exit = "patience");
-    REFUSE("--exit", p.strategy = "wavefront", p.exit = "cosine");
-    REFUSE("--require-lossless", p.strategy = "ar", p.exit = "cosine", p.require_lossless = true);
+    REFUSE("--num-steps", p.num_steps = 1, p.speculation.draft_steps = 1);
+    REFUSE("--draft-steps", p.strategy = "wavefront", p.speculation.draft_steps = 0);
+    REFUSE("--draft-steps", p.strategy = "wavefront", p.speculation.draft_steps = R);
+    REFUSE("--lookahead", p.speculation.lookahead = 0);
+    REFUSE("--lookahead", p.speculation.lookahead = 16);
+    REFUSE("--lookahead", p.speculation.lookahead = MN_MAX_LOOKAHEAD + 1);
+    REFUSE("--lookahead", p.speculation.lookahead = UINT32_MAX);
+    REFUSE("--max-inflight", p.strategy = "wavefront", p.speculation.max_inflight = 17);
+    REFUSE("--exit", p.exit.rule = "patience");
+    REFUSE("--exit", p.strategy = "wavefront", p.exit.rule = "cosine");
+    REFUSE("--require-lossless", p.strategy = "ar", p.exit.rule = "cosine", p.speculation.require_lossless = true);
     REFUSE("--init-scale", p.init_scale = -1.0f);
     REFUSE("--init-scale", p.init_scale = 1e9f);
     REFUSE("--init-scale", p.init_scale = NAN);
-    REFUSE("--temp", p.temperature = -0.5f);
-    REFUSE("--temp", p.temperature = 1e-5f);
-    REFUSE("--temp", p.temperature = 101.0f);
-    REFUSE("--temp", p.temperature = NAN);
-    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = -0.1f);
-    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = 1.1f);
-    REFUSE("--top-p", p.temperature = 1.0f, p.top_p = NAN);
-    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = -0.1f);
-    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = 1.1f);
-    REFUSE("--min-p", p.temperature = 1.0f, p.min_p = INFINITY);
+    REFUSE("--temp", p.sampler.temperature = -0.5f);
+    REFUSE("--temp", p.sampler.temperature = 1e-5f);
+    REFUSE("--temp", p.sampler.temperature = 101.0f);
+    REFUSE("--temp", p.sampler.temperature = NAN);
+    REFUSE("--top-p", p.sampler.temperature = 1.0f, p.sampler.top_p = -0.1f);
+    REFUSE("--top-p", p.sampler.temperature = 1.0f, p.sampler.top_p = 1.1f);
+    REFUSE("--top-p", p.sampler.temperature = 1.0f, p.sampler.top_p = NAN);
+    REFUSE("--min-p", p.sampler.temperature = 1.0f, p.sampler.min_p = -0.1f);
+    REFUSE("--min-p", p.sampler.temperature = 1.0f, p.sampler.min_p = 1.1f);
+    REFUSE("--min-p", p.sampler.temperature = 1.0f, p.sampler.min_p = INFINITY);
     assert_int_equal(generate(session, &good, &stats), MN_OK);
     assert_true(list.n > 0);
     session_destroy(session);
@@ -209,7 +208,7 @@ static void test_checked_first(void **state)
     struct mn_stats stats;
     struct mn_generate_params params = {.prompt = ids, .n_prompt = 200, .n_new = 4, .strategy = "auto"};
     test_refused(&f.log, generate(session, &params, &stats), "token id 173", "generate");
-    params.exit = "kl";
+    params.exit.rule = "kl";
     params.strategy = "ar";
     test_refused(&f.log, generate(session, &params, &stats), "token id 173", "generate with early exit");
     test_refused(&f.log,

@@ -108,20 +108,23 @@ static void test_replay(void **state)
     static const float half[] = {0.5f};
     static const struct mn_generate_params runs[] = {
         {.strategy = "ar"},
-        {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5},
-        {.strategy = "wavefront", .draft_steps = 1},
-        {.strategy = "wavefront", .draft_steps = 5, .max_inflight = 3},
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 5}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 1}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 5, .max_inflight = 3}},
         {.strategy = "auto"},
-        {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 5, .verification_threshold = 0.01f},
         {.strategy = "draft-verify",
-         .draft_steps = 2,
-         .lookahead = 5,
-         .forced_acceptance = half,
-         .n_forced_acceptance = 1},
-        {.strategy = "wavefront", .draft_steps = 2, .forced_acceptance = half, .n_forced_acceptance = 1},
-        {.strategy = "draft-verify", .draft_steps = 4, .lookahead = 5, .exit = "latent-diff:0.3"},
-        {.strategy = "ar", .exit = "latent-diff:0.3"},
-        {.strategy = "diffusion", .draft_steps = 2, .embed_average = 0.1f},
+         .speculation = {.draft_steps = 2, .lookahead = 5, .verification_threshold = 0.01f}},
+        {.strategy = "draft-verify",
+         .speculation = {.draft_steps = 2, .lookahead = 5},
+         .measuring = {.forced_acceptance = half, .n_forced_acceptance = 1}},
+        {.strategy = "wavefront",
+         .speculation = {.draft_steps = 2},
+         .measuring = {.forced_acceptance = half, .n_forced_acceptance = 1}},
+        {.strategy = "draft-verify",
+         .speculation = {.draft_steps = 4, .lookahead = 5},
+         .exit = {.rule = "latent-diff:0.3"}},
+        {.strategy = "ar", .exit = {.rule = "latent-diff:0.3"}},
+        {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.embed_average = 0.1f}},
     };
     struct test_log log;
     test_log_init(&log);
@@ -140,8 +143,8 @@ static void test_replay(void **state)
             g.prompt = prompt;
             g.n_prompt = N_PROMPT;
             g.n_new = N_NEW;
-            g.temperature = sampled ? 1.1f : 0.0f;
-            g.seed = i;
+            g.sampler.temperature = sampled ? 1.1f : 0.0f;
+            g.sampler.seed = i;
             g.ignore_eos = true;
             g.on_token = keep_token;
             g.on_trace = keep_event;
@@ -152,7 +155,7 @@ static void test_replay(void **state)
             replay_tokens(r);
             /* With an early exit rows are level in steps of their own, and a window's states are mixed on the host: no
              * plain passes. */
-            if (!diffusion && !g.exit)
+            if (!diffusion && !g.exit.rule)
                 replay_passes(full, r);
         }
     free(r);

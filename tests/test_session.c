@@ -66,8 +66,7 @@ static struct mn_generate_params params_of(const struct strategy_case *s, uint32
                                        .n_prompt = N_PROMPT,
                                        .n_new = n_new,
                                        .strategy = s->name,
-                                       .draft_steps = s->k,
-                                       .lookahead = s->l,
+                                       .speculation = {.draft_steps = s->k, .lookahead = s->l},
                                        .ignore_eos = true,
                                        .on_token = token_list_add,
                                        .user = list};
@@ -478,7 +477,7 @@ static void test_share_is_lossy(void **state)
             assert_int_equal(list.n, 5);
             assert_int_equal(stats.lossless, share == 0);
             params = params_of(&strategies[s], 5, &list);
-            params.require_lossless = true;
+            params.speculation.require_lossless = true;
             enum mn_status status = generate(session, &params, &stats);
             if (share)
                 test_refused(&f.log, status, "--kv-policy", strategies[s].name);

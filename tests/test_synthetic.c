@@ -164,9 +164,7 @@ static void run(struct mn_session *session, const char *strategy, struct token_l
                                               .n_prompt = 5,
                                               .n_new = 24,
                                               .strategy = strategy,
-                                              .draft_steps = 2,
-                                              .lookahead = 3,
-                                              .max_inflight = 4,
+                                              .speculation = {.draft_steps = 2, .lookahead = 3, .max_inflight = 4},
                                               .ignore_eos = true,
                                               .on_token = token_list_add,
                                               .user = tokens};

@@ -88,7 +88,7 @@ static int close_engine(void **state)
     (void)state;
     session_destroy(f.full);
     session_destroy(f.shared);
-    f.engine->model->device->vk = hooks.real;
+    *f.engine->model->device->vk = hooks.real;
     test_engine_done(f.engine);
     random_model_remove(f.dir);
     return 0;
@@ -136,28 +136,30 @@ static const struct way {
 } ways[] = {
     {"ar", false, {.strategy = "ar"}},
     {"ar, warm start", false, {.strategy = "ar", .continuous = true}},
-    {"ar, exit by states", false, {.strategy = "ar", .exit = "latent-diff:0.2"}},
-    {"ar, exit by logits", false, {.strategy = "ar", .exit = "kl:0.01"}},
-    {"draft-verify", false, {.strategy = "draft-verify", .draft_steps = 3, .lookahead = 5}},
+    {"ar, exit by states", false, {.strategy = "ar", .exit = {.rule = "latent-diff:0.2"}}},
+    {"ar, exit by logits", false, {.strategy = "ar", .exit = {.rule = "kl:0.01"}}},
+    {"draft-verify", false, {.strategy = "draft-verify", .speculation = {.draft_steps = 3, .lookahead = 5}}},
     {"draft-verify, exit in drafts",
      false,
-     {.strategy = "draft-verify", .draft_steps = 4, .lookahead = 3, .exit = "argmax-stability:2"}},
+     {.strategy = "draft-verify",
+      .speculation = {.draft_steps = 4, .lookahead = 3},
+      .exit = {.rule = "argmax-stability:2"}}},
     {"draft-verify, threshold",
      false,
-     {.strategy = "draft-verify", .draft_steps = 2, .lookahead = 3, .verification_threshold = 0.5f}},
+     {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 3, .verification_threshold = 0.5f}}},
     {"draft-verify, forced acceptance",
      false,
      {.strategy = "draft-verify",
-      .draft_steps = 2,
-      .lookahead = 3,
-      .forced_acceptance = forced,
-      .n_forced_acceptance = 1}},
-    {"wavefront", false, {.strategy = "wavefront", .draft_steps = 2}},
+      .speculation = {.draft_steps = 2, .lookahead = 3},
+      .measuring = {.forced_acceptance = forced, .n_forced_acceptance = 1}}},
+    {"wavefront", false, {.strategy = "wavefront", .speculation = {.draft_steps = 2}}},
     {"auto", false, {.strategy = "auto"}},
     {"ar, share:1", true, {.strategy = "ar"}},
     {"diffusion",
      true,
-     {.strategy = "diffusion", .draft_steps = 2, .headway = 2, .state_noise = 0.1f, .embed_average = 0.3f}},
+     {.strategy = "diffusion",
+      .speculation = {.draft_steps = 2},
+      .diffusion = {.headway = 2, .state_noise = 0.1f, .embed_average = 0.3f}}},
 };
 
 static struct mn_generate_params with_prompt(struct mn_generate_params params, bool sampled, uint32_t *n_tokens)
@@ -166,8 +168,8 @@ static struct mn_generate_params with_prompt(struct mn_generate_params params, b
     params.n_prompt = N_PROMPT;
     params.n_new = N_NEW;
     params.ignore_eos = true;
-    params.temperature = sampled ? 0.9f : 0.0f;
-    params.top_p = 0.95f;
+    params.sampler.temperature = sampled ? 0.9f : 0.0f;
+    params.sampler.top_p = 0.95f;
     params.init_scale = sampled ? 1.0f : 0.0f;
     params.on_token = first_token;
     params.on_trace = look;
@@ -215,8 +217,8 @@ static void test_batch(void **state)
         struct mn_generate_params params[3];
         struct mn_stats stats[3], total;
         uint32_t n_tokens = 0;
-        const struct mn_generate_params one = {
-            .strategy = strategies[s], .draft_steps = 3, .lookahead = 3, .max_inflight = 4};
+        const struct mn_generate_params one = {.strategy = strategies[s],
+                                               .speculation = {.draft_steps = 3, .lookahead = 3, .max_inflight = 4}};
         for (uint32_t i = 0; i < 3; i++) {
             params[i] = with_prompt(one, false, &n_tokens);
             params[i].n_new = N_NEW - 5 * i;

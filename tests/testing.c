@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/vulkan/vk.h"
+
 /* The loader unloads a driver with its last instance, and what the driver holds in its globals then counts as leaked.
    Under the leak checker one instance therefore lives as long as the program, where that memory is still reachable;
    ours is checked as before. */

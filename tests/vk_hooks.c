@@ -94,19 +94,19 @@ static VKAPI_ATTR VkResult VKAPI_CALL hook_QueueSubmit(VkQueue q, uint32_t n, co
 void hooks_install(struct device *device)
 {
     memset(&hooks, 0, sizeof hooks);
-    hooks.real = device->vk;
-#define X(name) device->vk.Create##name = hook_Create##name, device->vk.Destroy##name = hook_Destroy##name;
+    hooks.real = *device->vk;
+#define X(name) device->vk->Create##name = hook_Create##name, device->vk->Destroy##name = hook_Destroy##name;
     HOOKS_OBJECTS(X)
 #undef X
-#define X(name, params, args) device->vk.name = hook_##name;
+#define X(name, params, args) device->vk->name = hook_##name;
     HOOKS_PLAIN_CALLS(X)
 #undef X
-    device->vk.AllocateMemory = hook_AllocateMemory;
-    device->vk.FreeMemory = hook_FreeMemory;
-    device->vk.CreateComputePipelines = hook_CreateComputePipelines;
-    device->vk.DestroyPipeline = hook_DestroyPipeline;
-    device->vk.EndCommandBuffer = hook_EndCommandBuffer;
-    device->vk.QueueSubmit = hook_QueueSubmit;
+    device->vk->AllocateMemory = hook_AllocateMemory;
+    device->vk->FreeMemory = hook_FreeMemory;
+    device->vk->CreateComputePipelines = hook_CreateComputePipelines;
+    device->vk->DestroyPipeline = hook_DestroyPipeline;
+    device->vk->EndCommandBuffer = hook_EndCommandBuffer;
+    device->vk->QueueSubmit = hook_QueueSubmit;
 }
 
 void hooks_arm(enum call call, uint32_t index, VkResult result)

@@ -4,7 +4,7 @@
 #ifndef MUNINN_TESTS_VK_HOOKS_H
 #define MUNINN_TESTS_VK_HOOKS_H
 
-#include "engine/vulkan/device.h"
+#include "engine/vulkan/vk.h"
 
 #define HOOKS_OBJECTS(X) \
     X(Buffer) \
@@ -45,7 +45,7 @@ enum object {
 };
 
 extern struct hooks {
-    struct vk_table real;
+    struct vk real;
     uint32_t n[N_CALLS];
     int alive[N_OBJECTS];
     bool armed, fired;

@@ -323,7 +323,7 @@ static enum mn_status measure_rows(struct measuring *m, uint32_t n_rows)
         if (!status)
             status = add_pass_row(m, &samples);
         samples_free(&samples);
-        if (!status && m->session->stream.timers)
+        if (!status && m->session->stream.has_timers)
             status = measure_ops(m);
     }
     return status;
@@ -423,7 +423,7 @@ enum mn_status kernels_measure(struct bench_model *model, const struct bench_set
         status = measure_rows(m, n);
     if (!status)
         status = measure_floor(m);
-    if (!status && !m->session->stream.timers)
+    if (!status && !m->session->stream.has_timers)
         log_note(common->log, MN_LOG_WARN, "device '%s' has no timestamps: passes were measured, kernels could not be",
                  model->info.device_name);
     session_destroy(m->session);

@@ -189,17 +189,16 @@ void bench_params(struct mn_generate_params *p, const struct expected *e, const 
                                      .n_new = s->n_new,
                                      .num_steps = s->num_steps,
                                      .strategy = s->strategy,
-                                     .draft_steps = s->draft_steps,
-                                     .lookahead = s->lookahead,
-                                     .max_inflight = s->max_inflight,
-                                     .embed_average = 0.1f,
-                                     .cost_dir = common->cost_dir,
-                                     .temperature = common->temperature,
-                                     .seed = common->seed,
+                                     .speculation = {.draft_steps = s->draft_steps,
+                                                     .lookahead = s->lookahead,
+                                                     .max_inflight = s->max_inflight,
+                                                     .cost_dir = common->cost_dir},
+                                     .diffusion = {.embed_average = 0.1f},
+                                     .sampler = {.temperature = common->temperature, .seed = common->seed},
                                      .ignore_eos = !common->stop_at_eos};
     if (common->n_acceptance && (!strcmp(s->strategy, "draft-verify") || !strcmp(s->strategy, "wavefront"))) {
-        p->forced_acceptance = common->acceptance;
-        p->n_forced_acceptance = common->n_acceptance;
+        p->measuring.forced_acceptance = common->acceptance;
+        p->measuring.n_forced_acceptance = common->n_acceptance;
     }
 }
 

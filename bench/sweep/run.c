@@ -165,7 +165,7 @@ static void add_setting(struct row_builder *b, const struct run *r)
 {
     const struct bench_setting *s = r->setting;
     double forced[MN_MAX_LOOKAHEAD];
-    const uint32_t n_forced = r->params[0].n_forced_acceptance;
+    const uint32_t n_forced = r->params[0].measuring.n_forced_acceptance;
     for (uint32_t i = 0; i < n_forced; i++)
         forced[i] = (double)r->common->acceptance[i];
     row_text(b, "kv_policy", s->kv_policy);

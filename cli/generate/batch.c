@@ -191,7 +191,7 @@ static enum mn_status run_all(struct batch *b)
     if (status)
         return status;
     for (uint32_t i = 0; i < b->n; i++)
-        b->params[i].cost_dir = cost_dir;
+        b->params[i].speculation.cost_dir = cost_dir;
     uint32_t parallel = options->parallel ? options->parallel : DEFAULT_PARALLEL;
     parallel = parallel < b->n ? parallel : b->n;
     parallel = parallel < ROWS_MAX / rows ? parallel : ROWS_MAX / rows;

@@ -102,9 +102,11 @@ static enum mn_status clear_buffers(struct session *s)
 {
     enum mn_status status = MN_OK;
     const struct arena *const arenas[] = {&s->scratch, &s->cache.arena, &s->shared};
-    for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++)
-        for (struct arena_block *block = arenas[i]->first; block && !status; block = block->next)
-            status = stream_fill(&s->stream, (struct span){.block = block, .bytes = block->bytes}, 0);
+    for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) {
+        struct arena_block *block = NULL;
+        for (struct span all; !status && arena_next(arenas[i], &block, &all);)
+            status = stream_fill(&s->stream, all, 0);
+    }
     return status;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/base/clock.h"
+#include "engine/vulkan/stream.h"
 #include "shaders/args.h"
 
 /* A CPU driver may end a loop after 65535 rounds (llvmpipe does), and a device so slow that a run takes a second needs
@@ -29,9 +30,9 @@ struct reading {
     uint32_t n_chunks, n_groups, n_passes, local, group_chunks;
 };
 
-static enum mn_status prepare(struct reading *r, struct model *model, uint64_t bytes, struct recording *recording)
+static enum mn_status prepare(struct reading *r, struct kernels *kernels, uint64_t bytes, struct recording *recording)
 {
-    struct device *device = model->device;
+    struct device *device = kernels->device;
     const struct caps *caps = &device->caps;
     const uint64_t most[] = {caps->max_storage_range, caps->max_allocation_bytes / 2, caps->device_heap_bytes / 8};
     for (int i = 0; i < 3; i++)
@@ -49,7 +50,7 @@ static enum mn_status prepare(struct reading *r, struct model *model, uint64_t b
     r->group_chunks = caps->is_cpu ? (r->n_chunks - 1) / r->n_groups + 1 : 0;
     const struct read_args args = {r->n_chunks, r->n_groups * r->local, r->group_chunks};
     arena_init(&r->arena, device, "bandwidth", ARENA_DEVICE);
-    enum mn_status status = stream_init(&r->stream, device, &model->kernels);
+    enum mn_status status = stream_init(&r->stream, device, kernels);
     if (!status)
         status = arena_reserve(&r->arena, ARENA_ALIGN * 16, &r->state);
     if (!status)
@@ -62,7 +63,7 @@ static enum mn_status prepare(struct reading *r, struct model *model, uint64_t b
         status = stream_fill(&r->stream, r->data, WORD);
     const struct pipeline *pipeline;
     if (!status)
-        status = kernels_get(&model->kernels, KERNEL_READ, &r->local, 1, &pipeline);
+        status = kernels_get(kernels, KERNEL_READ, &r->local, 1, &pipeline);
     if (!status)
         status = stream_record(&r->stream, recording);
     const struct span bindings[] = {r->state, r->data, r->sink};
@@ -102,13 +103,13 @@ static enum mn_status check(struct reading *r, const struct device *device)
     return status;
 }
 
-enum mn_status bandwidth_measure(struct model *model, uint64_t bytes, double *gb_s)
+enum mn_status bandwidth_measure(struct kernels *kernels, uint64_t bytes, double *gb_s)
 {
     struct reading r = {0};
     struct recording recording;
     const struct recording *list = &recording;
     double fastest = INFINITY;
-    enum mn_status status = prepare(&r, model, bytes, &recording);
+    enum mn_status status = prepare(&r, kernels, bytes, &recording);
     const double begin = clock_s();
     for (int i = 0; i < REPETITIONS && !status && (i < SLOW_REPETITIONS || clock_s() - begin < SLOW_S); i++) {
         const double start = clock_s();
@@ -116,7 +117,7 @@ enum mn_status bandwidth_measure(struct model *model, uint64_t bytes, double *gb
         fastest = fmin(fastest, clock_s() - start);
     }
     if (!status)
-        status = check(&r, model->device);
+        status = check(&r, kernels->device);
     *gb_s = status ? 0.0 : (double)r.n_chunks * 16.0 * r.n_passes / fastest / 1e9;
     if (r.stream.device)
         stream_finish(&r.stream);

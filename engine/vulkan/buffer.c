@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "engine/vulkan/vk.h"
+
 void arena_init(struct arena *arena, struct device *device, const char *name, enum arena_kind kind)
 {
     *arena = (struct arena){.device = device, .name = name, .kind = kind};
@@ -14,9 +16,9 @@ void arena_finish(struct arena *arena)
     for (struct arena_block *block = arena->first, *next; block; block = next) {
         next = block->next;
         if (block->buffer)
-            device->vk.DestroyBuffer(device->handle, block->buffer, NULL);
+            device->vk->DestroyBuffer(device->vk->handle, block->buffer, NULL);
         if (block->memory) {
-            device->vk.FreeMemory(device->handle, block->memory, NULL);
+            device->vk->FreeMemory(device->vk->handle, block->memory, NULL);
             device->reserved_bytes -= block->bytes;
         }
         free(block);
@@ -54,8 +56,8 @@ enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *o
 
 static uint32_t find_memory_type(const struct device *device, uint32_t allowed, VkMemoryPropertyFlags flags)
 {
-    for (uint32_t i = 0; i < device->memory.memoryTypeCount; i++)
-        if ((allowed >> i & 1) && (device->memory.memoryTypes[i].propertyFlags & flags) == flags)
+    for (uint32_t i = 0; i < device->vk->memory.memoryTypeCount; i++)
+        if ((allowed >> i & 1) && (device->vk->memory.memoryTypes[i].propertyFlags & flags) == flags)
             return i;
     return UINT32_MAX;
 }
@@ -84,23 +86,23 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
                                .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_STORAGE_TEXEL_BUFFER_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                                         VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT};
-    VkResult result = device->vk.CreateBuffer(device->handle, &info, NULL, &block->buffer);
+    VkResult result = device->vk->CreateBuffer(device->vk->handle, &info, NULL, &block->buffer);
     if (result != VK_SUCCESS) {
         block->buffer = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreateBuffer");
     }
     VkMemoryRequirements needs;
-    device->vk.GetBufferMemoryRequirements(device->handle, block->buffer, &needs);
+    device->vk->GetBufferMemoryRequirements(device->vk->handle, block->buffer, &needs);
     uint32_t type = choose_memory_type(arena, needs.memoryTypeBits);
     if (type == UINT32_MAX)
         return log_fail(device->log, MN_ERR_MEMORY, "%s: device '%s' has no fitting memory type", arena->name,
                         device->caps.name);
     VkMemoryAllocateInfo allocate = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = type};
-    const uint64_t heap = device->memory.memoryHeaps[device->memory.memoryTypes[type].heapIndex].size;
+    const uint64_t heap = device->vk->memory.memoryHeaps[device->vk->memory.memoryTypes[type].heapIndex].size;
     /* Vulkan forbids to ask for more than the heap; software drivers would even grant it. */
     result = needs.size > heap ? VK_ERROR_OUT_OF_DEVICE_MEMORY
-                               : device->vk.AllocateMemory(device->handle, &allocate, NULL, &block->memory);
+                               : device->vk->AllocateMemory(device->vk->handle, &allocate, NULL, &block->memory);
     if (result != VK_SUCCESS) {
         block->memory = VK_NULL_HANDLE;
         if (result == VK_ERROR_DEVICE_LOST)
@@ -113,12 +115,12 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
                         (int)result);
     }
     device->reserved_bytes += block->bytes;
-    result = device->vk.BindBufferMemory(device->handle, block->buffer, block->memory, 0);
+    result = device->vk->BindBufferMemory(device->vk->handle, block->buffer, block->memory, 0);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkBindBufferMemory");
-    if (device->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) {
+    if (device->vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) {
         void *address = NULL;
-        result = device->vk.MapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &address);
+        result = device->vk->MapMemory(device->vk->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &address);
         if (result != VK_SUCCESS)
             return device_fail(device, result, "vkMapMemory");
         block->mapped = address;
@@ -142,4 +144,12 @@ enum mn_status arena_commit(struct arena *arena)
 void *span_host(struct span span)
 {
     return span.block->mapped ? span.block->mapped + span.offset : NULL;
+}
+
+bool arena_next(const struct arena *arena, struct arena_block **at, struct span *out)
+{
+    *at = *at ? (*at)->next : arena->first;
+    if (*at)
+        *out = (struct span){.block = *at, .bytes = (*at)->bytes};
+    return *at != NULL;
 }

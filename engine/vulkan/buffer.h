@@ -18,13 +18,7 @@ enum arena_kind {
     ARENA_READBACK, /* written by the device, read by the host, cached if possible */
 };
 
-struct arena_block {
-    VkBuffer buffer;
-    VkDeviceMemory memory;
-    uint8_t *mapped; /* NULL when the host cannot see it */
-    uint64_t bytes;
-    struct arena_block *next;
-};
+struct arena_block; /* vk.h: one buffer and its memory */
 
 /* A piece of an arena. Valid for binding once the arena is committed. */
 struct span {
@@ -54,5 +48,8 @@ enum mn_status arena_commit(struct arena *arena);
 
 /* Host address of a span, or NULL when the host cannot see the arena. */
 void *span_host(struct span span);
+
+/* The spans that cover the whole arena, one by one: false when there are no more. *at is NULL before the first. */
+bool arena_next(const struct arena *arena, struct arena_block **at, struct span *out);
 
 #endif

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vk.h"
+
 enum { MAX_DEVICES = 16, MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
 
 static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
@@ -53,28 +55,43 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     return VK_FALSE;
 }
 
+/* Zeroed, with room for Vulkan's side. NULL without memory. */
+static struct device *new_device(const struct mn_log *log)
+{
+    struct {
+        struct device device;
+        struct vk vk;
+    } *both = calloc(1, sizeof *both);
+    if (!both)
+        return NULL;
+    both->device.vk = &both->vk;
+    both->device.log = log;
+    return &both->device;
+}
+
 static enum mn_status load_loader(struct device *device)
 {
     static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib", "libMoltenVK.dylib"};
-    for (size_t i = 0; i < sizeof names / sizeof *names && !device->loader; i++)
-        device->loader = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!device->loader)
+    for (size_t i = 0; i < sizeof names / sizeof *names && !device->vk->loader; i++)
+        device->vk->loader = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (!device->vk->loader)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
                         "no Vulkan loader: libvulkan.so.1 not found; install the package libvulkan1 and a driver "
                         "(mesa-vulkan-drivers has one for every CPU)");
     /* POSIX promises that dlsym's object pointer converts to a function pointer; ISO C does not, hence the copy. */
-    void *symbol = dlsym(device->loader, "vkGetInstanceProcAddr");
+    void *symbol = dlsym(device->vk->loader, "vkGetInstanceProcAddr");
     if (!symbol)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
                         "the Vulkan loader has no vkGetInstanceProcAddr; reinstall the package libvulkan1");
-    memcpy(&device->get_instance_proc, &symbol, sizeof symbol);
+    memcpy(&device->vk->get_instance_proc, &symbol, sizeof symbol);
     return MN_OK;
 }
 
 static bool has_layer(struct device *device, const char *name)
 {
     PFN_vkEnumerateInstanceLayerProperties enumerate =
-        (PFN_vkEnumerateInstanceLayerProperties)device->get_instance_proc(NULL, "vkEnumerateInstanceLayerProperties");
+        (PFN_vkEnumerateInstanceLayerProperties)device->vk->get_instance_proc(NULL,
+                                                                              "vkEnumerateInstanceLayerProperties");
     VkLayerProperties layers[64];
     uint32_t n = 64;
     if (!enumerate || enumerate(&n, layers) < 0)
@@ -87,7 +104,7 @@ static bool has_layer(struct device *device, const char *name)
 
 static enum mn_status create_instance(struct device *device, bool validate)
 {
-    PFN_vkCreateInstance create = (PFN_vkCreateInstance)device->get_instance_proc(NULL, "vkCreateInstance");
+    PFN_vkCreateInstance create = (PFN_vkCreateInstance)device->vk->get_instance_proc(NULL, "vkCreateInstance");
     if (!create)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
                         "the Vulkan loader has no vkCreateInstance; reinstall the package libvulkan1");
@@ -118,26 +135,27 @@ static enum mn_status create_instance(struct device *device, bool validate)
                                  .ppEnabledLayerNames = layers,
                                  .enabledExtensionCount = validate ? 1 : 0,
                                  .ppEnabledExtensionNames = extensions};
-    VkResult result = create(&info, NULL, &device->instance);
+    VkResult result = create(&info, NULL, &device->vk->instance);
     if (result != VK_SUCCESS) {
-        device->instance = VK_NULL_HANDLE;
+        device->vk->instance = VK_NULL_HANDLE;
         return log_fail(
             device->log, MN_ERR_NO_DEVICE,
             "no Vulkan instance (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
             (int)result);
     }
 #define X(fn) \
-    device->vk.fn = (PFN_vk##fn)device->get_instance_proc(device->instance, "vk" #fn); \
-    if (!device->vk.fn) \
+    device->vk->fn = (PFN_vk##fn)device->vk->get_instance_proc(device->vk->instance, "vk" #fn); \
+    if (!device->vk->fn) \
         return log_fail(device->log, MN_ERR_NO_DEVICE, "the Vulkan loader lacks vk" #fn ": Vulkan 1.2 is required");
     VK_INSTANCE_FUNCTIONS(X)
 #undef X
     if (validate) {
         PFN_vkCreateDebugUtilsMessengerEXT create_messenger =
-            (PFN_vkCreateDebugUtilsMessengerEXT)device->get_instance_proc(device->instance,
-                                                                          "vkCreateDebugUtilsMessengerEXT");
+            (PFN_vkCreateDebugUtilsMessengerEXT)device->vk->get_instance_proc(device->vk->instance,
+                                                                              "vkCreateDebugUtilsMessengerEXT");
         messenger.pNext = NULL;
-        if (!create_messenger || create_messenger(device->instance, &messenger, NULL, &device->messenger) != VK_SUCCESS)
+        if (!create_messenger ||
+            create_messenger(device->vk->instance, &messenger, NULL, &device->vk->messenger) != VK_SUCCESS)
             return log_fail(device->log, MN_ERR_NO_DEVICE, "the validation layer gives no debug messenger");
     }
     return MN_OK;
@@ -148,10 +166,10 @@ static bool has_extension(struct device *device, VkPhysicalDevice physical, cons
     VkExtensionProperties *list = NULL;
     uint32_t n = 0;
     bool found = false;
-    if (device->vk.EnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0 || n > 4096)
+    if (device->vk->EnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0 || n > 4096)
         return false;
     list = calloc(n, sizeof *list);
-    if (list && device->vk.EnumerateDeviceExtensionProperties(physical, NULL, &n, list) >= 0)
+    if (list && device->vk->EnumerateDeviceExtensionProperties(physical, NULL, &n, list) >= 0)
         for (uint32_t i = 0; i < n && !found; i++)
             found = !strcmp(list[i].extensionName, name);
     free(list);
@@ -162,7 +180,7 @@ static bool find_queue_family(struct device *device, VkPhysicalDevice physical, 
 {
     VkQueueFamilyProperties families[MAX_FAMILIES];
     uint32_t n = MAX_FAMILIES;
-    device->vk.GetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
+    device->vk->GetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
     for (uint32_t i = 0; i < n; i++)
         if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
             *family = i;
@@ -188,6 +206,17 @@ static void read_heaps(const VkPhysicalDeviceMemoryProperties *memory, struct ca
             caps->uma = true;
 }
 
+static enum device_type type_of(VkPhysicalDeviceType type)
+{
+    switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return DEVICE_DISCRETE;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return DEVICE_INTEGRATED;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return DEVICE_VIRTUAL;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return DEVICE_CPU;
+    default: return DEVICE_OTHER;
+    }
+}
+
 /* Fills caps; returns NULL, or the reason why this device cannot be used. */
 static const char *read_caps(struct device *device, VkPhysicalDevice physical, struct caps *caps)
 {
@@ -204,16 +233,16 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     bool control = has_extension(device, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (!control)
         maintenance3.pNext = NULL;
-    device->vk.GetPhysicalDeviceProperties2(physical, &props);
+    device->vk->GetPhysicalDeviceProperties2(physical, &props);
     VkPhysicalDeviceSubgroupSizeControlFeatures control_features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceShaderFloat16Int8Features fp16 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES,
         .pNext = control ? &control_features : NULL};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &fp16};
-    device->vk.GetPhysicalDeviceFeatures2(physical, &features);
+    device->vk->GetPhysicalDeviceFeatures2(physical, &features);
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
-    device->vk.GetPhysicalDeviceMemoryProperties2(physical, &memory);
+    device->vk->GetPhysicalDeviceMemoryProperties2(physical, &memory);
 
     const VkPhysicalDeviceLimits *limits = &props.properties.limits;
     snprintf(caps->name, sizeof caps->name, "%s", props.properties.deviceName);
@@ -222,8 +251,8 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->device_id = props.properties.deviceID;
     caps->driver_version = props.properties.driverVersion;
     caps->api_version = props.properties.apiVersion;
-    caps->type = props.properties.deviceType;
-    caps->is_cpu = caps->type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    caps->type = type_of(props.properties.deviceType);
+    caps->is_cpu = caps->type == DEVICE_CPU;
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_size_control = control && control_features.subgroupSizeControl &&
                                   control_features.computeFullSubgroups &&
@@ -246,7 +275,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
         caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
     read_heaps(&memory.memoryProperties, caps);
-    if (caps->type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU)
+    if (caps->type == DEVICE_DISCRETE)
         caps->uma = false; /* a resizable BAR shows the whole heap, but reading through it is slow */
 
     uint32_t family;
@@ -279,10 +308,10 @@ static bool contains_ignoring_case(const char *text, const char *part)
 static int device_rank(const struct caps *caps)
 {
     switch (caps->type) {
-    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return 4;
-    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return 3;
-    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return 2;
-    case VK_PHYSICAL_DEVICE_TYPE_CPU: return 1;
+    case DEVICE_DISCRETE: return 4;
+    case DEVICE_INTEGRATED: return 3;
+    case DEVICE_VIRTUAL: return 2;
+    case DEVICE_CPU: return 1;
     default: return 0;
     }
 }
@@ -290,7 +319,7 @@ static int device_rank(const struct caps *caps)
 static enum mn_status list_physical(struct device *device, VkPhysicalDevice *list, uint32_t *n)
 {
     *n = MAX_DEVICES;
-    VkResult result = device->vk.EnumeratePhysicalDevices(device->instance, n, list);
+    VkResult result = device->vk->EnumeratePhysicalDevices(device->vk->instance, n, list);
     if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || *n == 0)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
                         "no Vulkan device (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
@@ -331,7 +360,7 @@ static enum mn_status choose_physical(struct device *device, const char *select)
         return log_fail(device->log, MN_ERR_USAGE,
                         "--device %s: no such device; `muninn devices` lists the %u there are", select ? select : "",
                         n);
-    device->physical = list[chosen];
+    device->vk->physical = list[chosen];
     device->caps = best;
     return MN_OK;
 }
@@ -339,10 +368,10 @@ static enum mn_status choose_physical(struct device *device, const char *select)
 static enum mn_status create_logical(struct device *device)
 {
     bool timestamps;
-    find_queue_family(device, device->physical, &device->queue_family, &timestamps);
+    find_queue_family(device, device->vk->physical, &device->vk->queue_family, &timestamps);
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
-    device->vk.GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
-    device->memory = memory.memoryProperties;
+    device->vk->GetPhysicalDeviceMemoryProperties2(device->vk->physical, &memory);
+    device->vk->memory = memory.memoryProperties;
 
     VkPhysicalDeviceSubgroupSizeControlFeatures control = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
@@ -351,7 +380,7 @@ static enum mn_status create_logical(struct device *device)
     const char *extensions[] = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
     float priority = 1.0f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = device->queue_family,
+                                     .queueFamilyIndex = device->vk->queue_family,
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
     const VkPhysicalDeviceFeatures features = {
@@ -363,28 +392,27 @@ static enum mn_status create_logical(struct device *device)
                                .enabledExtensionCount = device->caps.subgroup_size_control ? 1 : 0,
                                .ppEnabledExtensionNames = extensions,
                                .pEnabledFeatures = &features};
-    VkResult result = device->vk.CreateDevice(device->physical, &info, NULL, &device->handle);
+    VkResult result = device->vk->CreateDevice(device->vk->physical, &info, NULL, &device->vk->handle);
     if (result != VK_SUCCESS) {
-        device->handle = VK_NULL_HANDLE;
+        device->vk->handle = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreateDevice");
     }
 #define X(fn) \
-    device->vk.fn = (PFN_vk##fn)device->vk.GetDeviceProcAddr(device->handle, "vk" #fn); \
-    if (!device->vk.fn) \
+    device->vk->fn = (PFN_vk##fn)device->vk->GetDeviceProcAddr(device->vk->handle, "vk" #fn); \
+    if (!device->vk->fn) \
         return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' lacks vk" #fn, device->caps.name);
     VK_DEVICE_FUNCTIONS(X)
 #undef X
-    device->vk.GetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
+    device->vk->GetDeviceQueue(device->vk->handle, device->vk->queue_family, 0, &device->vk->queue);
     return MN_OK;
 }
 
 enum mn_status device_create(struct device **out, const struct device_params *params, const struct mn_log *log)
 {
     *out = NULL;
-    struct device *device = calloc(1, sizeof *device);
+    struct device *device = new_device(log);
     if (!device)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a device");
-    device->log = log;
     enum mn_status status = load_loader(device);
     if (!status)
         status = create_instance(device, params->validate);
@@ -424,17 +452,17 @@ void device_abandon(struct device *device)
     if (device->abandoned)
         return;
     device->lost = device->abandoned = true;
-    device->vk.DestroyBuffer = keep_buffer;
-    device->vk.DestroyBufferView = keep_view;
-    device->vk.FreeMemory = keep_memory;
-    device->vk.DestroyShaderModule = keep_module;
-    device->vk.DestroyDescriptorSetLayout = keep_set_layout;
-    device->vk.DestroyPipelineLayout = keep_layout;
-    device->vk.DestroyPipeline = keep_pipeline;
-    device->vk.DestroyDescriptorPool = keep_descriptors;
-    device->vk.DestroyCommandPool = keep_commands;
-    device->vk.DestroyFence = keep_fence;
-    device->vk.DestroyQueryPool = keep_timers;
+    device->vk->DestroyBuffer = keep_buffer;
+    device->vk->DestroyBufferView = keep_view;
+    device->vk->FreeMemory = keep_memory;
+    device->vk->DestroyShaderModule = keep_module;
+    device->vk->DestroyDescriptorSetLayout = keep_set_layout;
+    device->vk->DestroyPipelineLayout = keep_layout;
+    device->vk->DestroyPipeline = keep_pipeline;
+    device->vk->DestroyDescriptorPool = keep_descriptors;
+    device->vk->DestroyCommandPool = keep_commands;
+    device->vk->DestroyFence = keep_fence;
+    device->vk->DestroyQueryPool = keep_timers;
     log_note(device->log, MN_LOG_WARN, "device '%s' is still at work; what it uses is left to the end of the process",
              device->caps.name);
 }
@@ -443,20 +471,21 @@ void device_destroy(struct device *device)
 {
     if (!device)
         return;
-    if (device->handle && !device->abandoned) {
-        if (device->vk.DeviceWaitIdle && !device->lost)
-            device->vk.DeviceWaitIdle(device->handle);
-        if (device->vk.DestroyDevice)
-            device->vk.DestroyDevice(device->handle, NULL);
+    if (device->vk->handle && !device->abandoned) {
+        if (device->vk->DeviceWaitIdle && !device->lost)
+            device->vk->DeviceWaitIdle(device->vk->handle);
+        if (device->vk->DestroyDevice)
+            device->vk->DestroyDevice(device->vk->handle, NULL);
     }
-    if (device->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)device->get_instance_proc(
-            device->instance, "vkDestroyDebugUtilsMessengerEXT");
+    if (device->vk->messenger) {
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT)device->vk->get_instance_proc(device->vk->instance,
+                                                                               "vkDestroyDebugUtilsMessengerEXT");
         if (destroy)
-            destroy(device->instance, device->messenger, NULL);
+            destroy(device->vk->instance, device->vk->messenger, NULL);
     }
-    if (device->instance && device->vk.DestroyInstance && !device->abandoned)
-        device->vk.DestroyInstance(device->instance, NULL);
+    if (device->vk->instance && device->vk->DestroyInstance && !device->abandoned)
+        device->vk->DestroyInstance(device->vk->instance, NULL);
     /* The loader stays mapped: drivers leave threads and thread-local destructors behind that unmapping would pull
      * away. */
     free(device);
@@ -465,10 +494,9 @@ void device_destroy(struct device *device)
 enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, const char *), void *user,
                            const struct mn_log *log)
 {
-    struct device *device = calloc(1, sizeof *device);
+    struct device *device = new_device(log);
     if (!device)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the device list");
-    device->log = log;
     VkPhysicalDevice list[MAX_DEVICES];
     uint32_t n = 0;
     enum mn_status status = load_loader(device);

@@ -10,48 +10,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan.h>
-
 #include "engine/base/status.h"
-
-/* Every Vulkan call goes through this table, so that a test can replace any of them by a failing one. */
-/* clang-format off */
-#define VK_INSTANCE_FUNCTIONS(X) \
-    X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) \
-    X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) \
-    X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr)
-
-#define VK_DEVICE_FUNCTIONS(X) \
-    X(DestroyDevice) X(GetDeviceQueue) X(AllocateMemory) X(FreeMemory) X(CreateBuffer) X(DestroyBuffer) \
-    X(CreateBufferView) X(DestroyBufferView) \
-    X(GetBufferMemoryRequirements) X(BindBufferMemory) X(MapMemory) X(CreateShaderModule) X(DestroyShaderModule) \
-    X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout) X(CreatePipelineLayout) X(DestroyPipelineLayout) \
-    X(CreateComputePipelines) X(DestroyPipeline) X(CreateDescriptorPool) X(DestroyDescriptorPool) \
-    X(AllocateDescriptorSets) X(UpdateDescriptorSets) X(CreateCommandPool) X(DestroyCommandPool) \
-    X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) X(CmdBindPipeline) \
-    X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdDispatchIndirect) X(CmdPipelineBarrier) \
-    X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdWriteTimestamp) X(CmdResetQueryPool) X(CreateQueryPool) \
-    X(DestroyQueryPool) X(GetQueryPoolResults) X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences) \
-    X(QueueSubmit) X(DeviceWaitIdle)
-/* clang-format on */
-
-struct vk_table {
-#define X(name) PFN_vk##name name;
-    VK_INSTANCE_FUNCTIONS(X)
-    VK_DEVICE_FUNCTIONS(X)
-#undef X
-};
 
 /* Most texel buffers a kernel may bind. */
 enum { DEVICE_TEXEL_BUFFERS = 9 };
+
+enum device_type { DEVICE_OTHER, DEVICE_INTEGRATED, DEVICE_DISCRETE, DEVICE_VIRTUAL, DEVICE_CPU };
 
 /* What the device can do, read once. */
 struct caps {
     char name[256];
     char driver[512]; /* "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)" */
     uint32_t vendor_id, device_id, driver_version, api_version;
-    VkPhysicalDeviceType type;
+    enum device_type type;
     bool is_cpu;           /* a software device: lanes are SIMD lanes of a CPU core */
     bool uma;              /* the largest device-local heap is host-visible too */
     bool subgroup_shuffle; /* shuffles and broadcasts exist and the subgroup size can be pinned to `subgroup_size` */
@@ -67,19 +38,12 @@ struct caps {
     double timestamp_ns;        /* nanoseconds per timestamp tick; 0: no timestamps */
 };
 
+struct vk; /* vk.h: handles and functions; for this folder and for tests */
+
 struct device {
     const struct mn_log *log;
-    void *loader;
-    PFN_vkGetInstanceProcAddr get_instance_proc;
-    struct vk_table vk;
-    VkInstance instance;
-    VkDebugUtilsMessengerEXT messenger;
-    VkPhysicalDevice physical;
-    VkDevice handle;
-    VkQueue queue;
-    uint32_t queue_family;
-    VkPhysicalDeviceMemoryProperties memory;
     struct caps caps;
+    struct vk *vk;
     uint64_t reserved_bytes; /* in arenas */
     bool lost;               /* sticky: every later call on the device returns MN_ERR_DEVICE_LOST */
     bool abandoned;          /* work may run on it for ever: nothing is destroyed any more */
@@ -109,9 +73,6 @@ uint64_t device_available_bytes(const struct device *device);
  * destroy or free Vulkan objects do nothing, since a driver that still works on them would crash. What they hold is the
  * process's until it ends. */
 void device_abandon(struct device *device);
-
-/* Maps a failed VkResult to a status and logs it with `what`; remembers a lost device. */
-enum mn_status device_fail(struct device *device, VkResult result, const char *what);
 
 /* The one line people paste into reports: name, driver, uma, fp16, int dot, subgroup size, shared memory, matrix
  * cores. */

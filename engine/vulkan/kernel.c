@@ -10,6 +10,7 @@
 #include "attention_texels.spv.h"
 #include "embed.spv.h"
 #include "embed_plain.spv.h"
+#include "engine/vulkan/vk.h"
 #include "fill.spv.h"
 #include "fill_plain.spv.h"
 #include "gate.spv.h"
@@ -68,8 +69,8 @@ const struct kernel_info *kernel_info(enum kernel_id id)
 
 VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_id id, uint32_t binding)
 {
-    return kernels->texel_bindings[id] >> binding & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER
-                                                      : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+    return kernels->vk->texel_bindings[id] >> binding & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER
+                                                          : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
 }
 
 static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
@@ -84,10 +85,10 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
                                        .pCode = texels  ? info->texels
                                                 : plain ? info->plain
                                                         : info->spirv};
-    kernels->texel_bindings[id] = texels ? info->texel_bindings : 0;
-    VkResult result = device->vk.CreateShaderModule(device->handle, &module, NULL, &kernels->modules[id]);
+    kernels->vk->texel_bindings[id] = texels ? info->texel_bindings : 0;
+    VkResult result = device->vk->CreateShaderModule(device->vk->handle, &module, NULL, &kernels->vk->modules[id]);
     if (result != VK_SUCCESS) {
-        kernels->modules[id] = VK_NULL_HANDLE;
+        kernels->vk->modules[id] = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreateShaderModule");
     }
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
@@ -99,20 +100,20 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
     VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
                                            .bindingCount = table[id].n_bindings,
                                            .pBindings = bindings};
-    result = device->vk.CreateDescriptorSetLayout(device->handle, &set, NULL, &kernels->set_layouts[id]);
+    result = device->vk->CreateDescriptorSetLayout(device->vk->handle, &set, NULL, &kernels->vk->set_layouts[id]);
     if (result != VK_SUCCESS) {
-        kernels->set_layouts[id] = VK_NULL_HANDLE;
+        kernels->vk->set_layouts[id] = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreateDescriptorSetLayout");
     }
     VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = table[id].push_bytes};
     VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                          .setLayoutCount = 1,
-                                         .pSetLayouts = &kernels->set_layouts[id],
+                                         .pSetLayouts = &kernels->vk->set_layouts[id],
                                          .pushConstantRangeCount = 1,
                                          .pPushConstantRanges = &push};
-    result = device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &kernels->layouts[id]);
+    result = device->vk->CreatePipelineLayout(device->vk->handle, &layout, NULL, &kernels->vk->layouts[id]);
     if (result != VK_SUCCESS) {
-        kernels->layouts[id] = VK_NULL_HANDLE;
+        kernels->vk->layouts[id] = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreatePipelineLayout");
     }
     return MN_OK;
@@ -120,7 +121,9 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
 
 enum mn_status kernels_init(struct kernels *kernels, struct device *device)
 {
-    *kernels = (struct kernels){.device = device};
+    *kernels = (struct kernels){.device = device, .vk = calloc(1, sizeof *kernels->vk)};
+    if (!kernels->vk)
+        return log_fail(device->log, MN_ERR_MEMORY, "out of host memory for the kernels");
     for (int id = 0; id < KERNEL_COUNT; id++) {
         enum mn_status status = init_one(kernels, (enum kernel_id)id);
         if (status) {
@@ -134,21 +137,22 @@ enum mn_status kernels_init(struct kernels *kernels, struct device *device)
 void kernels_finish(struct kernels *kernels)
 {
     struct device *device = kernels->device;
-    if (!device)
+    if (!kernels->vk)
         return;
     for (struct pipeline *p = kernels->pipelines, *next; p; p = next) {
         next = p->next;
-        device->vk.DestroyPipeline(device->handle, p->handle, NULL);
+        device->vk->DestroyPipeline(device->vk->handle, p->handle, NULL);
         free(p);
     }
     for (int id = 0; id < KERNEL_COUNT; id++) {
-        if (kernels->layouts[id])
-            device->vk.DestroyPipelineLayout(device->handle, kernels->layouts[id], NULL);
-        if (kernels->set_layouts[id])
-            device->vk.DestroyDescriptorSetLayout(device->handle, kernels->set_layouts[id], NULL);
-        if (kernels->modules[id])
-            device->vk.DestroyShaderModule(device->handle, kernels->modules[id], NULL);
+        if (kernels->vk->layouts[id])
+            device->vk->DestroyPipelineLayout(device->vk->handle, kernels->vk->layouts[id], NULL);
+        if (kernels->vk->set_layouts[id])
+            device->vk->DestroyDescriptorSetLayout(device->vk->handle, kernels->vk->set_layouts[id], NULL);
+        if (kernels->vk->modules[id])
+            device->vk->DestroyShaderModule(device->vk->handle, kernels->vk->modules[id], NULL);
     }
+    free(kernels->vk);
     *kernels = (struct kernels){0};
 }
 
@@ -184,12 +188,12 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const uin
                   .pNext = pin ? &subgroup : NULL,
                   .flags = pin ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                  .module = kernels->modules[id],
+                  .module = kernels->vk->modules[id],
                   .pName = "main",
                   .pSpecializationInfo = &specialization},
-        .layout = kernels->layouts[id]};
-    VkResult result = device->vk.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL,
-                                                        &pipeline->handle);
+        .layout = kernels->vk->layouts[id]};
+    VkResult result = device->vk->CreateComputePipelines(device->vk->handle, VK_NULL_HANDLE, 1, &info, NULL,
+                                                         &pipeline->handle);
     if (result != VK_SUCCESS) {
         free(pipeline);
         return device_fail(device, result, table[id].name);

@@ -40,30 +40,19 @@ struct kernel_info {
     uint32_t push_bytes;
 };
 
-struct pipeline {
-    enum kernel_id id;
-    uint32_t n_spec;
-    uint32_t spec[KERNEL_MAX_SPEC];
-    VkPipeline handle;
-    struct pipeline *next;
-};
+struct pipeline; /* vk.h */
+struct kernels_vk;
 
 struct kernels {
     struct device *device;
-    VkShaderModule modules[KERNEL_COUNT];
-    uint32_t texel_bindings[KERNEL_COUNT]; /* of the twin in use */
-    VkDescriptorSetLayout set_layouts[KERNEL_COUNT];
-    VkPipelineLayout layouts[KERNEL_COUNT];
-    struct pipeline *pipelines;
+    struct kernels_vk *vk;
+    struct pipeline *pipelines; /* a list */
 };
 
 const struct kernel_info *kernel_info(enum kernel_id id);
 
 enum mn_status kernels_init(struct kernels *kernels, struct device *device);
 void kernels_finish(struct kernels *kernels);
-
-/* What a binding of the kernel is on this device. */
-VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_id id, uint32_t binding);
 
 /* The pipeline of kernel `id` with specialization constants 0..n_spec-1, built at the first request. Constant 0 is the
  * workgroup's thread count in every shader; with `caps.subgroup_size_control` the subgroup size is pinned. */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vk.h"
+
 enum { SETS_PER_POOL = 256, MAX_RECORDINGS_PER_SUBMIT = 256 };
 
 static const uint64_t FINISH_NS = 5000000000ull;
@@ -28,7 +30,7 @@ static enum mn_status create_fence(struct stream *stream, VkFence *fence)
 {
     VkFenceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     enum mn_status status = stream_check(
-        stream, stream->device->vk.CreateFence(stream->device->handle, &info, NULL, fence), "vkCreateFence");
+        stream, stream->device->vk->CreateFence(stream->device->vk->handle, &info, NULL, fence), "vkCreateFence");
     if (status)
         *fence = VK_NULL_HANDLE;
     return status;
@@ -52,33 +54,39 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
     *stream = (struct stream){.device = device, .kernels = kernels, .timeout_ns = 120ull * 1000000000ull};
     if (device->lost)
         return lost(stream);
+    stream->vk = calloc(1, sizeof *stream->vk);
+    if (!stream->vk)
+        return log_fail(device->log, MN_ERR_MEMORY, "out of host memory for a stream");
     arena_init(&stream->staging_arena, device, "staging", ARENA_READBACK);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-                                    .queueFamilyIndex = device->queue_family};
+                                    .queueFamilyIndex = device->vk->queue_family};
     /* A failed call leaves its result undefined: handles are null again before anyone destroys them. */
     enum mn_status status = stream_check(
-        stream, device->vk.CreateCommandPool(device->handle, &pool, NULL, &stream->pool), "vkCreateCommandPool");
+        stream, device->vk->CreateCommandPool(device->vk->handle, &pool, NULL, &stream->vk->pool),
+        "vkCreateCommandPool");
     if (status)
-        stream->pool = VK_NULL_HANDLE;
+        stream->vk->pool = VK_NULL_HANDLE;
     if (!status)
-        status = create_fence(stream, &stream->fence);
+        status = create_fence(stream, &stream->vk->fence);
     if (!status && device->caps.timestamp_ns > 0.0) {
         VkQueryPoolCreateInfo timers = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
                                         .queryType = VK_QUERY_TYPE_TIMESTAMP,
                                         .queryCount = STREAM_MAX_TIMERS};
-        status = stream_check(stream, device->vk.CreateQueryPool(device->handle, &timers, NULL, &stream->timers),
+        status = stream_check(stream,
+                              device->vk->CreateQueryPool(device->vk->handle, &timers, NULL, &stream->vk->timers),
                               "vkCreateQueryPool");
         if (status)
-            stream->timers = VK_NULL_HANDLE;
+            stream->vk->timers = VK_NULL_HANDLE;
+        stream->has_timers = !status;
     }
     for (uint32_t i = 0; i < STREAM_STAGING_SLOTS && !status; i++)
-        status = init_slot(stream, &stream->staging[i]);
+        status = init_slot(stream, &stream->vk->staging[i]);
     if (!status)
         status = arena_commit(&stream->staging_arena);
     struct recording transfer;
     if (!status && !(status = stream_record(stream, &transfer))) {
-        stream->transfer = transfer.handle;
+        stream->vk->transfer = transfer.handle;
         status = stream_end(stream, &transfer);
     }
     if (status)
@@ -89,35 +97,38 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
 /* After a timeout the work may still be running on what will be destroyed: it gets a last chance, a bounded one. */
 static void finish_work(struct device *device, VkFence fence, bool pending)
 {
-    if (pending && device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, FINISH_NS) == VK_TIMEOUT)
+    if (pending && device->vk->WaitForFences(device->vk->handle, 1, &fence, VK_TRUE, FINISH_NS) == VK_TIMEOUT)
         device_abandon(device);
 }
 
 void stream_finish(struct stream *stream)
 {
     struct device *device = stream->device;
-    if (!device)
+    if (!stream->vk) {
+        *stream = (struct stream){0};
         return;
-    finish_work(device, stream->fence, stream->pending);
+    }
+    finish_work(device, stream->vk->fence, stream->pending);
     for (uint32_t i = 0; i < STREAM_STAGING_SLOTS; i++) {
-        finish_work(device, stream->staging[i].fence, stream->staging[i].pending);
-        if (stream->staging[i].fence)
-            device->vk.DestroyFence(device->handle, stream->staging[i].fence, NULL);
+        finish_work(device, stream->vk->staging[i].fence, stream->vk->staging[i].pending);
+        if (stream->vk->staging[i].fence)
+            device->vk->DestroyFence(device->vk->handle, stream->vk->staging[i].fence, NULL);
     }
     for (struct stream_descriptors *d = stream->descriptors, *next; d; d = next) {
         next = d->next;
-        device->vk.DestroyDescriptorPool(device->handle, d->pool, NULL);
+        device->vk->DestroyDescriptorPool(device->vk->handle, d->pool, NULL);
         for (uint32_t i = 0; i < d->n_views; i++)
-            device->vk.DestroyBufferView(device->handle, d->views[i], NULL);
+            device->vk->DestroyBufferView(device->vk->handle, d->views[i], NULL);
         free(d);
     }
-    if (stream->pool)
-        device->vk.DestroyCommandPool(device->handle, stream->pool, NULL);
-    if (stream->fence)
-        device->vk.DestroyFence(device->handle, stream->fence, NULL);
-    if (stream->timers)
-        device->vk.DestroyQueryPool(device->handle, stream->timers, NULL);
+    if (stream->vk->pool)
+        device->vk->DestroyCommandPool(device->vk->handle, stream->vk->pool, NULL);
+    if (stream->vk->fence)
+        device->vk->DestroyFence(device->vk->handle, stream->vk->fence, NULL);
+    if (stream->vk->timers)
+        device->vk->DestroyQueryPool(device->vk->handle, stream->vk->timers, NULL);
     arena_finish(&stream->staging_arena);
+    free(stream->vk);
     *stream = (struct stream){0};
 }
 
@@ -126,26 +137,26 @@ static enum mn_status begin(struct stream *stream, VkCommandBuffer handle)
     /* One recording may sit in a submit many times: r core passes are one command buffer submitted r times. */
     VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                      .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
-    return stream_check(stream, stream->device->vk.BeginCommandBuffer(handle, &info), "vkBeginCommandBuffer");
+    return stream_check(stream, stream->device->vk->BeginCommandBuffer(handle, &info), "vkBeginCommandBuffer");
 }
 
 enum mn_status stream_record(struct stream *stream, struct recording *recording)
 {
     *recording = (struct recording){0};
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                        .commandPool = stream->pool,
+                                        .commandPool = stream->vk->pool,
                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                         .commandBufferCount = 1};
     enum mn_status status = stream_check(
-        stream, stream->device->vk.AllocateCommandBuffers(stream->device->handle, &info, &recording->handle),
+        stream, stream->device->vk->AllocateCommandBuffers(stream->device->vk->handle, &info, &recording->handle),
         "vkAllocateCommandBuffers");
     if (!status)
         status = begin(stream, recording->handle);
-    if (!status && stream->profile && stream->timers) {
+    if (!status && stream->profile && stream->vk->timers) {
         stream->n_profiled = 0;
-        stream->device->vk.CmdResetQueryPool(recording->handle, stream->timers, 0, STREAM_MAX_TIMERS);
-        stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers,
-                                             0);
+        stream->device->vk->CmdResetQueryPool(recording->handle, stream->vk->timers, 0, STREAM_MAX_TIMERS);
+        stream->device->vk->CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+                                              stream->vk->timers, 0);
     }
     return status;
 }
@@ -163,7 +174,7 @@ static enum mn_status add_descriptor_pool(struct stream *stream)
                                        .maxSets = SETS_PER_POOL,
                                        .poolSizeCount = stream->device->caps.texel_loads ? 2 : 1,
                                        .pPoolSizes = sizes};
-    VkResult result = stream->device->vk.CreateDescriptorPool(stream->device->handle, &info, NULL, &d->pool);
+    VkResult result = stream->device->vk->CreateDescriptorPool(stream->device->vk->handle, &info, NULL, &d->pool);
     if (result != VK_SUCCESS) {
         free(d);
         return device_fail(stream->device, result, "vkCreateDescriptorPool");
@@ -184,7 +195,8 @@ static enum mn_status add_view(struct stream *stream, const struct span *span, V
                                    .range = (span->bytes + 15) / 16 *
                                             16}; /* whole texels; spans are spaced by ARENA_ALIGN */
     enum mn_status status = stream_check(
-        stream, stream->device->vk.CreateBufferView(stream->device->handle, &info, NULL, out), "vkCreateBufferView");
+        stream, stream->device->vk->CreateBufferView(stream->device->vk->handle, &info, NULL, out),
+        "vkCreateBufferView");
     if (!status)
         d->views[d->n_views++] = *out;
     return status;
@@ -204,8 +216,8 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
     VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
                                             .descriptorPool = stream->descriptors->pool,
                                             .descriptorSetCount = 1,
-                                            .pSetLayouts = &stream->kernels->set_layouts[pipeline->id]};
-    VkResult result = device->vk.AllocateDescriptorSets(device->handle, &allocate, &set);
+                                            .pSetLayouts = &stream->kernels->vk->set_layouts[pipeline->id]};
+    VkResult result = device->vk->AllocateDescriptorSets(device->vk->handle, &allocate, &set);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkAllocateDescriptorSets");
     stream->descriptors->n_used++;
@@ -235,22 +247,22 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
                                            .pBufferInfo = &buffers[i],
                                            .pTexelBufferView = &views[i]};
     }
-    device->vk.UpdateDescriptorSets(device->handle, info->n_bindings, writes, 0, NULL);
-    device->vk.CmdBindPipeline(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
-    device->vk.CmdBindDescriptorSets(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE,
-                                     stream->kernels->layouts[pipeline->id], 0, 1, &set, 0, NULL);
-    device->vk.CmdPushConstants(recording->handle, stream->kernels->layouts[pipeline->id], VK_SHADER_STAGE_COMPUTE_BIT,
-                                0, info->push_bytes, push);
+    device->vk->UpdateDescriptorSets(device->vk->handle, info->n_bindings, writes, 0, NULL);
+    device->vk->CmdBindPipeline(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
+    device->vk->CmdBindDescriptorSets(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                      stream->kernels->vk->layouts[pipeline->id], 0, 1, &set, 0, NULL);
+    device->vk->CmdPushConstants(recording->handle, stream->kernels->vk->layouts[pipeline->id],
+                                 VK_SHADER_STAGE_COMPUTE_BIT, 0, info->push_bytes, push);
     return MN_OK;
 }
 
 static void profile(struct stream *stream, struct recording *recording, enum kernel_id id)
 {
-    if (!stream->profile || !stream->timers || stream->n_profiled + 2 > STREAM_MAX_TIMERS)
+    if (!stream->profile || !stream->vk->timers || stream->n_profiled + 2 > STREAM_MAX_TIMERS)
         return;
     stream->profiled[stream->n_profiled] = id;
-    stream->device->vk.CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->timers,
-                                         ++stream->n_profiled);
+    stream->device->vk->CmdWriteTimestamp(recording->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, stream->vk->timers,
+                                          ++stream->n_profiled);
 }
 
 static void barrier(struct stream *stream, VkCommandBuffer handle)
@@ -261,8 +273,8 @@ static void barrier(struct stream *stream, VkCommandBuffer handle)
                                                VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
                                                VK_ACCESS_INDIRECT_COMMAND_READ_BIT};
     VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    stream->device->vk.CmdPipelineBarrier(handle, stages, stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory,
-                                          0, NULL, 0, NULL);
+    stream->device->vk->CmdPipelineBarrier(handle, stages, stages | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, 0, 1, &memory,
+                                           0, NULL, 0, NULL);
 }
 
 enum mn_status stream_dispatch(struct stream *stream, struct recording *recording, const struct pipeline *pipeline,
@@ -272,7 +284,7 @@ enum mn_status stream_dispatch(struct stream *stream, struct recording *recordin
     enum mn_status status = bind(stream, recording, pipeline, bindings, push);
     if (status)
         return status;
-    stream->device->vk.CmdDispatch(recording->handle, groups_x, groups_y, groups_z);
+    stream->device->vk->CmdDispatch(recording->handle, groups_x, groups_y, groups_z);
     barrier(stream, recording->handle);
     profile(stream, recording, pipeline->id);
     recording->n_dispatches++;
@@ -286,7 +298,7 @@ enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording 
     enum mn_status status = bind(stream, recording, pipeline, bindings, push);
     if (status)
         return status;
-    stream->device->vk.CmdDispatchIndirect(recording->handle, groups.block->buffer, groups.offset);
+    stream->device->vk->CmdDispatchIndirect(recording->handle, groups.block->buffer, groups.offset);
     barrier(stream, recording->handle);
     profile(stream, recording, pipeline->id);
     recording->n_dispatches++;
@@ -296,7 +308,7 @@ enum mn_status stream_dispatch_indirect(struct stream *stream, struct recording 
 void stream_copy(struct stream *stream, struct recording *recording, struct span from, struct span to, uint64_t bytes)
 {
     VkBufferCopy region = {.srcOffset = from.offset, .dstOffset = to.offset, .size = bytes};
-    stream->device->vk.CmdCopyBuffer(recording->handle, from.block->buffer, to.block->buffer, 1, &region);
+    stream->device->vk->CmdCopyBuffer(recording->handle, from.block->buffer, to.block->buffer, 1, &region);
     barrier(stream, recording->handle);
 }
 
@@ -306,10 +318,10 @@ enum mn_status stream_end(struct stream *stream, struct recording *recording)
     VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                               .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
                               .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    stream->device->vk.CmdPipelineBarrier(recording->handle,
-                                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-                                          VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
-    return stream_check(stream, stream->device->vk.EndCommandBuffer(recording->handle), "vkEndCommandBuffer");
+    stream->device->vk->CmdPipelineBarrier(recording->handle,
+                                           VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+                                           VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+    return stream_check(stream, stream->device->vk->EndCommandBuffer(recording->handle), "vkEndCommandBuffer");
 }
 
 static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handles, uint32_t n, VkFence fence,
@@ -318,10 +330,10 @@ static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handl
     struct device *device = stream->device;
     VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = n, .pCommandBuffers = handles};
     /* Reset before use, not after: should the reset fail, the next submit starts with another one. */
-    VkResult result = device->vk.ResetFences(device->handle, 1, &fence);
+    VkResult result = device->vk->ResetFences(device->vk->handle, 1, &fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkResetFences");
-    result = device->vk.QueueSubmit(device->queue, 1, &info, fence);
+    result = device->vk->QueueSubmit(device->vk->queue, 1, &info, fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkQueueSubmit");
     *pending = true;
@@ -332,9 +344,9 @@ static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handl
 static enum mn_status wait_for(struct stream *stream, VkFence fence, bool *pending)
 {
     struct device *device = stream->device;
-    VkResult result = device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, stream->timeout_ns);
+    VkResult result = device->vk->WaitForFences(device->vk->handle, 1, &fence, VK_TRUE, stream->timeout_ns);
     /* A wait that ran out of memory says nothing about the work, which must end before anything of it is used again. */
-    if (result < 0 && result != VK_ERROR_DEVICE_LOST && device->vk.DeviceWaitIdle(device->handle) != VK_SUCCESS)
+    if (result < 0 && result != VK_ERROR_DEVICE_LOST && device->vk->DeviceWaitIdle(device->vk->handle) != VK_SUCCESS)
         result = VK_ERROR_DEVICE_LOST;
     *pending = result == VK_TIMEOUT || result == VK_ERROR_DEVICE_LOST;
     return stream_check(stream, result, "vkWaitForFences");
@@ -342,8 +354,8 @@ static enum mn_status wait_for(struct stream *stream, VkFence fence, bool *pendi
 
 static enum mn_status submit_and_wait(struct stream *stream, const VkCommandBuffer *handles, uint32_t n)
 {
-    enum mn_status status = submit(stream, handles, n, stream->fence, &stream->pending);
-    return status ? status : wait_for(stream, stream->fence, &stream->pending);
+    enum mn_status status = submit(stream, handles, n, stream->vk->fence, &stream->pending);
+    return status ? status : wait_for(stream, stream->vk->fence, &stream->pending);
 }
 
 enum mn_status stream_run(struct stream *stream, const struct recording *const *recordings, uint32_t n)
@@ -385,7 +397,7 @@ enum mn_status stream_wait(struct stream *stream)
 {
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < STREAM_STAGING_SLOTS && !status; i++)
-        status = wait_slot(stream, &stream->staging[i]);
+        status = wait_slot(stream, &stream->vk->staging[i]);
     return status;
 }
 
@@ -399,7 +411,7 @@ enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t off
     }
     enum mn_status status = MN_OK;
     for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
-        struct staging_slot *slot = &stream->staging[stream->next_slot++ % STREAM_STAGING_SLOTS];
+        struct staging_slot *slot = &stream->vk->staging[stream->next_slot++ % STREAM_STAGING_SLOTS];
         const uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
         status = wait_slot(stream, slot);
         if (status)
@@ -420,13 +432,13 @@ enum mn_status stream_download(struct stream *stream, struct span from, uint64_t
         memcpy(to, (const uint8_t *)span_host(from) + offset, bytes);
         return MN_OK;
     }
-    const struct span staging = stream->staging[0].span;
+    const struct span staging = stream->vk->staging[0].span;
     enum mn_status status = stream_wait(stream); /* the slot must be free */
     for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
         const uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
-        status = record_copy(stream, stream->transfer, from, offset + at, staging, 0, n);
+        status = record_copy(stream, stream->vk->transfer, from, offset + at, staging, 0, n);
         if (!status)
-            status = submit_and_wait(stream, &stream->transfer, 1);
+            status = submit_and_wait(stream, &stream->vk->transfer, 1);
         if (!status)
             memcpy((uint8_t *)to + at, span_host(staging), n);
     }
@@ -437,25 +449,25 @@ enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word)
 {
     if (stream->device->lost)
         return lost(stream);
-    struct recording recording = {.handle = stream->transfer};
-    enum mn_status status = begin(stream, stream->transfer);
+    struct recording recording = {.handle = stream->vk->transfer};
+    enum mn_status status = begin(stream, stream->vk->transfer);
     if (status)
         return status;
-    stream->device->vk.CmdFillBuffer(stream->transfer, to.block->buffer, to.offset, to.bytes, word);
-    barrier(stream, stream->transfer);
+    stream->device->vk->CmdFillBuffer(stream->vk->transfer, to.block->buffer, to.offset, to.bytes, word);
+    barrier(stream, stream->vk->transfer);
     status = stream_end(stream, &recording);
-    return status ? status : submit_and_wait(stream, &stream->transfer, 1);
+    return status ? status : submit_and_wait(stream, &stream->vk->transfer, 1);
 }
 
 enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns)
 {
     uint64_t ticks[STREAM_MAX_TIMERS];
     memset(ns, 0, n * sizeof *ns);
-    if (!stream->timers)
+    if (!stream->vk->timers)
         return MN_OK;
-    VkResult result = stream->device->vk.GetQueryPoolResults(stream->device->handle, stream->timers, 0, n, sizeof ticks,
-                                                             ticks, sizeof *ticks,
-                                                             VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    VkResult result = stream->device->vk->GetQueryPoolResults(stream->device->vk->handle, stream->vk->timers, 0, n,
+                                                              sizeof ticks, ticks, sizeof *ticks,
+                                                              VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
     if (result != VK_SUCCESS)
         return device_fail(stream->device, result, "vkGetQueryPoolResults");
     for (uint32_t i = 0; i < n; i++)

@@ -14,23 +14,14 @@ enum { STREAM_STAGING_SLOTS = 2, STREAM_STAGING_BYTES = 4 << 20, STREAM_MAX_TIME
 
 struct stream_descriptors; /* one descriptor pool in a list */
 
-/* A piece of the staging ring: while the device copies out of one, the host fills the next. */
-struct staging_slot {
-    struct span span;
-    VkCommandBuffer commands;
-    VkFence fence;
-    bool pending;
-};
+struct stream_vk; /* vk.h */
 
 struct stream {
     struct device *device;
     struct kernels *kernels;
-    VkCommandPool pool;
-    VkCommandBuffer transfer;
-    VkFence fence;
-    VkQueryPool timers; /* null when the device has no timestamps */
+    struct stream_vk *vk;
+    bool has_timers; /* false when the device has no timestamps */
     struct arena staging_arena;
-    struct staging_slot staging[STREAM_STAGING_SLOTS];
     uint32_t next_slot;
     struct stream_descriptors *descriptors;
     uint64_t timeout_ns; /* longest wait for one submit before the device counts as lost */
@@ -45,7 +36,7 @@ struct stream {
 
 /* A command buffer under construction or ready for replay. */
 struct recording {
-    VkCommandBuffer handle;
+    struct VkCommandBuffer_T *handle; /* a VkCommandBuffer */
     uint32_t n_dispatches;
 };
 

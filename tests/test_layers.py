@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Goal: the folders are layers. Method: every #include "folder/file.h" is an arrow from folder to folder; there must be no circle, nothing
+above engine/ may reach <vulkan/vulkan.h>, and includes name their folder. api/muninn.h is the floor: it includes nothing of ours, and
+everybody may include it.
+
+usage: test_layers.py SOURCE_DIR [--draw]     (--draw prints the folder graph)"""
+import os, re, subprocess, sys
+
+os.chdir(sys.argv[1])
+files = [os.path.join(d, f) for d, _, fs in os.walk('.') for f in fs if f.endswith(('.c', '.h'))]
+files = {os.path.relpath(f) for f in files if not f.startswith(('./build', './.')) and '/tests/' not in f}
+includes = {f: re.findall(r'^#include ["<]([^">]+)[">]', open(f).read(), re.M) for f in files}
+wrong = [f'{f}: "{i}" does not name its folder' for f in files for i in includes[f]
+         if '/' not in i and any(g.endswith('/' + i) for g in files)]
+floor = 'api/muninn.h'
+wrong += [f'{floor} includes {i}' for i in includes[floor] if i in files]
+arrows = {}  # folder -> folder -> an example
+for f in files:
+    for i in includes[f]:
+        if i in files and i != floor and os.path.dirname(i) != os.path.dirname(f):
+            arrows.setdefault(os.path.dirname(f), {}).setdefault(os.path.dirname(i), f'{f} includes {i}')
+
+def circle(path):
+    for to in arrows.get(path[-1], {}):
+        if to in path or (found := circle(path + [to])):
+            return path[path.index(to):] + [to] if to in path else found
+
+for folder in arrows:
+    if not wrong and (found := circle([folder])):
+        wrong += ['circle: ' + ' -> '.join(found)] + ['  ' + arrows[a][b] for a, b in zip(found, found[1:])]
+
+def reaches_vulkan(f, seen):
+    return any('vulkan/vulkan.h' in i or (i in files and i not in seen and not seen.add(i) and reaches_vulkan(i, seen)) for i in includes[f])
+
+wrong += [f'{f} reaches <vulkan/vulkan.h>' for f in sorted(files) if not f.startswith('engine/') and reaches_vulkan(f, {f})]
+if '--draw' in sys.argv:
+    print('\n'.join(f'{a} -> {", ".join(sorted(arrows[a]))}' for a in sorted(arrows)))
+print('\n'.join(wrong) or f'{len(files)} files in {len({os.path.dirname(f) for f in files})} folders: no circle')
+sys.exit(bool(wrong))
