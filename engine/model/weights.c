@@ -198,7 +198,7 @@ static enum mn_status decode_values(struct loader *loader, const struct tensor_v
 /* Reads tensor `name` of `n` values in any shape into `out`. */
 static enum mn_status read_vector(struct loader *loader, const char *name, uint32_t n, float *out)
 {
-    const struct tensor_view *tensor;
+    const struct tensor_view *tensor = NULL;
     for (uint32_t i = 0; i < n && !loader->file; i++) /* a synthetic model's norms do nothing but normalise */
         out[i] = strstr(name, "bias") ? 0.0f : 1.0f;
     if (!loader->file)
