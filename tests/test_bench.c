@@ -288,8 +288,7 @@ static void test_hostile_rows(void **state)
                                       "{\"key\":\"\xff\"}\n",
                                       "hello",
                                       "{\"kex\":\"a\"}",
-                                      "\x7f"
-                                      "ELF"};
+                                      "\177ELF"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[128];
         struct rows rows = {0};
@@ -508,15 +507,16 @@ static void test_prompts(void **state)
                                       "{\"prompt\":\"a\"} {}",
                                       "{\"prompt\":\"\xff\"}",
                                       "{\"question_id\":1,\"turns\":[\"a\"]}"};
-    static const char *const bad_questions[] = {"{\"prompt\":\"a\"}",
-                                                "{\"question_id\":1}",
-                                                "{\"question_id\":1,\"turns\":[]}",
-                                                "{\"question_id\":1,\"turns\":[1]}",
-                                                "{\"question_id\":[],\"turns\":[\"a\"]}",
-                                                "{\"question_id\":1,\"turns\":\"a\"}",
-                                                "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
-                                                "{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
-                                                "\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}"};
+    static const char *const bad_questions[] = {
+        "{\"prompt\":\"a\"}",
+        "{\"question_id\":1}",
+        "{\"question_id\":1,\"turns\":[]}",
+        "{\"question_id\":1,\"turns\":[1]}",
+        "{\"question_id\":[],\"turns\":[\"a\"]}",
+        "{\"question_id\":1,\"turns\":\"a\"}",
+        "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
+        ("{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
+         "\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}")};
     for (size_t i = 0; i < sizeof bad / sizeof *bad + sizeof bad_questions / sizeof *bad_questions; i++) {
         const bool question = i >= sizeof bad / sizeof *bad;
         char text[512];
