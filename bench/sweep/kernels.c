@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "api/handles.h"
-#include "bench/sweep/sweep.h"
+#include "bench/sweep/measure.h"
 #include "engine/model/forward.h"
 #include "spec/strategy.h"
 
