@@ -2,6 +2,8 @@
 #include "bench/rows/sampling.h"
 #include "bench/sweep/sweep.h"
 #include "cli/commands.h"
+#include "cli/common/interrupt.h"
+#include "cli/common/paths.h"
 
 struct bench_options {
     struct text_list models, synthetic;
