@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "bench/rows/lists.h"
-#include "bench/sweep/sweep.h"
+#include "bench/rows/rows.h"
+#include "bench/rows/sampling.h"
+#include "bench/sweep/prompts.h"
 #include "engine/files/json.h"
 #include "tests/testing.h"
 
