@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/sweep/sweep.h"
+#include "bench/sweep/measure.h"
 
 enum { MAX_ROWS = 16, DEFAULT_POSITION = 128, OPERATIONS_MAX = 512 };
 /* 64 passes are measured: each for as long as asked, but no longer than this. */
