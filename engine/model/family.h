@@ -21,7 +21,7 @@ struct family {
     enum mn_status (*read_config)(struct model_config *config, const struct json_doc *doc);
     /* weight_plan.h: the tensors, and norms joined where a reader's norm meets one that its input is owed. */
     void (*plan_weights)(struct weight_plan *plan, struct weights *weights);
-    /* recorder.h: what the passes do. */
+    /* operations.h: what the passes do. */
     void (*prelude)(struct recorder *r);            /* embedding, prelude blocks, what a step needs of them */
     void (*step)(struct recorder *r);               /* one recurrence step; its last dispatch raises the rows' depths */
     void (*coda)(struct recorder *r);               /* from the latent state to what the head reads */

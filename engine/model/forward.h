@@ -18,7 +18,4 @@ enum mn_status forward_record_whole(struct session *session, enum pass pass, uin
 /* The recording stays the stream's. */
 void whole_pass_finish(struct whole_pass *whole);
 
-/* Matmul tile of a stamp. */
-const struct tile *forward_tile(const struct session *session, uint32_t stamp);
-
 #endif
