@@ -1,8 +1,8 @@
 /* Goal: no submit is much longer than the session's limit, whatever the device's speed, for every pass: prelude, core,
- * coda, head, chunks of long prompts, a cache that grows; and cutting changes no bit and no token. Method: a clock of
- * this test's own, moved on by a simulated device: a wrapper of vkQueueSubmit looks up which pieces a submit holds,
- * reads from the state buffer what rows they work on, and says how long that takes at a speed that only it knows -
- * another one for every stamp. The real device computes what the clock does not see. */
+ * coda, head, chunks of long prompts, a cache that grows; and cutting changes no bit and no token.
+ * Method: a clock of this test's own, moved on by a simulated device: a wrapper of vkQueueSubmit looks up which pieces
+ * a submit holds, reads from the state buffer what rows they work on, and says how long that takes at a speed that
+ * only it knows - another one for every stamp. The real device computes what the clock does not see. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
-/* Families: the kinds of models this engine runs. A family is one file and one line in families.c; everything else asks
- * the descriptor.
+/* Families: the kinds of models this engine runs. A family is one file and one line in families.c; everything else
+ * asks the descriptor.
  *
  * A family says which keys of config.json it understands, which tensors become which weights, what its passes consist
- * of, and what about it other layers must know. Its functions are lists: of keys, of tensors, of dispatches. Never:
- * keeps state. Thread-safety: stateless.
+ * of, and what about it other layers must know. Its functions are lists: of keys, of tensors, of dispatches.
+ * Never: keeps state. Thread-safety: stateless.
  */
 #ifndef MUNINN_ENGINE_MODEL_FAMILY_H
 #define MUNINN_ENGINE_MODEL_FAMILY_H

@@ -1,4 +1,5 @@
-/* One pass of the model, recorded for one stamp of rows. Never: submits, allocates device memory or looks at tokens. */
+/* One pass of the model, recorded for one stamp of rows.
+ * Never: submits, allocates device memory or looks at tokens. */
 #ifndef MUNINN_ENGINE_MODEL_FORWARD_H
 #define MUNINN_ENGINE_MODEL_FORWARD_H
 
