@@ -109,7 +109,7 @@ struct sample_args {
 struct fill_args {
     U32 n_rows, n_chunks; /* of the window */
     U32 row0;             /* first row of the window in the matrix */
-    U32 group_chunks;     /* chunks per workgroup */
+    U32 group_chunks;     /* groups of weights (weights.glsl) per workgroup */
     U32 period, n_valid;  /* of `period` inputs the first n_valid are weights, the others padding */
     U32 matrix;           /* number of the matrix in its model */
     U32 seed_lo, seed_hi;

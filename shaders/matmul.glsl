@@ -1,6 +1,6 @@
 // The one matmul skeleton: y[n][o] = scale(n) * sum_k W[o][k] * a(n, k), for QKV, PROJ, GATE and HEAD.
 //
-//   W    [n_out, 8 * n_chunks], rows padded with zeros, planar 16-byte chunks of 8 weights (f32: two)
+//   W    [n_out, 8 * n_chunks], rows padded with zeros, stored as weights.glsl says
 //   a    activations, f32; INPUT says how they are read
 //
 // A workgroup is LO x LK lanes: LK lanes share one output row and stride over its chunks; each lane owns R consecutive rows
@@ -25,6 +25,8 @@ const uint N_ITEMS = N * R / 4 * LO;    // (activation row, four outputs) result
 const uint N_ACC = N * R + 2 * N;       // values each lane brings into the reduction over LK
 
 READ4(1, weights);
+#define weight_word(at) load4(weights, at)
+#include "weights.glsl"
 READ4(2, inputs);
 READ4(3, norm_weights);
 READ4(4, input_parts); // vec2: statistics, or (max, sum) of attention splits
@@ -34,23 +36,6 @@ matmul_args args = pushed; // read once: a CPU device gathers a push constant la
 
 const uint LANE_STRIDE = LK + 1; // one word of padding keeps the readers on different banks
 shared float lanes[LK == 1 ? 1 : N_ACC * LO * LANE_STRIDE];
-
-void load_weights(uint chunk, out vec4 lo, out vec4 hi)
-{
-    if (WEIGHT_TYPE == WEIGHT_F32) {
-        lo = uintBitsToFloat(load4(weights, 2 * chunk));
-        hi = uintBitsToFloat(load4(weights, 2 * chunk + 1));
-        return;
-    }
-    uvec4 v = load4(weights, chunk);
-    if (WEIGHT_TYPE == WEIGHT_F16) {
-        lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-        hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
-    } else {
-        lo = uintBitsToFloat(uvec4(v.x << 16, v.x & 0xffff0000u, v.y << 16, v.y & 0xffff0000u));
-        hi = uintBitsToFloat(uvec4(v.z << 16, v.z & 0xffff0000u, v.w << 16, v.w & 0xffff0000u));
-    }
-}
 
 vec2 load_part(uint at)
 {
@@ -154,9 +139,10 @@ uint matmul()
 #endif
     const uint o_base = (gl_WorkGroupID.x * LO + o_lane) * R;
 
+    const uint w_stride = row_words(args.n_chunks);
     uint w_base[R];
     [[unroll]] for (uint r = 0; r < R; r++)
-        w_base[r] = min(o_base + r, args.n_out - 1) * args.n_chunks;
+        w_base[r] = min(o_base + r, args.n_out - 1) * w_stride;
     uint x_base[N], part_base[N];
     uvec4 rows[N];
     float scales[N];
@@ -200,7 +186,7 @@ uint matmul()
                 {
                     vec4 w_lo[R], w_hi[R];
                     [[unroll]] for (uint r = 0; r < R; r++)
-                        load_weights(w_base[r] + c0 + j, w_lo[r], w_hi[r]);
+                        load_group(w_base[r], c0 + j, w_lo[r], w_hi[r]);
                     [[unroll]] for (uint n = 0; n < N; n++) {
                         vec4 lo = subgroupShuffle(mine[n], 2 * j), hi = subgroupShuffle(mine[n], 2 * j + 1);
                         [[unroll]] for (uint r = 0; r < R; r++)
@@ -213,7 +199,7 @@ uint matmul()
     for (uint c = k_lane; c < args.n_chunks; c += LK) {
         vec4 w_lo[R], w_hi[R];
         [[unroll]] for (uint r = 0; r < R; r++)
-            load_weights(w_base[r] + c, w_lo[r], w_hi[r]);
+            load_group(w_base[r], c, w_lo[r], w_hi[r]);
         vec4 norm_lo = load_norm(8 * c), norm_hi = load_norm(8 * c + 4);
         [[unroll]] for (uint n = 0; n < N; n++) {
             vec4 lo = load_four(x_base[n], rows[n].y, raw[n], 8 * c, norm_lo);
