@@ -171,6 +171,15 @@ struct head_constants {
     U32 whole_quads; /* 1: the vocabulary is a multiple of four */
 };
 
+/* For code that handles all matmuls alike. */
+union any_matmul_constants {
+    struct matmul_constants matmul; /* every one begins with it */
+    struct qkv_constants qkv;
+    struct proj_constants proj;
+    struct gate_constants gate;
+    struct head_constants head;
+};
+
 struct attention_constants {
     U32 threads;
     U32 split; /* positions per workgroup */

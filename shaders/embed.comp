@@ -3,7 +3,7 @@
 // Shapes: wte [V, d] as weights.glsl stores it, x [rows, d], parts [rows, 1], states [slots, d].
 // One workgroup per row of the table; lanes stride over chunks of 8. An embedding beyond the binding range comes in windows.
 #extension GL_GOOGLE_include_directive : require
-#include "common.glsl"
+#include "state.glsl"
 #include "random.glsl"
 
 layout(constant_id = 1) const uint WEIGHT_TYPE = WEIGHT_BF16;
@@ -14,7 +14,6 @@ layout(std430, binding = 1) readonly buffer Weights { uvec4 w[]; } weights;
 layout(std430, binding = 2) writeonly buffer Output { vec4 x[]; } outputs;
 layout(std430, binding = 3) writeonly buffer Parts { vec2 p[]; } parts;
 layout(std430, binding = 4) buffer States { vec4 s[]; } states;
-layout(std430, binding = 5) buffer Unused { uint u[]; } unused;
 
 layout(push_constant) uniform Args { embed_args args; };
 

@@ -9,7 +9,7 @@
 layout(constant_id = 1) const uint WEIGHT_TYPE = WEIGHT_BF16;
 #include "weights.glsl"
 
-layout(std430, binding = 1) writeonly buffer Out { uvec4 w[]; } weights;
+layout(std430, binding = 0) writeonly buffer Out { uvec4 w[]; } weights;
 layout(push_constant) uniform Args { fill_args args; };
 
 void main()

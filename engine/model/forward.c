@@ -256,7 +256,7 @@ static void embed(struct recorder *r, const struct activation *x)
                               .parts_stride = s->parts_stride,
                               .n_chunks = wte->n_chunks,
                               .scale = sqrtf((float)r->model->config.n_embd)};
-    struct span bindings[] = {s->state, {0}, x->data, x->parts, s->states, s->state};
+    struct span bindings[] = {s->state, {0}, x->data, x->parts, s->states};
     for (uint32_t row0 = 0; row0 < wte->n_out && !r->status; row0 += wte->window_rows) {
         args.row0 = row0;
         args.n_rows = matrix_rows_at(wte, row0, wte->window_rows);
@@ -303,7 +303,7 @@ static void pick(struct recorder *r, bool sampled)
     struct argmax_args argmax = {.table = r->table, .n_groups = tile_groups(r->tile, r->model->config.vocab_size)};
     struct sample_args sample = {
         .table = r->table, .n_vocab = r->model->config.vocab_size, .stride = r->model->config.vocab_size};
-    struct span bindings[] = {s->state, sampled ? s->logits : s->best, s->state};
+    struct span bindings[] = {s->state, sampled ? s->logits : s->best};
     r->status = stream_dispatch(&s->stream, &r->piece.recording, pipeline, bindings,
                                 sampled ? (const void *)&sample : &argmax, r->n * r->groups_y, 1, 1);
 }
