@@ -135,7 +135,7 @@ static uint64_t hash_kernels(const struct model *model)
 {
     uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
     for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
-        hash = hash_bytes(hash, kernel_info(id)->spirv, kernel_info(id)->spirv_bytes);
+        hash = hash_bytes(hash, kernels_code(&model->kernels, id)->words, kernels_code(&model->kernels, id)->bytes);
     return hash;
 }
 

@@ -356,7 +356,7 @@ void embed(struct recorder *r, struct activation *out)
                               .parts_stride = s->parts_stride,
                               .n_chunks = wte->n_chunks,
                               .scale = r->model->config.embed_scale};
-    struct span bindings[] = {s->state, {0}, out->data, out->parts, s->states, s->state};
+    struct span bindings[] = {s->state, {0}, out->data, out->parts, s->states};
     for (; args.row0 < wte->n_out; args.row0 += wte->window_rows) {
         args.n_rows = matrix_rows_at(wte, args.row0, wte->window_rows);
         bindings[1] = matrix_span(wte, args.row0, args.n_rows);
@@ -396,7 +396,7 @@ void pick(struct recorder *r, bool sampled)
     const uint32_t n_vocab = r->model->config.vocab_size;
     const struct argmax_args argmax = {.table = r->table, .n_groups = tile_groups(r->tile, n_vocab)};
     const struct sample_args sample = {.table = r->table, .n_vocab = n_vocab, .stride = n_vocab};
-    const struct span bindings[] = {s->state, sampled ? s->logits : s->best, s->state};
+    const struct span bindings[] = {s->state, sampled ? s->logits : s->best};
     dispatch_rows(r, sampled ? "sample" : "argmax", sampled ? KERNEL_SAMPLE : KERNEL_ARGMAX, bindings,
                   sampled ? (const void *)&sample : &argmax);
 }
