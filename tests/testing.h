@@ -57,6 +57,14 @@ struct session *test_session(struct mn_engine *engine, const struct session_para
 float *golden_floats(const struct safetensors *file, const char *name, uint64_t *n);
 uint32_t *golden_ids(const struct safetensors *file, const char *name, uint32_t *n);
 
+/* How far logits are from golden ones. golden_compare is for session_prefill's each_logits, with one of these as
+ * `user`; what is no number is as far as can be. */
+struct golden_error {
+    const float *golden; /* [positions, n_vocab] */
+    double largest;
+};
+enum mn_status golden_compare(void *user, uint32_t position, const float *logits, uint32_t n_vocab);
+
 /* Shape of a checkpoint made from a seed. */
 struct random_shape {
     uint32_t n_embd, n_heads, intermediate_size, vocab_size, n_prelude, n_core, n_coda, block_size;

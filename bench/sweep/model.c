@@ -32,8 +32,7 @@ static void hash_shape(struct bench_model *m, uint64_t seed)
 enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device,
                                 const char *weight_type, const struct bench_common *common)
 {
-    const char *slash = dir ? strrchr(dir, '/') : NULL;
-    *m = (struct bench_model){.name = synthetic ? synthetic : slash && slash[1] ? slash + 1 : dir};
+    *m = (struct bench_model){.name = synthetic ? synthetic : path_name(dir)};
     enum mn_status status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
                                                                                     .synthetic = synthetic,
                                                                                     .synthetic_seed = common->seed,

@@ -87,7 +87,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
         return status; /* refused or failed before there was anything to show */
     if (!status)
         status = run->status;
-    if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
+    if (!status && run_was_interrupted(run))
         status = MN_ERR_INTERRUPTED;
     enum mn_status compared = !status && run->options->compare_ar ? compare(run, &session_params, &params) : MN_OK;
     status = run_finish(run, status);

@@ -170,6 +170,11 @@ bool run_was_cut(const struct generate_run *run)
     return run->status || run->text.stopped || cli_interrupted();
 }
 
+bool run_was_interrupted(const struct generate_run *run)
+{
+    return cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new;
+}
+
 enum mn_status run_finish(struct generate_run *run, enum mn_status status)
 {
     const char *text;

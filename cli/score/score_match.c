@@ -54,7 +54,7 @@ static enum mn_status end_attempt(struct matcher *m, struct attempt *a)
     const char *text = "";
     size_t n_bytes = 0;
     enum mn_status status = run->status;
-    if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
+    if (!status && run_was_interrupted(run))
         return MN_ERR_INTERRUPTED;
     if (run->decoder)
         mn_stream_decoder_finish(run->decoder, &text, &n_bytes);

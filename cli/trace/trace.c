@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "api/handles.h"
+#include "bench/rows/rows.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
@@ -175,7 +176,7 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
         &report.engine, dir, report.hash,
         &(struct engine_choice){.model = o->model, .device = o->device, .weight_type = o->weight_type}, log);
     if (!status) {
-        report.model = strrchr(dir, '/') && strrchr(dir, '/')[1] ? strrchr(dir, '/') + 1 : dir;
+        report.model = path_name(dir);
         status = run_engine(o, &report, file_text ? file_text : o->prompt, n_bytes, log);
     }
     free(file_text);
