@@ -7,7 +7,7 @@
 
 struct mn_engine {
     struct model *model;
-    struct mn_tokenizer *tokenizer; /* NULL when the model has none: ids only */
+    struct tokenizer *tokenizer; /* NULL when the model has none: ids only */
     const struct mn_log *log;
     char banner[512];
 };

@@ -70,10 +70,10 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
         return log_fail(engine->log, MN_ERR_FILE, "model path of more than %d bytes", PATH_BYTES);
     if (access(path, F_OK) != 0)
         return MN_OK;
-    enum mn_status status = mn_tokenizer_create(&engine->tokenizer, path, engine->log);
-    if (!status && mn_tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
+    enum mn_status status = tokenizer_create(&engine->tokenizer, path, engine->log);
+    if (!status && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
         return log_fail(engine->log, MN_ERR_FORMAT, "%s: token id %u is not below vocab_size %u of config.json", path,
-                        mn_tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
+                        tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
     return status;
 }
 
@@ -115,7 +115,7 @@ void mn_engine_destroy(struct mn_engine *engine)
 {
     if (!engine)
         return;
-    mn_tokenizer_destroy(engine->tokenizer);
+    tokenizer_destroy(engine->tokenizer);
     model_free(engine->model);
     free(engine);
 }
@@ -200,16 +200,15 @@ enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_
     enum mn_status status = need_tokenizer(engine, "mn_tokenize", (text || n_bytes == 0) && ids && n_ids);
     if (status)
         return status;
-    return mn_tokenizer_encode(engine->tokenizer, text ? text : "", n_bytes,
-                               specials ? MN_ENCODE_SPECIAL : MN_ENCODE_PLAIN, ids, n_ids, engine->log);
+    return tokenizer_encode(engine->tokenizer, text ? text : "", n_bytes, specials ? ENCODE_SPECIAL : ENCODE_PLAIN, ids,
+                            n_ids, engine->log);
 }
 
 enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials,
                              char **text, size_t *n_bytes)
 {
     enum mn_status status = need_tokenizer(engine, "mn_detokenize", (ids || n_ids == 0) && text && n_bytes);
-    return status ? status
-                  : mn_tokenizer_decode(engine->tokenizer, ids, n_ids, skip_specials, text, n_bytes, engine->log);
+    return status ? status : tokenizer_decode(engine->tokenizer, ids, n_ids, skip_specials, text, n_bytes, engine->log);
 }
 
 enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids, size_t *n_ids)
@@ -222,7 +221,7 @@ enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char 
     if (system)
         messages[n++] = (struct mn_chat_message){"system", system, strlen(system)};
     messages[n++] = (struct mn_chat_message){"user", message, strlen(message)};
-    return mn_chat_encode(engine->tokenizer, messages, n, ids, n_ids, engine->log);
+    return chat_encode(engine->tokenizer, messages, n, ids, n_ids, engine->log);
 }
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,

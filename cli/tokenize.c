@@ -13,7 +13,7 @@ struct tokenize_options {
     const char *model;
 };
 
-static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const char *line, size_t n_bytes,
+static enum mn_status encode_line(const struct tokenizer *tokenizer, const char *line, size_t n_bytes,
                                   const struct mn_log *log)
 {
     struct json_doc doc = {0};
@@ -25,9 +25,9 @@ static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const ch
     if (!status)
         status = json_get_string(&doc, doc.root, "text", TEXT_FILE_BYTES_MAX, &text);
     if (!status)
-        status = mn_tokenizer_encode(tokenizer, text, strlen(text), MN_ENCODE_SPECIAL, &ids, &n_ids, log);
+        status = tokenizer_encode(tokenizer, text, strlen(text), ENCODE_SPECIAL, &ids, &n_ids, log);
     if (!status)
-        status = mn_tokenizer_decode(tokenizer, ids, n_ids, false, &decoded, &n_decoded, log);
+        status = tokenizer_decode(tokenizer, ids, n_ids, false, &decoded, &n_decoded, log);
     if (!status) {
         putchar('{');
         cli_json_ids("ids", ids, n_ids, true);
@@ -42,7 +42,7 @@ static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const ch
     return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status;
 }
 
-static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const struct mn_log *log)
+static enum mn_status encode_lines(const struct tokenizer *tokenizer, const struct mn_log *log)
 {
     enum mn_status status = MN_OK;
     struct line_log at = {.next = log, .source = "standard input"};
@@ -78,11 +78,11 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (status)
         return status;
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
-    struct mn_tokenizer *tokenizer;
-    status = mn_tokenizer_create(&tokenizer, path, log);
+    struct tokenizer *tokenizer;
+    status = tokenizer_create(&tokenizer, path, log);
     if (!status)
         status = encode_lines(tokenizer, log);
-    mn_tokenizer_destroy(tokenizer);
+    tokenizer_destroy(tokenizer);
     return status;
 }
 

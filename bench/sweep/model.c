@@ -119,7 +119,7 @@ static enum mn_status conversation(struct bench_model *m, const struct expected 
             messages[n_messages++] = (struct mn_chat_message){"Huginn", answers[t], n_bytes};
     }
     if (!status)
-        status = mn_chat_encode(m->engine->tokenizer, messages, n_messages, ids, n, log);
+        status = chat_encode(m->engine->tokenizer, messages, n_messages, ids, n, log);
     for (uint32_t t = 0; t < TURNS_MAX; t++)
         free(answers[t]);
     return status;

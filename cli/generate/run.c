@@ -61,7 +61,7 @@ int run_on_token(void *user, uint32_t token)
     run->tokens[run->n_tokens++] = token;
     note_end(run, token);
     /* A vocabulary may have ids that the tokenizer does not know; they have no text. */
-    if (run->decoder && mn_stream_decoder_push(run->decoder, token, &text, &n_bytes, NULL) == MN_OK)
+    if (run->decoder && stream_decoder_push(run->decoder, token, &text, &n_bytes, NULL) == MN_OK)
         run->status = text_out_push(&run->text, text, n_bytes, run->log);
     else if (!run->decoder && !run->collects)
         printf("%s%" PRIu32, run->n_tokens > 1 ? " " : "", token);
@@ -82,7 +82,7 @@ enum mn_status run_prepare(struct generate_run *run)
     run->decoder = malloc(sizeof *run->decoder);
     if (!run->decoder)
         return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for the decoder");
-    mn_stream_decoder_init(run->decoder, run->engine->tokenizer, !run->options->special);
+    stream_decoder_init(run->decoder, run->engine->tokenizer, !run->options->special);
     return MN_OK;
 }
 
@@ -96,7 +96,7 @@ enum mn_status run_finish(struct generate_run *run, enum mn_status status)
     const char *text;
     size_t n_bytes;
     if (run->decoder) {
-        mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
+        stream_decoder_finish(run->decoder, &text, &n_bytes);
         if (text_out_push(&run->text, text, n_bytes, run->log) && !status)
             status = MN_ERR_MEMORY;
         text_out_finish(&run->text);

@@ -56,7 +56,7 @@ static enum mn_status end_attempt(struct matcher *m, struct attempt *a)
     if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
         return MN_ERR_INTERRUPTED;
     if (run->decoder)
-        mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
+        stream_decoder_finish(run->decoder, &text, &n_bytes);
     if (!status)
         status = text_out_push(&run->text, text, n_bytes, run->log);
     if (status)

@@ -54,7 +54,7 @@ static enum mn_status token_text(const struct trace_report *r, uint32_t id, char
                                  const struct mn_log *log)
 {
     *n_bytes = 0;
-    if (r->engine->tokenizer && mn_tokenizer_decode(r->engine->tokenizer, &id, 1, false, out, n_bytes, NULL) == MN_OK)
+    if (r->engine->tokenizer && tokenizer_decode(r->engine->tokenizer, &id, 1, false, out, n_bytes, NULL) == MN_OK)
         return MN_OK;
     *out = calloc(1, 1);
     return *out ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for the text of a token");
