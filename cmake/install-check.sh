@@ -65,8 +65,16 @@ flags='-std=c17 -Wall -Wextra -Wpedantic -Werror'
 version=$(pkg-config --modversion muninn)
 grep -q "define MN_VERSION \"$version\"" "$prefix/include/muninn.h" || fail "muninn.pc says version $version, muninn.h does not"
 
-# shellcheck disable=SC2046,SC2086 # flags are lists of words
-$cc $flags "$work/user.c" -o "$work/user-shared" $(pkg-config --cflags --libs muninn)
+# With no .pc file in the world but this one, and nothing in the answer but its own: the rest is the shared library's business.
+words=$(PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR="$lib/pkgconfig" pkg-config --cflags --libs muninn) || fail 'muninn.pc needs other .pc files'
+for word in $words; do
+    case $word in
+        "-I"*/include | "-L"*/lib* | -lmuninn) ;;
+        *) fail "pkg-config --cflags --libs muninn asks for $word" ;;
+    esac
+done
+# shellcheck disable=SC2086 # flags are lists of words
+$cc $flags "$work/user.c" -o "$work/user-shared" $words
 LD_LIBRARY_PATH=$lib "$work/user-shared" || fail "the program on the shared library: exit $?"
 
 # The linker prefers the .so beside it, so the archive is named in full.
