@@ -7,7 +7,6 @@
 #include "bench/rows/lists.h"
 #include "bench/sweep/cpu_device.h"
 #include "bench/sweep/sweep.h"
-#include "cache/cache.h"
 #include "cli/commands.h"
 #include "engine/base/clock.h"
 #include "engine/base/numbers.h"
@@ -118,10 +117,8 @@ static enum mn_status parse_lists(struct lists *l, const struct bench_options *o
         if (numbers[i].text)
             status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
                                    log);
-    for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
-        struct kv_policy policy;
-        status = kv_policy_parse(l->kv_policies.words[i], &policy, log);
-    }
+    for (uint32_t i = 0; i < l->kv_policies.n && !status; i++)
+        status = mn_kv_policy_check(l->kv_policies.words[i], log);
     if (!status && o->resume && !o->results)
         status = log_fail(log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
     if (!status && o->seed > JSON_INTEGER_MAX)
@@ -403,7 +400,7 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
     w->n = w->n_done = 0;
     w->started = clock_s();
     status = add_sizes(w, (struct bench_setting){.device = device, .weight_type = weight_type},
-                       model.info.mean_recurrence);
+                       model.info.shape.mean_recurrence);
     if (!status && w->options->kernels)
         status = w->n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1
                      ? run_kernels(w, &model, &w->settings[0], common)

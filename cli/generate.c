@@ -7,9 +7,7 @@
 #include <string.h>
 
 #include "bench/sweep/cpu_device.h"
-#include "cache/cache.h"
 #include "cli/commands.h"
-#include "engine/model/sampler.h"
 
 enum {
     DEFAULT_NEW = 64,
@@ -25,9 +23,11 @@ static enum mn_status check_options(const struct generate_options *options, cons
 {
     int n_prompts = (options->prompt != NULL) + (options->file != NULL) + (options->ids.ids != NULL) +
                     (options->batch != NULL);
-    struct kv_policy policy;
-    const struct sampler_params sampler = {options->temperature, options->top_k, options->top_p, options->min_p,
-                                           options->seed};
+    const struct mn_sampler_params sampler = {.temperature = options->temperature,
+                                              .top_k = options->top_k,
+                                              .top_p = options->top_p,
+                                              .min_p = options->min_p,
+                                              .seed = options->seed};
     if (n_prompts != 1)
         return log_fail(log, MN_ERR_USAGE,
                         "%s: give exactly one of -p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl",
@@ -40,8 +40,10 @@ static enum mn_status check_options(const struct generate_options *options, cons
         return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
     if (options->parallel && !options->batch)
         return log_fail(log, MN_ERR_USAGE, "--parallel: only with --batch");
-    enum mn_status status = options->kv_policy ? kv_policy_parse(options->kv_policy, &policy, log) : MN_OK;
-    return status ? status : sampler_check(&sampler, log);
+    if (options->top_p == 0.0f) /* which is off for the library: here that is 1 */
+        return log_fail(log, MN_ERR_USAGE, "--top-p 0: must be above 0 and at most 1");
+    enum mn_status status = options->kv_policy ? mn_kv_policy_check(options->kv_policy, log) : MN_OK;
+    return status ? status : mn_sampler_check(&sampler, log);
 }
 
 /* ---- the run ---- */
@@ -67,9 +69,9 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                           struct mn_generate_params *generate)
 {
     const struct generate_options *options = run->options;
-    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size, n_prompt = (uint32_t)run->n_prompt;
+    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
     if (!run->num_steps)
-        run->num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
+        run->num_steps = options->num_steps ? options->num_steps : run->info.shape.mean_recurrence;
     if ((is_strategy(options, "draft-verify") || is_strategy(options, "wavefront")) && run->num_steps < 2)
         return log_fail(run->log, MN_ERR_USAGE, "--strategy %s: needs --num-steps of at least 2", options->strategy);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps

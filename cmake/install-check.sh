@@ -77,6 +77,26 @@ done
 $cc $flags "$work/user.c" -o "$work/user-shared" $words
 LD_LIBRARY_PATH=$lib "$work/user-shared" || fail "the program on the shared library: exit $?"
 
+# The header is C++ as well.
+cxx=${CXX:-c++}
+if command -v "$cxx" >/dev/null; then
+    cat >"$work/user.cpp" <<'END'
+#include <muninn.h>
+#include <cstring>
+
+int main()
+{
+    mn_engine_params params = {};
+    mn_engine *engine = nullptr;
+    params.synthetic = "no such shape";
+    return std::strcmp(mn_version(), MN_VERSION) != 0 || mn_engine_create(&engine, &params) != MN_ERR_USAGE;
+}
+END
+    # shellcheck disable=SC2086
+    "$cxx" -std=c++17 -Wall -Wextra -Wpedantic -Werror "$work/user.cpp" -o "$work/user-cpp" $words
+    LD_LIBRARY_PATH=$lib "$work/user-cpp" || fail "the C++ program: exit $?"
+fi
+
 # The linker prefers the .so beside it, so the archive is named in full.
 static=$(pkg-config --static --libs muninn | sed "s|-lmuninn|$lib/libmuninn.a|")
 # shellcheck disable=SC2046,SC2086

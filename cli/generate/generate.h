@@ -28,8 +28,8 @@ struct generate_run {
     size_t n_prompt;
     uint32_t *tokens; /* [n_tokens], owned, room for n_new */
     uint32_t n_tokens, n_new,
-        num_steps;                  /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
-    struct stream_decoder *decoder; /* owned; NULL when the model has no tokenizer */
+        num_steps; /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
+    struct mn_stream_decoder *decoder; /* owned; NULL when the model has no tokenizer */
     struct text_out text;
     FILE *trace; /* borrowed; NULL: no trace */
     struct mn_stats stats;

@@ -67,7 +67,7 @@ enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_ch
     if (status == MN_OK && !id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
         status = log_fail(log, MN_ERR_MEMORY, "chat: out of memory");
     for (size_t i = 0; status == MN_OK && i < n_messages; i++)
-        status = chat_append(&run, special, messages[i].role, messages[i].content, messages[i].n_bytes, false);
+        status = chat_append(&run, special, messages[i].role, messages[i].text, messages[i].n_bytes, false);
     if (status == MN_OK)
         status = chat_append(&run, special, chat_reply_role, "", 0, true);
     return encode_finish(&run, status, ids, n_ids);
@@ -105,7 +105,7 @@ enum mn_status chat_format(const struct mn_chat_message *messages, size_t n_mess
         end = text_append(end, "\n\n", 2);
         if (i == n_messages)
             break;
-        end = text_append(end, messages[i].content, messages[i].n_bytes);
+        end = text_append(end, messages[i].text, messages[i].n_bytes);
         end = text_append(end, chat_tokens[CHAT_END_TURN], strlen(chat_tokens[CHAT_END_TURN]));
     }
     *end = 0;

@@ -92,17 +92,11 @@ void stream_decoder_finish(struct stream_decoder *decoder, const char **text, si
 
 /* --- chat ------------------------------------------------------------------------------------------------------- */
 
-struct mn_chat_message {
-    const char *role;    /* zero-terminated: "system", "user", "Huginn" */
-    const char *content; /* [n_bytes] */
-    size_t n_bytes;
-};
-
 /* The ids of a conversation in the Huginn template, up to where the model's reply begins:
  *   <|begin_text|>
- *   then per message  <|begin_header|>role<|end_header|>\n\ncontent<|end_turn|>
+ *   then per message  <|begin_header|>role<|end_header|>\n\ntext<|end_turn|>
  *   then              <|begin_header|>Huginn<|end_header|>\n\n
- * Structure comes from the template alone: roles and contents are encoded with ENCODE_PLAIN.
+ * Structure comes from the template alone: roles and texts are encoded with ENCODE_PLAIN.
  * MN_ERR_UNSUPPORTED: the tokenizer lacks one of the four as a plain special token. Else as tokenizer_encode. */
 enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_chat_message *messages, size_t n_messages,
                            uint32_t **ids, size_t *n_ids, const struct mn_log *log);
