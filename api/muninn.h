@@ -10,12 +10,13 @@
  *
  * A NULL argument that is not said to be allowed is MN_ERR_USAGE, or 0 where a number is returned.
  *
- * ROOM TO GROW. Zero is every field's default: structs of parameters begin zeroed, as designated initialisers leave
- * them. A struct that may get further fields ends in `reserved`; later versions make fields of these words, so that no
- * size and no offset changes and programs need not be compiled again. In parameters a reserved word that is not zero is
- * MN_ERR_USAGE: the struct was not zeroed, or the program asks for something that this library is too old to know. In
- * what the library fills in they are 0. Structs that the library hands to a callback (mn_device_info, mn_trace) get new
- * fields at their end, enums new values at theirs. The others, mn_log and those that come in arrays, stay as they are.
+ * ROOM TO GROW. Zero is the default of every field that has one: structs of parameters begin zeroed, as designated
+ * initialisers leave them. A struct that may get further fields ends in `reserved`; later versions make fields of these
+ * words, so that no size and no offset changes and programs need not be compiled again. In parameters a reserved word
+ * that is not zero is MN_ERR_USAGE: the struct was not zeroed, or the program asks for something that this library is
+ * too old to know. In what the library fills in they are 0. Structs that the library hands to a callback
+ * (mn_device_info, mn_trace) get new fields at their end, enums new values at theirs. The others, mn_log and those that
+ * come in arrays, stay as they are.
  *
  * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are
  * independent. */
@@ -145,6 +146,7 @@ enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_
 /* Ids to text (malloc'ed, also zero-terminated). `skip_specials` leaves special tokens out. */
 enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials,
                              char **text, size_t *n_bytes);
+
 /* One message of a conversation. */
 struct mn_chat_message {
     const char *role; /* zero-terminated: "system", "user", or the model's own name, "Huginn" */
