@@ -2,6 +2,7 @@
 #ifndef MUNINN_API_HANDLES_H
 #define MUNINN_API_HANDLES_H
 
+#include "engine/model/model.h"
 #include "engine/model/session.h"
 #include "engine/text/tokenizer.h"
 
@@ -19,5 +20,11 @@ struct mn_session {
 
 /* MN_ERR_USAGE: a missing argument is the caller's mistake like any other: refused, not followed. */
 enum mn_status api_missing(const struct mn_log *log, const char *function, const char *argument);
+/* Can the engine compute? */
+enum mn_status api_need_model(const struct mn_engine *engine, const char *function);
+/* Are the words that later versions make fields of zero? `what`: the struct that they end. */
+enum mn_status api_check_room(const struct mn_log *log, const char *what, const uint64_t *reserved, size_t n);
+#define CHECK_ROOM(log, what, params) \
+    api_check_room(log, what, (params)->reserved, sizeof(params)->reserved / sizeof(uint64_t))
 
 #endif

@@ -18,8 +18,7 @@ enum mn_status api_missing(const struct mn_log *log, const char *function, const
     return log_fail(log, MN_ERR_USAGE, "%s: %s is NULL", function, argument);
 }
 
-/* Are the words that later versions make fields of zero? `what`: the struct that they end. */
-static enum mn_status check_room(const struct mn_log *log, const char *what, const uint64_t *reserved, size_t n)
+enum mn_status api_check_room(const struct mn_log *log, const char *what, const uint64_t *reserved, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (reserved[i])
@@ -29,9 +28,6 @@ static enum mn_status check_room(const struct mn_log *log, const char *what, con
                 what, MN_VERSION);
     return MN_OK;
 }
-#define CHECK_ROOM(log, what, params) \
-    check_room(log, what, (params)->reserved, sizeof(params)->reserved / sizeof(uint64_t))
-
 const char *mn_version(void)
 {
     return MN_VERSION;
@@ -235,8 +231,7 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .validation_messages = model->device->n_messages};
 }
 
-/* An engine that can compute. */
-static enum mn_status need_model(const struct mn_engine *engine, const char *function)
+enum mn_status api_need_model(const struct mn_engine *engine, const char *function)
 {
     if (!engine)
         return api_missing(NULL, function, "engine");
@@ -247,7 +242,7 @@ static enum mn_status need_model(const struct mn_engine *engine, const char *fun
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
 {
     enum { BYTES = 256 << 20 };
-    enum mn_status status = need_model(engine, "mn_read_bandwidth");
+    enum mn_status status = api_need_model(engine, "mn_read_bandwidth");
     if (!status && !gb_s)
         status = api_missing(engine->log, "mn_read_bandwidth", "gb_s");
     return status ? status : bandwidth_measure(&engine->model->kernels, BYTES, gb_s);
@@ -260,7 +255,7 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
     if (!out)
         return api_missing(log, "mn_session_create", "out");
     *out = NULL;
-    enum mn_status status = need_model(engine, "mn_session_create");
+    enum mn_status status = api_need_model(engine, "mn_session_create");
     if (!status && !params)
         status = api_missing(log, "mn_session_create", "params");
     if (!status)
@@ -384,14 +379,14 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
                            : ids    ? "each"
                                     : "ids");
     struct session *s = session->session;
-    if (num_steps > s->num_steps)
+    if (num_steps > session_info(s)->num_steps)
         return log_fail(session->engine->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", num_steps,
-                        s->num_steps);
+                        session_info(s)->num_steps);
     /* Logits start from zero states or the given ones, whatever was generated before. */
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     struct session_prefill_params prefill = {.ids = ids,
                                              .n = n_ids,
-                                             .num_steps = num_steps ? num_steps : s->num_steps,
+                                             .num_steps = num_steps ? num_steps : session_info(s)->num_steps,
                                              .state0 = state0,
                                              .each_logits = each,
                                              .user = user};

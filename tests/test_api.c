@@ -84,6 +84,31 @@ static void test_version(void **state)
     assert_string_equal(mn_version(), MN_VERSION);
 }
 
+static void check_profile_arguments(void)
+{
+    const struct mn_profile_params params = {.position = 2, .max_rows = 1};
+    struct mn_profile *profile = (struct mn_profile *)&f;
+    const struct mn_operation *operations;
+    uint32_t n;
+    double us;
+    refused(mn_profile_create(NULL, f.engine, &params), "out is NULL");
+    refused(mn_profile_create(&profile, f.engine, NULL), "params is NULL");
+    assert_null(profile);
+    assert_int_equal(mn_profile_create(&profile, NULL, &params), MN_ERR_USAGE);
+    assert_int_equal(mn_profile_create(&profile, f.engine, &params), MN_OK);
+    refused(mn_profile_time_pass(profile, &us), "mn_profile_pass comes first");
+    refused(mn_profile_pass(profile, MN_PASS_STEP, 1, NULL, &n), "mn_profile_pass");
+    refused(mn_profile_pass(profile, MN_PASSES, 1, &operations, &n), "pass");
+    assert_int_equal(mn_profile_pass(profile, MN_PASS_STEP, 1, &operations, &n), MN_OK);
+    refused(mn_profile_time_pass(profile, NULL), "us is NULL");
+    refused(mn_profile_time_operations(profile, NULL), "us is NULL");
+    refused(mn_profile_time_empty(profile, 1, NULL), "us is NULL");
+    assert_int_equal(mn_profile_time_pass(NULL, &us), MN_ERR_USAGE);
+    assert_false(mn_profile_has_timestamps(NULL));
+    mn_profile_destroy(profile);
+    mn_profile_destroy(NULL);
+}
+
 static void test_arguments(void **state)
 {
     (void)state;
@@ -121,6 +146,7 @@ static void test_arguments(void **state)
     mn_depth_trace_finish(&trace); /* zeroed by then */
     mn_depth_trace_finish(NULL);
     assert_int_equal(mn_depth_trace_run(&trace, NULL, &no_prompt), MN_ERR_USAGE);
+    check_profile_arguments();
 }
 
 static void test_checks(void **state)
@@ -162,6 +188,8 @@ static void test_room(void **state)
     const struct mn_score_item item = {prompt, 3, 1};
     struct mn_score_params score = {.items = &item, .n_items = 1, .num_steps = &depth, .n_num_steps = 1};
     struct mn_depth_trace_params t = {.prompt = prompt, .n_prompt = 3, .num_steps = 2};
+    struct mn_profile_params p = {.position = 2, .max_rows = 1};
+    struct mn_profile *profile;
     ROOM("mn_engine_params", e, mn_engine_create(&engine, &e));
     ROOM("mn_engine_params", e, mn_model_shape(&shape, &e));
     ROOM("mn_session_params", s, mn_session_create(&session, f.engine, &s));
@@ -177,6 +205,7 @@ static void test_room(void **state)
     ROOM("mn_score_params", score, mn_score(f.session, &score));
     ROOM("mn_depth_trace_params", t, mn_depth_trace_check(f.session, &t));
     ROOM("mn_depth_trace_params", t, mn_depth_trace_run(&trace, f.session, &t));
+    ROOM("mn_profile_params", p, mn_profile_create(&profile, f.engine, &p));
     ROOM("mn_terminal_rule", t.terminal, mn_depth_trace_run(&trace, f.session, &t));
 }
 
@@ -385,6 +414,7 @@ static void test_tokenizer_only(void **state)
     (void)state;
     struct mn_engine *engine;
     struct mn_session *session;
+    struct mn_profile *profile;
     struct mn_model_info info;
     double gb_s;
     size_t n, n_expected;
@@ -399,6 +429,8 @@ static void test_tokenizer_only(void **state)
     free(expected);
     refused(mn_session_create(&session, engine, &(struct mn_session_params){0}), "tokenizer_only");
     refused(mn_read_bandwidth(engine, &gb_s), "tokenizer_only");
+    refused(mn_profile_create(&profile, engine, &(struct mn_profile_params){.position = 1, .max_rows = 1}),
+            "tokenizer_only");
     mn_engine_info(engine, &info);
     assert_true(info.has_tokenizer && info.shape.n_embd == 0 && info.bos_token_id == UINT32_MAX);
     mn_engine_destroy(engine);
