@@ -163,13 +163,13 @@ run info -o json
 json_ok "info -o json is JSON" "$out"
 has "info -o json: shape" "$out" '"n_embd":128,"n_heads":4'
 refuses "info on a missing folder" 4 "$tmp/none" info -m "$tmp/none"
-refuses "--device unknown" 2 "--device nosuchdevice" info --device nosuchdevice
+refuses "--device unknown" 2 "device 'nosuchdevice'" info --device nosuchdevice
 
 run selftest --quick
 same "selftest --quick: exit code" 0 "$code"
 has "selftest: NMSE of each case" "$out" "NMSE"
 has "selftest: sum" "$out" " 0 failed"
-refuses "selftest on an unknown device" 2 "--device nosuchdevice" selftest --device nosuchdevice
+refuses "selftest on an unknown device" 2 "device 'nosuchdevice'" selftest --device nosuchdevice
 
 # The tokens of the reference, by --ids and by --prompt, for every strategy.
 n=0

@@ -473,7 +473,7 @@ static void test_cache_too_large(void **state)
     struct session *session;
     assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
     assert_int_equal(log.n_errors, 1);
-    if (!strstr(log.last, "cache: needs 33.") || !strstr(log.last, "20.0 MiB") || !strstr(log.last, "--ctx"))
+    if (!strstr(log.last, "cache: needs 33.") || !strstr(log.last, "20.0 MiB") || !strstr(log.last, "n_ctx"))
         fail_msg("message without sizes or hint: %.400s", log.last);
     log.n_errors = 0;
     device->vk->memory = memory;

@@ -9,9 +9,11 @@
 /* cmocka.h needs the four headers above it. */
 #include <cmocka.h>
 
+#include "analysis/compare.h"
 #include "api/handles.h"
 #include "engine/files/safetensors.h"
 #include "engine/model/session_internal.h"
+#include "spec/generate.h"
 
 #define VECTORS MN_SOURCE_DIR "/tests/vectors/"
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"

@@ -70,7 +70,7 @@ static enum mn_status take_id(struct generate_run *run, const struct json_doc *d
 static enum mn_status take_ids(struct generate_run *run, const struct json_doc *doc)
 {
     struct id_list list;
-    enum mn_status status = lines_get_ids(doc, "ids", run->info.vocab_size, &list.ids, &list.n);
+    enum mn_status status = lines_get_ids(doc, "ids", run->info.shape.vocab_size, &list.ids, &list.n);
     if (!status)
         status = run_take_ids(run, &list);
     free(list.ids);

@@ -6,7 +6,6 @@
 #include "cli/common/interrupt.h"
 #include "cli/generate/generate.h"
 #include "cli/score/score.h"
-#include "engine/text/tokenizer.h"
 
 enum { SLICE = 256, DEFAULT_PARALLEL = 16 }; /* sequences that are prepared, and that share passes */
 
@@ -56,8 +55,8 @@ static enum mn_status end_attempt(struct matcher *m, struct attempt *a)
     enum mn_status status = run->status;
     if (!status && run_was_interrupted(run))
         return MN_ERR_INTERRUPTED;
-    if (run->decoder)
-        mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
+    if (run->decoder && !status)
+        status = mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
     if (!status)
         status = text_out_push(&run->text, text, n_bytes, run->log);
     if (status)
