@@ -14,7 +14,7 @@ static enum mn_status next(struct generation *g, struct request *request)
     enum mn_status status = MN_OK;
     if (g->phase == 0) {
         g->phase = 1;
-        generation_event(g);
+        generation_begin_event(g);
         g->rows[0] = (struct row){.token = g->pending, .position = g->position, .sequence = g->sequence};
         g->before[0] = 0;
         if (g->params->continuous)
@@ -43,7 +43,7 @@ static enum mn_status absorb(struct generation *g)
     }
     g->phase = 0;
     generation_commit(g, g->predicted[0], g->rows[0].depth);
-    generation_trace(g, "token", 1, 1);
+    generation_end_event(g, "token", 1, 1);
     return MN_OK;
 }
 

@@ -169,7 +169,7 @@ static void shift(struct generation *g, struct window *w, uint32_t n)
 
 static enum mn_status tick(struct generation *g, struct window *w)
 {
-    generation_event(g);
+    generation_begin_event(g);
     append(g, w);
     const struct work_mark mark = work_begin(g->session);
     enum mn_status status = advance(g, w);
@@ -184,7 +184,7 @@ static enum mn_status tick(struct generation *g, struct window *w)
     uint32_t committed = 0;
     for (; committed < frozen && !g->done; committed++)
         generation_commit(g, g->predicted[committed], w->steps[committed]);
-    generation_trace(g, "window", g->n_rows, g->n_rows);
+    generation_end_event(g, "window", g->n_rows, g->n_rows);
     shift(g, w, committed);
     return MN_OK;
 }

@@ -53,7 +53,7 @@ static bool level(const struct generation *g, struct request *request)
 static enum mn_status next(struct generation *g, struct request *request)
 {
     if (g->phase == BETWEEN) {
-        generation_event(g);
+        generation_begin_event(g);
         g->cursor = 0;
         enter_row(g);
     }
@@ -106,7 +106,7 @@ static enum mn_status finish_round(struct generation *g)
     for (; committed <= accepted && !g->done; committed++)
         generation_commit(g, committed < accepted ? g->rows[committed + 1].token : g->predicted[committed],
                           g->num_steps);
-    generation_trace(g, "round", g->n_rows, accepted + 1);
+    generation_end_event(g, "round", g->n_rows, accepted + 1);
     g->phase = BETWEEN;
     return MN_OK;
 }

@@ -46,28 +46,31 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
     if (g->params->steps)
         g->params->steps[g->stats->n_new] = steps;
     g->stats->n_new++;
-    g->committed[g->n_committed++] = token;
+    if (g->in_event && g->n_committed < SESSION_MAX_ROWS)
+        g->committed[g->n_committed++] = token;
     bool stop = g->params->on_token && g->params->on_token(g->params->user, token);
     g->done = stop || generation_is_stop(g, token) || generation_remaining(g) == 0;
 }
 
-void generation_event(struct generation *g)
+void generation_begin_event(struct generation *g)
 {
+    g->in_event = true;
+    g->n_committed = 0;
     g->event_ns = clock_ns();
     g->event_pass = g->session->counts.passes[PASS_CORE];
 }
 
-void generation_trace(struct generation *g, const char *event, uint32_t n, uint32_t n_kept)
+void generation_end_event(struct generation *g, const char *name, uint32_t n, uint32_t n_kept)
 {
-    const uint32_t n_committed = g->n_committed;
-    g->n_committed = 0;
-    if (!g->params->on_trace)
+    const bool ends = g->in_event;
+    g->in_event = false;
+    if (!ends || !g->params->on_trace)
         return;
     struct mn_trace_row out[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
         out[i] = (struct mn_trace_row){g->rows[i].position, g->rows[i].token, g->before[i],
                                        g->rows[i].depth,    g->predicted[i],  i < n_kept};
-    struct mn_trace trace = {event,
+    struct mn_trace trace = {name,
                              g->n_events++,
                              g->event_ns - g->start_ns,
                              clock_ns() - g->start_ns,
@@ -76,7 +79,7 @@ void generation_trace(struct generation *g, const char *event, uint32_t n, uint3
                              out,
                              n,
                              g->committed,
-                             n_committed};
+                             g->n_committed};
     g->params->on_trace(g->params->user, &trace);
 }
 
@@ -178,7 +181,6 @@ enum mn_status generation_prefill(struct generation *g, uint32_t sequence)
     g->stats->prefill_ns = g->start_ns - start;
     if (!status)
         generation_commit(g, token, steps);
-    g->n_committed = 0; /* events begin behind the prompt */
     return status;
 }
 

@@ -55,6 +55,7 @@ struct generation {
     bool done;
     double start_ns; /* when decoding began */
     uint64_t n_events;
+    bool in_event; /* false between two events */
 
     struct row rows[SESSION_MAX_ROWS];    /* in flight, by position */
     uint32_t predicted[SESSION_MAX_ROWS]; /* the token behind each row, as of its last prediction */
@@ -64,7 +65,7 @@ struct generation {
     uint32_t first_head;    /* of the run just absorbed: logits of rows[request.first] are head row first_head */
     double event_ns;        /* when the event under way began */
     uint64_t event_pass;    /* and the session's core passes until then */
-    uint32_t committed[SESSION_MAX_ROWS], n_committed; /* by the event under way */
+    uint32_t committed[SESSION_MAX_ROWS], n_committed; /* by the event under way: no more than rows can be in flight */
     struct request request;
     uint32_t steps_left; /* of the request */
     uint32_t n_others;   /* rows of other generations in the last pass */
@@ -102,12 +103,11 @@ const struct strategy *strategy_find(const char *name);
 /* Takes the next token of the sequence, behind a row that took `steps` steps: counts it, hands it to the caller,
  * decides whether to go on. */
 void generation_commit(struct generation *generation, uint32_t token, uint32_t steps);
-/* An event begins now. */
-void generation_event(struct generation *generation);
-
-/* Reports one event that has just ended to the caller's trace: the first n rows in flight as they are after it. The
- * first n_kept rows survived. */
-void generation_trace(struct generation *generation, const char *event, uint32_t n, uint32_t n_kept);
+/* An event begins now: tokens committed until its end are its own. Those of no event are in no trace. */
+void generation_begin_event(struct generation *generation);
+/* It ends now, and the caller's trace hears of it: the first n rows in flight as they are after it, of which the first
+ * n_kept survived. Without an event under way nothing happens. */
+void generation_end_event(struct generation *generation, const char *name, uint32_t n, uint32_t n_kept);
 /* Tokens that may still be committed. */
 uint32_t generation_remaining(const struct generation *generation);
 bool generation_is_stop(const struct generation *generation, uint32_t token);

@@ -38,7 +38,7 @@ static bool append(struct generation *g)
 
 static enum mn_status next(struct generation *g, struct request *request)
 {
-    generation_event(g);
+    generation_begin_event(g);
     bool entered = append(g);
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
@@ -59,7 +59,7 @@ static enum mn_status absorb(struct generation *g)
     bool commit = g->rows[0].depth == g->num_steps;
     if (commit)
         generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
-    generation_trace(g, "tick", n, kept);
+    generation_end_event(g, "tick", n, kept);
     g->n_rows = kept;
     if (!commit)
         return MN_OK;
