@@ -139,6 +139,41 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
                                  const struct mn_session_params *params);
 void mn_session_destroy(struct mn_session *session);
 
+/* ---- strategies ---- */
+
+struct mn_generate_params;
+
+/* Settings that a strategy knows. An early exit, a warm start, a verification threshold or forced acceptance are
+ * refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
+enum mn_strategy_uses {
+    MN_USES_DRAFT_STEPS = 1 << 0, /* below num_steps */
+    MN_USES_WHOLE_DEPTH = 1 << 1, /* draft_steps may also be num_steps */
+    MN_USES_LOOKAHEAD = 1 << 2,
+    MN_USES_EXIT = 1 << 3,
+    MN_USES_CONTINUOUS = 1 << 4,
+    MN_USES_VERIFICATION_THRESHOLD = 1 << 5,
+    MN_USES_FORCED_ACCEPTANCE = 1 << 6,
+};
+
+/* What can be known of a strategy before there is a model: for lists of choices, and for what to ask a session for. */
+struct mn_strategy {
+    const char *name;
+    const char *help;        /* what it does, in a few words; K: draft_steps, L: lookahead, R: num_steps */
+    bool lossless;           /* emits the tokens of `ar`, with policy "full" and no lossy setting */
+    bool batches;            /* runs in mn_generate_batch */
+    uint32_t uses;           /* enum mn_strategy_uses */
+    uint32_t usual_inflight; /* a good max_inflight; 0: it has no such setting */
+    const char *kv_policy;   /* the only one it runs with; NULL: any */
+};
+
+/* The strategies in the order in which lists show them; NULL behind the last. */
+const struct mn_strategy *mn_strategy_at(uint32_t index);
+/* NULL when there is none of this name. */
+const struct mn_strategy *mn_strategy_find(const char *name);
+/* Most rows of one sequence in a pass: with so many for each sequence in its max_rows, a session runs these params. Its
+ * max_inflight 0 counts as the strategy's usual one. 0 when there is no such strategy. */
+uint32_t mn_strategy_rows(const struct mn_generate_params *params);
+
 /* ---- generation ---- */
 
 enum { MN_MAX_LOOKAHEAD = 63 };
@@ -177,8 +212,8 @@ struct mn_sampler_params {
 struct mn_speculation_params {
     uint32_t draft_steps; /* K: recurrence steps of a draft, or per tick of wavefront and diffusion; 1..num_steps - 1 */
     uint32_t lookahead;   /* L: tokens drafted per round, 1..63 and below the session's max_rows */
-    uint32_t
-        max_inflight; /* wavefront and diffusion: most rows in flight, at most the session's max_rows; 0: that many */
+    uint32_t max_inflight; /* wavefront, auto and diffusion: most rows in flight, at most the session's max_rows; 0:
+                              that many */
     /* draft-verify: 0 accepts a draft that equals the target (lossless); T in (0, 1] accepts one whose probability is
      * at least T times the largest (lossy). */
     float verification_threshold;

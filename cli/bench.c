@@ -24,14 +24,7 @@ struct bench_options {
     bool resume, stop_at_eos, kernels;
 };
 
-enum {
-    SETTINGS_MAX = 100000,
-    WAVE_ROWS = 8,
-    WINDOW_ROWS = 128,
-    AUTO_ROWS = 16,
-    ROWS_PER_PASS = 128,
-    ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD
-};
+enum { SETTINGS_MAX = 100000, ROWS_PER_PASS = 128, ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD };
 
 struct lists {
     struct word_list devices, weight_types, kv_policies, kv_types, strategies;
@@ -92,6 +85,8 @@ static enum mn_status parse_acceptance(struct lists *l, const char *text, const 
 
 static enum mn_status parse_lists(struct lists *l, const struct bench_options *o, const struct mn_log *log)
 {
+    char strategies[256];
+    options_strategies(strategies, sizeof strategies);
     const struct {
         const char *option, *text, *choices;
         struct word_list *out;
@@ -99,7 +94,7 @@ static enum mn_status parse_lists(struct lists *l, const struct bench_options *o
                  {"weight-type", o->weight_types, "bf16|f16|f32", &l->weight_types},
                  {"kv-policy", o->kv_policies, NULL, &l->kv_policies},
                  {"kv-type", o->kv_types, "f16|f32", &l->kv_types},
-                 {"strategy", o->strategies, "ar|draft-verify|wavefront|auto|diffusion", &l->strategies}};
+                 {"strategy", o->strategies, strategies, &l->strategies}};
     const struct {
         const char *option, *text;
         uint32_t min, max;
@@ -142,39 +137,31 @@ static enum mn_status parse_lists(struct lists *l, const struct bench_options *o
 
 /* ---- the cross product ---- */
 
-static bool is_strategy(const struct bench_setting *s, const char *name)
-{
-    return !strcmp(s->strategy, name);
-}
-
 /* Can this combination run? The rules are the engine's (spec/check.c); here they leave holes in the product instead of
  * ending it. */
 static bool is_possible(const struct bench_setting *s)
 {
-    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront");
-    if ((drafts || wave) && s->draft_steps >= s->num_steps)
+    const struct mn_strategy *strategy = mn_strategy_find(s->strategy);
+    const uint32_t most_steps = strategy->uses & MN_USES_WHOLE_DEPTH ? s->num_steps : s->num_steps - 1;
+    if (strategy->uses & MN_USES_DRAFT_STEPS && s->draft_steps > most_steps)
         return false;
-    if (is_strategy(s, "diffusion") && (s->draft_steps > s->num_steps || s->batch > 1))
-        return false;
-    return bench_rows(s) * s->batch <= ROWS_PER_PASS;
+    return (strategy->batches || s->batch == 1) && bench_rows(s) * s->batch <= ROWS_PER_PASS;
 }
 
 /* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in
  * flight that nobody asked for are what a batch has room for. */
 static void normalise(struct bench_setting *s, uint32_t max_inflight)
 {
-    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront"),
-               diffusion = is_strategy(s, "diffusion");
-    const uint32_t room = ROWS_PER_PASS / s->batch;
-    if (!drafts)
+    const struct mn_strategy *strategy = mn_strategy_find(s->strategy);
+    if (!(strategy->uses & MN_USES_LOOKAHEAD))
         s->lookahead = 0;
-    if (!drafts && !wave && !diffusion)
+    if (!(strategy->uses & MN_USES_DRAFT_STEPS))
         s->draft_steps = 0;
-    if (diffusion)
-        s->kv_policy = "share:1"; /* the only one it has */
-    s->max_inflight = wave        ? (max_inflight ? max_inflight : min_u32(WAVE_ROWS, room))
-                      : diffusion ? (max_inflight ? max_inflight : WINDOW_ROWS)
-                                  : (is_strategy(s, "auto") ? min_u32(AUTO_ROWS, room) : 0);
+    if (strategy->kv_policy)
+        s->kv_policy = strategy->kv_policy;
+    s->max_inflight = !strategy->usual_inflight ? 0
+                      : max_inflight            ? max_inflight
+                                                : min_u32(strategy->usual_inflight, ROWS_PER_PASS / s->batch);
 }
 
 /* Among those of the same sizes, types and batch. */
@@ -577,8 +564,9 @@ static const struct option_spec specs[] = {
      .kind = OPTION_TEXT,
      .offset = AT(strategies),
      .argument = "LIST",
+     .strategies = true,
      .value = "ar,draft-verify,wavefront",
-     .help = "ar, draft-verify, wavefront, auto, diffusion (LOSSY)"},
+     .help = "how tokens are found"},
     {.name = "num-steps",
      .kind = OPTION_TEXT,
      .offset = AT(num_steps),
@@ -601,10 +589,10 @@ static const struct option_spec specs[] = {
      .kind = OPTION_U32,
      .offset = AT(max_inflight),
      .argument = "W",
-     .shown = "8; diffusion: 128",
+     .shown = "the strategy's own",
      .min = 1,
      .max = ROWS_PER_PASS,
-     .help = "most rows in flight in wavefront and diffusion"},
+     .help = "most rows in flight in wavefront, auto and diffusion"},
     {.name = "prompt-tokens",
      .kind = OPTION_TEXT,
      .offset = AT(prompt_tokens),

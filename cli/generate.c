@@ -14,9 +14,6 @@
 enum {
     DEFAULT_NEW = 64,
     DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
-    DEFAULT_WAVE_ROWS = 8,
-    DEFAULT_WINDOW_ROWS = 128,
-    AUTO_ROWS = 16,
 };
 #define DEFAULT_LOOKAHEAD "7"
 /* ---- before anything is loaded ---- */
@@ -54,13 +51,9 @@ static bool is_strategy(const struct generate_options *options, const char *name
 /* Fewer rows are fewer pipelines to build. */
 uint32_t rows_per_sequence(const struct generate_options *options)
 {
-    if (is_strategy(options, "draft-verify"))
-        return options->lookahead + 1;
-    if (is_strategy(options, "wavefront"))
-        return options->max_inflight ? options->max_inflight : DEFAULT_WAVE_ROWS;
-    if (is_strategy(options, "diffusion"))
-        return options->max_inflight ? options->max_inflight : DEFAULT_WINDOW_ROWS;
-    return is_strategy(options, "auto") ? AUTO_ROWS : 1;
+    return mn_strategy_rows(&(struct mn_generate_params){
+        .strategy = options->strategy,
+        .speculation = {.lookahead = options->lookahead, .max_inflight = options->max_inflight}});
 }
 
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
@@ -70,8 +63,6 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
     const uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size, n_prompt = (uint32_t)run->n_prompt;
     if (!run->num_steps)
         run->num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
-    if ((is_strategy(options, "draft-verify") || is_strategy(options, "wavefront")) && run->num_steps < 2)
-        return log_fail(run->log, MN_ERR_USAGE, "--strategy %s: needs --num-steps of at least 2", options->strategy);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
                                  : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
                                  : run->num_steps > 1                   ? run->num_steps - 1
@@ -80,7 +71,8 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
         run->n_new = options->n_new;
     if (!run->n_new)
         run->n_new = n_prompt <= n_ctx && n_ctx + 1 - n_prompt < DEFAULT_NEW ? n_ctx + 1 - n_prompt : DEFAULT_NEW;
-    run->kv_policy = options->kv_policy ? options->kv_policy : is_strategy(options, "diffusion") ? "share:1" : "full";
+    const char *needed = mn_strategy_find(options->strategy)->kv_policy;
+    run->kv_policy = options->kv_policy ? options->kv_policy : needed ? needed : "full";
     *session = (struct mn_session_params){.n_ctx = n_ctx,
                                           .num_steps = run->num_steps,
                                           .max_rows = rows_per_sequence(options),
@@ -300,9 +292,10 @@ static const struct option_spec specs[] = {
     {.name = "strategy",
      .kind = OPTION_CHOICE,
      .offset = AT(strategy),
-     .choices = "ar|draft-verify|wavefront|auto|diffusion",
+     .argument = "NAME",
+     .strategies = true,
      .value = "ar",
-     .help = "how tokens are found; auto picks by measuring, diffusion is LOSSY"},
+     .help = "how tokens are found"},
     {.name = "draft-steps",
      .kind = OPTION_U32,
      .offset = AT(draft_steps),
@@ -323,10 +316,10 @@ static const struct option_spec specs[] = {
      .kind = OPTION_U32,
      .offset = AT(max_inflight),
      .argument = "W",
-     .shown = "8; diffusion: 128",
+     .shown = "the strategy's own",
      .min = 1,
      .max = MN_MAX_LOOKAHEAD + 1,
-     .help = "most rows in flight in wavefront and diffusion"},
+     .help = "most rows in flight in wavefront, auto and diffusion"},
     {.name = "verification-threshold",
      .kind = OPTION_FLOAT,
      .offset = AT(verification_threshold),

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/numbers.h"
 #include "spec/generation.h"
 
 struct batch {
@@ -37,9 +38,9 @@ static bool same_settings(const struct mn_generate_params *a, const struct mn_ge
 /* Most rows one generation has in a pass. */
 static uint32_t rows_of(const struct generation *g)
 {
-    if (g->strategy == &strategy_ar)
-        return 1;
-    return g->strategy->drafts ? g->lookahead + 1 : g->max_inflight;
+    struct mn_generate_params params = *g->params;
+    params.speculation.max_inflight = g->max_inflight;
+    return g->strategy->rows ? min_u32(g->strategy->rows(&params), g->session->max_rows) : 1;
 }
 
 /* Puts the sequence in front of messages of those who know of one only. */
@@ -68,9 +69,9 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
         b->generations[i].log = log;
         if (status)
             return status;
-        if (!b->generations[i].strategy->batches)
+        if (!b->generations[i].strategy->about.batches)
             return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch",
-                            b->generations[i].strategy->name);
+                            b->generations[i].strategy->about.name);
     }
     uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);
     b->capacity = most < b->session->n_sequences ? most : b->session->n_sequences;

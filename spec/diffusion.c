@@ -17,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spec/exit.h"
 #include "spec/strategy.h"
+
+enum { USUAL_ROWS = 128 };
 
 struct window {
     float *states;   /* [rows, n_embd] behind the last tick; the other three lie behind it */
@@ -27,23 +30,57 @@ struct window {
     uint32_t steps[SESSION_MAX_ROWS];
 };
 
-static enum mn_status open(struct generation *g)
+static uint32_t rows(const struct mn_generate_params *params)
 {
-    const size_t n = (size_t)g->max_inflight * g->session->model->config.n_embd;
-    struct window *w = g->window = calloc(1, sizeof *w);
-    float *all = w ? malloc(4 * n * sizeof *all) : NULL;
-    if (!all)
-        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a window of %u rows", g->max_inflight);
-    *w = (struct window){.states = all, .moved = all + n, .injected = all + 2 * n, .fresh = all + 3 * n};
+    return params->speculation.max_inflight ? params->speculation.max_inflight : USUAL_ROWS;
+}
+
+static const char *lossy_because(const struct mn_generate_params *params)
+{
+    (void)params;
+    return "strategy diffusion";
+}
+
+static enum mn_status check(const struct generation *g)
+{
+    const struct mn_diffusion_params *p = &g->params->diffusion;
+    const uint32_t max_rows = g->session->max_rows;
+    enum mn_status status = check_max_inflight(g);
+    if (status)
+        return status;
+    if (g->session->cache.policy.share != 1)
+        return log_fail(g->log, MN_ERR_USAGE, "--strategy diffusion: needs --kv-policy share:1");
+    if (g->draft_steps < 1 || g->draft_steps > g->num_steps)
+        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion", g->draft_steps,
+                        g->num_steps);
+    if (p->headway > max_rows)
+        return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass", p->headway,
+                        max_rows);
+    if (!(p->freeze_threshold >= 0.0f && p->freeze_threshold <= 1e6f))
+        return log_fail(g->log, MN_ERR_USAGE, "--freeze-threshold %g: must be a number above 0",
+                        (double)p->freeze_threshold);
+    if (!is_share(p->state_noise))
+        return log_fail(g->log, MN_ERR_USAGE, "--state-noise %g: must be from 0 to 1", (double)p->state_noise);
+    if (!(p->embed_average >= 0.0f && p->embed_average < 1.0f))
+        return log_fail(g->log, MN_ERR_USAGE, "--embed-average %g: must be from 0 to below 1",
+                        (double)p->embed_average);
     return MN_OK;
 }
 
-static void close(struct generation *g)
+static enum mn_status open(struct generation *g, void *state)
 {
-    if (g->window)
-        free(g->window->states);
-    free(g->window);
-    g->window = NULL;
+    const size_t n = (size_t)g->max_inflight * g->session->model->config.n_embd;
+    float *all = malloc(4 * n * sizeof *all);
+    if (!all)
+        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a window of %u rows", g->max_inflight);
+    *(struct window *)state = (struct window){
+        .states = all, .moved = all + n, .injected = all + 2 * n, .fresh = all + 3 * n};
+    return MN_OK;
+}
+
+static void close(void *state)
+{
+    free(((struct window *)state)->states);
 }
 
 /* The standard deviation of initial states at scale 1: sqrt(2 / (5 d)) * sqrt(d). */
@@ -189,12 +226,24 @@ static enum mn_status tick(struct generation *g, struct window *w)
     return MN_OK;
 }
 
-static enum mn_status run(struct generation *g)
+static enum mn_status run(struct generation *g, void *state)
 {
     enum mn_status status = MN_OK;
     while (!g->done && !status)
-        status = tick(g, g->window);
+        status = tick(g, state);
     return status;
 }
 
-const struct strategy strategy_diffusion = {.name = "diffusion", .open = open, .close = close, .run = run};
+const struct strategy strategy_diffusion = {
+    .about = {.name = "diffusion",
+              .help = "LOSSY: a window of rows refined together on one shared slot",
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_WHOLE_DEPTH,
+              .usual_inflight = USUAL_ROWS,
+              .kv_policy = "share:1"},
+    .state_bytes = sizeof(struct window),
+    .rows = rows,
+    .lossy_because = lossy_because,
+    .check = check,
+    .open = open,
+    .close = close,
+    .run = run};

@@ -17,4 +17,13 @@ enum mn_status generation_open(struct generation *generation, struct session *se
 enum mn_status generation_prefill(struct generation *generation, uint32_t sequence);
 void generation_close(struct generation *generation);
 
+/* ---- the scheduler (schedule.c) ---- */
+
+/* One pass sequence for all generations [n], none of which is done: opens their next requests where needed, takes the
+ * steps that the shortest one needs, lets those that are complete absorb. Passes and bytes are added to *work. */
+enum mn_status schedule_tick(struct session *session, struct generation *const *generations, uint32_t n,
+                             struct mn_stats *work);
+/* Ticks until the generation is done. */
+enum mn_status schedule_run(struct generation *generation);
+
 #endif

@@ -212,10 +212,10 @@ same "auto: one cost table stored" 1 "$(find "$tmp/cache/muninn" -name 'costs-*.
 # Lossy ways say so everywhere, and --compare-ar says how far they strayed.
 run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy diffusion --compare-ar
 json_ok "diffusion: JSON" "$out"
-has "diffusion: lossy" "$out" '"lossless":false,"lossy_because":"--strategy diffusion"'
+has "diffusion: lossy" "$out" '"lossless":false,"lossy_because":"strategy diffusion"'
 has "diffusion: its policy" "$out" '"kv_policy":"share:1"'
 has "diffusion: agreement" "$out" '"agreement":{"compared":32,"equal":'
-has "diffusion: LOSSY on stderr" "$err" "LOSSY (--strategy diffusion)"
+has "diffusion: LOSSY on stderr" "$err" "LOSSY (strategy diffusion)"
 has "diffusion: agreement on stderr" "$err" "against ar with a full cache: "
 run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy wavefront --compare-ar
 has "--compare-ar of a lossless run" "$out" '"agreement":{"compared":32,"equal":32,"rate":1,"diverged":false,"forced_agreement":1}'
@@ -365,7 +365,7 @@ same "bench: the table has them all" 12 "$(grep -c '^| [^d]' "$tmp/out")"
 same "bench: CSV on stderr, and what was left out" 14 "$(wc -l <"$tmp/err" | tr -d ' ')"
 has "bench: what was left out is counted" "$(cat "$tmp/err")" "2 combinations cannot run"
 json_ok "bench: rows are JSON" "[$(paste -s -d, "$tmp/all")]"
-same "bench: lossy rows are there, and say so" 2 "$(grep -c '"lossless":false,"lossy_because":"--strategy diffusion"' "$tmp/all")"
+same "bench: lossy rows are there, and say so" 2 "$(grep -c '"lossless":false,"lossy_because":"strategy diffusion"' "$tmp/all")"
 same "bench: lossless rows equal ar, in batches too" 10 "$(grep -c '"lossless":true,"lossy_because":"","equals_ar":true,"agreement":1,' "$tmp/all")"
 same "bench: prompt tokens are not generated ones" 12 "$(grep -c '"total_prompt_tokens":96,"total_new_tokens":24,' "$tmp/all")"
 same "bench: no progress bar in a file" 0 "$(grep -c "$(printf '\r')" "$tmp/err")"

@@ -90,7 +90,7 @@ static void check_diffusion_as_ar(bool random)
     g.speculation.draft_steps = R;
     g.speculation.max_inflight = 1;
     struct token_list got = run(f.shared, g, &stats);
-    assert_lossy(&stats, "--strategy diffusion");
+    assert_lossy(&stats, "strategy diffusion");
     assert_int_equal(got.n, 40);
     assert_int_equal(n_equal(&got, &expected), 40);
     assert_int_equal(stats.rounds, 39);
@@ -314,10 +314,12 @@ static void test_refusals(void **state)
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.embed_average = 1.0f}},
          "--embed-average"},
-        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .exit = {.rule = "kl"}}, "--exit kl"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .exit = {.rule = "kl"}},
+         "--exit: strategy diffusion has no early exit"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2, .require_lossless = true}},
-         "--require-lossless: --strategy diffusion"},
+         "--require-lossless: strategy diffusion"},
         {true,
          {.strategy = "wavefront", .speculation = {.draft_steps = 2, .require_lossless = true}},
          "--require-lossless: --kv-policy share:k"},

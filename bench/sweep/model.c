@@ -196,7 +196,7 @@ void bench_params(struct mn_generate_params *p, const struct expected *e, const 
                                      .diffusion = {.embed_average = 0.1f},
                                      .sampler = {.temperature = common->temperature, .seed = common->seed},
                                      .ignore_eos = !common->stop_at_eos};
-    if (common->n_acceptance && (!strcmp(s->strategy, "draft-verify") || !strcmp(s->strategy, "wavefront"))) {
+    if (common->n_acceptance && mn_strategy_find(s->strategy)->uses & MN_USES_FORCED_ACCEPTANCE) {
         p->measuring.forced_acceptance = common->acceptance;
         p->measuring.n_forced_acceptance = common->n_acceptance;
     }
@@ -285,5 +285,6 @@ enum mn_status bench_model_expect(struct bench_model *m, const struct bench_sett
 
 uint32_t bench_rows(const struct bench_setting *s)
 {
-    return !strcmp(s->strategy, "draft-verify") ? s->lookahead + 1 : s->max_inflight ? s->max_inflight : 1;
+    return mn_strategy_rows(&(struct mn_generate_params){
+        .strategy = s->strategy, .speculation = {.lookahead = s->lookahead, .max_inflight = s->max_inflight}});
 }

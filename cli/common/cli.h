@@ -61,6 +61,7 @@ struct option_spec {
     const char *value;    /* default, parsed like an argument; NULL: zero */
     const char *shown;    /* default in words, where it depends on the model or the machine */
     const char *choices;  /* "text|json" */
+    bool strategies;      /* the choices are the strategies' names; the help lists them */
     double min, max;
     const char *help;
 };
@@ -82,6 +83,8 @@ enum mn_status options_parse(const struct command *command, int argc, char **arg
 /* Frees what the parser allocated. */
 void options_free(const struct command *command, void *values);
 void options_print_help(const struct command *command, FILE *stream);
+/* "ar|draft-verify|..." */
+void options_strategies(char *text, size_t n_bytes);
 
 /* ---- main.c ---- */
 

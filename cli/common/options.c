@@ -80,6 +80,26 @@ static bool is_choice(const char *choices, const char *text)
     }
 }
 
+void options_strategies(char *text, size_t n_bytes)
+{
+    *text = '\0';
+    for (uint32_t i = 0; mn_strategy_at(i) && strlen(text) < n_bytes; i++)
+        snprintf(text + strlen(text), n_bytes - strlen(text), "%s%s", i ? "|" : "", mn_strategy_at(i)->name);
+}
+
+static enum mn_status store_choice(const struct option_spec *option, const char *text, const char **at,
+                                   const struct mn_log *log)
+{
+    char names[256];
+    if (option->strategies)
+        options_strategies(names, sizeof names);
+    const char *choices = option->strategies ? names : option->choices;
+    if (!is_choice(choices, text))
+        return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, choices);
+    *at = text;
+    return MN_OK;
+}
+
 static enum mn_status refuse_range(const struct option_spec *option, const char *text, const char *what,
                                    const struct mn_log *log)
 {
@@ -110,11 +130,7 @@ static enum mn_status store(const struct option_spec *option, const char *text, 
         *(float *)at = (float)number;
         return MN_OK;
     case OPTION_TEXT: *(const char **)at = text; return MN_OK;
-    case OPTION_CHOICE:
-        if (!is_choice(option->choices, text))
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, option->choices);
-        *(const char **)at = text;
-        return MN_OK;
+    case OPTION_CHOICE: return store_choice(option, text, at, log);
     case OPTION_LIST: {
         struct text_list *list = at;
         if (*text == '\0')
@@ -229,6 +245,17 @@ void options_free(const struct command *command, void *values)
             free(((struct id_list *)(void *)((char *)values + command->options[i].offset))->ids);
 }
 
+static void print_strategies(FILE *stream)
+{
+    const struct mn_strategy *strategy;
+    for (uint32_t i = 0; (strategy = mn_strategy_at(i)); i++) {
+        fprintf(stream, "  %-34s   %-12s  %s", "", strategy->name, strategy->help);
+        if (strategy->usual_inflight)
+            fprintf(stream, "; W is %u unless given", strategy->usual_inflight);
+        fputc('\n', stream);
+    }
+}
+
 void options_print_help(const struct command *command, FILE *stream)
 {
     fprintf(stream, "%s\n\nUsage: muninn %s%s%s\n\nOptions:\n", command->summary, command->name,
@@ -244,6 +271,8 @@ void options_print_help(const struct command *command, FILE *stream)
         snprintf(left, sizeof left, "%c%c%s --%s %s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
                  option->letter ? "," : " ", option->name, argument);
         fprintf(stream, "  %-34s %s [default: %s]\n", left, option->help, shown);
+        if (option->strategies)
+            print_strategies(stream);
     }
     fprintf(stream, "  %-34s this text\n", "-h, --help");
     if (command->notes)

@@ -46,8 +46,7 @@ struct generate_run {
 /* ---- generate.c ---- */
 
 /* Fills in what depends on the model, for a run whose prompt is there: n_new, num_steps, and the parameters of its
- * session and its generation. Impossible values are left to the engine, which knows the rules; only what would fail
- * there unclearly is refused. */
+ * session and its generation. Impossible values are left to the engine, which knows the rules. */
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
                           struct mn_generate_params *generate);
 /* Rows per pass of one sequence. */
