@@ -3,8 +3,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "analysis/compare.h"
 #include "api/handles.h"
 #include "engine/vulkan/bandwidth.h"
+#include "spec/generate.h"
 
 enum { PATH_BYTES = 4096 };
 

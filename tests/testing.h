@@ -9,8 +9,10 @@
 /* cmocka.h needs the four headers above it. */
 #include <cmocka.h>
 
+#include "analysis/compare.h"
 #include "api/handles.h"
 #include "engine/files/safetensors.h"
+#include "spec/generate.h"
 
 #define VECTORS MN_SOURCE_DIR "/tests/vectors/"
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"
