@@ -15,6 +15,7 @@ struct mn_engine {
 struct mn_session {
     struct session *session;
     struct mn_engine *engine;
+    struct mn_cost_table costs; /* n = 0: neither measured nor given yet */
 };
 
 #endif

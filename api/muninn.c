@@ -278,7 +278,7 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
                        !session  ? "session"
                        : !params ? "params"
                                  : "stats");
-    return generate(session->session, params, stats);
+    return generate_with_costs(session->session, &session->costs, params, stats);
 }
 
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
@@ -291,7 +291,7 @@ enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_gen
                        : !params ? "params"
                        : stats   ? "total"
                                  : "stats");
-    return generate_batch(session->session, params, n, stats, total, on_end, user);
+    return generate_batch_with_costs(session->session, &session->costs, params, n, stats, total, on_end, user);
 }
 
 enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens,

@@ -139,6 +139,26 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
                                  const struct mn_session_params *params);
 void mn_session_destroy(struct mn_session *session);
 
+/* What passes of a session take, by the number of their rows: what `auto` decides by. */
+enum { MN_COST_POINTS = 16 };
+struct mn_cost_table {
+    uint32_t n;                    /* row counts that are known, 1..MN_COST_POINTS */
+    uint32_t rows[MN_COST_POINTS]; /* [n] ascending from 1 */
+    double prelude_ns[MN_COST_POINTS], core_ns[MN_COST_POINTS], head_ns[MN_COST_POINTS]; /* [n] of a pass; head: coda,
+                                                                                            head, choice of the token */
+    double submit_ns; /* what a submit costs beside its passes */
+};
+
+/* The session's table, measured if it has none yet (a fraction of a second; between generations, as every call). `auto`
+ * measures it too, so a session measures once. */
+enum mn_status mn_session_costs(struct mn_session *session, struct mn_cost_table *table);
+/* Gives the session a table that one with the same key has measured. MN_ERR_USAGE: row counts that do not ascend from
+ * 1, times that are not above 0. */
+enum mn_status mn_session_set_costs(struct mn_session *session, const struct mn_cost_table *table);
+/* Names what passes depend on as far as the library knows it: device, driver, shaders, shapes, cache. A CPU device
+ * depends on the machine's processors and its worker threads, too. Returns the length as snprintf does. */
+size_t mn_session_cost_key(const struct mn_session *session, char *text, size_t n_bytes);
+
 /* ---- strategies ---- */
 
 struct mn_generate_params;
@@ -153,6 +173,7 @@ enum mn_strategy_uses {
     MN_USES_CONTINUOUS = 1 << 4,
     MN_USES_VERIFICATION_THRESHOLD = 1 << 5,
     MN_USES_FORCED_ACCEPTANCE = 1 << 6,
+    MN_USES_COSTS = 1 << 7, /* decides by mn_session_costs */
 };
 
 /* What can be known of a strategy before there is a model: for lists of choices, and for what to ask a session for. */
@@ -218,9 +239,6 @@ struct mn_speculation_params {
      * at least T times the largest (lossy). */
     float verification_threshold;
     bool require_lossless; /* refuse settings whose tokens are not those of plain decoding */
-    /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each
-     * generation. */
-    const char *cost_dir;
 };
 
 /* Early exit. In `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The others

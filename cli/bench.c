@@ -427,8 +427,7 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
                     cpu_device_prepare(o->cpu_threads, dir);
                 else
                     cpu_device_prepare_synthetic(o->cpu_threads, o->synthetic.items[m - n_dirs]);
-                const char *threads = getenv("LP_NUM_THREADS");
-                common->cpu_threads = threads ? threads : "";
+                common->cpu_threads = cpu_device_threads();
                 w->n_models_left--;
                 status = run_model(w, files ? dir : NULL, files ? NULL : o->synthetic.items[m - n_dirs],
                                    l->devices.n ? l->devices.words[d] : NULL,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/sweep/cost_file.h"
 #include "bench/sweep/cpu_device.h"
 #include "cache/cache.h"
 #include "cli/commands.h"
@@ -43,9 +44,12 @@ static enum mn_status check_options(const struct generate_options *options, cons
 
 /* ---- the run ---- */
 
-static bool is_strategy(const struct generate_options *options, const char *name)
+enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *session)
 {
-    return !strcmp(options->strategy, name);
+    char dir[CLI_PATH_BYTES];
+    return mn_strategy_find(run->options->strategy)->uses & MN_USES_COSTS
+               ? cost_file_use(session, cli_cache_dir(dir), run->log)
+               : MN_OK;
 }
 
 /* Fewer rows are fewer pipelines to build. */
@@ -135,20 +139,21 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
     struct mn_session_params session_params;
     struct mn_generate_params params;
     struct mn_session *session = NULL;
-    char cache_dir[CLI_PATH_BYTES];
     run->n_new = run->options->n_new;
     enum mn_status status = run->options->ids.ids ? run_take_ids(run, &run->options->ids)
                                                   : run_take_text(run, text, n_bytes);
     if (!status)
         status = settle_run(run, &session_params, &params);
-    if (!status && is_strategy(run->options, "auto"))
-        params.speculation.cost_dir = cli_cache_dir(cache_dir);
     if (!status)
         status = run_prepare(run);
     if (!status && !cli_interrupted())
         status = mn_session_create(&session, run->engine, &session_params);
-    if (status)
+    if (!status && session)
+        status = run_use_costs(run, session);
+    if (status) {
+        mn_session_destroy(session);
         return status;
+    }
     if (session && !cli_interrupted())
         status = mn_generate(session, &params, &run->stats);
     mn_session_destroy(session);

@@ -55,7 +55,7 @@ struct setting {
 };
 
 struct automatic {
-    struct cost_table costs;
+    const struct mn_cost_table *costs;
     double hits[N_DEPTHS], trials[N_DEPTHS];
     uint32_t seen[N_DEPTHS]
                  [SESSION_MAX_ROWS]; /* predictions of rows in flight by position modulo the rows; UINT32_MAX: none */
@@ -137,7 +137,7 @@ static double agreement(const struct automatic *a, enum view view, uint32_t dept
 /* ---- what passes take: the part of it that falls to this generation's rows when others share them ---- */
 
 struct pricing {
-    const struct cost_table *costs;
+    const struct mn_cost_table *costs;
     uint32_t others; /* rows of other generations in a pass */
 };
 
@@ -163,7 +163,7 @@ static double enter(const struct pricing *p)
 
 static struct pricing pricing_of(const struct generation *g)
 {
-    return (struct pricing){&automatic_of(g)->costs, g->n_others};
+    return (struct pricing){automatic_of(g)->costs, g->n_others};
 }
 
 /* ---- what an event takes and brings ---- */
@@ -412,7 +412,7 @@ static void decide(struct generation *g)
 
 static double request_ns(const struct generation *g, const struct request *request)
 {
-    const struct cost_table *costs = &automatic_of(g)->costs;
+    const struct mn_cost_table *costs = automatic_of(g)->costs;
     const uint32_t rows = request->n_rows + g->n_others;
     return costs->submit_ns + cost_at(costs, costs->prelude_ns, request->n_new) +
            request->steps * cost_at(costs, costs->core_ns, rows) +
@@ -517,7 +517,7 @@ static enum mn_status next(struct generation *g, void *state, struct request *re
         forget(a, &g->rows[request->first + request->n_rows - 1 - i]);
     a->predicted_ns += request_ns(g, request);
     if (a->current.family == AR && a->rest.n_rows)
-        a->probes_ns += cost_at(&a->costs, a->costs.head_ns, request->n_rows + g->n_others) + a->costs.submit_ns;
+        a->probes_ns += cost_at(a->costs, a->costs->head_ns, request->n_rows + g->n_others) + a->costs->submit_ns;
     return status;
 }
 
@@ -558,7 +558,8 @@ static enum mn_status open(struct generation *g, void *state)
             return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the choice of a strategy");
     a->max_rows = g->max_inflight = min_u32(min_u32(g->max_inflight, g->session->max_rows), AUTO_ROWS);
     a->committed = 1; /* the prompt's */
-    return cost_get(g->session, g->params->speculation.cost_dir, &a->costs);
+    a->costs = g->costs;
+    return cost_ready(g->session, g->costs);
 }
 
 static void close(void *state)
@@ -573,6 +574,7 @@ const struct strategy strategy_auto = {
               .help = "one of the above with K and L, by what passes cost here and what the text allows",
               .lossless = true,
               .batches = true,
+              .uses = MN_USES_COSTS,
               .usual_inflight = AUTO_ROWS},
     .state_bytes = sizeof(struct automatic),
     .rows = rows,

@@ -77,10 +77,11 @@ static const char *lossy_because(const struct generation *g)
 }
 
 /* Also for a strategy that is not there: the refusal is the caller's to see. */
-static void set_up(struct generation *g, struct session *s, const struct mn_generate_params *p, struct mn_stats *stats,
-                   const struct mn_log *log)
+static void set_up(struct generation *g, struct session *s, struct mn_cost_table *costs,
+                   const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
 {
     *g = (struct generation){.session = s,
+                             .costs = costs,
                              .strategy = strategy_find(p->strategy ? p->strategy : "ar"),
                              .params = p,
                              .stats = stats,
@@ -96,10 +97,10 @@ static void set_up(struct generation *g, struct session *s, const struct mn_gene
                                .kv_bytes_per_token = s->cache.bytes_per_token};
 }
 
-enum mn_status generation_open(struct generation *g, struct session *s, const struct mn_generate_params *p,
-                               struct mn_stats *stats, const struct mn_log *log)
+enum mn_status generation_open(struct generation *g, struct session *s, struct mn_cost_table *costs,
+                               const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
 {
-    set_up(g, s, p, stats, log);
+    set_up(g, s, costs, p, stats, log);
     enum mn_status status = generation_check(g);
     if (status)
         return status;
@@ -148,10 +149,11 @@ void generation_close(struct generation *g)
     g->state = NULL;
 }
 
-enum mn_status generate(struct session *s, const struct mn_generate_params *p, struct mn_stats *stats)
+enum mn_status generate_with_costs(struct session *s, struct mn_cost_table *costs, const struct mn_generate_params *p,
+                                   struct mn_stats *stats)
 {
     struct generation g;
-    enum mn_status status = generation_open(&g, s, p, stats, s->model->device->log);
+    enum mn_status status = generation_open(&g, s, costs, p, stats, s->model->device->log);
     if (!status)
         status = generation_prefill(&g, 0);
     if (!status && !g.done)
@@ -160,4 +162,10 @@ enum mn_status generate(struct session *s, const struct mn_generate_params *p, s
         stats->decode_ns = clock_ns() - g.start_ns;
     generation_close(&g);
     return status;
+}
+
+enum mn_status generate(struct session *s, const struct mn_generate_params *p, struct mn_stats *stats)
+{
+    struct mn_cost_table costs = {0};
+    return generate_with_costs(s, &costs, p, stats);
 }

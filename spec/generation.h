@@ -9,8 +9,8 @@
 /* Refuses what cannot be; session, params, strategy, num_steps and log are set. MN_ERR_USAGE names option and value. */
 enum mn_status generation_check(const struct generation *generation);
 /* Checks, reserves all host memory, sets the session's sampler. Also after a failure, generation_close is to be called.
- * `params` and `stats` must outlive the generation. */
-enum mn_status generation_open(struct generation *generation, struct session *session,
+ * `costs`, `params` and `stats` must outlive the generation. */
+enum mn_status generation_open(struct generation *generation, struct session *session, struct mn_cost_table *costs,
                                const struct mn_generate_params *params, struct mn_stats *stats,
                                const struct mn_log *log);
 /* Runs the prompt in the cache's `sequence` and commits the first token. */

@@ -28,7 +28,8 @@ struct request {
 struct generation {
     struct session *session;
     const struct strategy *strategy;
-    void *state; /* the strategy's own */
+    void *state;                 /* the strategy's own */
+    struct mn_cost_table *costs; /* the session's; n = 0: neither measured nor given yet */
     const struct mn_generate_params *params;
     struct mn_stats *stats;
     const struct mn_log *log;

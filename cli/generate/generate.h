@@ -49,6 +49,8 @@ struct generate_run {
  * session and its generation. Impossible values are left to the engine, which knows the rules. */
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
                           struct mn_generate_params *generate);
+/* Costs of passes, from the caller's caches, for a strategy that decides by them. */
+enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *session);
 /* Rows per pass of one sequence. */
 uint32_t rows_per_sequence(const struct generate_options *options);
 

@@ -10,6 +10,7 @@
 #include "attention_texels.spv.h"
 #include "embed.spv.h"
 #include "embed_plain.spv.h"
+#include "engine/base/hash.h"
 #include "engine/vulkan/vk.h"
 #include "fill.spv.h"
 #include "fill_plain.spv.h"
@@ -67,6 +68,28 @@ const struct kernel_info *kernel_info(enum kernel_id id)
     return &table[id];
 }
 
+/* What a device runs of a kernel: its SPIR-V or that of a twin. */
+struct module {
+    const uint32_t *spirv;
+    size_t bytes;
+    uint32_t texel_bindings;
+};
+
+static struct module choose_module(const struct kernel_info *info, const struct caps *caps)
+{
+    if (!caps->subgroup_shuffle)
+        return (struct module){info->plain, info->plain_bytes, 0};
+    if (caps->texel_loads && info->texels)
+        return (struct module){info->texels, info->texels_bytes, info->texel_bindings};
+    return (struct module){info->spirv, info->spirv_bytes, 0};
+}
+
+uint64_t kernel_hash(enum kernel_id id, const struct caps *caps)
+{
+    const struct module module = choose_module(&table[id], caps);
+    return hash_bytes(HASH_START, module.spirv, module.bytes);
+}
+
 VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_id id, uint32_t binding)
 {
     return kernels->vk->texel_bindings[id] >> binding & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER
@@ -76,16 +99,10 @@ VkDescriptorType kernels_descriptor(const struct kernels *kernels, enum kernel_i
 static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
 {
     struct device *device = kernels->device;
-    const struct kernel_info *info = &table[id];
-    const bool plain = !device->caps.subgroup_shuffle, texels = !plain && device->caps.texel_loads && info->texels;
-    VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                       .codeSize = texels  ? info->texels_bytes
-                                                   : plain ? info->plain_bytes
-                                                           : info->spirv_bytes,
-                                       .pCode = texels  ? info->texels
-                                                : plain ? info->plain
-                                                        : info->spirv};
-    kernels->vk->texel_bindings[id] = texels ? info->texel_bindings : 0;
+    const struct module chosen = choose_module(&table[id], &device->caps);
+    VkShaderModuleCreateInfo module = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = chosen.bytes, .pCode = chosen.spirv};
+    kernels->vk->texel_bindings[id] = chosen.texel_bindings;
     VkResult result = device->vk->CreateShaderModule(device->vk->handle, &module, NULL, &kernels->vk->modules[id]);
     if (result != VK_SUCCESS) {
         kernels->vk->modules[id] = VK_NULL_HANDLE;

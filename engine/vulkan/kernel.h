@@ -50,6 +50,8 @@ struct kernels {
 };
 
 const struct kernel_info *kernel_info(enum kernel_id id);
+/* Hash of the SPIR-V that a device with these capabilities runs of kernel `id`: of the twin, where it runs one. */
+uint64_t kernel_hash(enum kernel_id id, const struct caps *caps);
 
 enum mn_status kernels_init(struct kernels *kernels, struct device *device);
 void kernels_finish(struct kernels *kernels);
