@@ -5,6 +5,7 @@
 
 #include "analysis/compare.h"
 #include "api/handles.h"
+#include "engine/base/numbers.h"
 #include "engine/vulkan/bandwidth.h"
 #include "spec/generate.h"
 
@@ -238,8 +239,7 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
         return missing(log, "mn_session_create", engine ? "params" : "engine");
     struct session_params session = {.n_ctx = params->n_ctx,
                                      .n_sequences = params->n_sequences,
-                                     .num_steps = params->num_steps ? params->num_steps
-                                                                    : engine->model->config.mean_recurrence,
+                                     .num_steps = depth_or(params->num_steps, engine->model->config.mean_recurrence),
                                      .max_rows = params->max_rows,
                                      .kv_type = KV_F16,
                                      .sampler = {.top_p = 1.0f}};
@@ -321,7 +321,7 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     struct session_prefill_params prefill = {.ids = ids,
                                              .n = n_ids,
-                                             .num_steps = num_steps ? num_steps : s->num_steps,
+                                             .num_steps = depth_or(num_steps, s->num_steps),
                                              .state0 = state0,
                                              .each_logits = each,
                                              .user = user};

@@ -10,6 +10,7 @@
 #include "bench/sweep/cpu_device.h"
 #include "cache/cache.h"
 #include "cli/commands.h"
+#include "engine/base/numbers.h"
 #include "engine/model/sampler.h"
 
 enum {
@@ -65,8 +66,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
 {
     const struct generate_options *options = run->options;
     const uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size, n_prompt = (uint32_t)run->n_prompt;
-    if (!run->num_steps)
-        run->num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
+    run->num_steps = depth_or(depth_or(run->num_steps, options->num_steps), run->info.mean_recurrence);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
                                  : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
                                  : run->num_steps > 1                   ? run->num_steps - 1

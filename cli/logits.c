@@ -7,6 +7,7 @@
 #include "bench/sweep/cpu_device.h"
 #include "cache/cache.h"
 #include "cli/commands.h"
+#include "engine/base/numbers.h"
 #include "engine/files/safetensors.h"
 
 struct logits_options {
@@ -82,7 +83,7 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
 {
     struct mn_model_info info;
     mn_engine_info(engine, &info);
-    uint32_t num_steps = options->num_steps ? options->num_steps : info.mean_recurrence;
+    uint32_t num_steps = depth_or(options->num_steps, info.mean_recurrence);
     float *state0 = NULL;
     struct mn_session *session = NULL;
     enum mn_status status = cli_check_ids(options->ids.ids, options->ids.n, info.vocab_size, log);

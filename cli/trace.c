@@ -12,6 +12,7 @@
 #include "bench/sweep/model_hash.h"
 #include "cli/commands.h"
 #include "cli/trace/trace_out.h"
+#include "engine/base/numbers.h"
 #include "engine/files/safetensors_write.h"
 
 enum { INITS_MAX = 64 };
@@ -108,7 +109,7 @@ static enum mn_status write_all(const struct trace_options *o, const struct trac
 static enum mn_status trace_prompt(const struct trace_options *o, struct trace_report *report, const uint32_t *ids,
                                    uint32_t n_ids, const struct mn_log *log)
 {
-    const uint32_t num_steps = o->num_steps ? o->num_steps : report->info.mean_recurrence;
+    const uint32_t num_steps = depth_or(o->num_steps, report->info.mean_recurrence);
     const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
     const struct depth_trace_params params = {.prompt = ids,
                                               .n_prompt = n_ids,

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/numbers.h"
 #include "spec/generation.h"
 
 bool generation_is_stop(const struct generation *g, uint32_t token)
@@ -86,7 +87,7 @@ static void set_up(struct generation *g, struct session *s, struct mn_cost_table
                              .params = p,
                              .stats = stats,
                              .log = log,
-                             .num_steps = p->num_steps ? p->num_steps : s->num_steps,
+                             .num_steps = depth_or(p->num_steps, s->num_steps),
                              .draft_steps = p->speculation.draft_steps,
                              .lookahead = p->speculation.lookahead,
                              .max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight : s->max_rows};
