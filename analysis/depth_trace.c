@@ -299,12 +299,12 @@ enum mn_status depth_trace_check(const struct session *s, const struct depth_tra
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_prompt > s->n_ctx || p->n_new > s->n_ctx - p->n_prompt)
         return log_fail(log, MN_ERR_USAGE,
-                        "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx)", p->n_prompt,
+                        "a prompt of %u tokens and %u new ones do not fit into the context of %u (n_ctx)", p->n_prompt,
                         p->n_new, s->n_ctx);
     if (p->num_steps < 1 || p->num_steps > s->num_steps)
-        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", p->num_steps, s->num_steps);
+        return log_fail(log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", p->num_steps, s->num_steps);
     if (!kv_policy_lossless(s->cache.policy))
-        return log_fail(log, MN_ERR_USAGE, "--kv-policy share:k: a trace needs every step in the cache");
+        return log_fail(log, MN_ERR_USAGE, "kv_policy share:k: a trace needs every step in the cache");
     return MN_OK;
 }
 

@@ -12,7 +12,7 @@ struct plain {
 
 static const char *lossy_because(const struct mn_generate_params *params)
 {
-    return params->exit.rule ? "--exit in ar" : params->continuous ? "--continuous" : NULL;
+    return params->exit.rule ? "exit in ar" : params->continuous ? "continuous" : NULL;
 }
 
 static enum mn_status open(struct generation *g, void *state)

@@ -72,7 +72,7 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
         if (status)
             return status;
         if (!b->generations[i].strategy->about.batches)
-            return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch",
+            return log_fail(log, MN_ERR_USAGE, "strategy %s: cannot run in a batch",
                             b->generations[i].strategy->about.name);
     }
     uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);

@@ -10,14 +10,14 @@ static enum mn_status check_lengths(const struct session *s, const struct mn_gen
     if (!p->prompt || p->n_prompt < 1)
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_new < 1)
-        return log_fail(log, MN_ERR_USAGE, "-n %u: at least one new token", p->n_new);
+        return log_fail(log, MN_ERR_USAGE, "n_new %u: at least one new token", p->n_new);
     if (p->n_prompt > s->n_ctx)
-        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (--ctx)",
+        return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (n_ctx)",
                         p->n_prompt, s->n_ctx);
     if ((uint64_t)p->n_prompt + p->n_new - 1 > s->n_ctx)
         return log_fail(
             log, MN_ERR_USAGE,
-            "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx); -n %u would fit",
+            "a prompt of %u tokens and %u new ones do not fit into the context of %u (n_ctx); n_new %u would fit",
             p->n_prompt, p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
     return session_check_ids(s, p->prompt, p->n_prompt);
 }
@@ -34,16 +34,16 @@ static enum mn_status check_used(const struct generation *g)
     const struct {
         uint32_t use;
         bool given;
-        const char *name, *what;
+        const char *name, *value, *what;
     } settings[] = {
-        {MN_USES_EXIT, p->exit.rule != NULL, "--exit", "early exit"},
-        {MN_USES_CONTINUOUS, p->continuous, "--continuous", "warm start"},
-        {MN_USES_VERIFICATION_THRESHOLD, p->speculation.verification_threshold != 0.0f, "--verification-threshold",
+        {MN_USES_EXIT, p->exit.rule != NULL, "exit.rule ", p->exit.rule, "early exit"},
+        {MN_USES_CONTINUOUS, p->continuous, "continuous", "", "warm start"},
+        {MN_USES_VERIFICATION_THRESHOLD, p->speculation.verification_threshold != 0.0f, "verification_threshold", "",
          "threshold acceptance"},
-        {MN_USES_FORCED_ACCEPTANCE, p->measuring.n_forced_acceptance > 0, "forced acceptance", "drafts to accept"}};
+        {MN_USES_FORCED_ACCEPTANCE, p->measuring.n_forced_acceptance > 0, "forced_acceptance", "", "drafts to accept"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         if (settings[i].given && !(g->strategy->about.uses & settings[i].use))
-            return log_fail(g->log, MN_ERR_USAGE, "%s: strategy %s has no %s", settings[i].name,
+            return log_fail(g->log, MN_ERR_USAGE, "%s%s: strategy %s has no %s", settings[i].name, settings[i].value,
                             g->strategy->about.name, settings[i].what);
     return MN_OK;
 }
@@ -52,11 +52,11 @@ static enum mn_status check_forced(const struct generation *g)
 {
     const struct mn_measuring_params *p = &g->params->measuring;
     if (p->n_forced_acceptance && !p->forced_acceptance)
-        return log_fail(g->log, MN_ERR_USAGE, "forced acceptance: %u probabilities, but none are given",
+        return log_fail(g->log, MN_ERR_USAGE, "forced_acceptance: %u probabilities, but none are given",
                         p->n_forced_acceptance);
     for (uint32_t i = 0; i < p->n_forced_acceptance; i++)
         if (!is_share(p->forced_acceptance[i]))
-            return log_fail(g->log, MN_ERR_USAGE, "forced acceptance of %g: must be from 0 to 1",
+            return log_fail(g->log, MN_ERR_USAGE, "forced_acceptance of %g: must be from 0 to 1",
                             (double)p->forced_acceptance[i]);
     return MN_OK;
 }
@@ -64,10 +64,10 @@ static enum mn_status check_forced(const struct generation *g)
 enum mn_status check_drafts(const struct generation *g)
 {
     if (g->num_steps < 2)
-        return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: %s needs at least 2, to draft with fewer", g->num_steps,
+        return log_fail(g->log, MN_ERR_USAGE, "num_steps %u: %s needs at least 2, to draft with fewer", g->num_steps,
                         g->strategy->about.name);
     if (g->draft_steps < 1 || g->draft_steps >= g->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u, below --num-steps %u",
+        return log_fail(g->log, MN_ERR_USAGE, "draft_steps %u: must be from 1 to %u, below num_steps %u",
                         g->draft_steps, g->num_steps - 1, g->num_steps);
     return check_forced(g);
 }
@@ -76,7 +76,7 @@ enum mn_status check_max_inflight(const struct generation *g)
 {
     return g->max_inflight <= g->session->max_rows
                ? MN_OK
-               : log_fail(g->log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass",
+               : log_fail(g->log, MN_ERR_USAGE, "max_inflight %u: the session has at most %u rows per pass",
                           g->max_inflight, g->session->max_rows);
 }
 
@@ -86,7 +86,7 @@ static enum mn_status refuse_strategy(const struct generation *g)
     size_t n = 0;
     for (uint32_t i = 0; mn_strategy_at(i) && n < sizeof names; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", mn_strategy_at(i)->name);
-    return log_fail(g->log, MN_ERR_USAGE, "--strategy %s: must be one of %s", g->params->strategy, names);
+    return log_fail(g->log, MN_ERR_USAGE, "strategy %s: must be one of %s", g->params->strategy, names);
 }
 
 enum mn_status generation_check(const struct generation *g)
@@ -98,10 +98,10 @@ enum mn_status generation_check(const struct generation *g)
     if (status)
         return status;
     if (g->num_steps > g->session->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", g->num_steps,
+        return log_fail(g->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", g->num_steps,
                         g->session->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
-        return log_fail(g->log, MN_ERR_USAGE, "--init-scale %g: must be from 0 to 1000", (double)p->init_scale);
+        return log_fail(g->log, MN_ERR_USAGE, "init_scale %g: must be from 0 to 1000", (double)p->init_scale);
     struct sampler_params sampler = {p->sampler.temperature, p->sampler.top_k,
                                      p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,
                                      p->sampler.seed};

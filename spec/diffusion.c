@@ -49,21 +49,20 @@ static enum mn_status check(const struct generation *g)
     if (status)
         return status;
     if (g->session->cache.policy.share != 1)
-        return log_fail(g->log, MN_ERR_USAGE, "--strategy diffusion: needs --kv-policy share:1");
+        return log_fail(g->log, MN_ERR_USAGE, "strategy diffusion: needs kv_policy share:1");
     if (g->draft_steps < 1 || g->draft_steps > g->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion", g->draft_steps,
+        return log_fail(g->log, MN_ERR_USAGE, "draft_steps %u: must be from 1 to %u with diffusion", g->draft_steps,
                         g->num_steps);
     if (p->headway > max_rows)
-        return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass", p->headway,
+        return log_fail(g->log, MN_ERR_USAGE, "headway %u: the session has at most %u rows per pass", p->headway,
                         max_rows);
     if (!(p->freeze_threshold >= 0.0f && p->freeze_threshold <= 1e6f))
-        return log_fail(g->log, MN_ERR_USAGE, "--freeze-threshold %g: must be a number above 0",
+        return log_fail(g->log, MN_ERR_USAGE, "freeze_threshold %g: must be a number above 0",
                         (double)p->freeze_threshold);
     if (!is_share(p->state_noise))
-        return log_fail(g->log, MN_ERR_USAGE, "--state-noise %g: must be from 0 to 1", (double)p->state_noise);
+        return log_fail(g->log, MN_ERR_USAGE, "state_noise %g: must be from 0 to 1", (double)p->state_noise);
     if (!(p->embed_average >= 0.0f && p->embed_average < 1.0f))
-        return log_fail(g->log, MN_ERR_USAGE, "--embed-average %g: must be from 0 to below 1",
-                        (double)p->embed_average);
+        return log_fail(g->log, MN_ERR_USAGE, "embed_average %g: must be from 0 to below 1", (double)p->embed_average);
     return MN_OK;
 }
 

@@ -30,7 +30,7 @@ static uint32_t rows(const struct mn_generate_params *params)
 
 static const char *lossy_because(const struct mn_generate_params *params)
 {
-    return params->speculation.verification_threshold > 0.0f ? "--verification-threshold" : NULL;
+    return params->speculation.verification_threshold > 0.0f ? "verification_threshold" : NULL;
 }
 
 static enum mn_status check(const struct generation *g)
@@ -38,7 +38,7 @@ static enum mn_status check(const struct generation *g)
     const struct mn_speculation_params *p = &g->params->speculation;
     const uint32_t max_rows = g->session->max_rows, most = min_u32(max_rows - 1, MN_MAX_LOOKAHEAD);
     if (!is_share(p->verification_threshold))
-        return log_fail(g->log, MN_ERR_USAGE, "--verification-threshold %g: must be above 0 and at most 1",
+        return log_fail(g->log, MN_ERR_USAGE, "verification_threshold %g: must be above 0 and at most 1",
                         (double)p->verification_threshold);
     enum mn_status status = early_exit_check(g);
     if (!status)
@@ -46,9 +46,9 @@ static enum mn_status check(const struct generation *g)
     if (status)
         return status;
     if (max_rows < 2)
-        return log_fail(g->log, MN_ERR_USAGE, "draft-verify needs a session with at least 2 rows per pass");
+        return log_fail(g->log, MN_ERR_USAGE, "strategy draft-verify: needs a session with at least 2 rows per pass");
     if (p->lookahead < 1 || p->lookahead > most)
-        return log_fail(g->log, MN_ERR_USAGE, "--lookahead %u: must be from 1 to %u", p->lookahead, most);
+        return log_fail(g->log, MN_ERR_USAGE, "lookahead %u: must be from 1 to %u", p->lookahead, most);
     return MN_OK;
 }
 

@@ -74,7 +74,7 @@ static const char *lossy_because(const struct generation *g)
         return "forced acceptance";
     if (!strategy->about.lossless)
         return own;
-    return kv_policy_lossless(g->session->cache.policy) ? own : "--kv-policy share:k";
+    return kv_policy_lossless(g->session->cache.policy) ? own : "kv_policy share:k";
 }
 
 /* Also for a strategy that is not there: the refusal is the caller's to see. */
@@ -108,7 +108,7 @@ enum mn_status generation_open(struct generation *g, struct session *s, struct m
     stats->lossy_because = lossy_because(g);
     stats->lossless = stats->lossy_because == NULL;
     if (p->speculation.require_lossless && !stats->lossless)
-        return log_fail(log, MN_ERR_USAGE, "--require-lossless: %s is lossy", stats->lossy_because);
+        return log_fail(log, MN_ERR_USAGE, "require_lossless: %s is lossy", stats->lossy_because);
     session_set_sampler(s,
                         &(struct sampler_params){p->sampler.temperature, p->sampler.top_k,
                                                  p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,

@@ -423,13 +423,13 @@ static void test_refusals(void **state)
     struct depth_trace_params p = params_of(sort_prompt, 0, 0, 4);
     assert_refused(s, &log, "prompt is empty", &p);
     p = params_of(sort_prompt, N_SORT, 6, 4);
-    assert_refused(s, &log, "--ctx", &p);
+    assert_refused(s, &log, "n_ctx", &p);
     p = params_of(sort_prompt, N_SORT, UINT32_MAX, 4);
-    assert_refused(s, &log, "--ctx", &p);
+    assert_refused(s, &log, "n_ctx", &p);
     p = params_of(sort_prompt, N_SORT, 0, 5);
-    assert_refused(s, &log, "--num-steps 5", &p);
+    assert_refused(s, &log, "num_steps 5", &p);
     p = params_of(sort_prompt, N_SORT, 0, 0);
-    assert_refused(s, &log, "--num-steps 0", &p);
+    assert_refused(s, &log, "num_steps 0", &p);
     session_destroy(s);
     session_params.policy.share = 2;
     s = test_session(engine, &session_params);
