@@ -29,8 +29,8 @@ const char *kv_type_name(enum kv_type type);
 /* Depth slots a core block keeps per position when sessions run at most `num_steps` steps. */
 uint32_t kv_policy_slots(struct kv_policy policy, uint32_t num_steps);
 
-/* The slot that a row at step t (from 0) reads of a position which has `depths` steps (>= 1): the spec's one rule for
- * full caches, early exits and in-flight rows. The attention kernel holds the same expression. */
+/* The slot that a row at step t (from 0) reads of a position which has `depths` steps (>= 1): one rule for full
+ * caches, early exits and in-flight rows (docs/contract.md, 2). The attention kernel holds the same expression. */
 uint32_t kv_slot(uint32_t n_slots, uint32_t step, uint32_t depths);
 
 struct kv_block {

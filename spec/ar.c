@@ -1,6 +1,6 @@
 /* Plain autoregressive decoding: every token through all num_steps. The yardstick that lossless strategies equal. Two
- * lossy variants: under an exit rule a token stops at its own depth, and with the warm start ("continuous compute", the
- * spec's section 5) its recurrence begins where the one of the token before it ended. */
+ * lossy variants: under an exit rule a token stops at its own depth, and with the warm start ("continuous compute";
+ * docs/contract.md, 8) its recurrence begins where the one of the token before it ended. */
 #include <stdlib.h>
 
 #include "spec/early_exit.h"

@@ -1,4 +1,4 @@
-/* The diffusion-forcing sampler (arXiv 2510.14961; the spec's section 6). Lossy.
+/* The diffusion-forcing sampler (arXiv 2510.14961; docs/contract.md, 9). Lossy.
  *
  * A window of rows, the first one on the newest committed token. A tick
  *

@@ -1,4 +1,4 @@
-/* Draft and verify with one model (the spec's section 3): L tokens are drafted one by one at depth K, then all of them
+/* Draft and verify with one model (docs/contract.md, 5): L tokens are drafted one by one at depth K, then all of them
  * and the committed token before them go on from depth K to depth R together.
  *
  * With `full` slots the first K steps of a draft ARE the first K steps of its verification, so nothing is recomputed

@@ -1,8 +1,8 @@
 /* Running rows under an exit rule: one core step at a time, a look at the state or the logits, and on or out.
  *
- * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (the spec's section
- * 2). A single row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run
- * here from end to end. */
+ * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (docs/contract.md, 2).
+ * A single row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run here
+ * from end to end. */
 #include "spec/early_exit.h"
 
 #include <stdlib.h>

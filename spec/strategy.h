@@ -102,7 +102,7 @@ bool is_share(float x); /* from 0 to 1 */
 enum mn_status check_drafts(const struct generation *generation);
 enum mn_status check_max_inflight(const struct generation *generation);
 
-/* ---- acceptance: equality with shared noise (accept.c; the spec's section 3) ---- */
+/* ---- acceptance: equality with shared noise (accept.c; docs/contract.md, 4) ---- */
 
 /* Is predicted[i] the token that row i + 1 assumed? Equality; or a draw where the caller forces acceptance, for the
  * draft at `place` of a round. */

@@ -1,4 +1,4 @@
-/* Wavefront decoding (the spec's section 4): rows at staggered depths advance together.
+/* Wavefront decoding (docs/contract.md, 6): rows at staggered depths advance together.
  *
  * All depths share the core's weights, so one core pass advances rows that sit at DIFFERENT depths. In flight are the
  * rows of consecutive positions, the oldest the deepest. A tick
