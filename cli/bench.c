@@ -522,7 +522,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct bench_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_LIST,
@@ -712,7 +712,7 @@ const struct command command_bench = {
              "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, the path of a config.json, or "
              "d=..,heads=..,ff=..,vocab=..,layers=P-C-K. What such a\n"
              "model predicts means nothing: use --acceptance. What keys and columns mean: docs/benchmarking.md.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct bench_options),
     .run = run};

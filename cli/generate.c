@@ -226,7 +226,7 @@ static enum mn_status run_generate(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct generate_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -519,7 +519,7 @@ const struct command command_generate = {
         "A text prompt gets the model's begin token in front unless it starts with it.\n"
         "--batch prints a JSON line per sequence, in the order in which they end, and one with the total.\n"
         "--stop looks at the printed text: special tokens only count with --special.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct generate_options),
     .run = run_generate};

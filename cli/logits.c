@@ -130,7 +130,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct logits_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -198,7 +198,7 @@ const struct command command_logits = {
     .synopsis = "[-m DIR] --ids LIST [OPTIONS]",
     .example = "muninn logits --ids 0,23,29,263 --num-steps 8 --kv-type f32",
     .notes = "One line per position: an array of vocab_size numbers with 9 significant digits.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct logits_options),
     .run = run};

@@ -52,7 +52,7 @@ struct operand_list {
     uint32_t n;
 };
 
-struct option_spec {
+struct command_option {
     const char *name; /* long name, without dashes */
     char letter;      /* short name, or 0 */
     enum option_kind kind;
@@ -69,7 +69,7 @@ struct option_spec {
 struct command {
     const char *name, *summary, *synopsis, *example;
     const char *notes; /* paragraphs behind the options; may be NULL */
-    const struct option_spec *options;
+    const struct command_option *options;
     size_t n_options, values_bytes;
     bool takes_operands;
     size_t operands_offset; /* of the struct operand_list in the values, where it does */

@@ -87,7 +87,7 @@ void options_strategies(char *text, size_t n_bytes)
         snprintf(text + strlen(text), n_bytes - strlen(text), "%s%s", i ? "|" : "", mn_strategy_at(i)->name);
 }
 
-static enum mn_status store_choice(const struct option_spec *option, const char *text, const char **at,
+static enum mn_status store_choice(const struct command_option *option, const char *text, const char **at,
                                    const struct mn_log *log)
 {
     char names[256];
@@ -100,14 +100,15 @@ static enum mn_status store_choice(const struct option_spec *option, const char 
     return MN_OK;
 }
 
-static enum mn_status refuse_range(const struct option_spec *option, const char *text, const char *what,
+static enum mn_status refuse_range(const struct command_option *option, const char *text, const char *what,
                                    const struct mn_log *log)
 {
     return log_fail(log, MN_ERR_USAGE, "--%s %s: must be %s from %.10g to %.10g", option->name, text, what, option->min,
                     option->max);
 }
 
-static enum mn_status store(const struct option_spec *option, const char *text, void *values, const struct mn_log *log)
+static enum mn_status store(const struct command_option *option, const char *text, void *values,
+                            const struct mn_log *log)
 {
     void *at = (char *)values + option->offset;
     uint64_t whole;
@@ -156,7 +157,7 @@ static void build_getopt(const struct command *command, struct option *longs, ch
     letters[n_letters++] = ':';
     letters[n_letters++] = 'h';
     for (size_t i = 0; i < command->n_options; i++) {
-        const struct option_spec *option = &command->options[i];
+        const struct command_option *option = &command->options[i];
         bool argument = option->kind != OPTION_FLAG;
         longs[i] = (struct option){option->name, argument ? required_argument : no_argument, NULL,
                                    OPTION_CODE + (int)i};
@@ -170,7 +171,7 @@ static void build_getopt(const struct command *command, struct option *longs, ch
     letters[n_letters] = '\0';
 }
 
-static const struct option_spec *option_of_code(const struct command *command, int code)
+static const struct command_option *option_of_code(const struct command *command, int code)
 {
     if (code >= OPTION_CODE)
         return &command->options[code - OPTION_CODE];
@@ -261,7 +262,7 @@ void options_print_help(const struct command *command, FILE *stream)
     fprintf(stream, "%s\n\nUsage: muninn %s%s%s\n\nOptions:\n", command->summary, command->name,
             *command->synopsis ? " " : "", command->synopsis);
     for (size_t i = 0; i < command->n_options; i++) {
-        const struct option_spec *option = &command->options[i];
+        const struct command_option *option = &command->options[i];
         const char *shown = option->shown                 ? option->shown
                             : option->value               ? option->value
                             : option->kind == OPTION_FLAG ? "off"
