@@ -183,6 +183,7 @@ static double round_weight(float x, enum weight_type type)
     case WEIGHT_TYPE_F16: return (double)f16_to_f32(f32_to_f16(x));
     case WEIGHT_TYPE_BF16: return (double)bf16_to_f32(f32_to_bf16(x));
     case WEIGHT_TYPE_F32:
+    case WEIGHT_TYPES:
     case WEIGHT_TYPE_AS_STORED: break;
     }
     return (double)x;

@@ -121,4 +121,65 @@ struct read_args {
     U32 group_chunks; /* 0: threads take turns over the whole buffer; else each group reads so many in a row */
 };
 
+#ifndef VULKAN
+/* The constants a pipeline is built with: member i is the shader's constant_id i, and all are words. */
+struct row_constants { /* norm, argmax, sample, read: nothing but the workgroup's size */
+    U32 threads;
+};
+
+struct embed_constants {
+    U32 threads, weight_type;
+};
+
+struct fill_constants {
+    U32 threads, weight_type;
+};
+
+/* The part that all matmuls share. */
+struct matmul_constants {
+    U32 threads;
+    U32 k_lanes;       /* lanes that share an output row */
+    U32 rows_per_lane; /* output rows, a multiple of four */
+    U32 n_rows;        /* activation rows that share one read of the weights */
+    U32 weight_type;   /* WEIGHT_.. */
+    U32 input;         /* INPUT_.. */
+    U32 scale;         /* SCALE_.. */
+    U32 broadcast;     /* 1: the lanes of a CPU device hand their inputs round */
+};
+
+struct qkv_constants {
+    struct matmul_constants matmul;
+    U32 kv_f16;       /* 1: the cache holds f16, 0: f32 */
+    U32 core;         /* 1: the block has a depth axis */
+    U32 shared_slots; /* 1: there are fewer depth slots than steps */
+    U32 head_dim;
+};
+
+struct proj_constants {
+    struct matmul_constants matmul;
+    U32 residual; /* RESIDUAL_.. */
+    U32 advance;  /* 1: the rows' depths go up by one */
+    U32 stats;    /* 1: writes the statistics of what it computes */
+};
+
+struct gate_constants {
+    struct matmul_constants matmul;
+};
+
+struct head_constants {
+    struct matmul_constants matmul;
+    U32 whole_quads; /* 1: the vocabulary is a multiple of four */
+};
+
+struct attention_constants {
+    U32 threads;
+    U32 split; /* positions per workgroup */
+    U32 kv_f16, core;
+    U32 octets;   /* head_pad / 8 */
+    U32 per_lane; /* positions a lane scores per block */
+    U32 shared_slots;
+    U32 whole; /* 1: no row ever has a second split */
+};
+#endif
+
 #endif

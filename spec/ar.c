@@ -19,7 +19,8 @@ static enum mn_status open(struct generation *g, void *state)
 {
     struct plain *p = state;
     enum mn_status status = early_exit_open(&p->early, g, g->params->n_prompt);
-    if (!status && g->params->continuous && !(p->warm = malloc(g->session->model->config.n_embd * sizeof *p->warm)))
+    if (!status && g->params->continuous &&
+        !(p->warm = malloc(session_info(g->session)->config->n_embd * sizeof *p->warm)))
         status = log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the warm start");
     return status;
 }

@@ -41,7 +41,7 @@ static uint32_t rows_of(const struct generation *g)
 {
     struct mn_generate_params params = *g->params;
     params.speculation.max_inflight = g->max_inflight;
-    return g->strategy->rows ? min_u32(g->strategy->rows(&params), g->session->max_rows) : 1;
+    return g->strategy->rows ? min_u32(g->strategy->rows(&params), session_info(g->session)->max_rows) : 1;
 }
 
 /* Puts the sequence in front of messages of those who know of one only. */
@@ -58,7 +58,7 @@ static void write_with_sequence(void *user, enum mn_log_level level, const char 
 
 static enum mn_status open_all(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
 {
-    const struct mn_log *log = b->session->model->device->log;
+    const struct mn_log *log = session_info(b->session)->log;
     for (uint32_t i = 0; i < b->n; i++) {
         if (!same_settings(&params[i], &params[0]))
             return log_fail(
@@ -75,8 +75,8 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
             return log_fail(log, MN_ERR_USAGE, "strategy %s: cannot run in a batch",
                             b->generations[i].strategy->about.name);
     }
-    uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);
-    b->capacity = most < b->session->n_sequences ? most : b->session->n_sequences;
+    uint32_t most = session_info(b->session)->max_rows / rows_of(&b->generations[0]);
+    b->capacity = most < session_info(b->session)->n_sequences ? most : session_info(b->session)->n_sequences;
     return MN_OK;
 }
 
@@ -153,14 +153,14 @@ enum mn_status generate_batch_with_costs(struct session *s, struct mn_cost_table
                                          const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
                                          struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
-    const struct mn_log *log = s->model->device->log;
+    const struct mn_log *log = session_info(s)->log;
     struct batch b = {.session = s, .costs = costs, .n = n};
     *total = (struct mn_stats){0};
     if (n < 1)
         return log_fail(log, MN_ERR_USAGE, "the batch is empty: at least one sequence is needed");
     b.generations = calloc(n, sizeof *b.generations);
-    b.active = calloc(s->n_sequences, sizeof(struct generation *));
-    b.taken = calloc(s->n_sequences, sizeof *b.taken);
+    b.active = calloc(session_info(s)->n_sequences, sizeof(struct generation *));
+    b.taken = calloc(session_info(s)->n_sequences, sizeof *b.taken);
     enum mn_status status = b.generations && b.active && b.taken
                                 ? MN_OK
                                 : log_fail(log, MN_ERR_MEMORY, "out of host memory for %u sequences", n);

@@ -11,14 +11,14 @@ static enum mn_status check_lengths(const struct session *s, const struct mn_gen
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_new < 1)
         return log_fail(log, MN_ERR_USAGE, "n_new %u: at least one new token", p->n_new);
-    if (p->n_prompt > s->n_ctx)
+    if (p->n_prompt > session_info(s)->n_ctx)
         return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (n_ctx)",
-                        p->n_prompt, s->n_ctx);
-    if ((uint64_t)p->n_prompt + p->n_new - 1 > s->n_ctx)
+                        p->n_prompt, session_info(s)->n_ctx);
+    if ((uint64_t)p->n_prompt + p->n_new - 1 > session_info(s)->n_ctx)
         return log_fail(
             log, MN_ERR_USAGE,
             "a prompt of %u tokens and %u new ones do not fit into the context of %u (n_ctx); n_new %u would fit",
-            p->n_prompt, p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
+            p->n_prompt, p->n_new, session_info(s)->n_ctx, session_info(s)->n_ctx + 1 - p->n_prompt);
     return session_check_ids(s, p->prompt, p->n_prompt);
 }
 
@@ -74,10 +74,10 @@ enum mn_status check_drafts(const struct generation *g)
 
 enum mn_status check_max_inflight(const struct generation *g)
 {
-    return g->max_inflight <= g->session->max_rows
+    return g->max_inflight <= session_info(g->session)->max_rows
                ? MN_OK
                : log_fail(g->log, MN_ERR_USAGE, "max_inflight %u: the session has at most %u rows per pass",
-                          g->max_inflight, g->session->max_rows);
+                          g->max_inflight, session_info(g->session)->max_rows);
 }
 
 static enum mn_status refuse_strategy(const struct generation *g)
@@ -97,9 +97,9 @@ enum mn_status generation_check(const struct generation *g)
     enum mn_status status = check_lengths(g->session, p, g->log);
     if (status)
         return status;
-    if (g->num_steps > g->session->num_steps)
+    if (g->num_steps > session_info(g->session)->num_steps)
         return log_fail(g->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", g->num_steps,
-                        g->session->num_steps);
+                        session_info(g->session)->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(g->log, MN_ERR_USAGE, "init_scale %g: must be from 0 to 1000", (double)p->init_scale);
     struct sampler_params sampler = {p->sampler.temperature, p->sampler.top_k,

@@ -6,6 +6,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
+#include "engine/model/session_internal.h"
 
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
 enum { USUAL_POSITION = 128 };
@@ -32,20 +33,20 @@ double cost_at(const struct mn_cost_table *t, const double *ns, uint32_t rows)
 /* Row counts from 1 that the session can run. */
 static uint32_t n_points(const struct session *s)
 {
-    uint32_t n = s->max_rows < MN_COST_POINTS ? s->max_rows : MN_COST_POINTS;
-    return n < s->n_ctx ? n : s->n_ctx;
+    uint32_t n = session_info(s)->max_rows < MN_COST_POINTS ? session_info(s)->max_rows : MN_COST_POINTS;
+    return n < session_info(s)->n_ctx ? n : session_info(s)->n_ctx;
 }
 
 static uint32_t first_position(const struct session *s)
 {
-    const uint32_t middle = (s->n_ctx - n_points(s)) / 2;
+    const uint32_t middle = (session_info(s)->n_ctx - n_points(s)) / 2;
     return middle < USUAL_POSITION ? middle : USUAL_POSITION;
 }
 
 /* Steps of the run that is compared with one of a single step. */
 static uint32_t many_steps(const struct session *s)
 {
-    return s->num_steps < 5 ? s->num_steps : 5;
+    return session_info(s)->num_steps < 5 ? session_info(s)->num_steps : 5;
 }
 
 /* Four runs for a row count, each with one thing more than the first: what they differ in is that thing's time. */
@@ -169,10 +170,11 @@ size_t cost_key(const struct session *s, char *text, size_t n_bytes)
 {
     const struct model *m = s->model;
     const struct model_config *c = &m->config;
-    const int n = snprintf(
-        text, n_bytes, "%s|%s|%u|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u at%u|%016" PRIx64,
-        m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, c->n_embd, c->n_heads,
-        c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda, m->weights.arena.bytes,
-        (int)s->cache.type, s->cache.policy.share, n_points(s), first_position(s), hash_kernels(m));
+    const int n = snprintf(text, n_bytes,
+                           "%s|%s|%u|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u at%u|%016" PRIx64,
+                           m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, c->n_embd,
+                           c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda,
+                           m->weights.arena.bytes, (int)session_info(s)->kv_type, session_info(s)->kv_policy.share,
+                           n_points(s), first_position(s), hash_kernels(m));
     return n > 0 ? (size_t)n : 0;
 }

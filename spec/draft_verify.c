@@ -36,7 +36,7 @@ static const char *lossy_because(const struct mn_generate_params *params)
 static enum mn_status check(const struct generation *g)
 {
     const struct mn_speculation_params *p = &g->params->speculation;
-    const uint32_t max_rows = g->session->max_rows, most = min_u32(max_rows - 1, MN_MAX_LOOKAHEAD);
+    const uint32_t max_rows = session_info(g->session)->max_rows, most = min_u32(max_rows - 1, MN_MAX_LOOKAHEAD);
     if (!is_share(p->verification_threshold))
         return log_fail(g->log, MN_ERR_USAGE, "verification_threshold %g: must be above 0 and at most 1",
                         (double)p->verification_threshold);
@@ -55,7 +55,7 @@ static enum mn_status check(const struct generation *g)
 static enum mn_status open(struct generation *g, void *state)
 {
     struct round *r = state;
-    const uint32_t n_vocab = g->session->model->config.vocab_size;
+    const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
     g->stats->draft_steps = g->draft_steps;
     g->stats->lookahead = g->lookahead;
     enum mn_status status = early_exit_open(&r->early, g, 1);
@@ -133,7 +133,7 @@ static enum mn_status next(struct generation *g, void *state, struct request *re
 /* Leading drafts that stand. */
 static enum mn_status count_accepted(struct generation *g, float *logits, uint32_t *accepted)
 {
-    const uint32_t n_vocab = g->session->model->config.vocab_size;
+    const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
     for (*accepted = 0; *accepted + 1 < g->n_rows; (*accepted)++) {
         const uint32_t i = *accepted;
         if (generation_agrees(g, i, i))

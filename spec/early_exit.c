@@ -19,7 +19,7 @@ enum mn_status early_exit_check(const struct generation *g)
 
 enum mn_status early_exit_open(struct early_exit *e, const struct generation *g, uint32_t n_rows)
 {
-    const struct model_config *config = &g->session->model->config;
+    const struct model_config *config = session_info(g->session)->config;
     const size_t n = (size_t)n_rows * config->n_embd;
     enum mn_status status = exit_parse(g->params->exit.rule, &e->rule, g->log);
     if (status || e->rule.criterion == EXIT_NONE)
@@ -64,7 +64,7 @@ static enum mn_status read_states(struct generation *g, const struct row *rows, 
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < n && !status; i++)
         status = session_read_state(g->session, rows[i].sequence, rows[i].position, rows[i].depth,
-                                    states + (size_t)i * g->session->model->config.n_embd);
+                                    states + (size_t)i * session_info(g->session)->config->n_embd);
     return status;
 }
 
@@ -72,7 +72,7 @@ static enum mn_status read_states(struct generation *g, const struct row *rows, 
 static enum mn_status check_states(struct early_exit *e, struct generation *g, const struct row *rows, uint32_t n,
                                    bool *leave)
 {
-    const uint32_t d = g->session->model->config.n_embd;
+    const uint32_t d = session_info(g->session)->config->n_embd;
     double sum = 0.0;
     enum mn_status status = read_states(g, rows, n, e->now);
     for (uint32_t i = 0; i < n; i++)

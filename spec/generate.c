@@ -7,7 +7,7 @@
 
 bool generation_is_stop(const struct generation *g, uint32_t token)
 {
-    const struct model_config *config = &g->session->model->config;
+    const struct model_config *config = session_info(g->session)->config;
     for (uint32_t i = 0; !g->params->ignore_eos && i < config->n_eos; i++)
         if (config->eos_token_ids[i] == token)
             return true;
@@ -39,7 +39,7 @@ void generation_begin_event(struct generation *g)
     g->in_event = true;
     g->n_committed = 0;
     g->event_ns = clock_ns();
-    g->event_pass = g->session->counts.passes[PASS_CORE];
+    g->event_pass = session_counts(g->session).passes[PASS_CORE];
 }
 
 void generation_end_event(struct generation *g, const char *name, uint32_t n, uint32_t n_kept)
@@ -57,7 +57,7 @@ void generation_end_event(struct generation *g, const char *name, uint32_t n, ui
                              g->event_ns - g->start_ns,
                              clock_ns() - g->start_ns,
                              g->event_pass,
-                             g->session->counts.passes[PASS_CORE],
+                             session_counts(g->session).passes[PASS_CORE],
                              out,
                              n,
                              g->committed,
@@ -74,7 +74,7 @@ static const char *lossy_because(const struct generation *g)
         return "forced acceptance";
     if (!strategy->about.lossless)
         return own;
-    return kv_policy_lossless(g->session->cache.policy) ? own : "kv_policy share:k";
+    return kv_policy_lossless(session_info(g->session)->kv_policy) ? own : "kv_policy share:k";
 }
 
 /* Also for a strategy that is not there: the refusal is the caller's to see. */
@@ -87,15 +87,16 @@ static void set_up(struct generation *g, struct session *s, struct mn_cost_table
                              .params = p,
                              .stats = stats,
                              .log = log,
-                             .num_steps = depth_or(p->num_steps, s->num_steps),
+                             .num_steps = depth_or(p->num_steps, session_info(s)->num_steps),
                              .draft_steps = p->speculation.draft_steps,
                              .lookahead = p->speculation.lookahead,
-                             .max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight : s->max_rows};
+                             .max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight
+                                                                         : session_info(s)->max_rows};
     *stats = (struct mn_stats){.strategy = g->strategy ? g->strategy->about.name : "",
                                .num_steps = g->num_steps,
                                .n_sequences = 1,
                                .n_prompt = p->n_prompt,
-                               .kv_bytes_per_token = s->cache.bytes_per_token};
+                               .kv_bytes_per_token = session_info(s)->kv_bytes_per_token};
 }
 
 enum mn_status generation_open(struct generation *g, struct session *s, struct mn_cost_table *costs,
@@ -154,7 +155,7 @@ enum mn_status generate_with_costs(struct session *s, struct mn_cost_table *cost
                                    struct mn_stats *stats)
 {
     struct generation g;
-    enum mn_status status = generation_open(&g, s, costs, p, stats, s->model->device->log);
+    enum mn_status status = generation_open(&g, s, costs, p, stats, session_info(s)->log);
     if (!status)
         status = generation_prefill(&g, 0);
     if (!status && !g.done)

@@ -34,7 +34,7 @@ static enum mn_status check(const struct generation *g)
 /* The cost model: what a full tick reads while its rows share the weights. */
 static enum mn_status open(struct generation *g, void *state)
 {
-    const struct weights *w = &g->session->model->weights;
+    const struct session_info *w = session_info(g->session);
     (void)state;
     g->stats->draft_steps = g->draft_steps;
     g->stats->tick_weight_bytes = w->prelude_bytes + w->core_bytes * g->draft_steps + w->coda_bytes;

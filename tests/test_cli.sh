@@ -53,7 +53,7 @@ for bad in nan inf -1 0x1 1e999 "" 1,5; do
 done
 refuses "--top-p above 1" 2 "--top-p 1.5:" generate -p x --top-p 1.5
 refuses "--strategy unknown" 2 "--strategy guess:" generate -p x --strategy guess
-refuses "--kv-policy unknown" 2 "--kv-policy share:0" generate -p x --kv-policy share:0
+refuses "--kv-policy unknown" 2 "kv_policy share:0" generate -p x --kv-policy share:0
 refuses "--kv-type unknown" 2 "--kv-type f8:" generate -p x --kv-type f8
 refuses "--weight-type unknown" 2 "--weight-type q3:" generate -p x --weight-type q3
 refuses "-o unknown" 2 "--output xml:" generate -p x -o xml

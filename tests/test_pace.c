@@ -215,7 +215,7 @@ static void test_pieces(void **state)
             const uint32_t rows = session_stamp_rows(stamp);
             double weights = 0.0;
             if (recording->n == 0) {
-                assert_true(stamp > session_stamp(session->max_rows, false) && stamp < SESSION_N_STAMPS - 1);
+                assert_true(stamp > session_stamp(session->info.max_rows, false) && stamp < SESSION_N_STAMPS - 1);
                 continue;
             }
             assert_true(recording->n > (pass == PASS_CODA ? 2 : 1));

@@ -251,9 +251,9 @@ static void test_logits(void **state)
         states[i] = test_noise(5, i);
     struct session_prefill_params prefill = {
         .ids = ids, .n = 64, .num_steps = R, .state0 = states, .each_logits = first_logits, .user = &n};
-    f.full->logit_rows = 16; /* several chunks, so that passes follow the first position */
+    f.full->info.prefill_rows = 16; /* several chunks, so that passes follow the first position */
     assert_int_equal(session_prefill(f.full, &prefill, NULL), MN_OK);
-    f.full->logit_rows = SESSION_MAX_ROWS;
+    f.full->info.prefill_rows = SESSION_MAX_ROWS;
     assert_nothing("logits", !f.engine->model->device->caps.uma);
     assert_int_equal(n, 64);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "bench/sweep/cost_file.h"
-#include "bench/sweep/sweep.h"
+#include "bench/sweep/measure.h"
 
 enum { DECODE, PREFILL, COLUMNS };
 

@@ -1,4 +1,6 @@
 /* Options: one table per subcommand drives getopt_long, the defaults and the help. */
+#include "cli/common/options.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
@@ -6,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/common/cli.h"
+#include "engine/files/lines.h"
 
 enum {
     OPTIONS_MAX = 64,
@@ -80,7 +82,8 @@ static bool is_choice(const char *choices, const char *text)
     }
 }
 
-void options_strategies(char *text, size_t n_bytes)
+/* "ar|draft-verify|..." */
+static void list_strategies(char *text, size_t n_bytes)
 {
     *text = '\0';
     for (uint32_t i = 0; mn_strategy_at(i) && strlen(text) < n_bytes; i++)
@@ -92,7 +95,7 @@ static enum mn_status store_choice(const struct command_option *option, const ch
 {
     char names[256];
     if (option->strategies)
-        options_strategies(names, sizeof names);
+        list_strategies(names, sizeof names);
     const char *choices = option->strategies ? names : option->choices;
     if (!is_choice(choices, text))
         return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, choices);

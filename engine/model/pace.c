@@ -99,7 +99,7 @@ enum mn_status pace_end(struct pace *p)
 uint32_t pace_chunk_rows(const struct session *s, uint32_t last)
 {
     const uint32_t least = s->model->tuning.prefill.n_max; /* fewer would not read the weights less often */
-    uint32_t rows = s->logit_rows;
+    uint32_t rows = s->info.prefill_rows;
     while (rows > least &&
            s->ns_per_work[SESSION_N_STAMPS - 1] * pace_attention_work(s, (double)rows * (last + 1)) > s->submit_ns)
         rows /= 2;

@@ -9,7 +9,7 @@
 #ifndef MUNINN_ENGINE_MODEL_PACE_H
 #define MUNINN_ENGINE_MODEL_PACE_H
 
-#include "engine/model/session.h"
+#include "engine/model/session_internal.h"
 
 enum { PACE_READ_ROWS = 8, PACE_MAX_RECORDINGS = 256 };
 

@@ -1,5 +1,3 @@
-#include "engine/model/session.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +6,9 @@
 #include "engine/base/numbers.h"
 #include "engine/model/forward.h"
 #include "engine/model/pace.h"
+#include "engine/model/session_internal.h"
+
+enum { DEFAULT_ROWS = 16 };
 
 static const uint32_t stamp_rows[SESSION_N_STAMPS] = {1, 2, 4, 8, 16, 32, 64, 128, 128};
 
@@ -26,6 +27,21 @@ uint32_t session_stamp_rows(uint32_t stamp)
     return stamp_rows[stamp];
 }
 
+static struct kv_shape cache_shape(const struct session *s)
+{
+    const struct model_config *config = &s->model->config;
+    return (struct kv_shape){.n_kv_heads = config->n_kv_heads,
+                             .head_dim = config->head_dim,
+                             .n_prelude = config->n_prelude,
+                             .n_core = config->n_core,
+                             .n_coda = config->n_coda,
+                             .num_steps = s->info.num_steps,
+                             .n_ctx = s->info.n_ctx,
+                             .n_sequences = s->info.n_sequences,
+                             .policy = s->info.kv_policy,
+                             .type = s->info.kv_type};
+}
+
 /* Most bytes that one buffer may have: what the device binds and allocates at once. */
 static uint64_t most_bytes(const struct session *s)
 {
@@ -39,15 +55,15 @@ static uint64_t most_bytes(const struct session *s)
 static enum mn_status choose_logit_rows(struct session *s)
 {
     const uint64_t row_bytes = s->model->config.vocab_size * sizeof(float), rows = most_bytes(s) / row_bytes;
-    s->logit_rows = rows < SESSION_MAX_ROWS ? (uint32_t)rows : SESSION_MAX_ROWS;
-    if (s->logit_rows >= s->max_rows)
+    s->info.prefill_rows = rows < SESSION_MAX_ROWS ? (uint32_t)rows : SESSION_MAX_ROWS;
+    if (s->info.prefill_rows >= s->info.max_rows)
         return MN_OK;
     return log_fail(s->model->device->log, MN_ERR_MEMORY,
                     "the logits of %u rows of %u ids take %.1f MiB, device '%s' allows %.1f MiB for one buffer; at "
-                    "most %u rows per pass would fit: a smaller --lookahead "
-                    "or --max-inflight",
-                    s->max_rows, s->model->config.vocab_size, (double)(s->max_rows * row_bytes) / 1048576.0,
-                    s->model->device->caps.name, (double)most_bytes(s) / 1048576.0, s->logit_rows);
+                    "most %u rows per pass would fit: a smaller lookahead "
+                    "or max_inflight",
+                    s->info.max_rows, s->model->config.vocab_size, (double)(s->info.max_rows * row_bytes) / 1048576.0,
+                    s->model->device->caps.name, (double)most_bytes(s) / 1048576.0, s->info.prefill_rows);
 }
 
 static enum mn_status reserve_buffers(struct session *s)
@@ -55,14 +71,14 @@ static enum mn_status reserve_buffers(struct session *s)
     const struct model *model = s->model;
     const struct model_config *config = &model->config;
     const struct tuning *tuning = &model->tuning;
-    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)s->n_ctx * s->n_sequences, d = model->stride,
+    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)s->info.n_ctx * s->info.n_sequences, d = model->stride,
                    f32 = sizeof(float);
     const uint64_t heads = (uint64_t)config->n_heads * model->head_pad;
     const uint64_t groups = max_u32(tile_groups(&tuning->decode, config->vocab_size),
                                     tile_groups(&tuning->prefill, config->vocab_size));
     s->parts_stride = max_u32(tile_groups(&tuning->decode, config->n_embd),
                               tile_groups(&tuning->prefill, config->n_embd));
-    s->n_splits = (s->n_ctx + tuning->attention_split - 1) / tuning->attention_split;
+    s->n_splits = (s->info.n_ctx + tuning->attention_split - 1) / tuning->attention_split;
     const uint64_t parts = (uint64_t)s->parts_stride * 2 * f32;
     enum mn_status status = choose_logit_rows(s);
     /* What grows with the context takes no more per position than a block of the cache, which has been checked by
@@ -82,9 +98,9 @@ static enum mn_status reserve_buffers(struct session *s)
         {&s->x_parts, rows * parts},
         {&s->y_parts, rows * parts},
         {&s->state_parts, slots * parts},
-        {&s->logits, s->logit_rows * config->vocab_size * f32},
+        {&s->logits, s->info.prefill_rows * config->vocab_size * f32},
         {&s->best, rows * groups * 2 * f32},
-        {&s->rotary, (uint64_t)s->n_ctx * config->head_dim * f32},
+        {&s->rotary, (uint64_t)s->info.n_ctx * config->head_dim * f32},
     };
     for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
         status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
@@ -114,10 +130,10 @@ static enum mn_status clear_buffers(struct session *s)
 static enum mn_status upload_rotary(struct session *s)
 {
     const uint32_t half = s->model->config.head_dim / 2;
-    float *table = malloc((size_t)s->n_ctx * half * 2 * sizeof *table);
+    float *table = malloc((size_t)s->info.n_ctx * half * 2 * sizeof *table);
     if (!table)
         return log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for the rotary table");
-    for (uint32_t p = 0; p < s->n_ctx; p++)
+    for (uint32_t p = 0; p < s->info.n_ctx; p++)
         for (uint32_t i = 0; i < half; i++) {
             /* The reference computes the frequency in float32; the angle is exact enough there for every context
              * used. */
@@ -128,7 +144,7 @@ static enum mn_status upload_rotary(struct session *s)
             table[(p * (size_t)half + i) * 2 + 1] = (float)sin(angle);
         }
     enum mn_status status = stream_upload(&s->stream, s->rotary, 0, table,
-                                          (uint64_t)s->n_ctx * half * 2 * sizeof *table);
+                                          (uint64_t)s->info.n_ctx * half * 2 * sizeof *table);
     free(table);
     return status;
 }
@@ -138,7 +154,7 @@ static enum mn_status record_all(struct session *s)
     enum mn_status status = MN_OK;
     for (int pass = 0; pass < PASS_COUNT; pass++)
         for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++)
-            if (stamp <= session_stamp(s->max_rows, false) || stamp == SESSION_N_STAMPS - 1)
+            if (stamp <= session_stamp(s->info.max_rows, false) || stamp == SESSION_N_STAMPS - 1)
                 status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
     for (int pass = 0; pass < PASS_COUNT; pass++)
         for (uint32_t i = 0; i < s->recordings[pass][0].n; i++)
@@ -202,6 +218,37 @@ static enum mn_status warm_up(struct session *s)
     return status;
 }
 
+static void fill_info(struct session *s, const struct session_params *params, uint32_t n_ctx, uint32_t n_sequences)
+{
+    const struct weights *w = &s->model->weights;
+    s->info = (struct session_info){.config = &s->model->config,
+                                    .log = s->model->device->log,
+                                    .n_ctx = n_ctx,
+                                    .n_sequences = n_sequences,
+                                    .num_steps = params->num_steps,
+                                    .max_rows = params->max_rows ? params->max_rows : DEFAULT_ROWS,
+                                    .kv_policy = params->policy,
+                                    .kv_type = params->kv_type,
+                                    .prelude_bytes = w->prelude_bytes,
+                                    .core_bytes = w->core_bytes,
+                                    .coda_bytes = w->coda_bytes};
+    const struct kv_shape shape = cache_shape(s);
+    s->info.kv_bytes_per_token = kv_bytes_per_token(&shape);
+}
+
+const struct session_info *session_info(const struct session *s)
+{
+    return &s->info;
+}
+
+struct session_counts session_counts(const struct session *s)
+{
+    struct session_counts counts = s->counts;
+    counts.submits = s->stream.n_submits;
+    counts.dispatches = s->stream.n_dispatches;
+    return counts;
+}
+
 enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)
 {
     const struct mn_log *log = model->device->log;
@@ -209,11 +256,11 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     uint32_t n_ctx = params->n_ctx ? params->n_ctx : model->config.block_size;
     uint32_t n_sequences = params->n_sequences ? params->n_sequences : 1;
     if (n_ctx < 2 || n_ctx > CONFIG_BLOCK_MAX)
-        return log_fail(log, MN_ERR_USAGE, "--ctx %u: must be from 2 to %d", n_ctx, CONFIG_BLOCK_MAX);
+        return log_fail(log, MN_ERR_USAGE, "n_ctx %u: must be from 2 to %d", n_ctx, CONFIG_BLOCK_MAX);
     if (n_sequences > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u sequences: at most %d", n_sequences, SESSION_MAX_ROWS);
     if (params->num_steps < 1 || params->num_steps > CONFIG_RECURRENCE_MAX)
-        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: must be from 1 to %d", params->num_steps,
+        return log_fail(log, MN_ERR_USAGE, "num_steps %u: must be from 1 to %d", params->num_steps,
                         CONFIG_RECURRENCE_MAX);
     if (params->max_rows > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u rows per pass: at most %d", params->max_rows, SESSION_MAX_ROWS);
@@ -224,17 +271,14 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     if (!s)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a session");
     s->model = model;
-    s->n_ctx = n_ctx;
-    s->n_sequences = n_sequences;
-    s->num_steps = params->num_steps;
-    s->max_rows = params->max_rows ? params->max_rows : 16;
+    fill_info(s, params, n_ctx, n_sequences);
     pace_init(s, params->piece_work);
     arena_init(&s->scratch, model->device, "scratch", ARENA_DEVICE);
     arena_init(&s->shared, model->device, "state", ARENA_SHARED);
-    struct kv_cache_params cache = {params->policy, params->kv_type, n_ctx, n_sequences, params->num_steps};
+    const struct kv_shape cache = cache_shape(s);
     status = stream_init(&s->stream, model->device, &model->kernels);
     if (!status)
-        status = kv_cache_init(&s->cache, model->device, &model->config, &cache);
+        status = kv_cache_init(&s->cache, model->device, &cache);
     if (!status)
         status = reserve_buffers(s);
     if (!status)
@@ -306,7 +350,7 @@ static enum mn_status check_order(const struct session *s, const struct session_
 static enum mn_status check_run(struct session *s, const struct session_run_params *p)
 {
     const struct mn_log *log = s->model->device->log;
-    const uint32_t most = p->prefill ? s->logit_rows : s->max_rows;
+    const uint32_t most = p->prefill ? s->info.prefill_rows : s->info.max_rows;
     if (p->n_rows < 1 || p->n_rows > most || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
         return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows,
                         p->n_new, p->n_head);
@@ -315,12 +359,13 @@ static enum mn_status check_run(struct session *s, const struct session_run_para
         enum mn_status status = session_check_ids(s, &row->token, 1);
         if (status)
             return status;
-        if (row->position >= s->n_ctx)
-            return log_fail(log, MN_ERR_USAGE, "position %u: the context has %u (--ctx)", row->position, s->n_ctx);
-        if (row->sequence >= s->n_sequences || row->depth > s->num_steps || p->n_core > s->num_steps - row->depth)
+        if (row->position >= s->info.n_ctx)
+            return log_fail(log, MN_ERR_USAGE, "position %u: the context has %u (n_ctx)", row->position, s->info.n_ctx);
+        if (row->sequence >= s->info.n_sequences || row->depth > s->info.num_steps ||
+            p->n_core > s->info.num_steps - row->depth)
             return log_fail(log, MN_ERR_USAGE,
                             "row of sequence %u at depth %u + %u steps: the session has %u sequences and %u steps",
-                            row->sequence, row->depth, p->n_core, s->n_sequences, s->num_steps);
+                            row->sequence, row->depth, p->n_core, s->info.n_sequences, s->info.num_steps);
     }
     return check_order(s, p);
 }
@@ -342,7 +387,7 @@ static void count_attention(struct session *s, const struct session_run_params *
         if (i >= p->n_rows - p->n_new)
             new_positions += p->rows[i].position + 1;
     }
-    uint64_t entry = 2ull * config->n_heads * s->model->head_pad * (s->cache.type == KV_F16 ? 2 : 4);
+    const uint64_t entry = 2 * kv_entry_bytes(&s->cache.shape);
     *all = (double)positions;
     *of_new = (double)new_positions;
     s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) +
@@ -372,11 +417,11 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     }
     if (p->coda) {
         pace_pass(&pace, PASS_CODA, stamp, p->n_rows, positions);
-        count_pass(s, PASS_CODA, stamp, p->n_rows, w->coda_bytes - w->head.row_bytes * w->head.n_out);
+        count_pass(s, PASS_CODA, stamp, p->n_rows, w->coda_bytes - matrix_bytes(&w->head));
     }
     if (p->n_head) {
         pace_pass(&pace, head, stamp_head, p->n_head, 0.0);
-        count_pass(s, head, stamp_head, p->n_head, w->head.row_bytes * w->head.n_out);
+        count_pass(s, head, stamp_head, p->n_head, matrix_bytes(&w->head));
     }
     status = pace_end(&pace);
     if (status)
@@ -405,7 +450,7 @@ static enum mn_status read_vectors(struct session *s, struct span from, uint32_t
                                    float *out)
 {
     const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *out,
-                   slot0 = (uint64_t)sequence * s->n_ctx + first;
+                   slot0 = (uint64_t)sequence * s->info.n_ctx + first;
     if (s->model->stride == d)
         return stream_download(&s->stream, from, slot0 * row_bytes, out, n * row_bytes);
     enum mn_status status = MN_OK;
@@ -418,7 +463,7 @@ static enum mn_status write_vectors(struct session *s, struct span to, uint32_t 
                                     const float *in)
 {
     const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *in,
-                   slot0 = (uint64_t)sequence * s->n_ctx + first;
+                   slot0 = (uint64_t)sequence * s->info.n_ctx + first;
     if (s->model->stride == d)
         return stream_upload(&s->stream, to, slot0 * row_bytes, in, n * row_bytes);
     enum mn_status status = MN_OK;
@@ -509,15 +554,15 @@ static uint32_t chunk_at(const struct session *s, const struct session_prefill_p
 
 enum mn_status session_prefill(struct session *s, const struct session_prefill_params *p, uint32_t *token)
 {
-    if (p->n < 1 || p->n > s->n_ctx || p->first > s->n_ctx - p->n)
+    if (p->n < 1 || p->n > s->info.n_ctx || p->first > s->info.n_ctx - p->n)
         return log_fail(s->model->device->log, MN_ERR_USAGE,
-                        "a prompt of %u tokens at position %u does not fit into the context of %u (--ctx)", p->n,
-                        p->first, s->n_ctx);
+                        "a prompt of %u tokens at position %u does not fit into the context of %u (n_ctx)", p->n,
+                        p->first, s->info.n_ctx);
     enum mn_status status = session_check_ids(s, p->ids, p->n);
     if (!status && p->state0)
         status = session_write_states(s, p->sequence, p->first, p->state0, p->n);
     uint32_t n; /* of a chunk */
-    if (s->cache.policy.share == 0 || p->n <= pace_chunk_rows(s, p->first + p->n - 1)) {
+    if (s->info.kv_policy.share == 0 || p->n <= pace_chunk_rows(s, p->first + p->n - 1)) {
         for (uint32_t at = 0; at < p->n && !status; at += n) {
             n = chunk_at(s, p, at);
             status = prefill_chunk(s, p, at, n, 0, p->num_steps, true, token);
