@@ -2,6 +2,7 @@
  * tokens. */
 #include <stdlib.h>
 
+#include "analysis/compare.h"
 #include "engine/base/numbers.h"
 #include "spec/generation.h"
 
