@@ -270,7 +270,7 @@ struct mn_generate_params {
     uint32_t n_prompt;
     uint32_t n_new;       /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
     uint32_t num_steps;   /* depth of the answer, 1..session.num_steps; 0: the session's */
-    const char *strategy; /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
+    const char *strategy; /* NULL: "ar"; see mn_strategy_at */
     struct mn_sampler_params sampler;
     struct mn_speculation_params speculation;
     struct mn_exit_params exit;
@@ -330,9 +330,9 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
  * weights. Sequence i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's
  * n_sequences, or than its max_rows has room for, wait for their turn. Sampler, strategy and its settings must be the
  * same for all; prompts, n_new, num_steps, draft_steps, state0 and callbacks may differ. stats [n] has what concerns a
- * sequence; *total the passes and bytes of all of them. Strategies ar, draft-verify, wavefront and auto. on_end (may be
- * NULL) is called when sequence i has ended; a non-zero return ends the batch: stats and callbacks of the sequences
- * under way have what they reached. */
+ * sequence; *total the passes and bytes of all of them. The strategy must be one that `batches`. on_end (may be NULL)
+ * is called when sequence i has ended; a non-zero return ends the batch: stats and callbacks of the sequences under way
+ * have what they reached. */
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
                                  struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
                                  void *user);

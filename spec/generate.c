@@ -73,7 +73,7 @@ static const char *lossy_because(const struct generation *g)
     if (g->params->measuring.n_forced_acceptance)
         return "forced acceptance";
     if (!strategy->about.lossless)
-        return own;
+        return own ? own : strategy->about.name; /* whatever its descriptor forgot: never lossless */
     return kv_policy_lossless(session_info(g->session)->kv_policy) ? own : "kv_policy share:k";
 }
 

@@ -279,6 +279,18 @@ static void test_tables_refused(void **state)
     test_engine_done(engine);
 }
 
+/* What a driver is told about its worker threads; NULL: nothing. */
+static void set_threads(const char *threads)
+{
+    assert_int_equal(threads ? setenv("LP_NUM_THREADS", threads, 1) : unsetenv("LP_NUM_THREADS"), 0);
+}
+
+static char *kept_threads(void)
+{
+    const char *threads = getenv("LP_NUM_THREADS");
+    return threads ? strdup(threads) : NULL;
+}
+
 /* What the times depend on is in the key: also which twin of its shaders a device runs. */
 static void test_key(void **state)
 {
@@ -296,8 +308,11 @@ static void test_key(void **state)
     assert_int_equal(mn_session_cost_key(NULL, key, sizeof key), 0);
     mn_session_cost_key(other, again, sizeof again);
     assert_string_equal(again, key);
-    assert_int_equal(setenv("LP_NUM_THREADS", "7", 1), 0); /* the environment is the program's business */
+    char *threads = kept_threads();
+    set_threads("7"); /* the environment is the program's business */
     mn_session_cost_key(session, again, sizeof again);
+    set_threads(threads);
+    free(threads);
     assert_string_equal(again, key);
     caps->subgroup_shuffle = true;
     caps->texel_loads = false;
@@ -327,7 +342,31 @@ static struct mn_cost_table from_folder(struct mn_engine *engine, const char *di
     return table;
 }
 
-/* A cost file is an outside file: one that is not whole is measured again. */
+struct damage {
+    const char *what, *instead;
+};
+
+/* A file that is not whole is measured again and stored anew. */
+static void check_damage(struct mn_engine *engine, const char *dir, const char *path, const char *whole,
+                         const struct damage *damage, const struct mn_log *log)
+{
+    const char *at = strstr(whole, damage->what);
+    char *damaged = malloc(1 << 17);
+    assert_non_null(at);
+    assert_non_null(damaged);
+    snprintf(damaged, 1 << 17, "%.*s%s%s", (int)(at - whole), whole, damage->instead, at + strlen(damage->what));
+    write_text(path, damaged);
+    const struct mn_cost_table table = from_folder(engine, dir, log);
+    if (table.head_ns[15] == 777)
+        fail_msg("damage %s -> %s was not noticed", damage->what, damage->instead);
+    char *again = read_text(path);
+    assert_string_not_equal(again, damaged);
+    assert_int_equal(strncmp(again, whole, (size_t)(strstr(whole, ",\"checksum\"") - whole)), 0); /* the key */
+    free(again);
+    free(damaged);
+}
+
+/* A cost file is an outside file. */
 static void test_cost_files(void **state)
 {
     (void)state;
@@ -339,60 +378,51 @@ static void test_cost_files(void **state)
     struct mn_cost_table table = from_folder(engine, costs, &log.log);
     assert_int_equal(table.n, MN_COST_POINTS);
     cost_file(costs, path, sizeof path);
-    char *good = read_text(path);
+    unlink(path);
 
-    /* A whole file is used as it is; a session's table is what is stored. */
+    /* A session's table is what is stored; a whole file is used as it is. */
     struct mn_session *session = open_session(engine, 1);
     const struct mn_cost_table fake = fake_costs(123456, 0.5, 777);
     assert_int_equal(mn_session_set_costs(session, &fake), MN_OK);
-    unlink(path);
     assert_int_equal(cost_file_use(session, costs, &log.log), MN_OK);
     mn_session_destroy(session);
+    cost_file(costs, path, sizeof path);
     table = from_folder(engine, costs, &log.log);
     assert_same_table(&table, &fake);
 
     char *whole = read_text(path);
-    static const char *const damages[][2] = {{"777", "778"},
-                                             {"\"checksum\":\"", "\"checksum\":\"0"},
-                                             {"123456", "-1"},
-                                             {"123456", "0"},
-                                             {"123456", "1e300"},
-                                             {"123456", "\"x\""},
-                                             {"123456", "123456,5"},
-                                             {"\"rows\":[1,2,3", "\"rows\":[1,2,2"},
-                                             {"\"rows\":[1", "\"rows\":[1e99"},
-                                             {"\"core_ns\"", "\"gore_ns\""},
-                                             {"\"key\":\"", "\"key\":\"another "},
-                                             {"}", ""},
-                                             {"{", "[{"}};
-    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
-        char *at = strstr(whole, damages[i][0]), *damaged = malloc(1 << 17);
-        assert_non_null(at);
-        assert_non_null(damaged);
-        snprintf(damaged, 1 << 17, "%.*s%s%s", (int)(at - whole), whole, damages[i][1], at + strlen(damages[i][0]));
-        write_text(path, damaged);
-        table = from_folder(engine, costs, &log.log);
-        if (table.head_ns[15] == 777)
-            fail_msg("damage %zu (%s -> %s) was not noticed", i, damages[i][0], damages[i][1]);
-        char *again = read_text(path); /* stored anew, whole */
-        assert_string_not_equal(again, damaged);
-        assert_int_equal(strncmp(again, good, (size_t)(strstr(good, ",\"checksum\"") - good)), 0);
-        free(again);
-        free(damaged);
-    }
+    static const struct damage damages[] = {{"777", "778"},
+                                            {"\"checksum\":\"", "\"checksum\":\"0"},
+                                            {"123456", "-1"},
+                                            {"123456", "0"},
+                                            {"123456", "1e300"},
+                                            {"123456", "\"x\""},
+                                            {"123456", "123456,5"},
+                                            {"\"rows\":[1,2,3", "\"rows\":[1,2,2"},
+                                            {"\"rows\":[1", "\"rows\":[1e99"},
+                                            {"\"core_ns\"", "\"gore_ns\""},
+                                            {"\"key\":\"", "\"key\":\"another "},
+                                            {"}", ""},
+                                            {"{", "[{"}};
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++)
+        check_damage(engine, costs, path, whole, &damages[i], &log.log);
     assert_int_equal(log.n_errors, 0);
-    /* More worker threads: another machine. */
-    assert_int_equal(setenv("LP_NUM_THREADS", "9", 1), 0);
-    unlink(path);
-    from_folder(engine, costs, &log.log);
-    cost_file(costs, path, sizeof path);
-    char *threads = read_text(path);
-    assert_non_null(strstr(threads, " threads9|"));
-    free(threads);
     free(whole);
-    free(good);
+    unlink(path);
+
+    /* More worker threads: another machine. */
+    char *threads = kept_threads();
+    set_threads("9");
+    from_folder(engine, costs, &log.log);
+    set_threads(threads);
+    free(threads);
+    cost_file(costs, path, sizeof path);
+    whole = read_text(path);
+    assert_non_null(strstr(whole, " threads9|"));
+    free(whole);
     unlink(path);
     assert_int_equal(rmdir(costs), 0);
+
     /* No folder: measured all the same. */
     table = from_folder(engine, costs, &log.log);
     assert_true(table.core_ns[0] > 0.0);

@@ -286,6 +286,8 @@ static void check_events(struct fixture *f, const struct strategy *strategy)
     params.on_trace = no_event;
     made_up = strategy;
     assert_int_equal(generation_open(&g, f->session, NULL, &params, &stats, &f->log.log), MN_OK);
+    assert_false(stats.lossless); /* it does not say why */
+    assert_string_equal(stats.lossy_because, strategy->about.name);
     assert_int_equal(generation_prefill(&g, 0), MN_OK);
     assert_int_equal(g.strategy->run(&g, g.state), MN_OK);
     assert_int_equal(list.n, N_MANY);
