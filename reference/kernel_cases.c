@@ -92,12 +92,10 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
     set_state(state, state_expected, STATE_SEED_LO, (uint32_t)noise_seed);
     set_state(state, state_expected, STATE_SEED_HI, (uint32_t)(noise_seed >> 32));
     struct guarded *const bindings[] = {
-        buffer,
-        rig_buffer(rig, "embedding", c->weight, c->n_vocab * inner, wte, NULL, 0.0),
+        buffer, rig_buffer(rig, "embedding", c->weight, c->n_vocab * inner, wte, NULL, 0.0),
         rig_buffer(rig, "output", ELEMENT_F32, end * stride, NULL, x, LIMIT_EMBED),
         rig_buffer(rig, "statistics", ELEMENT_F32, end * 4, NULL, parts, LIMIT_STATISTICS),
-        rig_buffer(rig, "states", ELEMENT_F32, n_slots * stride, NULL, states, LIMIT_NOISE),
-        buffer};
+        rig_buffer(rig, "states", ELEMENT_F32, n_slots * stride, NULL, states, LIMIT_NOISE)};
     const struct embed_args args = {.table = rows.table,
                                     .n_embd = n,
                                     .stride = stride,
@@ -106,9 +104,10 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
                                     .n_chunks = inner / CHUNK,
                                     .n_rows = c->n_vocab,
                                     .scale = sqrtf((float)n)};
-    const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads, (uint32_t)c->weight};
+    const struct embed_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,
+                                              .weight_type = (uint32_t)c->weight};
     rig_commit(rig);
-    rig_dispatch(rig, KERNEL_EMBED, spec, 2, bindings, &args, c->n_rows + 3,
+    rig_dispatch(rig, KERNEL_EMBED, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3,
                  1); /* a stamp may hold more rows than the table */
     rig_end(rig);
 }
@@ -180,9 +179,9 @@ static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
                                    .parts_in_stride = parts_stride,
                                    .parts_out_stride = 2,
                                    .eps = eps};
-    const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads};
+    const struct row_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads};
     rig_commit(rig);
-    rig_dispatch(rig, KERNEL_NORM, spec, 1, bindings, &args, c->n_rows + 3, 1);
+    rig_dispatch(rig, KERNEL_NORM, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3, 1);
     rig_end(rig);
 }
 
@@ -283,18 +282,20 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
                                         .n_ctx = c->n_ctx,
                                         .n_splits = n_splits};
     const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
-    const uint32_t spec[] = {plain ? c->plain_threads : rig->tuning.attention_threads,
-                             split,
-                             c->kv_f16,
-                             c->core,
-                             pad / CHUNK,
-                             rig->tuning.attention_per_lane,
-                             c->n_slots < c->n_depths,
-                             n_splits == 1};
+    const struct attention_constants constants = {
+        .threads = plain ? c->plain_threads : rig->tuning.attention_threads,
+        .split = split,
+        .kv_f16 = c->kv_f16,
+        .core = c->core,
+        .octets = pad / CHUNK,
+        .per_lane = rig->tuning.attention_per_lane,
+        .shared_slots = c->n_slots < c->n_depths,
+        .whole = n_splits == 1,
+    };
     rig_commit(rig);
     rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
-                                                         .spec = spec,
-                                                         .n_spec = sizeof spec / sizeof *spec,
+                                                         .constants = &constants,
+                                                         .n_constants = sizeof constants / sizeof(uint32_t),
                                                          .bindings = bindings,
                                                          .push = &args,
                                                          .groups = bindings[0],
@@ -417,10 +418,18 @@ static void run_cache_rounding(struct rig *rig)
                                      .n_slots = 1,
                                      .query_scale = 1.0f};
     const struct tile *tile = &rig->tuning.decode;
-    const uint32_t spec[] = {tile->threads, tile->k_lanes,   tile->rows, N, WEIGHT_F32, INPUT_PLAIN,
-                             SCALE_NONE,    tile->broadcast, 1,          0, 0,          D};
+    const struct qkv_constants constants = {.matmul = {.threads = tile->threads,
+                                                       .k_lanes = tile->k_lanes,
+                                                       .rows_per_lane = tile->rows,
+                                                       .n_rows = N,
+                                                       .weight_type = WEIGHT_F32,
+                                                       .input = INPUT_PLAIN,
+                                                       .scale = SCALE_NONE,
+                                                       .broadcast = tile->broadcast},
+                                            .kv_f16 = 1,
+                                            .head_dim = D};
     rig_commit(rig);
-    rig_dispatch(rig, KERNEL_QKV, spec, COUNT(spec), bindings, &args, tile_groups(tile, 3 * D), 1);
+    rig_dispatch(rig, KERNEL_QKV, KERNEL_CONSTANTS(constants), bindings, &args, tile_groups(tile, 3 * D), 1);
     rig_end(rig);
 }
 
@@ -454,12 +463,12 @@ static void run_argmax(struct rig *rig, const char *name, uint32_t threads, uint
         if (i >= rows.first)
             state_expected[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i] = winner;
     }
-    struct guarded *const bindings[] = {
-        buffer, rig_buffer(rig, "best", ELEMENT_U32, end * n_groups * 2, best, NULL, 0.0), buffer};
+    struct guarded *const bindings[] = {buffer,
+                                        rig_buffer(rig, "best", ELEMENT_U32, end * n_groups * 2, best, NULL, 0.0)};
     const struct argmax_args args = {.table = rows.table, .n_groups = n_groups};
-    const uint32_t spec[] = {threads ? threads : rig->tuning.row_threads};
+    const struct row_constants constants = {.threads = threads ? threads : rig->tuning.row_threads};
     rig_commit(rig);
-    rig_dispatch(rig, KERNEL_ARGMAX, spec, 1, bindings, &args, 8, 1);
+    rig_dispatch(rig, KERNEL_ARGMAX, KERNEL_CONSTANTS(constants), bindings, &args, 8, 1);
     rig_end(rig);
 }
 
@@ -555,12 +564,12 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
                                  {STATE_MIN_P, rig_float_bits(p->min_p)}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         set_state(state, state_expected, words[i][0], words[i][1]);
-    struct guarded *const bindings[] = {buffer, rig_buffer(rig, "logits", ELEMENT_F32, end * stride, logits, NULL, 0.0),
-                                        buffer};
+    struct guarded *const bindings[] = {buffer,
+                                        rig_buffer(rig, "logits", ELEMENT_F32, end * stride, logits, NULL, 0.0)};
     const struct sample_args args = {.table = rows.table, .n_vocab = n, .stride = stride};
-    const uint32_t spec[] = {c->threads ? c->threads : rig->tuning.row_threads};
+    const struct row_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads};
     rig_commit(rig);
-    rig_dispatch(rig, KERNEL_SAMPLE, spec, 1, bindings, &args, 64, 1);
+    rig_dispatch(rig, KERNEL_SAMPLE, KERNEL_CONSTANTS(constants), bindings, &args, 64, 1);
     uint32_t *got = (uint32_t *)(void *)rig_zeros(rig, rig_words(buffer));
     float *row = (float *)(void *)rig_zeros(rig, n), *scratch = (float *)(void *)rig_zeros(rig, n);
     rig_read(rig, buffer, got);
@@ -585,9 +594,7 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
 static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint32_t n_groups, uint64_t seed)
 {
     rig_begin(rig, "read", name, seed);
-    struct rig_rows rows = {.table = TABLE_CORE, .n = 1, .n_ctx = 4, .n_sequences = 1, .n_depths = 1};
-    rig_rows(rig, &rows);
-    double *state, *state_expected, *data = rig_zeros(rig, 4 * (size_t)n_chunks);
+    double *data = rig_zeros(rig, 4 * (size_t)n_chunks);
     const uint32_t local = rig->tuning.row_threads, n_threads = n_groups * local;
     double *sums = rig_zeros(rig, n_threads);
     for (uint32_t i = 0; i < 4 * n_chunks; i++) {
@@ -595,12 +602,12 @@ static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint3
         double *sum = &sums[i / 4 % n_threads];
         *sum = (double)(uint32_t)((uint32_t)*sum + (uint32_t)data[i]); /* modulo 2^32, as on the device */
     }
-    struct guarded *const bindings[] = {plan_state(rig, &rows, &state, &state_expected),
-                                        rig_buffer(rig, "data", ELEMENT_U32, 4 * n_chunks, data, NULL, 0.0),
+    struct guarded *const bindings[] = {rig_buffer(rig, "data", ELEMENT_U32, 4 * n_chunks, data, NULL, 0.0),
                                         rig_buffer(rig, "sink", ELEMENT_U32, n_threads, NULL, sums, LIMIT_EXACT)};
     const struct read_args args = {.n_chunks = n_chunks, .n_threads = n_threads};
     rig_commit(rig);
-    rig_dispatch(rig, KERNEL_READ, &local, 1, bindings, &args, n_groups, 1);
+    const struct row_constants constants = {.threads = local};
+    rig_dispatch(rig, KERNEL_READ, KERNEL_CONSTANTS(constants), bindings, &args, n_groups, 1);
     rig_end(rig);
 }
 

@@ -90,8 +90,8 @@ struct job {
     enum element weight;
     struct rig_rows rows;
     struct matmul_args args;
-    uint32_t extra[4], advance_index;
-    uint32_t n_in, n_out, n_chunks; /* n_in: without padding */
+    union any_matmul_constants constants; /* what follows from the tile is filled in for each dispatch */
+    uint32_t n_in, n_out, n_chunks;       /* n_in: without padding */
     struct guarded *bindings[KERNEL_MAX_BINDINGS];
     struct guarded *output, *best; /* head */
     double *state_initial, *state_expected;
@@ -317,10 +317,8 @@ static void expect_qkv(struct rig *rig, struct job *job)
             depths[rig_slot(&job->rows, job->rows.first + i)] = row->depth + 1;
     }
     job->args.n_slots = shape->n_slots;
-    job->extra[0] = shape->kv_f16;
-    job->extra[1] = shape->core;
-    job->extra[2] = shape->n_slots < N_DEPTHS;
-    job->extra[3] = h;
+    job->constants.qkv = (struct qkv_constants){
+        .kv_f16 = shape->kv_f16, .core = shape->core, .shared_slots = shape->n_slots < N_DEPTHS, .head_dim = h};
     job->bindings[5] = rig_buffer(rig, "query", ELEMENT_F32, table_end(job) * heads * pad, NULL, query, LIMIT_MATMUL);
     job->bindings[6] = rig_buffer(rig, "bias", ELEMENT_F32, 2 * d, bias, NULL, 0.0);
     job->bindings[7] = rig_buffer(rig, "rotary", ELEMENT_F32, N_CTX * h, rotary, NULL, 0.0);
@@ -392,10 +390,8 @@ static void expect_proj(struct rig *rig, struct job *job)
     job->args.out_stride = stride;
     job->args.out_by_slot = shape->out_by_slot;
     job->args.parts_out_stride = parts_stride;
-    job->extra[0] = shape->residual;
-    job->extra[1] = shape->advance;
-    job->extra[2] = !shape->no_stats;
-    job->advance_index = 9;
+    job->constants.proj = (struct proj_constants){
+        .residual = shape->residual, .advance = shape->advance, .stats = !shape->no_stats};
     job->bindings[5] = rig_buffer(rig, "output", ELEMENT_F32, count * stride, NULL, out, LIMIT_MATMUL);
     job->bindings[9] = rig_buffer(rig, "next norm", ELEMENT_F32, padded(n), pad_vector(rig, norm, n), NULL, 0.0);
     job->bindings[10] = rig_buffer(rig, "output statistics", ELEMENT_F32, count * parts_stride * 2, NULL, parts,
@@ -428,7 +424,7 @@ static void expect_head(struct rig *rig, struct job *job)
     }
     job->args.out_stride = v;
     job->args.parts_out_stride = n_groups;
-    job->extra[0] = v % 4 == 0;
+    job->constants.head.whole_quads = v % 4 == 0;
     job->output = job->bindings[5] = rig_buffer(rig, "logits", ELEMENT_F32, table_end(job) * v, NULL, logits,
                                                 LIMIT_MATMUL);
     job->best = job->bindings[6] = rig_buffer(rig, "best", ELEMENT_U32, table_end(job) * n_groups * 2, NULL, best,
@@ -520,17 +516,23 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
     const uint32_t window = shape->windows ? WINDOW_ROWS : job->n_out;
     for (uint32_t row0 = 0; row0 < job->n_out; row0 += window) {
         const uint32_t rows = job->n_out - row0 < window ? job->n_out - row0 : window;
-        uint32_t spec[] = {tile->threads,         tile->k_lanes, tile->rows,    n,
-                           (uint32_t)job->weight, shape->input,  shape->scale,  tile->broadcast,
-                           job->extra[0],         job->extra[1], job->extra[2], job->extra[3]};
-        if (job->advance_index && row0 + rows < job->n_out)
-            spec[job->advance_index] = 0;
+        union any_matmul_constants constants = job->constants;
+        constants.matmul = (struct matmul_constants){.threads = tile->threads,
+                                                     .k_lanes = tile->k_lanes,
+                                                     .rows_per_lane = tile->rows,
+                                                     .n_rows = n,
+                                                     .weight_type = (uint32_t)job->weight,
+                                                     .input = shape->input,
+                                                     .scale = shape->scale,
+                                                     .broadcast = tile->broadcast};
+        if (shape->advance && row0 + rows < job->n_out)
+            constants.proj.advance = 0; /* depths advance once, in the last window */
         job->args.n_out = rows;
         job->args.row0 = row0;
         job->args.parts_out0 = row0 / rows_per_group(tile);
         rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = shape->id,
-                                                             .spec = spec,
-                                                             .n_spec = sizeof spec / sizeof *spec,
+                                                             .constants = &constants,
+                                                             .n_constants = sizeof constants / sizeof(uint32_t),
                                                              .bindings = job->bindings,
                                                              .push = &job->args,
                                                              .part_of = 1,
@@ -561,10 +563,10 @@ static void run_case(struct rig *rig, const struct shape *shape, enum tile_id ti
     const uint32_t stamp = stamp_rows(shape->n_rows);
     job_dispatch(rig, &job, stamp);
     if (shape->id == KERNEL_HEAD) {
-        const uint32_t spec[] = {rig->tuning.row_threads};
+        const struct row_constants constants = {.threads = rig->tuning.row_threads};
         const struct argmax_args args = {.table = job.rows.table, .n_groups = tile_groups(&job.tile, job.n_out)};
-        struct guarded *const bindings[] = {job.bindings[0], job.best, job.bindings[0]};
-        rig_dispatch(rig, KERNEL_ARGMAX, spec, 1, bindings, &args, stamp, 1);
+        struct guarded *const bindings[] = {job.bindings[0], job.best};
+        rig_dispatch(rig, KERNEL_ARGMAX, KERNEL_CONSTANTS(constants), bindings, &args, stamp, 1);
         if (!rig->status)
             expect_argmax(rig, &job);
     }

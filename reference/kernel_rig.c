@@ -183,14 +183,14 @@ void rig_dispatch_with(struct rig *rig, const struct rig_dispatch_params *p)
     struct stream *stream = rig->params->stream;
     struct recording recording;
     struct span spans[KERNEL_MAX_BINDINGS];
-    for (uint32_t i = 0; i < kernel_info(p->id)->n_bindings; i++)
+    for (uint32_t i = 0; i < kernels_interface(rig->params->kernels, p->id)->n_bindings; i++)
         spans[i] = p->bindings[i]->data;
     if (p->part_of) {
         spans[p->part_of].offset += p->part_offset;
         spans[p->part_of].bytes = p->part_bytes;
     }
     if (!rig->status)
-        rig->status = kernels_get(rig->params->kernels, p->id, p->spec, p->n_spec, &pipeline);
+        rig->status = kernels_get(rig->params->kernels, p->id, p->constants, p->n_constants, &pipeline);
     if (!rig->status)
         rig->status = stream_record(stream, &recording);
     if (!rig->status && p->groups) {
@@ -207,12 +207,12 @@ void rig_dispatch_with(struct rig *rig, const struct rig_dispatch_params *p)
         rig->status = stream_run(stream, list, 1);
 }
 
-void rig_dispatch(struct rig *rig, enum kernel_id id, const uint32_t *spec, uint32_t n_spec,
+void rig_dispatch(struct rig *rig, enum kernel_id id, const void *constants, uint32_t n_constants,
                   struct guarded *const *bindings, const void *push, uint32_t groups_x, uint32_t groups_y)
 {
     rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = id,
-                                                         .spec = spec,
-                                                         .n_spec = n_spec,
+                                                         .constants = constants,
+                                                         .n_constants = n_constants,
                                                          .bindings = bindings,
                                                          .push = push,
                                                          .groups_x = groups_x,

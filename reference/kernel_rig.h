@@ -75,7 +75,8 @@ void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t s
 struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial,
                            const double *expected, double limit);
 void rig_commit(struct rig *rig);
-void rig_dispatch(struct rig *rig, enum kernel_id id, const uint32_t *spec, uint32_t n_spec,
+/* `constants`: the kernel's struct of them (shaders/args.h), with KERNEL_CONSTANTS. */
+void rig_dispatch(struct rig *rig, enum kernel_id id, const void *constants, uint32_t n_constants,
                   struct guarded *const *bindings, const void *push, uint32_t groups_x, uint32_t groups_y);
 /* Compares all buffers that have expected values, checks every guard and reports. */
 void rig_end(struct rig *rig);
@@ -85,8 +86,8 @@ void rig_fault(struct rig *rig, double nmse, double limit, const char *detail, c
 /* The same dispatch with one buffer bound to a part of itself, or with group counts that the device reads. */
 struct rig_dispatch_params {
     enum kernel_id id;
-    const uint32_t *spec;
-    uint32_t n_spec;
+    const void *constants;
+    uint32_t n_constants;
     struct guarded *const *bindings;
     const void *push;
     uint32_t part_of; /* binding that spans part_bytes from part_offset on; 0: none (binding 0 is the state) */

@@ -2,10 +2,9 @@
 // Second stage of the argmax: tokens[row] = id of the largest candidate, ties to the lowest id; ids stay below V even for NaN.
 // Shapes: best [rows, groups] of (value, id bits). One workgroup per row of the table; lanes stride over the groups.
 #extension GL_GOOGLE_include_directive : require
-#include "common.glsl"
+#include "state.glsl"
 
 layout(std430, binding = 1) readonly buffer Best { vec2 b[]; } best;
-layout(std430, binding = 2) buffer Unused { uint u[]; } unused;
 layout(push_constant) uniform Args { argmax_args args; };
 
 shared vec2 candidates[LOCAL];

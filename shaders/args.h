@@ -109,7 +109,7 @@ struct sample_args {
 struct fill_args {
     U32 n_rows, n_chunks; /* of the window */
     U32 row0;             /* first row of the window in the matrix */
-    U32 group_chunks;     /* chunks per workgroup */
+    U32 group_chunks;     /* groups of weights (weights.glsl) per workgroup */
     U32 period, n_valid;  /* of `period` inputs the first n_valid are weights, the others padding */
     U32 matrix;           /* number of the matrix in its model */
     U32 seed_lo, seed_hi;
@@ -169,6 +169,15 @@ struct gate_constants {
 struct head_constants {
     struct matmul_constants matmul;
     U32 whole_quads; /* 1: the vocabulary is a multiple of four */
+};
+
+/* For code that handles all matmuls alike. */
+union any_matmul_constants {
+    struct matmul_constants matmul; /* every one begins with it */
+    struct qkv_constants qkv;
+    struct proj_constants proj;
+    struct gate_constants gate;
+    struct head_constants head;
 };
 
 struct attention_constants {

@@ -8,14 +8,9 @@
 // far, else the deepest that position j has (drafts, early exits). The splits of a row follow from its position alone.
 //
 // One workgroup walks its positions in blocks of PER_LANE x LOCAL, keeping a running maximum: a lane scores PER_LANE positions of
-// the block; then lanes turn into (position group, eight dimensions) to add up the values. With subgroups (LOCAL = subgroup size)
-// lanes hand scores round in registers, without a barrier; the twin without (NO_SUBGROUP) goes through shared memory in the same order.
+// the block; then lanes turn into (position group, eight dimensions) to add up the values. How lanes hand values round: exchange.glsl.
 #extension GL_GOOGLE_include_directive : require
-#include "common.glsl"
-#ifndef NO_SUBGROUP
-#extension GL_KHR_shader_subgroup_ballot : require
-#extension GL_KHR_shader_subgroup_shuffle : require
-#endif
+#include "rows.glsl"
 
 layout(constant_id = 1) const uint SPLIT = 128; // positions per workgroup
 layout(constant_id = 2) const uint KV_F16 = 1;
@@ -37,12 +32,9 @@ attention_args args = pushed; // once: a CPU device gathers a push constant lane
 const uint WIDTH = OCTETS < LOCAL ? OCTETS : LOCAL;        // lanes that cover a head's dimensions
 const uint N_GROUPS = LOCAL / WIDTH;           // positions handled at the same time by such lanes
 const uint PASSES = (OCTETS + WIDTH - 1) / WIDTH;
+const uint QUERY_WORDS = 2 * OCTETS;
 
-#ifdef NO_SUBGROUP
-shared vec4 group_lo[LOCAL], group_hi[LOCAL];
-shared float lane_float[PER_LANE * LOCAL];
-shared uint lane_uint[PER_LANE * LOCAL];
-#endif
+#include "exchange.glsl"
 
 // Eight values of the cache; `at` counts octets.
 void load_octet(uint at, out vec4 lo, out vec4 hi)
@@ -68,11 +60,7 @@ float dot4(vec4 a, vec4 b, float sum)
 
 void main()
 {
-#ifdef NO_SUBGROUP
-    const uint lane = gl_LocalInvocationIndex;
-#else
-    const uint lane = gl_SubgroupInvocationID; // the workgroup is one subgroup, but in which order Vulkan does not say
-#endif
+    const uint lane = own_lane();
     const uint head = gl_WorkGroupID.x, split = gl_WorkGroupID.y;
     if (gl_WorkGroupID.z >= table_count(args.table))
         return;
@@ -83,17 +71,8 @@ void main()
         return;
     const uint end = min(start + SPLIT, row.y + 1);
     const uint q_base = (row_index * args.n_heads + head) * (2 * OCTETS);
-    vec4 q[2 * OCTETS];
-#ifdef NO_SUBGROUP
-    [[unroll]] for (uint i = 0; i < 2 * OCTETS; i++)
-        q[i] = uintBitsToFloat(load4(query, q_base + i));
-#else
-    [[unroll]] for (uint i0 = 0; i0 < 2 * OCTETS; i0 += LOCAL) {
-        vec4 mine = uintBitsToFloat(load4(query, q_base + min(i0 + lane, 2 * OCTETS - 1)));
-        [[unroll]] for (uint i = i0; i < min(i0 + LOCAL, 2 * OCTETS); i++)
-            q[i] = subgroupShuffle(mine, i - i0);
-    }
-#endif
+    vec4 q[QUERY_WORDS];
+    load_query(q_base, lane, q);
 
     const uint octet = lane % WIDTH, group = lane / WIDTH;
     const float least = uintBitsToFloat(0xff800000u);
@@ -125,36 +104,17 @@ void main()
             score[u] = block + u * LOCAL + lane < end ? s_lo + s_hi : least;
         }
 
-#ifdef NO_SUBGROUP
-        barrier();
-        [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
-            lane_float[u * LOCAL + lane] = score[u];
-            lane_uint[u * LOCAL + lane] = key[u];
-        }
-        barrier();
-        for (uint i = 0; i < PER_LANE * LOCAL; i++)
-            largest = max(largest, lane_float[i]);
-        barrier();
-#else
         float top = score[0];
         [[unroll]] for (uint u = 1; u < PER_LANE; u++)
             top = max(top, score[u]);
-        [[unroll]] for (uint step = LOCAL / 2; step > 0; step /= 2)
-            top = max(top, subgroupShuffleXor(top, step));
-        largest = max(largest, top);
-#endif
+        largest = max(largest, max_of_lanes(top, lane));
         float fade = exp(before - largest);
         sum *= fade;
         [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
             score[u] = exp(score[u] - largest);
             sum += score[u];
-#ifdef NO_SUBGROUP
-            lane_float[u * LOCAL + lane] = score[u];
-#endif
         }
-#ifdef NO_SUBGROUP
-        barrier();
-#endif
+        hand_round(score, key, lane);
         [[unroll]] for (uint p = 0; p < PASSES; p++) {
             o_lo[p] *= fade;
             o_hi[p] *= fade;
@@ -162,13 +122,8 @@ void main()
         [[unroll]] for (uint u = 0; u < PER_LANE; u++)
             [[unroll]] for (uint j = 0; j < LOCAL; j += N_GROUPS) {
                 uint from = min(j + group, LOCAL - 1);
-#ifdef NO_SUBGROUP
-                float weight = lane_float[u * LOCAL + from];
-                uint value = lane_uint[u * LOCAL + from] + args.n_ctx * OCTETS;
-#else
-                float weight = subgroupShuffle(score[u], from);
-                uint value = subgroupShuffle(key[u], from) + args.n_ctx * OCTETS;
-#endif
+                float weight = score_of(score[u], u, from);
+                uint value = key_of(key[u], u, from) + args.n_ctx * OCTETS;
                 if (LOCAL % N_GROUPS != 0 && j + group >= LOCAL)
                     weight = 0.0;
                 [[unroll]] for (uint p = 0; p < PASSES; p++) {
@@ -180,35 +135,11 @@ void main()
             }
     }
 
-    float total = 0.0;
-#ifdef NO_SUBGROUP
-    barrier();
-    lane_float[lane] = sum;
-    barrier();
-    for (uint i = 0; i < LOCAL; i++)
-        total += lane_float[i];
-#else
-    [[unroll]] for (uint i = 0; i < LOCAL; i++)
-        total += subgroupShuffle(sum, i);
-#endif
+    const float total = sum_of_lanes(sum, lane);
     const uint out_row = (row_index * args.n_splits + split) * args.n_heads + head;
     [[unroll]] for (uint p = 0; p < PASSES; p++) {
         vec4 lo = o_lo[p], hi = o_hi[p];
-#ifdef NO_SUBGROUP
-        barrier();
-        group_lo[lane] = lo;
-        group_hi[lane] = hi;
-        barrier();
-#endif
-        [[unroll]] for (uint g = 1; g < N_GROUPS; g++) {
-#ifdef NO_SUBGROUP
-            lo += group_lo[g * WIDTH + octet];
-            hi += group_hi[g * WIDTH + octet];
-#else
-            lo += subgroupShuffle(o_lo[p], g * WIDTH + octet);
-            hi += subgroupShuffle(o_hi[p], g * WIDTH + octet);
-#endif
-        }
+        add_groups(lo, hi, lane, octet);
         if (WHOLE != 0) {
             lo *= 1.0 / total;
             hi *= 1.0 / total;

@@ -1,18 +1,19 @@
 #version 460
 // x[n] = wte[token] * sqrt(d), its sum of squares, and the initial latent state of the row.
-// Shapes: wte [V, d] in planar chunks of 8, x [rows, d], parts [rows, 1], states [slots, d].
+// Shapes: wte [V, d] as weights.glsl stores it, x [rows, d], parts [rows, 1], states [slots, d].
 // One workgroup per row of the table; lanes stride over chunks of 8. An embedding beyond the binding range comes in windows.
 #extension GL_GOOGLE_include_directive : require
-#include "common.glsl"
+#include "state.glsl"
 #include "random.glsl"
 
 layout(constant_id = 1) const uint WEIGHT_TYPE = WEIGHT_BF16;
 
 layout(std430, binding = 1) readonly buffer Weights { uvec4 w[]; } weights;
+#define weight_word(at) weights.w[at]
+#include "weights.glsl"
 layout(std430, binding = 2) writeonly buffer Output { vec4 x[]; } outputs;
 layout(std430, binding = 3) writeonly buffer Parts { vec2 p[]; } parts;
 layout(std430, binding = 4) buffer States { vec4 s[]; } states;
-layout(std430, binding = 5) buffer Unused { uint u[]; } unused;
 
 layout(push_constant) uniform Args { embed_args args; };
 
@@ -67,7 +68,7 @@ void main()
     uvec4 row = state.rows[row_index];
     if (row.x - args.row0 >= args.n_rows) // unsigned: below row0 wraps round
         return; // another window holds this token
-    const uint weight_base = (row.x - args.row0) * args.n_chunks;
+    const uint weight_base = (row.x - args.row0) * row_words(args.n_chunks);
     uint state_base = slot_of(row, args.n_ctx) * (args.stride / 4);
     uint init = state.head[STATE_INIT_MODE];
     float std = uintBitsToFloat(state.head[STATE_INIT_STD]);
@@ -75,19 +76,7 @@ void main()
     float sum = 0.0;
     for (uint c = lane; c < args.n_chunks; c += LOCAL) {
         vec4 lo, hi;
-        if (WEIGHT_TYPE == WEIGHT_F32) {
-            lo = uintBitsToFloat(weights.w[2 * (weight_base + c)]);
-            hi = uintBitsToFloat(weights.w[2 * (weight_base + c) + 1]);
-        } else {
-            uvec4 v = weights.w[weight_base + c];
-            if (WEIGHT_TYPE == WEIGHT_F16) {
-                lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-                hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
-            } else {
-                lo = uintBitsToFloat(uvec4(v.x << 16, v.x & 0xffff0000u, v.y << 16, v.y & 0xffff0000u));
-                hi = uintBitsToFloat(uvec4(v.z << 16, v.z & 0xffff0000u, v.w << 16, v.w & 0xffff0000u));
-            }
-        }
+        load_group(weight_base, c, lo, hi);
         lo *= args.scale;
         hi *= args.scale;
         outputs.x[row_index * (args.stride / 4) + 2 * c] = lo;

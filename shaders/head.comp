@@ -3,6 +3,7 @@
 // Shapes: W [V, d], x [rows, d] with a pending norm of a norm, logits [rows, V]; best [rows, groups] of (value, id bits).
 // Skeleton and lanes: matmul.glsl; second stage: argmax.comp.
 #extension GL_GOOGLE_include_directive : require
+#include "rows.glsl"
 #include "matmul.glsl"
 
 layout(constant_id = 8) const uint WHOLE_QUADS = 0; // V is a multiple of four
@@ -13,7 +14,7 @@ layout(std430, binding = 6) writeonly buffer Best { vec2 b[]; } best;
 
 shared vec2 candidates[N_ITEMS];
 
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live_row)
+void epilogue(uint item, uint row_index, uvec4 row, uint o, vec4 y, bool live_row)
 {
     uint global_o = args.row0 + o;
     bvec4 live = live_outputs(o);

@@ -3,7 +3,7 @@
 // (a raw initial state, depth 0, has not). Also the sum of squares of y for the norm that follows.
 // Shapes: states [slots, d], y [rows, d], parts_out [rows, 1]. One workgroup per row; lanes stride over single elements.
 #extension GL_GOOGLE_include_directive : require
-#include "common.glsl"
+#include "state.glsl"
 
 layout(std430, binding = 1) readonly buffer States { float s[]; } states;
 layout(std430, binding = 2) readonly buffer Norm4 { float w[]; } norm_4;

@@ -4,6 +4,7 @@
 //         cache [sequence, depth slot, heads, key or value, position, head_pad] as f16 pairs or f32.
 // A row at depth t writes depth slot t mod n_slots and notes in `depths` that t + 1 depths exist. Skeleton: matmul.glsl.
 #extension GL_GOOGLE_include_directive : require
+#include "rows.glsl"
 #include "matmul.glsl"
 
 layout(constant_id = 8) const uint KV_F16 = 1;
@@ -84,7 +85,7 @@ void put(uint row_index, uvec4 row, uint global_o, vec4 y, bool live, const bool
     }
 }
 
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live)
+void epilogue(uint item, uint row_index, uvec4 row, uint o, vec4 y, bool live)
 {
     if (HEAD_DIM % 4 == 0) {
         put(row_index, row, args.row0 + min(o, args.n_out - 4), y, live && o < args.n_out, false);

@@ -3,9 +3,10 @@
 // Shapes: data [n_chunks] of 16 bytes; sink [threads]: each thread's sum, by which the host sees that all of it was read.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "buffers.glsl"
 
-READ4(1, data);
-layout(std430, binding = 2) writeonly buffer Sink { uint sum[]; } sink;
+READ4(0, data);
+layout(std430, binding = 1) writeonly buffer Sink { uint sum[]; } sink;
 layout(push_constant) uniform Args { read_args args; };
 
 void main()

@@ -4,11 +4,10 @@
 // Thresholds instead of sorting: each filter keeps all ids whose z has an order-preserving key >= T, and T is found bit by
 // bit; equal logits are kept or dropped together. Shapes: logits [rows, stride]. One workgroup per row; lanes stride over ids.
 #extension GL_GOOGLE_include_directive : require
-#include "common.glsl"
+#include "state.glsl"
 #include "random.glsl"
 
 layout(std430, binding = 1) readonly buffer Logits { float l[]; } logits;
-layout(std430, binding = 2) buffer Unused { uint u[]; } unused;
 layout(push_constant) uniform Args { sample_args args; };
 
 shared float lane_value[LOCAL];

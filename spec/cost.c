@@ -159,10 +159,8 @@ enum mn_status cost_check(const struct mn_cost_table *t, const struct mn_log *lo
 static uint64_t hash_kernels(const struct model *model)
 {
     uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
-    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++) {
-        const uint64_t one = kernel_hash(id, &model->device->caps);
-        hash = hash_bytes(hash, &one, sizeof one);
-    }
+    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
+        hash = hash_bytes(hash, kernels_code(&model->kernels, id)->words, kernels_code(&model->kernels, id)->bytes);
     return hash;
 }
 

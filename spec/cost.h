@@ -1,5 +1,7 @@
 /* What a pass costs on this device, by the number of its rows: measured, or given by whoever measured it before.
- * Never: decides anything (that is auto.c); knows files or the environment. Thread-safety: none. */
+ *
+ * Never: decides anything (that is auto.c); knows files or the environment.
+ * Thread-safety: none. */
 #ifndef MUNINN_SPEC_COST_H
 #define MUNINN_SPEC_COST_H
 

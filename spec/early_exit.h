@@ -1,6 +1,8 @@
 /* Rows that leave the recurrence when they have settled: a small state machine inside that of a strategy.
  *
- * Owns: the rule, and the memory of its checks. Never: decides what a row that has left means. Thread-safety: none. */
+ * Owns: the rule, and the memory of its checks.
+ * Never: decides what a row that has left means.
+ * Thread-safety: none. */
 #ifndef MUNINN_SPEC_EARLY_EXIT_H
 #define MUNINN_SPEC_EARLY_EXIT_H
 

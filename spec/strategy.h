@@ -7,8 +7,10 @@
  * rows of different sequences at different depths share the weights. Strategies whose rows cannot wait in such a queue
  * (diffusion) have `run` instead.
  *
- * A strategy is one file with one descriptor, and a line in strategies.h. Never: touches Vulkan. Thread-safety:
- * none. */
+ * A strategy is one file with one descriptor, and a line in strategies.h.
+ *
+ * Never: touches Vulkan.
+ * Thread-safety: none. */
 #ifndef MUNINN_SPEC_STRATEGY_H
 #define MUNINN_SPEC_STRATEGY_H
 

@@ -1,7 +1,7 @@
 /* Goal: auto is lossless whatever it chooses; a session measures what passes cost once and takes a table that is given;
- * stored costs are trusted only when they are whole and for this very set-up. Method: tokens against ar, greedy and
- * sampled, on the shipped model and a random one; cost tables that make each family the cheapest; counted passes; files
- * that are damaged, and keys of other devices. */
+ * stored costs are trusted only when they are whole and for this very set-up.
+ * Method: tokens against ar, greedy and sampled, on the shipped model and a random one; cost tables that make each
+ * family the cheapest; counted passes; files that are damaged, and keys of other devices. */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>

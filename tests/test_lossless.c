@@ -1,9 +1,10 @@
 /* Goal: the determinism promises. D0: the same run gives the same bits. D1: a row's logits have the same bits for any
  * number of rows per pass, at mixed depths too. D2: draft-verify and wavefront emit the tokens of ar at the same depth
- * and seed, for every K, L and cap on the rows in flight. Method: properties over K in 1..8, L in 1..8 (wavefront: K in
- * {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on the shipped model and on a random one with odd sizes, with stop
- * tokens and the end of the context inside rounds and waves; comparison token for token or bit for bit, on every device
- * found; the Vulkan validation layer must stay silent. */
+ * and seed, for every K, L and cap on the rows in flight.
+ * Method: properties over K in 1..8, L in 1..8 (wavefront: K in {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on
+ * the shipped model and on a random one with odd sizes, with stop tokens and the end of the context inside rounds and
+ * waves; comparison token for token or bit for bit, on every device found; the Vulkan validation layer must stay
+ * silent. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
-/* Goal: nothing on the token path allocates, maps, records or compiles, whatever the strategy: from the first new token
- * to the last. Method: this executable is linked with --wrap for malloc, calloc, realloc and strdup, which counts the
- * calls of the engine's own objects (not those inside the driver and the C library); vk_hooks.h counts the Vulkan
- * calls. Counting begins in the callback of the first token. Only submits, waits and resets of fences may be seen; on a
- * device whose memory the host does not see, each read-back of states or logits records its one copy into a buffer that
- * is there. */
+/* Goal: nothing on the token path allocates, maps, records or compiles, whatever the strategy: from the first new
+ * token to the last.
+ * Method: this executable is linked with --wrap for malloc, calloc, realloc and strdup, which counts the calls of the
+ * engine's own objects (not those inside the driver and the C library); vk_hooks.h counts the Vulkan calls. Counting
+ * begins in the callback of the first token. Only submits, waits and resets of fences may be seen; on a device whose
+ * memory the host does not see, each read-back of states or logits records its one copy into a buffer that is there. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,8 @@
 /* Costs of passes (mn_session_costs) kept in files between runs: one for each device, driver, model, cache and machine.
  *
- * Owns: the form of the files. Never: decides where they lie; is part of the library. Thread-safety: none. */
+ * Owns: the form of the files.
+ * Never: decides where they lie; is part of the library.
+ * Thread-safety: none. */
 #ifndef MUNINN_BENCH_SWEEP_COST_FILE_H
 #define MUNINN_BENCH_SWEEP_COST_FILE_H
 

@@ -7,7 +7,7 @@
 
 #include "engine/model/config_read.h"
 #include "engine/model/family.h"
-#include "engine/model/recorder.h"
+#include "engine/model/operations.h"
 #include "engine/model/weight_plan.h"
 
 /* ---- config.json ---- */

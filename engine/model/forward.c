@@ -48,9 +48,3 @@ void whole_pass_finish(struct whole_pass *whole)
     free(whole->operations);
     *whole = (struct whole_pass){0};
 }
-
-const struct tile *forward_tile(const struct session *session, uint32_t stamp)
-{
-    const struct tuning *tuning = &session->model->tuning;
-    return stamp == SESSION_N_STAMPS - 1 ? &tuning->prefill : &tuning->decode;
-}

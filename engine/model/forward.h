@@ -1,4 +1,5 @@
-/* One pass of the model, recorded for one stamp of rows. Never: submits, allocates device memory or looks at tokens. */
+/* One pass of the model, recorded for one stamp of rows.
+ * Never: submits, allocates device memory or looks at tokens. */
 #ifndef MUNINN_ENGINE_MODEL_FORWARD_H
 #define MUNINN_ENGINE_MODEL_FORWARD_H
 
@@ -17,8 +18,5 @@ struct whole_pass {
 enum mn_status forward_record_whole(struct session *session, enum pass pass, uint32_t stamp, struct whole_pass *out);
 /* The recording stays the stream's. */
 void whole_pass_finish(struct whole_pass *whole);
-
-/* Matmul tile of a stamp. */
-const struct tile *forward_tile(const struct session *session, uint32_t stamp);
 
 #endif

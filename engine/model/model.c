@@ -8,7 +8,7 @@
 
 struct tuning tuning_choose(const struct caps *caps)
 {
-    const uint32_t bcast = caps->subgroup_shuffle && caps->subgroup_size >= 8;
+    const uint32_t bcast = caps->texel_loads && caps->subgroup_size >= 8;
     if (caps->is_cpu)
         /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and
            rows are work enough for the cores, so that splits would only cost their merging. */

@@ -15,7 +15,7 @@ enum { STEPS = 8 };
 static double operation_bytes(const struct profile *p, const struct operation *op)
 {
     const struct session *s = p->session;
-    const uint32_t n_max = forward_tile(s, session_stamp(p->n_rows, false))->n_max;
+    const uint32_t n_max = session_tile(s, session_stamp(p->n_rows, false))->n_max;
     if (op->matrix)
         return (double)matrix_bytes(op->matrix) / op->n_dispatches * ((p->n_rows + n_max - 1) / n_max);
     if (op->kernel != KERNEL_ATTENTION)

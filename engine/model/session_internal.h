@@ -60,5 +60,10 @@ struct session {
 /* Index of the smallest recorded stamp that holds n decode rows; the last index is the prefill stamp. */
 uint32_t session_stamp(uint32_t n_rows, bool prefill);
 uint32_t session_stamp_rows(uint32_t stamp);
+/* Matmul tile of a stamp. */
+const struct tile *session_tile(const struct session *session, uint32_t stamp);
+
+/* Puts a run's rows, row tables and sampler into the state buffer. */
+void session_write_state(struct session *session, const struct session_run_params *params);
 
 #endif

@@ -126,15 +126,13 @@ static enum mn_status fill_piece(struct stream *stream, const struct pipeline *p
 {
     struct recording recording;
     const struct recording *list = &recording;
-    const struct span bindings[] = {span,
-                                    span}; /* the first is where other kernels have the state buffer: not touched */
     const uint32_t n_chunks = args->n_rows * args->n_chunks;
     uint32_t n_groups = (n_chunks - 1) / (threads * THREAD_CHUNKS) + 1;
     n_groups = n_groups < GROUPS_MAX ? n_groups : GROUPS_MAX;
     args->group_chunks = (n_chunks - 1) / n_groups + 1;
     enum mn_status status = stream_record(stream, &recording);
     if (!status)
-        status = stream_dispatch(stream, &recording, pipeline, bindings, args, n_groups, 1, 1);
+        status = stream_dispatch(stream, &recording, pipeline, &span, args, n_groups, 1, 1);
     if (!status)
         status = stream_end(stream, &recording);
     return status ? status : stream_run(stream, &list, 1);
@@ -146,7 +144,7 @@ enum mn_status synthetic_fill(struct stream *stream, const struct matrix *matrix
     const uint32_t threads = caps->is_cpu                                ? caps->subgroup_size
                              : caps->max_workgroup_threads < GPU_THREADS ? caps->max_workgroup_threads
                                                                          : GPU_THREADS;
-    const uint32_t spec[] = {threads, (uint32_t)matrix->type};
+    const struct fill_constants constants = {.threads = threads, .weight_type = (uint32_t)matrix->type};
     struct fill_args args = {.n_chunks = matrix->n_chunks,
                              .period = what->period,
                              .n_valid = what->n_valid,
@@ -159,7 +157,7 @@ enum mn_status synthetic_fill(struct stream *stream, const struct matrix *matrix
     piece = piece ? piece : MATRIX_ROWS_STEP;
     piece = piece < matrix->window_rows ? piece : matrix->window_rows;
     const struct pipeline *pipeline;
-    enum mn_status status = kernels_get(stream->kernels, KERNEL_FILL, spec, 2, &pipeline);
+    enum mn_status status = kernels_get(stream->kernels, KERNEL_FILL, KERNEL_CONSTANTS(constants), &pipeline);
     for (; args.row0 < matrix->n_out && !status; args.row0 += args.n_rows) {
         args.n_rows = matrix_rows_at(matrix, args.row0, (uint32_t)piece);
         status = fill_piece(stream, pipeline, matrix_span(matrix, args.row0, args.n_rows), &args, threads);

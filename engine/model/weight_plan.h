@@ -3,8 +3,9 @@
  *
  * The first failure sticks, so that a plan reads as a list. A matrix is known to synthetic models by its place in the
  * list: the order is part of what a seed means.
- * Owns: what is planned, until the weights are loaded. Never: allocates device memory. Thread-safety:
- * none. */
+ * Owns: what is planned, until the weights are loaded.
+ * Never: allocates device memory. Thread-safety: none.
+ */
 #ifndef MUNINN_ENGINE_MODEL_WEIGHT_PLAN_H
 #define MUNINN_ENGINE_MODEL_WEIGHT_PLAN_H
 

@@ -26,7 +26,7 @@ static const double SLOW_S = 1.0;
 struct reading {
     struct stream stream;
     struct arena arena;
-    struct span state, data, sink;
+    struct span data, sink;
     uint32_t n_chunks, n_groups, n_passes, local, group_chunks;
 };
 
@@ -49,10 +49,9 @@ static enum mn_status prepare(struct reading *r, struct kernels *kernels, uint64
     r->n_groups = r->n_groups < fewest ? fewest : r->n_groups;
     r->group_chunks = caps->is_cpu ? (r->n_chunks - 1) / r->n_groups + 1 : 0;
     const struct read_args args = {r->n_chunks, r->n_groups * r->local, r->group_chunks};
+    const struct row_constants constants = {.threads = r->local};
     arena_init(&r->arena, device, "bandwidth", ARENA_DEVICE);
     enum mn_status status = stream_init(&r->stream, device, kernels);
-    if (!status)
-        status = arena_reserve(&r->arena, ARENA_ALIGN * 16, &r->state);
     if (!status)
         status = arena_reserve(&r->arena, bytes, &r->data);
     if (!status)
@@ -63,10 +62,10 @@ static enum mn_status prepare(struct reading *r, struct kernels *kernels, uint64
         status = stream_fill(&r->stream, r->data, WORD);
     const struct pipeline *pipeline;
     if (!status)
-        status = kernels_get(kernels, KERNEL_READ, &r->local, 1, &pipeline);
+        status = kernels_get(kernels, KERNEL_READ, KERNEL_CONSTANTS(constants), &pipeline);
     if (!status)
         status = stream_record(&r->stream, recording);
-    const struct span bindings[] = {r->state, r->data, r->sink};
+    const struct span bindings[] = {r->data, r->sink};
     for (uint32_t i = 0; i < r->n_passes && !status; i++)
         status = stream_dispatch(&r->stream, recording, pipeline, bindings, &args, r->n_groups, 1, 1);
     return status ? status : stream_end(&r->stream, recording);

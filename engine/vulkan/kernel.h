@@ -8,36 +8,37 @@
 #define MUNINN_ENGINE_VULKAN_KERNEL_H
 
 #include "engine/vulkan/device.h"
+#include "engine/vulkan/spirv.h"
 
-/* One entry per shader file; the order is that of the table in kernel.c. */
+/* KERNEL_EMBED ..: one per line of kernels.def. */
 enum kernel_id {
-    KERNEL_EMBED,     /* embedding rows, scaled; initial state */
-    KERNEL_QKV,       /* matmul + bias + rotary + cache write */
-    KERNEL_ATTENTION, /* split-KV partial attention over depth slots */
-    KERNEL_PROJ,      /* matmul + residual + norm statistics: adapter, attention projection, MLP down projection */
-    KERNEL_GATE,      /* matmul + SiLU gate */
-    KERNEL_HEAD,      /* matmul to logits + first stage of the argmax */
-    KERNEL_NORM,      /* RMSNorm of whole rows: the coda's input */
-    KERNEL_ARGMAX,    /* second stage of the argmax */
-    KERNEL_SAMPLE,    /* temperature, top-k, top-p, min-p, Gumbel noise */
-    KERNEL_READ,      /* reads a buffer: the measured ceiling */
-    KERNEL_FILL,      /* weights from a seed: synthetic models */
+#define KERNEL(id, file, args, constants) KERNEL_##id,
+#include "engine/vulkan/kernels.def"
+#undef KERNEL
     KERNEL_COUNT
 };
 
-enum { KERNEL_MAX_BINDINGS = 12, KERNEL_MAX_SPEC = 16, KERNEL_MAX_PUSH_BYTES = 128 };
+enum { KERNEL_MAX_BINDINGS = 12, KERNEL_MAX_CONSTANTS = 16, KERNEL_MAX_PUSH_BYTES = 128 };
+
+/* Versions of a shader, after the folders of shaders/ that its included files come from. There is one besides the
+ * GPU's only where it differs. */
+enum kernel_variant {
+    VARIANT_GPU,
+    VARIANT_CPU,   /* for caps.texel_loads */
+    VARIANT_PLAIN, /* without subgroup operations: no caps.subgroup_shuffle */
+    VARIANT_COUNT
+};
+
+struct kernel_code {
+    const uint32_t *words; /* SPIR-V; NULL: the GPU's serves */
+    size_t bytes;
+};
 
 struct kernel_info {
-    const char *name;
-    const uint32_t *spirv;
-    size_t spirv_bytes;
-    const uint32_t *plain; /* the twin without subgroup operations */
-    size_t plain_bytes;
-    const uint32_t *texels; /* the twin for caps.texel_loads; NULL: none */
-    size_t texels_bytes;
-    uint32_t texel_bindings; /* bit i: binding i is a texel buffer in that twin */
-    uint32_t n_bindings;
-    uint32_t push_bytes;
+    const char *name; /* of its file in shaders/ */
+    struct kernel_code code[VARIANT_COUNT];
+    uint32_t push_bytes;  /* the C struct of its push constants */
+    uint32_t n_constants; /* members of the C struct of its constants */
 };
 
 struct pipeline; /* vk.h */
@@ -50,15 +51,20 @@ struct kernels {
 };
 
 const struct kernel_info *kernel_info(enum kernel_id id);
-/* Hash of the SPIR-V that a device with these capabilities runs of kernel `id`: of the twin, where it runs one. */
-uint64_t kernel_hash(enum kernel_id id, const struct caps *caps);
 
 enum mn_status kernels_init(struct kernels *kernels, struct device *device);
 void kernels_finish(struct kernels *kernels);
 
-/* The pipeline of kernel `id` with specialization constants 0..n_spec-1, built at the first request. Constant 0 is the
- * workgroup's thread count in every shader; with `caps.subgroup_size_control` the subgroup size is pinned. */
-enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const uint32_t *spec, uint32_t n_spec,
+/* What this device runs: the version of the shader, and its interface as the SPIR-V has it. */
+const struct kernel_code *kernels_code(const struct kernels *kernels, enum kernel_id id);
+const struct spirv_interface *kernels_interface(const struct kernels *kernels, enum kernel_id id);
+
+/* The pipeline of kernel `id`, built at the first request. `constants` is its struct in shaders/args.h: member i is
+ * what the shader calls constant_id i, `n_constants` are given and none may be missing. Constant 0 is the workgroup's
+ * thread count in every shader; with `caps.subgroup_size_control` the subgroup size is pinned. */
+enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const void *constants, uint32_t n_constants,
                            const struct pipeline **out);
+/* The two arguments for a struct of constants. */
+#define KERNEL_CONSTANTS(constants) &(constants), sizeof(constants) / sizeof(uint32_t)
 
 #endif

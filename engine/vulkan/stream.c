@@ -207,6 +207,7 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
 {
     struct device *device = stream->device;
     const struct kernel_info *info = kernel_info(pipeline->id);
+    const uint32_t n_bindings = kernels_interface(stream->kernels, pipeline->id)->n_bindings;
     if (!stream->descriptors || stream->descriptors->n_used == SETS_PER_POOL) {
         enum mn_status status = add_descriptor_pool(stream);
         if (status)
@@ -224,7 +225,7 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
     VkDescriptorBufferInfo buffers[KERNEL_MAX_BINDINGS];
     VkBufferView views[KERNEL_MAX_BINDINGS];
     VkWriteDescriptorSet writes[KERNEL_MAX_BINDINGS];
-    for (uint32_t i = 0; i < info->n_bindings; i++) {
+    for (uint32_t i = 0; i < n_bindings; i++) {
         if (bindings[i].bytes > device->caps.max_storage_range)
             return log_fail(device->log, MN_ERR_MEMORY,
                             "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller --ctx or "
@@ -247,7 +248,7 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
                                            .pBufferInfo = &buffers[i],
                                            .pTexelBufferView = &views[i]};
     }
-    device->vk->UpdateDescriptorSets(device->vk->handle, info->n_bindings, writes, 0, NULL);
+    device->vk->UpdateDescriptorSets(device->vk->handle, n_bindings, writes, 0, NULL);
     device->vk->CmdBindPipeline(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
     device->vk->CmdBindDescriptorSets(recording->handle, VK_PIPELINE_BIND_POINT_COMPUTE,
                                       stream->kernels->vk->layouts[pipeline->id], 0, 1, &set, 0, NULL);

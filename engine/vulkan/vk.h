@@ -59,8 +59,8 @@ struct arena_block {
 
 struct pipeline {
     enum kernel_id id;
-    uint32_t n_spec;
-    uint32_t spec[KERNEL_MAX_SPEC];
+    uint32_t n_constants;
+    uint32_t constants[KERNEL_MAX_CONSTANTS];
     VkPipeline handle;
     struct pipeline *next;
 };
@@ -69,7 +69,7 @@ struct kernels_vk {
     VkShaderModule modules[KERNEL_COUNT];
     VkDescriptorSetLayout set_layouts[KERNEL_COUNT];
     VkPipelineLayout layouts[KERNEL_COUNT];
-    uint32_t texel_bindings[KERNEL_COUNT]; /* of the twin in use */
+    struct spirv_interface interfaces[KERNEL_COUNT];
 };
 
 /* What a binding of the kernel is on this device. */

@@ -1,16 +1,13 @@
 // The one matmul skeleton: y[n][o] = scale(n) * sum_k W[o][k] * a(n, k), for QKV, PROJ, GATE and HEAD.
 //
-//   W    [n_out, 8 * n_chunks], rows padded with zeros, planar 16-byte chunks of 8 weights (f32: two)
+//   W    [n_out, 8 * n_chunks], rows padded with zeros, stored as weights.glsl says
 //   a    activations, f32; INPUT says how they are read
 //
 // A workgroup is LO x LK lanes: LK lanes share one output row and stride over its chunks; each lane owns R consecutive rows
-// for N activation rows. Decoding on a GPU: LK = 32. On a CPU device, and for prefill: LK = 1, a lane is an output row.
+// for N activation rows. Decoding: LK = 32. Prefill: LK = 1, a lane is an output row.
 // The order of additions in one output depends on LK alone, never on N or on how many rows run: chunk by chunk, two chains
 // of four fma in a chunk, then the LK lanes in order. That makes the k-row and the 1-row pass equal bit for bit.
-#include "common.glsl"
-#ifndef NO_SUBGROUP
-#extension GL_KHR_shader_subgroup_shuffle : require
-#endif
+// Include rows.glsl first, define epilogue, and call matmul.
 
 layout(constant_id = 1) const uint LK = 1;
 layout(constant_id = 2) const uint R = 4; // a multiple of four: epilogues take four outputs
@@ -18,13 +15,14 @@ layout(constant_id = 3) const uint N = 1;
 layout(constant_id = 4) const uint WEIGHT_TYPE = WEIGHT_BF16;
 layout(constant_id = 5) const uint INPUT = INPUT_PLAIN;
 layout(constant_id = 6) const uint SCALE = SCALE_NONE;
-layout(constant_id = 7) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8
 
 const uint LO = LOCAL / LK;
 const uint N_ITEMS = N * R / 4 * LO;    // (activation row, four outputs) results of a workgroup
 const uint N_ACC = N * R + 2 * N;       // values each lane brings into the reduction over LK
 
 READ4(1, weights);
+#define weight_word(at) load4(weights, at)
+#include "weights.glsl"
 READ4(2, inputs);
 READ4(3, norm_weights);
 READ4(4, input_parts); // vec2: statistics, or (max, sum) of attention splits
@@ -34,23 +32,6 @@ matmul_args args = pushed; // read once: a CPU device gathers a push constant la
 
 const uint LANE_STRIDE = LK + 1; // one word of padding keeps the readers on different banks
 shared float lanes[LK == 1 ? 1 : N_ACC * LO * LANE_STRIDE];
-
-void load_weights(uint chunk, out vec4 lo, out vec4 hi)
-{
-    if (WEIGHT_TYPE == WEIGHT_F32) {
-        lo = uintBitsToFloat(load4(weights, 2 * chunk));
-        hi = uintBitsToFloat(load4(weights, 2 * chunk + 1));
-        return;
-    }
-    uvec4 v = load4(weights, chunk);
-    if (WEIGHT_TYPE == WEIGHT_F16) {
-        lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-        hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
-    } else {
-        lo = uintBitsToFloat(uvec4(v.x << 16, v.x & 0xffff0000u, v.y << 16, v.y & 0xffff0000u));
-        hi = uintBitsToFloat(uvec4(v.z << 16, v.z & 0xffff0000u, v.w << 16, v.w & 0xffff0000u));
-    }
-}
 
 vec2 load_part(uint at)
 {
@@ -127,11 +108,18 @@ float row_scale(float sum, float sum_weighted)
     return r * (1.0 / sqrt(fma(r * r, sum_weighted * (1.0 / float(args.n_norm)), args.eps)));
 }
 
+// precise: no compiler may fuse the scale with what an epilogue adds, here in one pipeline and there not.
+vec4 scaled(float a, float b, float c, float d, float scale)
+{
+    precise vec4 y = vec4(a, b, c, d) * scale;
+    return y;
+}
+
 // Each shader defines what becomes of the outputs o .. o + 3 of activation row `row`, number `row_index` of the table; o is a
 // multiple of four. `item` numbers the quads of this workgroup row by row: item / (N_ITEMS / N) is the activation row within the
-// group. `own` numbers the quads of a lane in the same way where LK = 1. Without `live` the row repeats the table's last one and must
-// not be stored. (Loads stay outside such conditions, where a compiler can share them between the rows.)
-void epilogue(uint item, uint own, uint row_index, uvec4 row, uint o, vec4 y, bool live);
+// group. Without `live` the row repeats the table's last one and must not be stored. (Loads stay outside such conditions, where a
+// compiler can share them between the rows.)
+void epilogue(uint item, uint row_index, uvec4 row, uint o, vec4 y, bool live);
 
 // Which of the outputs o .. o + 3 exist.
 bvec4 live_outputs(uint o)
@@ -147,33 +135,20 @@ uint matmul()
     if (n0 >= count)
         return 0;
     const uint n_live = min(N, count - n0);
-#ifdef NO_SUBGROUP
     const uint k_lane = gl_LocalInvocationIndex % LK, o_lane = gl_LocalInvocationIndex / LK;
-#else
-    const uint k_lane = gl_LocalInvocationIndex % LK, o_lane = BROADCAST != 0 ? gl_SubgroupInvocationID : gl_LocalInvocationIndex / LK;
-#endif
     const uint o_base = (gl_WorkGroupID.x * LO + o_lane) * R;
 
+    const uint w_stride = row_words(args.n_chunks);
     uint w_base[R];
     [[unroll]] for (uint r = 0; r < R; r++)
-        w_base[r] = min(o_base + r, args.n_out - 1) * args.n_chunks;
+        w_base[r] = min(o_base + r, args.n_out - 1) * w_stride;
     uint x_base[N], part_base[N];
     uvec4 rows[N];
-    float scales[N];
     bool raw[N];
-#ifndef NO_SUBGROUP
-    uvec4 own_row;
-    if (BROADCAST != 0)
-        own_row = state_row(first + min(n0 + min(gl_SubgroupInvocationID & 7, N - 1), count - 1));
-#endif
     [[unroll]] for (uint n = 0; n < N; n++) {
         // Rows beyond the table repeat its last one: the stamp's arithmetic stays, the result is dropped.
         uint index = first + min(n0 + n, count - 1);
-#ifdef NO_SUBGROUP
         uvec4 row = state_row(index);
-#else
-        uvec4 row = BROADCAST != 0 ? subgroupShuffle(own_row, n) : state_row(index);
-#endif
         uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
         x_base[n] = where * args.in_stride;
         part_base[n] = where * args.parts_in_stride;
@@ -186,34 +161,10 @@ uint matmul()
     float acc[N * R];
     [[unroll]] for (uint i = 0; i < N * R; i++)
         acc[i] = 0.0;
-#ifndef NO_SUBGROUP
-    if (BROADCAST != 0) {
-        // Every lane needs the same inputs, but a CPU device loads lane by lane and pays per load instruction. So 8 lanes
-        // fetch four inputs each, 32 at once, and hand them round.
-        for (uint c0 = 0; c0 < args.n_chunks; c0 += 4) {
-            uint at = min(8 * c0 + 4 * (gl_SubgroupInvocationID & 7), 8 * args.n_chunks - 4);
-            vec4 norm = load_norm(at), mine[N];
-            [[unroll]] for (uint n = 0; n < N; n++)
-                mine[n] = load_four(x_base[n], rows[n].y, raw[n], at, norm);
-            // Unrolled, the loop outgrows the instruction cache.
-            [[dont_unroll]] for (uint j = 0; j < min(4, args.n_chunks - c0); j++)
-                {
-                    vec4 w_lo[R], w_hi[R];
-                    [[unroll]] for (uint r = 0; r < R; r++)
-                        load_weights(w_base[r] + c0 + j, w_lo[r], w_hi[r]);
-                    [[unroll]] for (uint n = 0; n < N; n++) {
-                        vec4 lo = subgroupShuffle(mine[n], 2 * j), hi = subgroupShuffle(mine[n], 2 * j + 1);
-                        [[unroll]] for (uint r = 0; r < R; r++)
-                            acc[n * R + r] = add_chunk(acc[n * R + r], w_lo[r], w_hi[r], lo, hi);
-                    }
-                }
-        }
-    } else
-#endif
     for (uint c = k_lane; c < args.n_chunks; c += LK) {
         vec4 w_lo[R], w_hi[R];
         [[unroll]] for (uint r = 0; r < R; r++)
-            load_weights(w_base[r] + c, w_lo[r], w_hi[r]);
+            load_group(w_base[r], c, w_lo[r], w_hi[r]);
         vec4 norm_lo = load_norm(8 * c), norm_hi = load_norm(8 * c + 4);
         [[unroll]] for (uint n = 0; n < N; n++) {
             vec4 lo = load_four(x_base[n], rows[n].y, raw[n], 8 * c, norm_lo);
@@ -223,33 +174,14 @@ uint matmul()
         }
     }
 
-#ifndef NO_SUBGROUP
-    if (BROADCAST != 0) {
-        // A lane adds up the statistics of one activation row and hands its scale round.
-        const uint own = min(gl_SubgroupInvocationID & 7, N - 1);
-        const bool own_raw = INPUT == INPUT_STATE && own_row.w == 0;
-        float own_scale = 1.0;
-        if (SCALE != SCALE_NONE) {
-            uint index = first + min(n0 + own, count - 1);
-            vec2 own_stats = sum_parts((args.in_by_slot != 0 ? slot_of(own_row, args.n_ctx) : index) * args.parts_in_stride);
-            own_scale = own_raw ? 1.0 : row_scale(own_stats.x, own_stats.y);
-        }
-        [[unroll]] for (uint n = 0; n < N; n++)
-            scales[n] = SCALE != SCALE_NONE ? subgroupShuffle(own_scale, n) : 1.0;
-    } else
-#endif
-    if (LK == 1)
+    if (LK == 1) {
         [[unroll]] for (uint n = 0; n < N; n++) {
             vec2 stats = SCALE != SCALE_NONE ? sum_parts(part_base[n]) : vec2(0.0);
-            scales[n] = raw[n] ? 1.0 : row_scale(stats.x, stats.y);
+            float scale = raw[n] ? 1.0 : row_scale(stats.x, stats.y);
+            [[unroll]] for (uint p = 0; p < R / 4; p++)
+                epilogue(n * (N_ITEMS / N) + o_lane * (R / 4) + p, first + min(n0 + n, count - 1), rows[n], o_base + 4 * p,
+                         scaled(acc[n * R + 4 * p], acc[n * R + 4 * p + 1], acc[n * R + 4 * p + 2], acc[n * R + 4 * p + 3], scale), n < n_live);
         }
-    if (LK == 1) {
-        [[unroll]] for (uint n = 0; n < N; n++)
-            [[unroll]] for (uint p = 0; p < R / 4; p++) {
-                // precise: no compiler may fuse the scale with what an epilogue adds, here in one pipeline and there not.
-                precise vec4 y = vec4(acc[n * R + 4 * p], acc[n * R + 4 * p + 1], acc[n * R + 4 * p + 2], acc[n * R + 4 * p + 3]) * scales[n];
-                epilogue(n * (N_ITEMS / N) + o_lane * (R / 4) + p, n * (R / 4) + p, first + min(n0 + n, count - 1), rows[n], o_base + 4 * p, y, n < n_live);
-            }
         return n_live;
     }
 
@@ -283,7 +215,7 @@ uint matmul()
             bool raw_row = INPUT == INPUT_STATE && state_row(first + n0 + n).w == 0;
             float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
             y *= scale;
-            epilogue(item, 0, first + n0 + n, state_row(first + n0 + n), (gl_WorkGroupID.x * LO + o) * R + 4 * p, y, true);
+            epilogue(item, first + n0 + n, state_row(first + n0 + n), (gl_WorkGroupID.x * LO + o) * R + 4 * p, y, true);
         }
     }
     return n_live;

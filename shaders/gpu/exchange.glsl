@@ -1,0 +1,48 @@
+// How the lanes of a workgroup of attention.comp hand values round: the workgroup is one subgroup (LOCAL = subgroup size), values go from register to
+// register, and there is no barrier.
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+
+// In which order the lanes of a subgroup lie in the workgroup Vulkan does not say.
+uint own_lane() { return gl_SubgroupInvocationID; }
+
+// A row's query for one head: each lane loads a part.
+void load_query(uint base, uint lane, out vec4 q[QUERY_WORDS])
+{
+    [[unroll]] for (uint i0 = 0; i0 < QUERY_WORDS; i0 += LOCAL) {
+        vec4 mine = uintBitsToFloat(load4(query, base + min(i0 + lane, QUERY_WORDS - 1)));
+        [[unroll]] for (uint i = i0; i < min(i0 + LOCAL, QUERY_WORDS); i++)
+            q[i] = subgroupShuffle(mine, i - i0);
+    }
+}
+
+float max_of_lanes(float mine, uint lane)
+{
+    [[unroll]] for (uint step = LOCAL / 2; step > 0; step /= 2)
+        mine = max(mine, subgroupShuffleXor(mine, step));
+    return mine;
+}
+
+// After this a lane gets the scores and keys of another: `own` is the lane's own value, `u` says which of the PER_LANE it is.
+void hand_round(float scores[PER_LANE], uint keys[PER_LANE], uint lane) {}
+float score_of(float own, uint u, uint from) { return subgroupShuffle(own, from); }
+uint key_of(uint own, uint u, uint from) { return subgroupShuffle(own, from); }
+
+// In the order of the lanes.
+float sum_of_lanes(float mine, uint lane)
+{
+    float sum = 0.0;
+    [[unroll]] for (uint i = 0; i < LOCAL; i++)
+        sum += subgroupShuffle(mine, i);
+    return sum;
+}
+
+// Adds up what the groups of WIDTH lanes have, group by group.
+void add_groups(inout vec4 lo, inout vec4 hi, uint lane, uint octet)
+{
+    const vec4 own_lo = lo, own_hi = hi;
+    [[unroll]] for (uint g = 1; g < N_GROUPS; g++) {
+        lo += subgroupShuffle(own_lo, g * WIDTH + octet);
+        hi += subgroupShuffle(own_hi, g * WIDTH + octet);
+    }
+}
