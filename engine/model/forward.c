@@ -83,6 +83,7 @@ static struct matmul_args base_args(const struct recorder *r)
                                 .eps = config->norm_eps,
                                 .n_ctx = s->n_ctx,
                                 .n_heads = config->n_heads,
+                                .n_kv_heads = config->n_heads,
                                 .head_dim = config->head_dim,
                                 .head_pad = r->model->head_pad,
                                 .split = r->model->tuning.attention_split,
@@ -173,7 +174,8 @@ static void attention(struct recorder *r, const struct kv_block *kv, bool core)
                        r->model->head_pad / 8,
                        tuning->attention_per_lane,
                        shared_slots,
-                       s->n_splits == 1};
+                       s->n_splits == 1,
+                       1}; /* query heads per key and value head */
     const struct pipeline *pipeline;
     r->status = kernels_get(&s->model->kernels, KERNEL_ATTENTION, spec, sizeof spec / sizeof *spec, &pipeline);
     if (r->status)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine/base/status.h"
+#include "shaders/args.h" /* NOISE_.. */
 
 struct sampler_params {
     float temperature; /* 0: greedy, everything else is ignored */
@@ -23,9 +24,6 @@ enum mn_status sampler_check(const struct sampler_params *params, const struct m
 
 /* Philox4x32-10 (Salmon et al. 2011): four random words for a counter and a key. */
 void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
-/* Noise purposes: the last word of the counter. */
-enum { NOISE_GUMBEL = 0, NOISE_STATE = 1, NOISE_ACCEPT = 2, NOISE_DIFFUSION = 3, NOISE_WEIGHT = 4 };
 
 /* Uniform in the open interval (0, 1) from 32 random bits. */
 float unit_from_bits(uint32_t bits);
