@@ -47,7 +47,7 @@ static enum mn_status force(struct session *s, const struct mn_generate_params *
 {
     struct session_prefill_params prompt = {.ids = p->prompt,
                                             .n = p->n_prompt,
-                                            .num_steps = p->num_steps ? p->num_steps : s->num_steps,
+                                            .num_steps = p->num_steps ? p->num_steps : session_info(s)->num_steps,
                                             .state0 = p->state0,
                                             .each_logits = look,
                                             .user = f};
@@ -77,9 +77,9 @@ static void compare(const struct collected *ar, const uint32_t *tokens, uint32_t
 enum mn_status compare_ar(struct session *full, const struct mn_generate_params *params, const uint32_t *tokens,
                           uint32_t n_tokens, struct mn_agreement *agreement)
 {
-    const struct mn_log *log = full->model->device->log;
+    const struct mn_log *log = session_info(full)->log;
     *agreement = (struct mn_agreement){.forced_agreement = -1.0};
-    if (!kv_policy_lossless(full->cache.policy))
+    if (!kv_policy_lossless(session_info(full)->kv_policy))
         return log_fail(log, MN_ERR_USAGE, "comparison with ar: needs a session with policy full");
     if (n_tokens < 1 || n_tokens > params->n_new)
         return log_fail(log, MN_ERR_USAGE, "comparison with ar: %u tokens of a run that may have %u", n_tokens,

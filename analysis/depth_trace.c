@@ -167,7 +167,7 @@ static enum mn_status trace_prompt(struct tracer *w)
         .ids = w->params->prompt, .n = t->n_prompt, .num_steps = t->n_steps, .each_logits = keep_final, .user = w};
     enum mn_status status = session_prefill(w->session, &prefill, &w->next);
     for (uint32_t step = 0; step <= t->n_steps && !status; step++)
-        for (uint32_t at = 0, most = w->session->logit_rows; at < t->n_prompt && !status; at += most)
+        for (uint32_t at = 0, most = session_info(w->session)->prefill_rows; at < t->n_prompt && !status; at += most)
             status = run_chunk(w, at, t->n_prompt - at < most ? t->n_prompt - at : most, step);
     for (uint32_t i = 0; i < t->n_prompt; i++)
         t->tokens[i].id = w->params->prompt[i];
@@ -180,7 +180,7 @@ static enum mn_status trace_prompt(struct tracer *w)
 
 static bool is_end(const struct tracer *w, uint32_t token)
 {
-    const struct model_config *config = &w->session->model->config;
+    const struct model_config *config = session_info(w->session)->config;
     for (uint32_t i = 0; !w->params->ignore_eos && i < config->n_eos; i++)
         if (config->eos_token_ids[i] == token)
             return true;
@@ -294,16 +294,17 @@ static enum mn_status trace_inits(struct tracer *w)
 
 enum mn_status depth_trace_check(const struct session *s, const struct depth_trace_params *p)
 {
-    const struct mn_log *log = s->model->device->log;
+    const struct mn_log *log = session_info(s)->log;
     if (p->n_prompt < 1)
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
-    if (p->n_prompt > s->n_ctx || p->n_new > s->n_ctx - p->n_prompt)
+    if (p->n_prompt > session_info(s)->n_ctx || p->n_new > session_info(s)->n_ctx - p->n_prompt)
         return log_fail(log, MN_ERR_USAGE,
                         "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx)", p->n_prompt,
-                        p->n_new, s->n_ctx);
-    if (p->num_steps < 1 || p->num_steps > s->num_steps)
-        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", p->num_steps, s->num_steps);
-    if (!kv_policy_lossless(s->cache.policy))
+                        p->n_new, session_info(s)->n_ctx);
+    if (p->num_steps < 1 || p->num_steps > session_info(s)->num_steps)
+        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", p->num_steps,
+                        session_info(s)->num_steps);
+    if (!kv_policy_lossless(session_info(s)->kv_policy))
         return log_fail(log, MN_ERR_USAGE, "--kv-policy share:k: a trace needs every step in the cache");
     return MN_OK;
 }
@@ -367,11 +368,11 @@ enum mn_status depth_trace_run(struct depth_trace *t, struct session *session, c
     struct tracer w = {.trace = t,
                        .session = session,
                        .params = params,
-                       .log = session->model->device->log,
-                       .n_vocab = session->model->config.vocab_size};
+                       .log = session_info(session)->log,
+                       .n_vocab = session_info(session)->config->vocab_size};
     *t = (struct depth_trace){.n_prompt = params->n_prompt,
                               .n_steps = params->num_steps,
-                              .n_embd = session->model->config.n_embd,
+                              .n_embd = session_info(session)->config->n_embd,
                               .init_stride = params->n_inits};
     enum mn_status status = depth_trace_check(session, params);
     if (status)

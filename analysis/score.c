@@ -45,24 +45,24 @@ static enum mn_status check(const struct scorer *sc)
         return log_fail(sc->log, MN_ERR_USAGE, "scoring at %u depths: must be from 1 to %d", p->n_num_steps,
                         MN_MAX_SCORE_DEPTHS);
     for (uint32_t i = 0; i < p->n_num_steps; i++)
-        if (p->num_steps[i] < 1 || p->num_steps[i] > s->num_steps)
+        if (p->num_steps[i] < 1 || p->num_steps[i] > session_info(s)->num_steps)
             return log_fail(sc->log, MN_ERR_USAGE, "--num-steps %u: the session has 1 to %u", p->num_steps[i],
-                            s->num_steps);
+                            session_info(s)->num_steps);
     for (uint32_t i = 0; i < p->n_items; i++) {
         const struct mn_score_item *item = &p->items[i];
         if (item->n_context < 1 || item->n_context >= item->n_ids)
             return log_fail(sc->log, MN_ERR_USAGE,
                             "item %u: %u ids of context and %u in all: both parts need at least one", i,
                             item->n_context, item->n_ids);
-        if (item->n_ids - 1 > s->n_ctx)
+        if (item->n_ids - 1 > session_info(s)->n_ctx)
             return log_fail(
                 sc->log, MN_ERR_USAGE,
                 "item %u: %u ids do not fit into the context of %u (--ctx), which holds all but the last one", i,
-                item->n_ids, s->n_ctx);
+                item->n_ids, session_info(s)->n_ctx);
         for (uint32_t j = 0; j < item->n_ids; j++)
-            if (item->ids[j] >= s->model->config.vocab_size)
+            if (item->ids[j] >= session_info(s)->config->vocab_size)
                 return log_fail(sc->log, MN_ERR_USAGE, "item %u: token id %u at place %u: the vocabulary has %u", i,
-                                item->ids[j], j + 1, s->model->config.vocab_size);
+                                item->ids[j], j + 1, session_info(s)->config->vocab_size);
     }
     return MN_OK;
 }
@@ -80,7 +80,7 @@ static bool next_chunk(struct scorer *sc, uint32_t depth)
     struct chunk *c = &sc->chunk;
     struct row heads[SESSION_MAX_ROWS];
     c->n_rows = c->n_heads = 0;
-    while (c->n_rows + c->n_heads < sc->session->logit_rows && sc->cursor.item < sc->n) {
+    while (c->n_rows + c->n_heads < session_info(sc->session)->prefill_rows && sc->cursor.item < sc->n) {
         const struct mn_score_item *item = item_of(sc, sc->cursor.item);
         const uint32_t position = sc->cursor.position++;
         const struct row row = {item->ids[position], position, sc->cursor.item, depth};
@@ -134,7 +134,7 @@ static double log_probability(const float *logits, uint32_t n, uint32_t id)
 static enum mn_status take_logits(struct scorer *sc, uint32_t place)
 {
     const struct chunk *c = &sc->chunk;
-    const uint32_t v = sc->session->model->config.vocab_size;
+    const uint32_t v = session_info(sc->session)->config->vocab_size;
     enum mn_status status = c->n_heads ? session_read_logits_rows(sc->session, 0, c->n_heads, sc->logits) : MN_OK;
     for (uint32_t i = 0; i < c->n_heads && !status; i++) {
         struct mn_likelihood *result = &sc->results[(size_t)c->heads[i].item * sc->params->n_num_steps + place];
@@ -154,7 +154,7 @@ static enum mn_status take_logits(struct scorer *sc, uint32_t place)
 static enum mn_status reach(struct scorer *sc, uint32_t from, uint32_t place)
 {
     const uint32_t to = sc->params->num_steps[place];
-    const bool lockstep = sc->session->cache.policy.share != 0;
+    const bool lockstep = session_info(sc->session)->kv_policy.share != 0;
     enum mn_status status = MN_OK;
     for (uint32_t t = from; lockstep && t < to && !status; t++) {
         sc->cursor.item = sc->cursor.position = 0;
@@ -202,7 +202,7 @@ static void sort_depths(struct scorer *sc)
 static enum mn_status run_all(struct scorer *sc)
 {
     const struct mn_score_params *p = sc->params;
-    const uint32_t most = sc->session->n_sequences;
+    const uint32_t most = session_info(sc->session)->n_sequences;
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < p->n_items; i++)
         sc->total += (uint64_t)(p->items[i].n_ids - 1) * p->num_steps[sc->order[p->n_num_steps - 1]];
@@ -215,7 +215,7 @@ static enum mn_status run_all(struct scorer *sc)
 
 enum mn_status score(struct session *s, const struct mn_score_params *p)
 {
-    const struct mn_log *log = s->model->device->log;
+    const struct mn_log *log = session_info(s)->log;
     struct scorer *sc = calloc(1, sizeof *sc);
     if (!sc)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for scoring");
@@ -223,11 +223,11 @@ enum mn_status score(struct session *s, const struct mn_score_params *p)
     enum mn_status status = check(sc);
     if (!status) {
         sort_depths(sc);
-        sc->results = calloc((size_t)s->n_sequences * p->n_num_steps, sizeof *sc->results);
-        sc->logits = malloc((size_t)SESSION_MAX_ROWS * s->model->config.vocab_size * sizeof *sc->logits);
+        sc->results = calloc((size_t)session_info(s)->n_sequences * p->n_num_steps, sizeof *sc->results);
+        sc->logits = malloc((size_t)SESSION_MAX_ROWS * session_info(s)->config->vocab_size * sizeof *sc->logits);
         if (!sc->results || !sc->logits)
             status = log_fail(log, MN_ERR_MEMORY, "out of host memory for %u depths of %u sequences", p->n_num_steps,
-                              s->n_sequences);
+                              session_info(s)->n_sequences);
     }
     /* Scoring starts from zero states, whatever was generated before. */
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);

@@ -2,6 +2,7 @@
 #ifndef MUNINN_API_HANDLES_H
 #define MUNINN_API_HANDLES_H
 
+#include "engine/model/model.h"
 #include "engine/model/session.h"
 #include "engine/text/tokenizer.h"
 

@@ -312,14 +312,14 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
     if (!session || !ids || !each)
         return missing(session ? session->engine->log : NULL, "mn_logits", !session ? "session" : ids ? "each" : "ids");
     struct session *s = session->session;
-    if (num_steps > s->num_steps)
-        return log_fail(session->engine->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", num_steps,
-                        s->num_steps);
+    if (num_steps > session_info(s)->num_steps)
+        return log_fail(session->engine->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", num_steps,
+                        session_info(s)->num_steps);
     /* Logits start from zero states or the given ones, whatever was generated before. */
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     struct session_prefill_params prefill = {.ids = ids,
                                              .n = n_ids,
-                                             .num_steps = num_steps ? num_steps : s->num_steps,
+                                             .num_steps = num_steps ? num_steps : session_info(s)->num_steps,
                                              .state0 = state0,
                                              .each_logits = each,
                                              .user = user};

@@ -343,6 +343,43 @@ struct mn_score_params {
  * MN_ERR_RUN: logits that are not finite. Initial states are zero. */
 enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params);
 
+/* ---- profiles: what passes and their dispatches take by themselves ---- */
+
+enum mn_pass { MN_PASS_PRELUDE = 0, MN_PASS_STEP, MN_PASS_CODA, MN_PASS_HEAD, MN_PASSES };
+
+/* A dispatch of a pass. */
+struct mn_operation {
+    const char *what;     /* "qkv", "attention", "projection", "gate", "down", "adapter", "head", ... */
+    const char *kernel;   /* the shader's name */
+    uint32_t n_out, n_in; /* of its matrix: rows, and inputs of a sum; 0 when it has none */
+    bool reads_weights;
+    double bytes, flops; /* weights or cache entries it reads; multiplications and additions; at the rows asked for */
+};
+
+struct mn_profile;
+
+struct mn_profile_params {
+    uint32_t position;   /* where the rows stand: so much of the cache is filled; at least 1 */
+    uint32_t max_rows;   /* 1..128 */
+    const char *kv_type; /* NULL: "f16" */
+};
+
+enum mn_status mn_profile_create(struct mn_profile **out, struct mn_engine *engine,
+                                 const struct mn_profile_params *params);
+void mn_profile_destroy(struct mn_profile *profile); /* NULL is fine */
+/* Takes a pass of n_rows rows for the calls that follow; *operations [*n_operations] are valid until the next such
+ * call. */
+enum mn_status mn_profile_pass(struct mn_profile *profile, enum mn_pass pass, uint32_t n_rows,
+                               const struct mn_operation **operations, uint32_t *n_operations);
+/* Runs the pass: microseconds of one. */
+enum mn_status mn_profile_time_pass(struct mn_profile *profile, double *us);
+/* Runs it once, with timestamps: microseconds of each operation, us [n_operations]. MN_ERR_UNSUPPORTED where the device
+ * has no timestamps. */
+enum mn_status mn_profile_time_operations(struct mn_profile *profile, double *us);
+bool mn_profile_has_timestamps(const struct mn_profile *profile);
+/* One submit with n dispatches that do next to nothing. */
+enum mn_status mn_profile_time_empty(struct mn_profile *profile, uint32_t n_dispatches, double *us);
+
 #ifdef __cplusplus
 }
 #endif

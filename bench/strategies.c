@@ -354,7 +354,7 @@ static enum mn_status run_groups(struct bench *b, int argc, char **argv, const c
         return status;
     printf("{\"bench\":\"device\",\"banner\":\"%s\",\"model\":\"%s\",\"num_steps\":%u,\"n_new\":%u,\"prompts\":%d,"
            "\"repetitions\":%u}\n",
-           b->engine->banner, model, session->session->num_steps, b->n_new, N_PROMPTS, b->repetitions);
+           b->engine->banner, model, session_info(session->session)->num_steps, b->n_new, N_PROMPTS, b->repetitions);
     status = measure(b, session, &ar, "full", "");
     if (!status && wanted(argc, argv, "auto"))
         status = run_auto(b, session, &ar);

@@ -2,7 +2,7 @@
 #ifndef MUNINN_CLI_COMMANDS_H
 #define MUNINN_CLI_COMMANDS_H
 
-#include "cli/common/cli.h"
+#include "cli/common/options.h"
 
 /* In the order of `muninn help`. */
 #define COMMANDS(X) \

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/common/output.h"
 
 struct devices_options {
     const char *output;

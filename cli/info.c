@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/common/engine.h"
+#include "cli/common/output.h"
 
 struct info_options {
     const char *model, *device, *weight_type, *output;
@@ -70,13 +72,12 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct info_options *options = values;
     char dir[CLI_PATH_BYTES];
-    enum mn_status status = cli_model_dir(options->model, dir, log);
-    if (status)
-        return status;
     struct mn_engine *engine;
-    status = mn_engine_create(
-        &engine, &(struct mn_engine_params){
-                     .model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
+    enum mn_status status = cli_open_engine(&engine, dir, NULL,
+                                            &(struct engine_choice){.model = options->model,
+                                                                    .device = options->device,
+                                                                    .weight_type = options->weight_type},
+                                            log);
     if (status)
         return status;
     struct mn_model_info info;

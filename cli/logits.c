@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/sweep/cpu_device.h"
 #include "cache/cache.h"
 #include "cli/commands.h"
+#include "cli/common/engine.h"
+#include "cli/common/output.h"
+#include "cli/common/prompt.h"
 #include "engine/files/safetensors.h"
 
 struct logits_options {
@@ -108,19 +110,17 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct logits_options *options = values;
     char dir[CLI_PATH_BYTES];
+    struct mn_engine *engine = NULL;
     struct kv_policy policy;
     if (!options->ids.ids)
         return log_fail(log, MN_ERR_USAGE, "--ids is missing; see `muninn logits --help`");
     enum mn_status status = kv_policy_parse(options->kv_policy, &policy, log);
     if (!status)
-        status = cli_model_dir(options->model, dir, log);
-    if (status)
-        return status;
-    struct mn_engine *engine;
-    cpu_device_prepare(NULL, dir);
-    status = mn_engine_create(
-        &engine, &(struct mn_engine_params){
-                     .model_dir = dir, .device = options->device, .weight_type = options->weight_type, .log = log});
+        status = cli_open_engine(&engine, dir, NULL,
+                                 &(struct engine_choice){.model = options->model,
+                                                         .device = options->device,
+                                                         .weight_type = options->weight_type},
+                                 log);
     if (!status)
         status = run_engine(options, engine, log);
     mn_engine_destroy(engine);

@@ -7,34 +7,13 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/common/output.h"
 
 #define X(name) &command_##name,
 static const struct command *const commands[] = {COMMANDS(X)};
 #undef X
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
-
-/* A signal handler can reach nothing but a global. */
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-void cli_catch_interrupt(void)
-{
-    /* SA_RESETHAND: a second Ctrl-C ends a process that does not come to its next token. */
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-}
-
-bool cli_interrupted(void)
-{
-    return interrupted != 0;
-}
 
 /* Progress is for people: it is left out when stderr is not a terminal. */
 static void write_line(void *user, enum mn_log_level level, const char *line)

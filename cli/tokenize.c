@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/common/output.h"
+#include "cli/common/paths.h"
 #include "engine/files/json.h"
 #include "engine/files/lines.h"
 #include "engine/text/tokenizer.h"

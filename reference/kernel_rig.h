@@ -12,8 +12,10 @@
 #ifndef MUNINN_REFERENCE_KERNEL_RIG_H
 #define MUNINN_REFERENCE_KERNEL_RIG_H
 
+#include "engine/model/model.h"
 #include "engine/model/session.h"
 #include "reference/kernel_cases.h"
+#include "shaders/args.h"
 
 /* NaN as f32; both halves are NaN as f16 and as bf16. */
 #define RIG_GUARD 0xffc0ffeeu

@@ -183,6 +183,7 @@ static double round_weight(float x, enum weight_type type)
     case WEIGHT_TYPE_F16: return (double)f16_to_f32(f32_to_f16(x));
     case WEIGHT_TYPE_BF16: return (double)bf16_to_f32(f32_to_bf16(x));
     case WEIGHT_TYPE_F32:
+    case WEIGHT_TYPES:
     case WEIGHT_TYPE_AS_STORED: break;
     }
     return (double)x;
@@ -330,7 +331,7 @@ enum mn_status ref_session_create(struct ref_session **out, const struct ref_mod
         s->kv[i] = (struct ref_kv){.depths = s->depths,
                                    .n_ctx = params->n_ctx,
                                    .n_slots = core ? kv_policy_slots(params->policy, params->num_steps) : 1,
-                                   .n_heads = config->n_heads,
+                                   .n_heads = config->n_kv_heads,
                                    .head_pad = config->head_dim,
                                    .core = core};
         s->kv[i].values = calloc((size_t)params->n_ctx * s->kv[i].n_slots * 2 * config->n_embd, sizeof(double));

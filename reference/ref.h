@@ -2,11 +2,12 @@
  *
  * Each function is one formula on one row of activations, without padding, pending norms, splits of a sum or any other
  * device trick, so that it can be read against the paper (arXiv 2502.05171) and cannot share a mistake with a shader.
- * ref_forward is made of the same functions and reproduces the golden logits; that is the evidence that they are right.
+ * ref_forward is made of the same functions and reproduces the golden logits; that is the evidence that they are
+ * right.
  *
  * Owns: a reference model's weights and a reference session's cache, on the heap. Never: touches the device; cares
- * about speed or memory (weights are doubles: small checkpoints only). Thread-safety: a loaded ref_model is read-only;
- * everything else belongs to one thread.
+ * about speed or memory (weights are doubles: small checkpoints only).
+ * Thread-safety: a loaded ref_model is read-only; everything else belongs to one thread.
  */
 #ifndef MUNINN_REFERENCE_REF_H
 #define MUNINN_REFERENCE_REF_H

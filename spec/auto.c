@@ -510,7 +510,8 @@ static enum mn_status open(struct generation *g)
     if (!a)
         return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the choice of a strategy");
     g->automatic = a;
-    a->max_rows = g->max_inflight = g->session->max_rows < AUTO_ROWS ? g->session->max_rows : AUTO_ROWS;
+    a->max_rows = g->max_inflight = session_info(g->session)->max_rows < AUTO_ROWS ? session_info(g->session)->max_rows
+                                                                                   : AUTO_ROWS;
     a->committed = 1; /* the prompt's */
     return cost_get(g->session, g->params->speculation.cost_dir, &a->costs);
 }

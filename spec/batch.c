@@ -56,7 +56,7 @@ static void write_with_sequence(void *user, enum mn_log_level level, const char 
 
 static enum mn_status open_all(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
 {
-    const struct mn_log *log = b->session->model->device->log;
+    const struct mn_log *log = session_info(b->session)->log;
     for (uint32_t i = 0; i < b->n; i++) {
         if (!same_settings(&params[i], &params[0]))
             return log_fail(
@@ -72,8 +72,8 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
             return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch",
                             b->generations[i].strategy->name);
     }
-    uint32_t most = b->session->max_rows / rows_of(&b->generations[0]);
-    b->capacity = most < b->session->n_sequences ? most : b->session->n_sequences;
+    uint32_t most = session_info(b->session)->max_rows / rows_of(&b->generations[0]);
+    b->capacity = most < session_info(b->session)->n_sequences ? most : session_info(b->session)->n_sequences;
     return MN_OK;
 }
 
@@ -150,14 +150,14 @@ enum mn_status generate_batch(struct session *s, const struct mn_generate_params
                               struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
                               void *user)
 {
-    const struct mn_log *log = s->model->device->log;
+    const struct mn_log *log = session_info(s)->log;
     struct batch b = {.session = s, .n = n};
     *total = (struct mn_stats){0};
     if (n < 1)
         return log_fail(log, MN_ERR_USAGE, "the batch is empty: at least one sequence is needed");
     b.generations = calloc(n, sizeof *b.generations);
-    b.active = calloc(s->n_sequences, sizeof(struct generation *));
-    b.taken = calloc(s->n_sequences, sizeof *b.taken);
+    b.active = calloc(session_info(s)->n_sequences, sizeof(struct generation *));
+    b.taken = calloc(session_info(s)->n_sequences, sizeof *b.taken);
     enum mn_status status = b.generations && b.active && b.taken
                                 ? MN_OK
                                 : log_fail(log, MN_ERR_MEMORY, "out of host memory for %u sequences", n);

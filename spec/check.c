@@ -8,14 +8,14 @@ static enum mn_status check_lengths(const struct session *s, const struct mn_gen
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_new < 1)
         return log_fail(log, MN_ERR_USAGE, "-n %u: at least one new token", p->n_new);
-    if (p->n_prompt > s->n_ctx)
+    if (p->n_prompt > session_info(s)->n_ctx)
         return log_fail(log, MN_ERR_USAGE, "a prompt of %u tokens does not fit into the context of %u (--ctx)",
-                        p->n_prompt, s->n_ctx);
-    if ((uint64_t)p->n_prompt + p->n_new - 1 > s->n_ctx)
+                        p->n_prompt, session_info(s)->n_ctx);
+    if ((uint64_t)p->n_prompt + p->n_new - 1 > session_info(s)->n_ctx)
         return log_fail(
             log, MN_ERR_USAGE,
             "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx); -n %u would fit",
-            p->n_prompt, p->n_new, s->n_ctx, s->n_ctx + 1 - p->n_prompt);
+            p->n_prompt, p->n_new, session_info(s)->n_ctx, session_info(s)->n_ctx + 1 - p->n_prompt);
     return session_check_ids(s, p->prompt, p->n_prompt);
 }
 
@@ -52,14 +52,14 @@ static enum mn_status check_diffusion(const struct generation *g)
 {
     const struct session *s = g->session;
     const struct mn_generate_params *p = g->params;
-    if (s->cache.policy.share != 1)
+    if (session_info(s)->kv_policy.share != 1)
         return log_fail(g->log, MN_ERR_USAGE, "--strategy diffusion: needs --kv-policy share:1");
     if (p->speculation.draft_steps < 1 || p->speculation.draft_steps > g->num_steps)
         return log_fail(g->log, MN_ERR_USAGE, "--draft-steps %u: must be from 1 to %u with diffusion",
                         p->speculation.draft_steps, g->num_steps);
-    if (p->diffusion.headway > s->max_rows)
+    if (p->diffusion.headway > session_info(s)->max_rows)
         return log_fail(g->log, MN_ERR_USAGE, "--headway %u: the session has at most %u rows per pass",
-                        p->diffusion.headway, s->max_rows);
+                        p->diffusion.headway, session_info(s)->max_rows);
     if (!(p->diffusion.freeze_threshold >= 0.0f && p->diffusion.freeze_threshold <= 1e6f))
         return log_fail(g->log, MN_ERR_USAGE, "--freeze-threshold %g: must be a number above 0",
                         (double)p->diffusion.freeze_threshold);
@@ -77,9 +77,9 @@ static enum mn_status check_depths(const struct generation *g)
     const struct session *s = g->session;
     const struct mn_generate_params *p = g->params;
     const struct strategy *strategy = g->strategy;
-    if ((strategy->wave || strategy == &strategy_diffusion) && p->speculation.max_inflight > s->max_rows)
+    if ((strategy->wave || strategy == &strategy_diffusion) && p->speculation.max_inflight > session_info(s)->max_rows)
         return log_fail(g->log, MN_ERR_USAGE, "--max-inflight %u: the session has at most %u rows per pass",
-                        p->speculation.max_inflight, s->max_rows);
+                        p->speculation.max_inflight, session_info(s)->max_rows);
     if (strategy == &strategy_diffusion)
         return check_diffusion(g);
     if (!strategy->drafts && !strategy->wave)
@@ -92,12 +92,13 @@ static enum mn_status check_depths(const struct generation *g)
                         p->speculation.draft_steps, g->num_steps - 1, g->num_steps);
     if (strategy->wave)
         return MN_OK;
-    if (s->max_rows < 2)
+    if (session_info(s)->max_rows < 2)
         return log_fail(g->log, MN_ERR_USAGE, "%s needs a session with at least 2 rows per pass", strategy->name);
     if (p->speculation.lookahead < 1 || p->speculation.lookahead > MN_MAX_LOOKAHEAD ||
-        p->speculation.lookahead + 1 > s->max_rows)
+        p->speculation.lookahead + 1 > session_info(s)->max_rows)
         return log_fail(g->log, MN_ERR_USAGE, "--lookahead %u: must be from 1 to %u", p->speculation.lookahead,
-                        s->max_rows - 1 < MN_MAX_LOOKAHEAD ? s->max_rows - 1 : MN_MAX_LOOKAHEAD);
+                        session_info(s)->max_rows - 1 < MN_MAX_LOOKAHEAD ? session_info(s)->max_rows - 1
+                                                                         : MN_MAX_LOOKAHEAD);
     return MN_OK;
 }
 
@@ -110,9 +111,9 @@ enum mn_status generation_check(const struct generation *g)
     enum mn_status status = check_lengths(g->session, p, g->log);
     if (status)
         return status;
-    if (g->num_steps > g->session->num_steps)
+    if (g->num_steps > session_info(g->session)->num_steps)
         return log_fail(g->log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", g->num_steps,
-                        g->session->num_steps);
+                        session_info(g->session)->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(g->log, MN_ERR_USAGE, "--init-scale %g: must be from 0 to 1000", (double)p->init_scale);
     struct sampler_params sampler = {p->sampler.temperature, p->sampler.top_k,

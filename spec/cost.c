@@ -9,6 +9,7 @@
 
 #include "engine/base/hash.h"
 #include "engine/files/json.h"
+#include "engine/model/session_internal.h"
 #include "spec/strategy.h"
 
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
@@ -36,20 +37,20 @@ double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
 /* Row counts from 1 that the session can run. */
 static uint32_t n_points(const struct session *s)
 {
-    uint32_t n = s->max_rows < COST_POINTS ? s->max_rows : COST_POINTS;
-    return n < s->n_ctx ? n : s->n_ctx;
+    uint32_t n = session_info(s)->max_rows < COST_POINTS ? session_info(s)->max_rows : COST_POINTS;
+    return n < session_info(s)->n_ctx ? n : session_info(s)->n_ctx;
 }
 
 static uint32_t first_position(const struct session *s)
 {
-    const uint32_t middle = (s->n_ctx - n_points(s)) / 2;
+    const uint32_t middle = (session_info(s)->n_ctx - n_points(s)) / 2;
     return middle < USUAL_POSITION ? middle : USUAL_POSITION;
 }
 
 /* Steps of the run that is compared with one of a single step. */
 static uint32_t many_steps(const struct session *s)
 {
-    return s->num_steps < 5 ? s->num_steps : 5;
+    return session_info(s)->num_steps < 5 ? session_info(s)->num_steps : 5;
 }
 
 /* Four runs for a row count, each with one thing more than the first: what they differ in is that thing's time. */
@@ -150,8 +151,8 @@ static void make_key(const struct session *s, char *key)
              "|kv%d share%u rows%u at%u|%016" PRIx64,
              m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, sysconf(_SC_NPROCESSORS_ONLN),
              threads ? threads : "", c->n_embd, c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude,
-             c->n_core, c->n_coda, m->weights.arena.bytes, (int)s->cache.type, s->cache.policy.share, n_points(s),
-             first_position(s), hash_kernels(m));
+             c->n_core, c->n_coda, m->weights.arena.bytes, (int)session_info(s)->kv_type,
+             session_info(s)->kv_policy.share, n_points(s), first_position(s), hash_kernels(m));
 }
 
 static bool make_path(const char *dir, const char *key, char *path)
@@ -254,7 +255,7 @@ bool cost_store(const struct session *s, const char *dir, const struct cost_tabl
 enum mn_status cost_get(struct session *s, const char *dir, struct cost_table *t)
 {
     char key[KEY_BYTES], path[PATH_BYTES];
-    const struct mn_log *log = s->model->device->log;
+    const struct mn_log *log = session_info(s)->log;
     make_key(s, key);
     const bool keeps = dir && make_path(dir, key, path), exists = keeps && access(path, F_OK) == 0;
     if (exists && load(s, path, key, t))

@@ -29,7 +29,7 @@ struct window {
 
 static enum mn_status open(struct generation *g)
 {
-    const size_t n = (size_t)g->max_inflight * g->session->model->config.n_embd;
+    const size_t n = (size_t)g->max_inflight * session_info(g->session)->config->n_embd;
     struct window *w = g->window = calloc(1, sizeof *w);
     float *all = w ? malloc(4 * n * sizeof *all) : NULL;
     if (!all)
@@ -51,7 +51,7 @@ static const double state_std = 0.63245553203367587;
 
 static void fresh_state(const struct generation *g, uint32_t position, float *state)
 {
-    const uint32_t d = g->session->model->config.n_embd;
+    const uint32_t d = session_info(g->session)->config->n_embd;
     for (uint32_t k = 0; k < d; k++)
         state[k] = g->params->init_scale == 0.0f ? 0.0f
                                                  : (float)(state_std * (double)g->params->init_scale) *
@@ -61,7 +61,7 @@ static void fresh_state(const struct generation *g, uint32_t position, float *st
 /* Step 1. */
 static void append(struct generation *g, struct window *w)
 {
-    const uint32_t d = g->session->model->config.n_embd, end = g->params->n_prompt + g->params->n_new;
+    const uint32_t d = session_info(g->session)->config->n_embd, end = g->params->n_prompt + g->params->n_new;
     uint32_t headway = g->n_rows > 0 && g->params->diffusion.headway ? g->params->diffusion.headway : 1;
     for (; headway > 0 && g->n_rows < g->max_inflight; headway--) {
         const uint32_t n = g->n_rows;
@@ -83,7 +83,7 @@ static void append(struct generation *g, struct window *w)
 /* Step 3, into w->fresh. */
 static void mix_noise(const struct generation *g, struct window *w)
 {
-    const uint32_t d = g->session->model->config.n_embd;
+    const uint32_t d = session_info(g->session)->config->n_embd;
     const double scale = state_std * (g->params->init_scale == 0.0f ? 1.0 : (double)g->params->init_scale);
     memcpy(w->fresh, w->states, (size_t)g->n_rows * d * sizeof *w->fresh);
     for (uint32_t i = 0; i < g->n_rows && g->params->diffusion.state_noise > 0.0f; i++) {
@@ -100,7 +100,7 @@ static void mix_noise(const struct generation *g, struct window *w)
 /* Step 2. */
 static enum mn_status average_embeddings(struct generation *g, struct window *w)
 {
-    const uint32_t d = g->session->model->config.n_embd, n = g->n_rows, first = g->rows[0].position;
+    const uint32_t d = session_info(g->session)->config->n_embd, n = g->n_rows, first = g->rows[0].position;
     const double eta = (double)g->params->diffusion.embed_average;
     enum mn_status status = session_read_injected(g->session, g->sequence, first, n, w->fresh);
     for (uint32_t i = 0; i < n; i++)
@@ -142,7 +142,7 @@ static enum mn_status advance(struct generation *g, struct window *w)
 /* Step 5: rows that may be frozen. A row on a token that is no longer predicted has converged to the wrong thing. */
 static uint32_t count_frozen(const struct generation *g, const struct window *w)
 {
-    const uint32_t d = g->session->model->config.n_embd;
+    const uint32_t d = session_info(g->session)->config->n_embd;
     const double threshold = g->params->diffusion.freeze_threshold > 0.0f
                                  ? (double)g->params->diffusion.freeze_threshold
                                  : 0.03;
@@ -158,7 +158,7 @@ static uint32_t count_frozen(const struct generation *g, const struct window *w)
 
 static void shift(struct generation *g, struct window *w, uint32_t n)
 {
-    const size_t d = g->session->model->config.n_embd;
+    const size_t d = session_info(g->session)->config->n_embd;
     g->n_rows -= n;
     memmove(g->rows, g->rows + n, g->n_rows * sizeof *g->rows);
     memmove(g->predicted, g->predicted + n, g->n_rows * sizeof *g->predicted);

@@ -78,7 +78,7 @@ static enum mn_status next(struct generation *g, struct request *request)
 /* Leading drafts that stand. */
 static enum mn_status count_accepted(struct generation *g, uint32_t *accepted)
 {
-    const uint32_t n_vocab = g->session->model->config.vocab_size;
+    const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
     for (*accepted = 0; *accepted + 1 < g->n_rows; (*accepted)++) {
         const uint32_t i = *accepted;
         if (generation_agrees(g, i, i))

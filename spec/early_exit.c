@@ -23,14 +23,14 @@ static enum mn_status read_states(struct generation *g, const struct row *rows, 
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < n && !status; i++)
         status = session_read_state(g->session, rows[i].sequence, rows[i].position, rows[i].depth,
-                                    states + (size_t)i * g->session->model->config.n_embd);
+                                    states + (size_t)i * session_info(g->session)->config->n_embd);
     return status;
 }
 
 /* Do the latent states ask for the exit? The criterion's value is averaged over the rows. */
 static enum mn_status check_states(struct generation *g, const struct row *rows, uint32_t n, bool *leave)
 {
-    const uint32_t d = g->session->model->config.n_embd;
+    const uint32_t d = session_info(g->session)->config->n_embd;
     double sum = 0.0;
     enum mn_status status = read_states(g, rows, n, g->early.now);
     for (uint32_t i = 0; i < n; i++)

@@ -17,7 +17,7 @@ const struct strategy *strategy_find(const char *name)
 
 bool generation_is_stop(const struct generation *g, uint32_t token)
 {
-    const struct model_config *config = &g->session->model->config;
+    const struct model_config *config = session_info(g->session)->config;
     for (uint32_t i = 0; !g->params->ignore_eos && i < config->n_eos; i++)
         if (config->eos_token_ids[i] == token)
             return true;
@@ -54,7 +54,7 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
 void generation_event(struct generation *g)
 {
     g->event_ns = clock_ns();
-    g->event_pass = g->session->counts.passes[PASS_CORE];
+    g->event_pass = session_counts(g->session).passes[PASS_CORE];
 }
 
 void generation_trace(struct generation *g, const char *event, uint32_t n, uint32_t n_kept)
@@ -72,7 +72,7 @@ void generation_trace(struct generation *g, const char *event, uint32_t n, uint3
                              g->event_ns - g->start_ns,
                              clock_ns() - g->start_ns,
                              g->event_pass,
-                             g->session->counts.passes[PASS_CORE],
+                             session_counts(g->session).passes[PASS_CORE],
                              out,
                              n,
                              g->committed,
@@ -93,7 +93,7 @@ static const char *lossy_because(const struct generation *g)
         return "forced acceptance";
     if (!g->strategy->lossless)
         return "--strategy diffusion";
-    if (!kv_policy_lossless(g->session->cache.policy))
+    if (!kv_policy_lossless(session_info(g->session)->kv_policy))
         return "--kv-policy share:k";
     if (exits_answer(g))
         return "--exit in ar";
@@ -110,7 +110,7 @@ static float *floats(size_t n)
 /* Everything a generation will ever need on the host: nothing is allocated between two tokens. */
 static enum mn_status reserve(struct generation *g)
 {
-    const struct model_config *config = &g->session->model->config;
+    const struct model_config *config = session_info(g->session)->config;
     const size_t d = config->n_embd, n = (exits_answer(g) ? g->params->n_prompt : 1) * d;
     enum mn_status status = g->exit.criterion ? exit_memory_init(&g->exit_memory, config->vocab_size, g->log) : MN_OK;
     if (status)
@@ -129,7 +129,7 @@ enum mn_status generation_open(struct generation *g, struct session *s, const st
 {
     *g = (struct generation){.session = s, .params = p, .stats = stats, .log = log};
     g->strategy = strategy_find(p->strategy ? p->strategy : "ar");
-    g->num_steps = p->num_steps ? p->num_steps : s->num_steps;
+    g->num_steps = p->num_steps ? p->num_steps : session_info(s)->num_steps;
     *stats = (struct mn_stats){.strategy = g->strategy ? g->strategy->name : "",
                                .num_steps = g->num_steps,
                                .n_sequences = 1,
@@ -147,11 +147,11 @@ enum mn_status generation_open(struct generation *g, struct session *s, const st
         return log_fail(g->log, MN_ERR_USAGE, "--require-lossless: %s is lossy", stats->lossy_because);
     g->draft_steps = p->speculation.draft_steps;
     g->lookahead = p->speculation.lookahead;
-    g->max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight : s->max_rows;
+    g->max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight : session_info(s)->max_rows;
     stats->draft_steps = g->strategy->drafts || g->strategy->wave ? p->speculation.draft_steps : 0;
     stats->lookahead = g->strategy->drafts ? p->speculation.lookahead : 0;
-    stats->kv_bytes_per_token = s->cache.bytes_per_token;
-    const struct weights *w = &s->model->weights;
+    stats->kv_bytes_per_token = session_info(s)->kv_bytes_per_token;
+    const struct session_info *w = session_info(s);
     stats->tick_weight_bytes = g->strategy->wave
                                    ? w->prelude_bytes + w->core_bytes * p->speculation.draft_steps + w->coda_bytes
                                    : 0;
@@ -199,7 +199,7 @@ void generation_close(struct generation *g)
 enum mn_status generate(struct session *s, const struct mn_generate_params *p, struct mn_stats *stats)
 {
     struct generation g;
-    enum mn_status status = generation_open(&g, s, p, stats, s->model->device->log);
+    enum mn_status status = generation_open(&g, s, p, stats, session_info(s)->log);
     if (!status)
         status = generation_prefill(&g, 0);
     if (!status && !g.done)

@@ -14,20 +14,20 @@ void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted)
 
 struct work_mark work_begin(const struct session *s)
 {
-    return (struct work_mark){s->counts, s->stream.n_submits, s->stream.n_dispatches};
+    return (struct work_mark){session_counts(s)};
 }
 
 void work_end(struct mn_stats *work, const struct session *s, const struct work_mark *mark)
 {
-    const struct session_counts *now = &s->counts, *before = &mark->counts;
+    const struct session_counts counts = session_counts(s), *now = &counts, *before = &mark->counts;
     work->prelude_passes += now->passes[PASS_PRELUDE] - before->passes[PASS_PRELUDE];
     work->core_passes += now->passes[PASS_CORE] - before->passes[PASS_CORE];
     work->coda_passes += now->passes[PASS_CODA] - before->passes[PASS_CODA];
     work->core_rows += now->rows[PASS_CORE] - before->rows[PASS_CORE];
     work->weight_bytes += now->weight_bytes - before->weight_bytes;
     work->kv_bytes += now->kv_bytes - before->kv_bytes;
-    work->submits += s->stream.n_submits - mark->n_submits;
-    work->dispatches += s->stream.n_dispatches - mark->n_dispatches;
+    work->submits += now->submits - before->submits;
+    work->dispatches += now->dispatches - before->dispatches;
 }
 
 static double ratio(double a, double b)

@@ -150,7 +150,6 @@ void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted);
 /* Adds the passes, bytes and submits between the two calls to the statistics. */
 struct work_mark {
     struct session_counts counts;
-    uint64_t n_submits, n_dispatches;
 };
 struct work_mark work_begin(const struct session *session);
 void work_end(struct mn_stats *work, const struct session *session, const struct work_mark *mark);

@@ -1,6 +1,7 @@
 /* Goal: auto is lossless whatever it chooses, and its stored costs are trusted only when they are whole and for this
- * very set-up. Method: tokens against ar, greedy and sampled, on the shipped model and a random one; cost files that
- * make each family the cheapest, damaged ones, and ones for another device. */
+ * very set-up.
+ * Method: tokens against ar, greedy and sampled, on the shipped model and a random one; cost files that make each
+ * family the cheapest, damaged ones, and ones for another device. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* Goal: continuous depth batching. Sequences that share passes emit the tokens they emit alone, whatever the strategy,
  * whoever is beside them and however deep each goes; a sequence that ends gives its place to the next one at once;
- * refusals name the sequence. Method: batches of unequal prompts, lengths and depths against runs one by one, token for
- * token, on the shipped model and on a random one; passes counted; the Vulkan validation layer must stay silent. */
+ * refusals name the sequence.
+ * Method: batches of unequal prompts, lengths and depths against runs one by one, token for token, on the shipped
+ * model and on a random one; passes counted; the Vulkan validation layer must stay silent. */
 #include <string.h>
 
 #include "tests/testing.h"

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "bench/rows/lists.h"
-#include "bench/sweep/sweep.h"
+#include "bench/rows/rows.h"
+#include "bench/rows/sampling.h"
+#include "bench/sweep/prompts.h"
 #include "engine/files/json.h"
 #include "tests/testing.h"
 
@@ -288,8 +290,7 @@ static void test_hostile_rows(void **state)
                                       "{\"key\":\"\xff\"}\n",
                                       "hello",
                                       "{\"kex\":\"a\"}",
-                                      "\x7f"
-                                      "ELF"};
+                                      "\177ELF"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[128];
         struct rows rows = {0};
@@ -508,15 +509,16 @@ static void test_prompts(void **state)
                                       "{\"prompt\":\"a\"} {}",
                                       "{\"prompt\":\"\xff\"}",
                                       "{\"question_id\":1,\"turns\":[\"a\"]}"};
-    static const char *const bad_questions[] = {"{\"prompt\":\"a\"}",
-                                                "{\"question_id\":1}",
-                                                "{\"question_id\":1,\"turns\":[]}",
-                                                "{\"question_id\":1,\"turns\":[1]}",
-                                                "{\"question_id\":[],\"turns\":[\"a\"]}",
-                                                "{\"question_id\":1,\"turns\":\"a\"}",
-                                                "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
-                                                "{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
-                                                "\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}"};
+    static const char *const bad_questions[] = {
+        "{\"prompt\":\"a\"}",
+        "{\"question_id\":1}",
+        "{\"question_id\":1,\"turns\":[]}",
+        "{\"question_id\":1,\"turns\":[1]}",
+        "{\"question_id\":[],\"turns\":[\"a\"]}",
+        "{\"question_id\":1,\"turns\":\"a\"}",
+        "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
+        ("{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
+         "\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}")};
     for (size_t i = 0; i < sizeof bad / sizeof *bad + sizeof bad_questions / sizeof *bad_questions; i++) {
         const bool question = i >= sizeof bad / sizeof *bad;
         char text[512];

@@ -1,7 +1,8 @@
 /* Goal: early exit takes the steps that the reference code takes, for every criterion; drafts that exit early stay
- * lossless. Method: steps and tokens of golden.json (default thresholds, at most 32 steps, f32) for two checkpoints and
- * all six criteria; draft-verify with each criterion on its drafts against plain ar, greedy and sampled; exits only at
- * steps where one is due, and where none is due before the end the tokens of ar; bad rules refused. */
+ * lossless.
+ * Method: steps and tokens of golden.json (default thresholds, at most 32 steps, f32) for two checkpoints and all six
+ * criteria; draft-verify with each criterion on its drafts against plain ar, greedy and sampled; exits only at steps
+ * where one is due, and where none is due before the end the tokens of ar; bad rules refused. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Goal: what is promised when the device fails. Memory that runs out, at any call: the right status, one error line
  * that says what failed, nothing leaked, and everything works again. A device that is lost or does not answer: sticky,
- * tokens committed before stay valid, later calls do not touch the device, everything can be destroyed. Method:
- * vk_hooks.h fails the n-th call of one kind, for every kind and n (of a long series the first, middle and last). The
- * validation layer below must stay silent. */
+ * tokens committed before stay valid, later calls do not touch the device, everything can be destroyed.
+ * Method: vk_hooks.h fails the n-th call of one kind, for every kind and n (of a long series the first, middle and
+ * last). The validation layer below must stay silent. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* Goal: every kernel computes its formula, writes what it should and nothing else, and computes a row the same whether
  * it runs alone or with others: on every Vulkan device found, with subgroup operations and without (the `_plain`
- * twins), with texel buffers (the `_texels` twins) and without. Method: kernel_cases.h runs each kernel on random
- * inputs against plain loops in double (ref.c) with guard words around and inside all outputs, and compares passes of 1
- * to 16 rows bit for bit with 1-row passes, for each way of tiling. The loops themselves are held against the golden
- * logits of the published code, with golden tokens for the cache policies. The validation layer, with synchronization
- * validation, must stay silent. MUNINN_TEST_VERBOSE prints every case.
- */
+ * twins), with texel buffers (the `_texels` twins) and without.
+ * Method: kernel_cases.h runs each kernel on random inputs against plain loops in double (ref.c) with guard words
+ * around and inside all outputs, and compares passes of 1 to 16 rows bit for bit with 1-row passes, for each way of
+ * tiling. The loops themselves are held against the golden logits of the published code, with golden tokens for the
+ * cache policies. The validation layer, with synchronization validation, must stay silent. MUNINN_TEST_VERBOSE prints
+ * every case. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

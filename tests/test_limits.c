@@ -250,7 +250,7 @@ static void test_matrix_beyond_allocation(void **state)
     model = open_model_with(&log, dir, &(struct limits){.max_allocation_bytes = STREAM_STAGING_BYTES + ARENA_ALIGN});
     const struct matrix *matrix = &model->weights.embedding;
     assert_int_equal(matrix->n_windows, 2);
-    assert_true(matrix->windows[0].block != matrix->windows[1].block);
+    assert_true(matrix->windows[0].values.block != matrix->windows[1].values.block);
     for (const struct arena_block *block = model->weights.arena.first; block; block = block->next)
         assert_true(block->bytes <= STREAM_STAGING_BYTES + ARENA_ALIGN);
     float *got = take_prints(model, 64);
@@ -280,12 +280,12 @@ static void test_logits_beyond_binding(void **state)
     assert_int_equal(session_create(&session, model, &params), MN_ERR_MEMORY);
     assert_int_equal(log.n_errors, 1);
     if (!strstr(log.last, "17 rows of 20000 ids") || !strstr(log.last, "at most 16 rows per pass") ||
-        !strstr(log.last, "--lookahead"))
+        !strstr(log.last, "lookahead"))
         fail_msg("message without sizes or hint: %.400s", log.last);
     log.n_errors = 0;
     params.max_rows = 16;
     session = open_session(model, &params);
-    assert_int_equal(session->logit_rows, 16);
+    assert_int_equal(session->info.prefill_rows, 16);
     session_destroy(session);
     close_model(model);
     free(got);
@@ -446,10 +446,10 @@ static void check_too_large(struct mn_engine *engine, struct test_log *log, stru
     assert_int_equal(log->n_errors, 1);
     snprintf(needed, sizeof needed, " %.1f MiB", needed_mib);
     snprintf(limit, sizeof limit, " %.1f MiB", limit_mib);
-    const char *hint = strstr(log->last, "--ctx ");
+    const char *hint = strstr(log->last, "n_ctx ");
     if (!hint || !strstr(log->last, needed) || !strstr(log->last, limit) || !strstr(log->last, "share:k"))
         fail_msg("message without the sizes%s and%s or a hint: %.400s", needed, limit, log->last);
-    params.n_ctx = (uint32_t)strtoul(hint + strlen("--ctx "), NULL, 10);
+    params.n_ctx = (uint32_t)strtoul(hint + strlen("n_ctx "), NULL, 10);
     assert_int_equal(session_create(&session, engine->model, &params), MN_OK);
     session_destroy(session);
     params.n_ctx++;

@@ -1,9 +1,10 @@
 /* Goal: the determinism promises. D0: the same run gives the same bits. D1: a row's logits have the same bits for any
  * number of rows per pass, at mixed depths too. D2: draft-verify and wavefront emit the tokens of ar at the same depth
- * and seed, for every K, L and cap on the rows in flight. Method: properties over K in 1..8, L in 1..8 (wavefront: K in
- * {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on the shipped model and on a random one with odd sizes, with stop
- * tokens and the end of the context inside rounds and waves; comparison token for token or bit for bit, on every device
- * found; the Vulkan validation layer must stay silent. */
+ * and seed, for every K, L and cap on the rows in flight.
+ * Method: properties over K in 1..8, L in 1..8 (wavefront: K in {1,2,3,4,8}, R in {8,16,32}), greedy and sampled, on
+ * the shipped model and on a random one with odd sizes, with stop tokens and the end of the context inside rounds and
+ * waves; comparison token for token or bit for bit, on every device found; the Vulkan validation layer must stay
+ * silent. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -337,7 +338,7 @@ static void read_bits(struct session *session, uint32_t row, uint32_t *bits)
 static void run_rows(struct session *session, uint32_t at_once, uint32_t *bits)
 {
     const uint32_t n_vocab = session->model->config.vocab_size;
-    struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = session->num_steps};
+    struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = session->info.num_steps};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     for (uint32_t begin = 0; begin < 16; begin += at_once) {
         struct row rows[16];
@@ -345,7 +346,7 @@ static void run_rows(struct session *session, uint32_t at_once, uint32_t *bits)
         for (uint32_t i = 0; i < n; i++)
             rows[i] = (struct row){.token = (begin + i) * 7 % 170, .position = N_PROMPT + begin + i};
         struct session_run_params run_params = {
-            .rows = rows, .n_rows = n, .n_new = n, .n_core = session->num_steps, .coda = true, .n_head = n};
+            .rows = rows, .n_rows = n, .n_new = n, .n_core = session->info.num_steps, .coda = true, .n_head = n};
         assert_int_equal(session_run(session, &run_params, NULL), MN_OK);
         for (uint32_t i = 0; i < n; i++)
             read_bits(session, i, bits + (size_t)(begin + i) * n_vocab);
@@ -355,7 +356,7 @@ static void run_rows(struct session *session, uint32_t at_once, uint32_t *bits)
 /* The same rows in a staircase: at every tick a new row enters and all rows in flight advance two steps. */
 static void run_staircase(struct session *session, uint32_t *bits)
 {
-    const uint32_t n_vocab = session->model->config.vocab_size, depth = session->num_steps;
+    const uint32_t n_vocab = session->model->config.vocab_size, depth = session->info.num_steps;
     struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = depth};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     uint32_t oldest = 0, newest = 0; /* rows [oldest, newest) are in flight */

@@ -1,6 +1,7 @@
 /* Goal: the lossy ways to spend depth do what they say and say that they are lossy: diffusion, warm start, threshold
- * acceptance, forced acceptance; and the comparison with ar tells how far they strayed. Method: each at the setting at
- * which it must be ar again, token for token; counts where it must not; labels; refusals. */
+ * acceptance, forced acceptance; and the comparison with ar tells how far they strayed.
+ * Method: each at the setting at which it must be ar again, token for token; counts where it must not; labels;
+ * refusals. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

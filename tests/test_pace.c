@@ -1,13 +1,12 @@
 /* Goal: no submit is much longer than the session's limit, whatever the device's speed, for every pass: prelude, core,
- * coda, head, chunks of long prompts, a cache that grows; and cutting changes no bit and no token. Method: a clock of
- * this test's own, moved on by a simulated device: a wrapper of vkQueueSubmit looks up which pieces a submit holds,
- * reads from the state buffer what rows they work on, and says how long that takes at a speed that only it knows -
- * another one for every stamp. The real device computes what the clock does not see. */
+ * coda, head, chunks of long prompts, a cache that grows; and cutting changes no bit and no token.
+ * Method: a clock of this test's own, moved on by a simulated device: a wrapper of vkQueueSubmit looks up which pieces
+ * a submit holds, reads from the state buffer what rows they work on, and says how long that takes at a speed that
+ * only it knows - another one for every stamp. The real device computes what the clock does not see. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/model/forward.h"
 #include "engine/model/pace.h"
 #include "tests/testing.h"
 #include "tests/vk_hooks.h"
@@ -46,7 +45,7 @@ static double piece_ns(const struct piece *piece, enum pass pass, uint32_t stamp
     static const uint32_t tables[PASS_COUNT] = {TABLE_PRELUDE, TABLE_CORE, TABLE_CODA, TABLE_HEAD, TABLE_HEAD};
     const struct session *s = sim.session;
     const uint32_t *head = span_host(s->state), first = head[2 * tables[pass]], n = head[2 * tables[pass] + 1];
-    const uint32_t n_max = forward_tile(s, stamp)->n_max, padded = (n + n_max - 1) / n_max * n_max;
+    const uint32_t n_max = session_tile(s, stamp)->n_max, padded = (n + n_max - 1) / n_max * n_max;
     double positions = 0.0;
     for (uint32_t i = first; i < first + n; i++)
         positions += ((const struct row *)(head + STATE_HEAD_WORDS))[i].position + 1.0;
@@ -215,7 +214,7 @@ static void test_pieces(void **state)
             const uint32_t rows = session_stamp_rows(stamp);
             double weights = 0.0;
             if (recording->n == 0) {
-                assert_true(stamp > session_stamp(session->max_rows, false) && stamp < SESSION_N_STAMPS - 1);
+                assert_true(stamp > session_stamp(session->info.max_rows, false) && stamp < SESSION_N_STAMPS - 1);
                 continue;
             }
             assert_true(recording->n > (pass == PASS_CODA ? 2 : 1));

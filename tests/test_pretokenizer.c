@@ -4,11 +4,12 @@
  * Method: Oniguruma, the library that Hugging Face uses, is the oracle, driven by the same iteration (an empty match
  * right after a match is skipped). Seeded random strings over an alphabet chosen for trouble (U+180E, U+0085, marks,
  * digits of all three kinds, ZWJ, emoji, controls, line breaks, words of the patterns) are cut by both: 0 differences.
- * Each character set is also compared for every code point of Unicode. Limits are tested by built
- * patterns. */
+ * Each character set is also compared for every code point of Unicode, but for those that one of the two libraries
+ * does not know yet: each carries the tables of its own Unicode version. Limits are tested by built patterns. */
 #include <oniguruma.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -126,6 +127,73 @@ static void ours_split(const struct pretokenizer *p, const char *text, size_t n,
     assert_int_equal(pretokenizer_split(&run, text, n, cut_collect, cuts, NULL), MN_OK);
     pretokenizer_run_finish(&run);
     assert_int_equal(cuts->at, n);
+}
+
+/* --- characters that both libraries know ------------------------------------------------------------------------ */
+
+/* One bit per code point: set for what is assigned in the Unicode version of one library and not in the other's, and
+ * for U+0295, which was a lower case letter until Unicode 17. Where the versions are the same that is the only one. */
+static unsigned char is_left_out[0x110000 / 8];
+
+static bool left_out(uint32_t c)
+{
+    return is_left_out[c / 8] >> c % 8 & 1;
+}
+
+static bool is_surrogate(uint32_t c)
+{
+    return c >= 0xd800 && c <= 0xdfff;
+}
+
+/* An unassigned character between two letters is a piece of its own, so that a cut falls behind it; others are not. */
+static void toggle_unassigned(const struct cuts *cuts, uint32_t first, uint32_t end)
+{
+    size_t at = 1, cut = 0;
+    char scratch[4];
+    for (uint32_t c = first; c < end; c++) {
+        if (is_surrogate(c))
+            continue;
+        at += utf8_write(c, scratch);
+        while (cut < cuts->n && cuts->ends[cut] < at)
+            cut++;
+        if (cut < cuts->n && cuts->ends[cut] == at)
+            is_left_out[c / 8] ^= (unsigned char)(1 << c % 8);
+        at++;
+    }
+}
+
+static int find_left_out(void **state)
+{
+    (void)state;
+    static struct cuts ours, oracle;
+    struct pretokenizer p;
+    regex_t *regex = oracle_create("\\p{Cn}");
+    OnigRegion *region = onig_region_new();
+    uint32_t n_left_out = 0;
+    assert_int_equal(pretokenizer_from_pattern(&p, "test", "\\p{Cn}", 6, NULL), MN_OK);
+    for (uint32_t c = 1; c < 0x110000;) {
+        char text[TEXT_MAX] = "a";
+        size_t n = 1;
+        uint32_t first = c;
+        for (; c < 0x110000 && n + 8 < TEXT_MAX; c++) {
+            if (is_surrogate(c))
+                continue;
+            n += utf8_write(c, text + n);
+            text[n++] = 'a';
+        }
+        oracle_split(regex, region, text, n, &oracle);
+        ours_split(&p, text, n, &ours);
+        toggle_unassigned(&oracle, first, c);
+        toggle_unassigned(&ours, first, c);
+    }
+    is_left_out[0x295 / 8] |= 1 << 0x295 % 8;
+    for (uint32_t c = 0; c < 0x110000; c++)
+        n_left_out += left_out(c);
+    print_message("%u characters are left out\n", n_left_out);
+    onig_region_free(region, 1);
+    onig_free(regex);
+    pretokenizer_destroy(&p);
+    return n_left_out < 20000 ? 0 : -1; /* a version of Unicode brings about 5,000 */
 }
 
 /* --- random text ------------------------------------------------------------------------------------------------ */
@@ -293,7 +361,8 @@ static size_t random_text(uint64_t *seed, char *text)
     for (size_t i = 0; i < n_parts && n + 64 < TEXT_MAX; i++) {
         uint64_t choice = random_next(seed) % 16;
         if (choice == 0) { /* any character below U+3000, assigned or not */
-            n += utf8_write(1 + (uint32_t)(random_next(seed) % 0x2fff), text + n);
+            const uint32_t c = 1 + (uint32_t)(random_next(seed) % 0x2fff);
+            n += left_out(c) ? 0 : utf8_write(c, text + n);
         } else if (choice == 1) { /* a run, for the greedy loops */
             const char *fragment = fragments[random_next(seed) % (sizeof fragments / sizeof *fragments)];
             for (size_t k = 1 + random_next(seed) % 5; k && n + 64 < TEXT_MAX; k--) {
@@ -524,7 +593,7 @@ static void test_sets_on_all_characters(void **state)
             size_t n = 0;
             uint32_t first = c;
             for (; c < 0x110000 && n + 8 < TEXT_MAX; c++)
-                if (c < 0xd800 || c > 0xdfff)
+                if (!is_surrogate(c) && !left_out(c))
                     n += utf8_write(c, text + n);
             oracle_split(regex, region, text, n, &oracle);
             ours_split(&p, text, n, &ours);
@@ -746,7 +815,7 @@ int main(void)
         cmocka_unit_test(test_refused_patterns), cmocka_unit_test(test_pattern_sizes),
         cmocka_unit_test(test_pattern_blow_up),  cmocka_unit_test(test_attempts_are_budgeted),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, find_left_out, NULL);
     onig_end();
     return failed;
 }

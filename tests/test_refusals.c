@@ -92,16 +92,16 @@ static void test_refusals(void **state)
     REFUSE("--init-scale", p.init_scale = -1.0f);
     REFUSE("--init-scale", p.init_scale = 1e9f);
     REFUSE("--init-scale", p.init_scale = NAN);
-    REFUSE("--temp", p.sampler.temperature = -0.5f);
-    REFUSE("--temp", p.sampler.temperature = 1e-5f);
-    REFUSE("--temp", p.sampler.temperature = 101.0f);
-    REFUSE("--temp", p.sampler.temperature = NAN);
-    REFUSE("--top-p", p.sampler.temperature = 1.0f, p.sampler.top_p = -0.1f);
-    REFUSE("--top-p", p.sampler.temperature = 1.0f, p.sampler.top_p = 1.1f);
-    REFUSE("--top-p", p.sampler.temperature = 1.0f, p.sampler.top_p = NAN);
-    REFUSE("--min-p", p.sampler.temperature = 1.0f, p.sampler.min_p = -0.1f);
-    REFUSE("--min-p", p.sampler.temperature = 1.0f, p.sampler.min_p = 1.1f);
-    REFUSE("--min-p", p.sampler.temperature = 1.0f, p.sampler.min_p = INFINITY);
+    REFUSE("temperature", p.sampler.temperature = -0.5f);
+    REFUSE("temperature", p.sampler.temperature = 1e-5f);
+    REFUSE("temperature", p.sampler.temperature = 101.0f);
+    REFUSE("temperature", p.sampler.temperature = NAN);
+    REFUSE("top_p", p.sampler.temperature = 1.0f, p.sampler.top_p = -0.1f);
+    REFUSE("top_p", p.sampler.temperature = 1.0f, p.sampler.top_p = 1.1f);
+    REFUSE("top_p", p.sampler.temperature = 1.0f, p.sampler.top_p = NAN);
+    REFUSE("min_p", p.sampler.temperature = 1.0f, p.sampler.min_p = -0.1f);
+    REFUSE("min_p", p.sampler.temperature = 1.0f, p.sampler.min_p = 1.1f);
+    REFUSE("min_p", p.sampler.temperature = 1.0f, p.sampler.min_p = INFINITY);
     assert_int_equal(generate(session, &good, &stats), MN_OK);
     assert_true(list.n > 0);
     session_destroy(session);
@@ -123,21 +123,21 @@ static void test_session_refusals(void **state)
         const char *flag;
         struct mn_session_params params;
     } cases[] = {
-        {"--ctx", {.n_ctx = 1}},
-        {"--ctx", {.n_ctx = CONFIG_BLOCK_MAX + 1}},
-        {"--ctx", {.n_ctx = UINT32_MAX}},
-        {"--num-steps", {.num_steps = CONFIG_RECURRENCE_MAX + 1}},
+        {"n_ctx", {.n_ctx = 1}},
+        {"n_ctx", {.n_ctx = CONFIG_BLOCK_MAX + 1}},
+        {"n_ctx", {.n_ctx = UINT32_MAX}},
+        {"num_steps", {.num_steps = CONFIG_RECURRENCE_MAX + 1}},
         {"129 rows", {.max_rows = SESSION_MAX_ROWS + 1}},
-        {"--kv-policy", {.kv_policy = "share"}},
-        {"--kv-policy", {.kv_policy = "share:"}},
-        {"--kv-policy", {.kv_policy = "share:0"}},
-        {"--kv-policy", {.kv_policy = "share:-1"}},
-        {"--kv-policy", {.kv_policy = "share:4x"}},
-        {"--kv-policy", {.kv_policy = "share:4097"}},
-        {"--kv-policy", {.kv_policy = "share:4294967297"}},
-        {"--kv-policy", {.kv_policy = ""}},
-        {"--kv-type", {.kv_type = "f8"}},
-        {"--kv-type", {.kv_type = ""}},
+        {"kv_policy", {.kv_policy = "share"}},
+        {"kv_policy", {.kv_policy = "share:"}},
+        {"kv_policy", {.kv_policy = "share:0"}},
+        {"kv_policy", {.kv_policy = "share:-1"}},
+        {"kv_policy", {.kv_policy = "share:4x"}},
+        {"kv_policy", {.kv_policy = "share:4097"}},
+        {"kv_policy", {.kv_policy = "share:4294967297"}},
+        {"kv_policy", {.kv_policy = ""}},
+        {"kv_type", {.kv_type = "f8"}},
+        {"kv_type", {.kv_type = ""}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct mn_session *session;
@@ -148,9 +148,9 @@ static void test_session_refusals(void **state)
     struct mn_session_params params = {.n_ctx = N_CTX, .num_steps = 4, .max_rows = 1};
     assert_int_equal(mn_session_create(&session, f.engine, &params), MN_OK);
     float *logits = malloc((size_t)N_CTX * V * sizeof *logits);
-    test_refused(&f.log, mn_logits(session, prompt, N_PROMPT, 5, NULL, no_logits, NULL), "--num-steps",
+    test_refused(&f.log, mn_logits(session, prompt, N_PROMPT, 5, NULL, no_logits, NULL), "num_steps",
                  "logits too deep");
-    test_refused(&f.log, mn_logits(session, prompt, N_CTX + 1, 4, NULL, no_logits, NULL), "--ctx", "logits too long");
+    test_refused(&f.log, mn_logits(session, prompt, N_CTX + 1, 4, NULL, no_logits, NULL), "n_ctx", "logits too long");
     test_refused(&f.log, mn_logits(session, prompt, 0, 4, NULL, no_logits, NULL), "prompt", "logits of nothing");
     free(logits);
     mn_session_destroy(session);

@@ -1,9 +1,9 @@
 /* Goal: the sampler draws from exactly the distribution that its parameters describe, from noise that is a function of
- * (seed, position, id) alone; number conversions round to nearest even. Method: published Philox vectors; keep sets
- * observed over many positions against sets written down by hand; chi-square of observed counts against softmax (fixed
- * seeds, so a pass stays a pass; bounds at a chance of about one in a million); moments of the cut normal; conversions
- * exhaustively over all 65536 patterns and over every midpoint between neighbours.
- */
+ * (seed, position, id) alone; number conversions round to nearest even.
+ * Method: published Philox vectors; keep sets observed over many positions against sets written down by hand;
+ * chi-square of observed counts against softmax (fixed seeds, so a pass stays a pass; bounds at a chance of about one
+ * in a million); moments of the cut normal; conversions exhaustively over all 65536 patterns and over every midpoint
+ * between neighbours. */
 #include <float.h>
 #include <math.h>
 #include <string.h>

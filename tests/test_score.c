@@ -185,7 +185,8 @@ static void check_packing(const char *policy, const char *type)
         for (uint32_t j = 0; j < N; j++)
             n_greedy += (expected[i][j] = alone(one, &f.items[i], steps[j])).is_greedy;
     mn_session_destroy(one);
-    assert_in_range(n_greedy, 1, N_ITEMS * N - 1);
+    if (n_greedy == 0 || n_greedy == N_ITEMS * N)
+        fail_msg("%u of %d likelihoods are greedy: the case cannot tell", n_greedy, N_ITEMS * N);
     static const uint32_t widths[] = {1, 5, 16};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         struct mn_session *session = open_session(f.engine, N_CTX, R, widths[w], policy, type);

@@ -325,11 +325,18 @@ static void test_kv_bytes(void **state)
     (void)state;
     for (uint32_t share = 0; share < 12; share++)
         for (int type = KV_F32; type <= KV_F16; type++) {
-            struct kv_cache_params params = {
-                .policy = {share}, .type = (enum kv_type)type, .n_ctx = N_CTX, .n_sequences = 1, .num_steps = R};
+            const struct kv_shape kv = {.n_kv_heads = 6,
+                                        .head_dim = 10,
+                                        .n_prelude = P,
+                                        .n_core = C,
+                                        .n_coda = CODA,
+                                        .num_steps = R,
+                                        .n_ctx = N_CTX,
+                                        .n_sequences = 1,
+                                        .policy = {share},
+                                        .type = (enum kv_type)type};
             const uint64_t slots = share == 0 || share > R ? R : share;
-            assert_int_equal(kv_cache_bytes_per_token(&f.engine->model->config, &params),
-                             2 * 6 * 16 * (P + CODA + C * slots) * (type == KV_F16 ? 2 : 4));
+            assert_int_equal(kv_bytes_per_token(&kv), 2 * 6 * 16 * (P + CODA + C * slots) * (type == KV_F16 ? 2 : 4));
         }
 }
 
@@ -357,7 +364,7 @@ static void prefill_pieces(struct session *session, const uint32_t *pieces, uint
         struct session_prefill_params prefill = {.ids = ids + at,
                                                  .n = pieces[i],
                                                  .first = at,
-                                                 .num_steps = session->num_steps,
+                                                 .num_steps = session->info.num_steps,
                                                  .each_logits = keep_logits,
                                                  .user = logits};
         assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);

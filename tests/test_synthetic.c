@@ -223,11 +223,11 @@ static void test_fit(void **state)
     /* 65536 x 64 values: 8 MiB as bf16, 16 as f32; the staging ring takes 8 */
     static const char shape[] = "d=64,heads=4,ff=64,vocab=65536,layers=0-1-0";
     assert_int_equal(open_weights(&o, shape, WEIGHT_TYPE_F32, 1, 0, 24 << 20), MN_ERR_MEMORY);
-    assert_non_null(strstr(o.log.last, "--weight-type bf16 or f16 would fit"));
+    assert_non_null(strstr(o.log.last, "weight_type bf16 or f16 would fit"));
     assert_int_equal(o.model.device->reserved_bytes, o.stream.staging_arena.bytes);
     close_weights(&o);
     assert_int_equal(open_weights(&o, shape, WEIGHT_TYPE_BF16, 1, 0, 4 << 20), MN_ERR_MEMORY);
-    assert_non_null(strstr(o.log.last, "no --weight-type would fit"));
+    assert_non_null(strstr(o.log.last, "no weight_type would fit"));
     close_weights(&o);
 }
 

@@ -1,9 +1,9 @@
-/* Goal: nothing on the token path allocates, maps, records or compiles, whatever the strategy: from the first new token
- * to the last. Method: this executable is linked with --wrap for malloc, calloc, realloc and strdup, which counts the
- * calls of the engine's own objects (not those inside the driver and the C library); vk_hooks.h counts the Vulkan
- * calls. Counting begins in the callback of the first token. Only submits, waits and resets of fences may be seen; on a
- * device whose memory the host does not see, each read-back of states or logits records its one copy into a buffer that
- * is there. */
+/* Goal: nothing on the token path allocates, maps, records or compiles, whatever the strategy: from the first new
+ * token to the last.
+ * Method: this executable is linked with --wrap for malloc, calloc, realloc and strdup, which counts the calls of the
+ * engine's own objects (not those inside the driver and the C library); vk_hooks.h counts the Vulkan calls. Counting
+ * begins in the callback of the first token. Only submits, waits and resets of fences may be seen; on a device whose
+ * memory the host does not see, each read-back of states or logits records its one copy into a buffer that is there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,9 +251,9 @@ static void test_logits(void **state)
         states[i] = test_noise(5, i);
     struct session_prefill_params prefill = {
         .ids = ids, .n = 64, .num_steps = R, .state0 = states, .each_logits = first_logits, .user = &n};
-    f.full->logit_rows = 16; /* several chunks, so that passes follow the first position */
+    f.full->info.prefill_rows = 16; /* several chunks, so that passes follow the first position */
     assert_int_equal(session_prefill(f.full, &prefill, NULL), MN_OK);
-    f.full->logit_rows = SESSION_MAX_ROWS;
+    f.full->info.prefill_rows = SESSION_MAX_ROWS;
     assert_nothing("logits", !f.engine->model->device->caps.uma);
     assert_int_equal(n, 64);
 }

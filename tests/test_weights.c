@@ -1,8 +1,8 @@
 /* Goal: weights are bound as config.json says, or refused with one line that says which file and tensor is wrong; what
- * is stored, and how it lies on the device, does not change results beyond its precision. Method: random checkpoints
- * are read into a list of tensors, edited, and written again. A table of malformed ones, each with the status and the
- * words expected. Values that bf16 (or f16) holds exactly must give the same bits however they are stored and loaded.
- * The Vulkan validation layer must stay silent where a model loads. */
+ * is stored, and how it lies on the device, does not change results beyond its precision.
+ * Method: random checkpoints are read into a list of tensors, edited, and written again. A table of malformed ones,
+ * each with the status and the words expected. Values that bf16 (or f16) holds exactly must give the same bits however
+ * they are stored and loaded. The Vulkan validation layer must stay silent where a model loads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,6 +11,7 @@
 
 #include "api/handles.h"
 #include "engine/files/safetensors.h"
+#include "engine/model/session_internal.h"
 
 #define VECTORS MN_SOURCE_DIR "/tests/vectors/"
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"

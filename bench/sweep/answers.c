@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "bench/sweep/sweep.h"
+#include "bench/sweep/measure.h"
 #include "engine/files/json.h"
 
 enum { ID_BYTES = 256, PATH_BYTES = 4096 };

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "api/handles.h"
+#include "bench/sweep/measure.h"
 #include "bench/sweep/model_hash.h"
-#include "bench/sweep/sweep.h"
 #include "engine/base/hash.h"
 #include "engine/model/sampler.h"
 
@@ -281,9 +281,4 @@ enum mn_status bench_model_expect(struct bench_model *m, const struct bench_sett
     m->prompt_tokens = s->prompt_tokens;
     m->kv_type = s->kv_type;
     return MN_OK;
-}
-
-uint32_t bench_rows(const struct bench_setting *s)
-{
-    return !strcmp(s->strategy, "draft-verify") ? s->lookahead + 1 : s->max_inflight ? s->max_inflight : 1;
 }

@@ -1,9 +1,10 @@
 /* Prompts to measure with: a fixed small set, or a file. */
+#include "bench/sweep/prompts.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/sweep/sweep.h"
 #include "engine/base/hash.h"
 #include "engine/files/json.h"
 #include "engine/files/lines.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "bench/sweep/sweep.h"
+#include "bench/sweep/measure.h"
 #include "commit.h"
 
 /* ---- names ---- */

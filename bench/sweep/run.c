@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/sweep/sweep.h"
+#include "bench/sweep/measure.h"
 
 enum { DECODE, PREFILL, COLUMNS };
 

@@ -1,152 +1,45 @@
-/* muninn bench in some files: options and the cross product (bench.c), one model on one device (bench_model.c), one
- * setting measured and turned into a row (bench_run.c), prompts from a file (prompts.c), answers for others to read
- * (answers.c), every kernel by itself (kernels.c). bench_row.c makes rows; rows.c and rows_write.c keep and print them,
- * merge.c and compare.c put files together and against each other. sampling.c knows how often, lists.c what over. */
+/* muninn bench: every combination of the settings asked for, measured one after the other (sweep.c). settings.h knows
+ * the combinations, measure.h how one of them is measured, bench/rows what a row is and where it is kept.
+ *
+ * Owns the results file while it runs. Changes the process's environment (cpu_device.h): for programs only.
+ * Thread-safety: none. */
 #ifndef MUNINN_BENCH_SWEEP_SWEEP_H
 #define MUNINN_BENCH_SWEEP_SWEEP_H
 
-#include "bench/rows/rows.h"
-#include "bench/rows/sampling.h"
-#include "engine/base/hash.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
 
-/* One point of the cross product. A figure that a strategy does not use is 0. */
-struct bench_setting {
-    const char *device, *weight_type; /* NULL for the default */
-    const char *kv_policy, *kv_type, *strategy;
-    uint32_t num_steps, draft_steps, lookahead, max_inflight, prompt_tokens, n_new,
-        batch; /* prompt_tokens 0: the prompts as they are */
-};
+#include "engine/base/status.h"
 
-/* ---- prompts.c ---- */
+enum { ROWS_PER_PASS = 128 };
 
-enum { PROMPTS_MAX = 100000, TURNS_MAX = 16 };
-
-/* One prompt: texts that follow each other, or ids. */
-struct prompt {
-    char **turns; /* [n_turns], owned; 0 turns: ids */
-    uint32_t n_turns;
-    uint32_t *ids, n_ids; /* owned */
-    char *question_id;    /* as JSON text, owned; NULL when the line is no question */
-    char *category;       /* owned */
-};
-
-struct prompt_set {
-    struct prompt *items; /* [n], owned */
-    uint32_t n;
-    bool questions; /* conversations: they go through the chat template */
-    char *name;     /* owned */
-};
-
-/* The fixed small set, or a file: JSON lines of {"prompt": TEXT} or {"ids": [..]}, or of Spec-Bench's questions.
- * MN_ERR_FORMAT names the line. */
-enum mn_status prompts_read(struct prompt_set *set, const char *path, const struct mn_log *log);
-void prompts_free(struct prompt_set *set);
-
-/* ---- bench_model.c ---- */
-
-/* A prompt as ids, and what `ar` with a full cache says behind it. */
-struct expected {
-    const struct prompt *prompt;
-    uint32_t turn;
-    uint32_t *ids, n_ids;       /* owned */
-    uint32_t *tokens, n_tokens; /* owned, room for n_new */
-};
-
-/* A model on a device and what its settings share. */
-struct bench_model {
-    struct mn_engine *engine;
-    struct mn_model_info info;
-    const char *name;
-    char hash[HASH_TEXT_BYTES];
-    double ceiling_gb_s;          /* measured read bandwidth */
-    const char *prompt_set;       /* its name in rows */
-    struct expected *expected;    /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
-    uint32_t n_expected, longest; /* longest: most ids of a prompt */
-    uint32_t num_steps, n_new, prompt_tokens; /* n_new 0: nothing is known yet */
-    const char *kv_type;
-};
-
-/* What a sweep shares. */
-struct bench_common {
-    struct sampling sampling;
-    const struct prompt_set *prompts;
+struct sweep_params {
+    const char *const *models;    /* [n_models] folders */
+    const char *const *synthetic; /* [n_synthetic] shapes; behind the folders */
+    uint32_t n_models, n_synthetic;
+    /* Lists in the form of bench/rows/lists.h. devices, weight_types, num_steps and prompt_tokens may be NULL: the best
+     * device, the type as stored, the model's mean_recurrence, the prompts as they are. */
+    const char *devices, *weight_types, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps, *lookaheads,
+        *prompt_tokens, *n_new, *batches;
+    const char *acceptance;          /* forced, "P,P,..."; NULL: as it comes */
+    const char *shard;               /* "i/n"; NULL: all settings */
+    const char *prompts, *answers;   /* a file, a folder; NULL: the fixed set, none */
+    const char *results;             /* file to append rows to, or NULL */
+    const char *output, *output_err; /* formats of rows_write for `out` and `err`; output_err may be NULL */
+    const char *cpu_threads;         /* see cpu_device_prepare */
+    const char *cost_dir;            /* where measured costs are kept; NULL: nowhere */
+    uint32_t repetitions, max_inflight;
+    float min_seconds, temperature;
     uint64_t seed;
-    float temperature;
-    bool stop_at_eos;
-    const char *cost_dir, *cpu_threads;
-    const char *answers_dir; /* NULL: none */
-    const float *acceptance; /* forced; [n_acceptance] or none */
-    uint32_t n_acceptance;
-    bool (*stop)(void);
-    const struct mn_log *log;
+    bool resume, stop_at_eos, kernels;
+    bool (*stop)(void); /* asked between prompts and settings; may be NULL */
+    FILE *out, *err;    /* rows when all are there; on `err` also progress, when it is a terminal */
 };
 
-/* `dir` or `synthetic`, the other NULL. */
-enum mn_status bench_model_open(struct bench_model *model, const char *dir, const char *synthetic, const char *device,
-                                const char *weight_type, const struct bench_common *common);
-void bench_model_close(struct bench_model *model);
-/* Makes prompts and `ar`'s tokens for the setting's sizes, unless they are those of the setting before. */
-enum mn_status bench_model_expect(struct bench_model *model, const struct bench_setting *setting,
-                                  const struct bench_common *common);
-/* The parameters of one prompt under a setting; callbacks are left to the caller. */
-void bench_params(struct mn_generate_params *params, const struct expected *expected,
-                  const struct bench_setting *setting, const struct bench_common *common);
-/* Most rows per pass of one sequence. */
-uint32_t bench_rows(const struct bench_setting *setting);
-
-/* ---- bench_run.c ---- */
-
-/* Measures one setting. *row is the caller's to cJSON_Delete. *equal: a lossless setting's tokens were those of ar;
- * true for lossy ones. */
-enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting,
-                             const struct bench_common *common, cJSON **row, bool *equal);
-
-/* ---- answers.c ---- */
-
-/* What one prompt came to, for Spec-Bench's scripts. */
-struct answer {
-    const uint32_t *tokens;
-    uint32_t n_tokens;
-    const uint32_t *lengths; /* tokens committed by each decoding step; [n_lengths] */
-    uint32_t n_lengths;
-    double wall_s;
-};
-
-/* Writes DIR/MODEL_ID.jsonl, a line per question; answers [model->n_expected]. */
-enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting,
-                             const struct bench_common *common, const struct answer *answers);
-
-/* ---- kernels.c ---- */
-
-/* Measures passes and kernels at 1 to 16 rows; rows are added to the list, the floor's last. */
-enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
-                               const struct bench_common *common, struct rows *rows);
-/* The name of the last row: where it is, all are. malloc'ed, NULL without memory. */
-char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting,
-                       const struct bench_common *common);
-
-/* ---- bench_row.c ---- */
-
-/* The name under which a setting is known in a results file: everything that a repetition must share. malloc'ed, NULL
- * without memory. */
-char *row_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
-/* The same for a row of another kind. */
-char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind,
-                 const char *rest);
-
-/* A row under construction: a failed allocation sticks. */
-struct row_builder {
-    cJSON *row; /* owned until it is taken */
-    bool failed;
-};
-/* Begins with what every row has; takes `key`, which may be NULL (no memory). */
-void row_begin(struct row_builder *builder, char *key, const char *kind, const struct bench_model *model,
-               const char *kv_type, const struct bench_common *common);
-void row_text(struct row_builder *builder, const char *key, const char *value);
-void row_number(struct row_builder *builder, const char *key, double value); /* what is not finite becomes 0 */
-void row_bool(struct row_builder *builder, const char *key, bool value);
-void row_numbers(struct row_builder *builder, const char *key, const double *values, uint32_t n);
-/* Hands the row over, or MN_ERR_MEMORY. */
-enum mn_status row_end(struct row_builder *builder, cJSON **row, const struct mn_log *log);
+/* MN_ERR_USAGE before anything runs; MN_ERR_INTERRUPTED with what there is shown and kept. A setting that cannot run
+ * here costs its row: the sweep goes on and returns the first such failure at its end. MN_ERR_CHECK: a lossless
+ * setting's tokens were not those of ar. */
+enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log *log);
 
 #endif

@@ -1,4 +1,6 @@
 /* Options: one table per subcommand drives getopt_long, the defaults and the help. */
+#include "cli/common/options.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
@@ -6,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/common/cli.h"
+#include "engine/files/lines.h"
 
 enum {
     OPTIONS_MAX = 64,

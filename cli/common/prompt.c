@@ -1,8 +1,33 @@
+#include "cli/common/prompt.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/common/cli.h"
+#include "engine/files/lines.h"
+
+enum mn_status cli_check_ids(const uint32_t *ids, size_t n_ids, uint32_t vocab_size, const struct mn_log *log)
+{
+    for (size_t i = 0; i < n_ids; i++)
+        if (ids[i] >= vocab_size)
+            return log_fail(log, MN_ERR_USAGE,
+                            "--ids: token id %" PRIu32 " at place %zu: the vocabulary has ids 0 to %" PRIu32, ids[i],
+                            i + 1, vocab_size - 1);
+    return MN_OK;
+}
+
+enum mn_status cli_copy_ids(uint32_t **copy, const uint32_t *ids, size_t n_ids, uint32_t vocab_size,
+                            const struct mn_log *log)
+{
+    enum mn_status status = cli_check_ids(ids, n_ids, vocab_size, log);
+    if (status)
+        return status;
+    *copy = malloc(n_ids * sizeof **copy);
+    if (!*copy)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu prompt ids", n_ids);
+    memcpy(*copy, ids, n_ids * sizeof **copy);
+    return MN_OK;
+}
 
 static enum mn_status put_in_front(uint32_t id, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
 {

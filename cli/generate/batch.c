@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/interrupt.h"
+#include "cli/common/output.h"
+#include "cli/common/paths.h"
 #include "cli/generate/generate.h"
 #include "engine/files/lines.h"
 

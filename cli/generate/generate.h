@@ -1,5 +1,5 @@
-/* muninn generate in four files: the command and its options (generate.c), one sequence from its prompt to its text
- * (run.c), many of them from a file (batch.c), and how it went (report.c). */
+/* muninn generate in four files: from the options to one sequence or many (generate.c), one from its prompt to its text
+ * (run.c), many of them from a file (batch.c), and how it went (report.c). The option table is cli/generate.c. */
 #ifndef MUNINN_CLI_GENERATE_GENERATE_H
 #define MUNINN_CLI_GENERATE_GENERATE_H
 
@@ -45,6 +45,14 @@ struct generate_run {
 
 /* ---- generate.c ---- */
 
+/* The command. */
+enum mn_status run_generate(const struct generate_options *options, const struct mn_log *log);
+
+/* ---- run.c ---- */
+
+/* The prompt: text (through the chat template with --chat, else with a begin token in front) or ids. */
+enum mn_status run_take_text(struct generate_run *run, const char *text, size_t n_bytes);
+enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids);
 /* Fills in what depends on the model, for a run whose prompt is there: n_new, num_steps, and the parameters of its
  * session and its generation. Impossible values are left to the engine, which knows the rules; only what would fail
  * there unclearly is refused. */
@@ -52,12 +60,6 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                           struct mn_generate_params *generate);
 /* Rows per pass of one sequence. */
 uint32_t rows_per_sequence(const struct generate_options *options);
-
-/* ---- run.c ---- */
-
-/* The prompt: text (through the chat template with --chat, else with a begin token in front) or ids. */
-enum mn_status run_take_text(struct generate_run *run, const char *text, size_t n_bytes);
-enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids);
 /* Makes room for n_new tokens and their text. */
 enum mn_status run_prepare(struct generate_run *run);
 /* The callback of mn_generate_params, with the run as `user`. */

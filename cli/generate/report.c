@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cli/common/output.h"
 #include "cli/generate/generate.h"
 #include "engine/files/json.h"
 

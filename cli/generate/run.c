@@ -1,12 +1,24 @@
-/* One sequence on the command line: its prompt as ids, its tokens on their way out. Shared by single runs and
- * batches. */
+/* One sequence on the command line: its prompt as ids, its parameters, its tokens on their way out. Shared by single
+ * runs and batches. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "api/handles.h"
+#include "cli/common/interrupt.h"
+#include "cli/common/output.h"
+#include "cli/common/prompt.h"
 #include "cli/generate/generate.h"
+#include "engine/files/lines.h"
+
+enum {
+    DEFAULT_NEW = 64,
+    DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
+    DEFAULT_WAVE_ROWS = 8,
+    DEFAULT_WINDOW_ROWS = 128,
+    AUTO_ROWS = 16,
+};
 
 /* ---- the prompt ---- */
 
@@ -30,14 +42,81 @@ enum mn_status run_take_text(struct generate_run *run, const char *text, size_t 
 
 enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
 {
-    enum mn_status status = cli_check_ids(ids->ids, ids->n, run->info.vocab_size, run->log);
-    if (status)
-        return status;
-    run->prompt = malloc(ids->n * sizeof *run->prompt);
-    if (!run->prompt)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " prompt ids", ids->n);
-    memcpy(run->prompt, ids->ids, ids->n * sizeof *run->prompt);
     run->n_prompt = ids->n;
+    return cli_copy_ids(&run->prompt, ids->ids, ids->n, run->info.vocab_size, run->log);
+}
+
+/* ---- its parameters ---- */
+
+static bool is_strategy(const struct generate_options *options, const char *name)
+{
+    return !strcmp(options->strategy, name);
+}
+
+/* Fewer rows are fewer pipelines to build. */
+uint32_t rows_per_sequence(const struct generate_options *options)
+{
+    if (is_strategy(options, "draft-verify"))
+        return options->lookahead + 1;
+    if (is_strategy(options, "wavefront"))
+        return options->max_inflight ? options->max_inflight : DEFAULT_WAVE_ROWS;
+    if (is_strategy(options, "diffusion"))
+        return options->max_inflight ? options->max_inflight : DEFAULT_WINDOW_ROWS;
+    return is_strategy(options, "auto") ? AUTO_ROWS : 1;
+}
+
+enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
+                          struct mn_generate_params *generate)
+{
+    const struct generate_options *options = run->options;
+    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size, n_prompt = (uint32_t)run->n_prompt;
+    if (!run->num_steps)
+        run->num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
+    if ((is_strategy(options, "draft-verify") || is_strategy(options, "wavefront")) && run->num_steps < 2)
+        return log_fail(run->log, MN_ERR_USAGE, "--strategy %s: needs --num-steps of at least 2", options->strategy);
+    const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
+                                 : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
+                                 : run->num_steps > 1                   ? run->num_steps - 1
+                                                                        : 1;
+    if (!run->n_new && options->n_new)
+        run->n_new = options->n_new;
+    if (!run->n_new)
+        run->n_new = n_prompt <= n_ctx && n_ctx + 1 - n_prompt < DEFAULT_NEW ? n_ctx + 1 - n_prompt : DEFAULT_NEW;
+    run->kv_policy = options->kv_policy ? options->kv_policy : is_strategy(options, "diffusion") ? "share:1" : "full";
+    *session = (struct mn_session_params){.n_ctx = n_ctx,
+                                          .num_steps = run->num_steps,
+                                          .max_rows = rows_per_sequence(options),
+                                          .kv_policy = run->kv_policy,
+                                          .kv_type = options->kv_type};
+    *generate = (struct mn_generate_params){
+        .prompt = run->prompt,
+        .n_prompt = n_prompt,
+        .n_new = run->n_new,
+        .num_steps = run->num_steps,
+        .strategy = options->strategy,
+        .sampler = {.temperature = options->temperature,
+                    .top_k = options->top_k,
+                    .top_p = options->top_p,
+                    .min_p = options->min_p,
+                    .seed = options->seed},
+        .speculation = {.draft_steps = draft_steps,
+                        .lookahead = options->lookahead,
+                        .max_inflight = rows_per_sequence(options),
+                        .verification_threshold = options->verification_threshold,
+                        .require_lossless = options->require_lossless},
+        .exit = {.rule = options->exit, .min_steps = options->exit_min_steps, .check_interval = options->exit_interval},
+        .diffusion = {.headway = options->headway,
+                      .freeze_threshold = options->freeze_threshold,
+                      .state_noise = options->state_noise,
+                      .embed_average = options->embed_average},
+        .continuous = options->continuous,
+        .ignore_eos = options->ignore_eos,
+        .init_scale = options->init_scale,
+        .on_token = run_on_token,
+        .on_trace = run->trace ? report_trace : NULL,
+        .user = run};
+    run->live = &run->stats;
+    run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = run->num_steps, .n_prompt = n_prompt};
     return MN_OK;
 }
 

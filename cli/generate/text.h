@@ -2,7 +2,7 @@
 #ifndef MUNINN_CLI_GENERATE_TEXT_H
 #define MUNINN_CLI_GENERATE_TEXT_H
 
-#include "cli/common/cli.h"
+#include "cli/common/options.h"
 
 /* Generated text on its way out: printed as it comes, ended by stop strings. What may be the beginning of a stop string
  * is held back until the next text decides. Which stop string ends the text depends on the text alone, not on how it

@@ -1,11 +1,12 @@
-/* muninn score in five files: the command and likelihoods (score.c), generated answers (score_match.c), lines from the
- * file (score_lines.c), rows and resuming (score_rows.c), and what comes out of all of them (score_summary.c). */
+/* muninn score in five files: the run and likelihoods (score.c), generated answers (score_match.c), lines from the file
+ * (score_lines.c), rows and resuming (score_rows.c), and what comes out of all of them (score_summary.c). The option
+ * table is cli/score.c. */
 #ifndef MUNINN_CLI_SCORE_SCORE_H
 #define MUNINN_CLI_SCORE_SCORE_H
 
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
-#include "cli/common/cli.h"
+#include "cli/common/options.h"
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
 
@@ -97,6 +98,9 @@ enum mn_status score_put_text(struct score_run *run, struct score_line *line, ui
 enum mn_status score_matches(struct score_run *run);
 
 /* ---- score.c ---- */
+
+/* The command. */
+enum mn_status run_score(const struct score_options *options, const struct mn_log *log);
 
 /* A shared cache is another function of the model: rows and summaries say so. */
 #define SCORE_LOSSY "--kv-policy share:k"

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/prompt.h"
 #include "cli/score/score.h"
 #include "engine/files/lines.h"
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/interrupt.h"
 #include "cli/generate/generate.h"
 #include "cli/score/score.h"
 #include "engine/text/tokenizer.h"

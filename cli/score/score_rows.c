@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/output.h"
 #include "cli/score/score.h"
 #include "engine/files/json.h"
 

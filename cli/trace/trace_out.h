@@ -1,9 +1,10 @@
-/* muninn trace in two files: the command and its options (trace.c), records and table (trace_out.c). */
+/* Records and table of muninn trace. */
 #ifndef MUNINN_CLI_TRACE_TRACE_OUT_H
 #define MUNINN_CLI_TRACE_TRACE_OUT_H
 
+#include <stdio.h>
+
 #include "analysis/depth_trace.h"
-#include "cli/common/cli.h"
 #include "engine/base/hash.h"
 
 /* A trace and what its records say around it. */

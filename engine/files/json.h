@@ -1,9 +1,10 @@
 /* Strict JSON: every JSON file of a model (config, index, safetensors header, tokenizer) comes through here.
  *
  * Owns: the check that a buffer is exactly one JSON document (RFC 8259, UTF-8) within fixed limits, the parsed tree,
- *       typed look-ups that name file, key and value when they refuse, and the escaping of strings for output.
+ * typed look-ups that name file, key and value when they refuse, and the escaping of strings for output.
  * Never: repairs input, compares keys without regard to case, keeps a pointer into the caller's buffer, prints by
- * itself. Thread-safety: a document is immutable once parsed; several threads may read it. Nothing global is used.
+ * itself.
+ * Thread-safety: a document is immutable once parsed; several threads may read it. Nothing global is used.
  *
  * The tree is libcjson's. cJSON alone would accept trailing junk, duplicate keys, `01`, raw control characters and
  * invalid UTF-8, would cut strings at \u0000 and would look keys up without regard to case: so the bytes are scanned

@@ -2,51 +2,32 @@
 
 #include <errno.h>
 #include <float.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine/files/json.h"
+#include "engine/model/config_read.h"
+#include "engine/model/family.h"
 
-enum { NAME_BYTES_MAX = 64 };
+enum { NAME_BYTES_MAX = 64, MODEL_TYPES_BYTES = 256 };
 
-/* A setting that must be a name this engine implements. Absent means the reference's default, which is the first. */
-struct choice {
-    const char *key;
-    const char *names[3];
-};
+/* ---- what families' readers share ---- */
 
-static const struct choice choices[] = {
-    {"architecture_class_name", {"RecurrentGPT"}},
-    {"block_class_name", {"SandwichBlock"}},
-    {"mlp_class_name", {"GatedMLP"}},
-    {"nonlin_name", {"SiLU"}},
-    {"norm_class_name", {"RMSNorm_llama", "RMSNorm"}}, /* two names of one function in the published code */
-    {"injection_type", {"linear"}},
-};
-
-static bool is_one_of(const char *name, const char *const names[3])
+static bool is_one_of(const char *name, const char *const names[CONFIG_CHOICES_MAX])
 {
-    for (int i = 0; i < 3 && names[i]; i++)
+    for (int i = 0; i < CONFIG_CHOICES_MAX && names[i]; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
     return false;
 }
 
-static enum mn_status check_building_blocks(const struct json_doc *doc)
+enum mn_status config_check_choices(const struct json_doc *doc, const struct config_choice *choices, size_t n)
 {
-    const char *name;
-    enum mn_status status = json_get_string(doc, doc->root, "model_type", NAME_BYTES_MAX, &name);
-    if (status != MN_OK)
-        return status;
-    if (strcmp(name, "huginn_raven") != 0)
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "model_type", json_find(doc->root, "model_type"),
-                           "only huginn_raven is supported");
-    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
-        const struct choice *c = &choices[i];
-        status = json_get_string_or(doc, doc->root, c->key, NAME_BYTES_MAX, c->names[0], &name);
+    for (size_t i = 0; i < n; i++) {
+        const struct config_choice *c = &choices[i];
+        const char *name;
+        enum mn_status status = json_get_string_or(doc, doc->root, c->key, NAME_BYTES_MAX, c->names[0], &name);
         if (status != MN_OK)
             return status;
         if (!is_one_of(name, c->names)) {
@@ -55,119 +36,78 @@ static enum mn_status check_building_blocks(const struct json_doc *doc)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, c->key, json_find(doc->root, c->key), why);
         }
     }
-    bool bias;
-    status = json_get_bool_or(doc, doc->root, "bias", false, &bias);
-    if (status == MN_OK && bias)
-        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "bias", json_find(doc->root, "bias"),
-                             "linear layers with a bias are not supported");
+    return MN_OK;
+}
+
+enum mn_status config_read_counts(const struct json_doc *doc, const struct config_count *counts, size_t n)
+{
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < n && !status; i++)
+        status = json_get_u32(doc, doc->root, counts[i].key, counts[i].min, counts[i].max, counts[i].out);
     return status;
 }
 
-/* The counts that give the weights their shapes: all required; only prelude and coda may be empty. */
-static enum mn_status parse_shape(struct model_config *c, const struct json_doc *doc)
+enum mn_status config_check_repeats(const struct json_doc *doc, const struct config_repeat *repeats, size_t n)
 {
-    const struct {
-        const char *key;
-        uint32_t min, max;
-        uint32_t *out;
-    } counts[] = {
-        {"n_embd", 1, CONFIG_EMBD_MAX, &c->n_embd},
-        {"n_heads", 1, CONFIG_HEADS_MAX, &c->n_heads},
-        {"intermediate_size", 1, CONFIG_INTERMEDIATE_MAX, &c->intermediate_size},
-        {"vocab_size", 1, CONFIG_VOCAB_MAX, &c->vocab_size},
-        {"n_layers_in_prelude", 0, CONFIG_LAYERS_MAX, &c->n_prelude},
-        {"n_layers_in_recurrent_block", 1, CONFIG_LAYERS_MAX, &c->n_core},
-        {"n_layers_in_coda", 0, CONFIG_LAYERS_MAX, &c->n_coda},
-        {"mean_recurrence", 1, CONFIG_RECURRENCE_MAX, &c->mean_recurrence},
-        {"block_size", 1, CONFIG_BLOCK_MAX, &c->block_size},
-    };
-    const struct cJSON *root = doc->root;
-    enum mn_status status;
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        if ((status = json_get_u32(doc, root, counts[i].key, counts[i].min, counts[i].max, counts[i].out)) != MN_OK)
-            return status;
-    if (c->n_embd % c->n_heads != 0)
-        return json_refuse(doc, MN_ERR_FORMAT, "n_embd", json_find(root, "n_embd"), "must be a multiple of n_heads");
-    c->head_dim = c->n_embd / c->n_heads;
-    if (c->head_dim % 2 != 0)
-        return log_fail(
-            doc->log, MN_ERR_FORMAT,
-            "%s: key 'n_heads': value %u: gives heads of %u, must be even: the rotary embedding turns pairs", doc->file,
-            (unsigned)c->n_heads, (unsigned)c->head_dim);
-    if (c->head_dim > CONFIG_HEAD_DIM_MAX)
-        return log_fail(doc->log, MN_ERR_UNSUPPORTED,
-                        "%s: key 'n_heads': value %u: gives heads of %u, at most %d can be run", doc->file,
-                        (unsigned)c->n_heads, (unsigned)c->head_dim, CONFIG_HEAD_DIM_MAX);
-    return json_get_u32_or(doc, root, "padded_vocab_size", c->vocab_size, CONFIG_VOCAB_MAX, c->vocab_size,
-                           &c->padded_vocab_size);
-}
-
-/* Keys that say again what another key says: a contradiction means that one of the two readings is wrong. */
-static enum mn_status check_repeated(const struct model_config *c, const struct json_doc *doc)
-{
-    const struct {
-        const char *key;
-        uint32_t expected;
-        enum mn_status status;
-        const char *why;
-    } repeated[] = {
-        {"num_attention_heads", c->n_heads, MN_ERR_FORMAT, "must equal n_heads"},
-        {"num_key_value_heads", c->n_heads, MN_ERR_UNSUPPORTED, "grouped key/value heads are not supported"},
-        {"head_dim", c->head_dim, MN_ERR_FORMAT, "must equal n_embd / n_heads"},
-        {"hidden_size", c->n_embd, MN_ERR_FORMAT, "must equal n_embd"},
-    };
-    for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
+    for (size_t i = 0; i < n; i++) {
+        const struct config_repeat *r = &repeats[i];
         uint32_t value;
-        enum mn_status status = json_get_u32_or(doc, doc->root, repeated[i].key, 1, CONFIG_EMBD_MAX,
-                                                repeated[i].expected, &value);
+        enum mn_status status = json_get_u32_or(doc, doc->root, r->key, 1, CONFIG_EMBD_MAX, r->expected, &value);
         if (status != MN_OK)
             return status;
-        if (value != repeated[i].expected)
-            return json_refuse(doc, repeated[i].status, repeated[i].key, json_find(doc->root, repeated[i].key),
-                               repeated[i].why);
+        if (value != r->expected)
+            return json_refuse(doc, r->status, r->key, json_find(doc->root, r->key), r->why);
     }
     return MN_OK;
 }
 
-/* Settings of the published code that change what inference computes, where this engine has one fixed behaviour. */
-static enum mn_status check_fixed_behaviour(const struct model_config *c, const struct json_doc *doc)
+enum mn_status config_check_head_dim(const struct json_doc *doc, const char *key, uint32_t value, uint32_t head_dim)
 {
-    double noise, scale, expected = sqrt((double)c->n_embd);
-    enum mn_status status = json_get_double_or(doc, doc->root, "test_time_noise", -DBL_MAX, DBL_MAX, 0, &noise);
-    if (status != MN_OK)
-        return status;
-    if (noise > 0)
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "test_time_noise", json_find(doc->root, "test_time_noise"),
-                           "noise between recurrence steps is not supported");
-    const struct cJSON *init = json_find(doc->root, "init_values");
-    status = json_get_double_or(doc, init, "embed_scale", -DBL_MAX, DBL_MAX, expected, &scale);
-    if (status == MN_OK && fabs(scale - expected) > 1e-3 * expected)
-        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "embed_scale", json_find(init, "embed_scale"),
-                             "only sqrt(n_embd) is supported");
+    if (head_dim % 2 != 0)
+        return log_fail(doc->log, MN_ERR_FORMAT,
+                        "%s: key '%s': value %u: gives heads of %u, must be even: the rotary embedding turns pairs",
+                        doc->file, key, (unsigned)value, (unsigned)head_dim);
+    if (head_dim > CONFIG_HEAD_DIM_MAX)
+        return log_fail(doc->log, MN_ERR_UNSUPPORTED,
+                        "%s: key '%s': value %u: gives heads of %u, at most %d can be run", doc->file, key,
+                        (unsigned)value, (unsigned)head_dim, CONFIG_HEAD_DIM_MAX);
+    return MN_OK;
+}
+
+enum mn_status config_read_padded_vocabulary(struct model_config *c, const struct json_doc *doc)
+{
+    return json_get_u32_or(doc, doc->root, "padded_vocab_size", c->vocab_size, CONFIG_VOCAB_MAX, c->vocab_size,
+                           &c->padded_vocab_size);
+}
+
+enum mn_status config_read_eps(struct model_config *c, const struct json_doc *doc, const char *key, double fallback)
+{
+    double eps;
+    enum mn_status status = json_get_double_or(doc, doc->root, key, (double)FLT_MIN, 0.1, fallback, &eps);
+    if (!status)
+        c->norm_eps = (float)eps;
     return status;
 }
 
-static enum mn_status parse_constants(struct model_config *c, const struct json_doc *doc)
+/* ---- what all families have ---- */
+
+static enum mn_status read_family(struct model_config *c, const struct json_doc *doc)
 {
-    const struct cJSON *root = doc->root;
-    double eps, base;
-    bool tie_word;
-    enum mn_status status;
-    /* The lower limits keep the values normal numbers as float: an eps of 1e-50 would silently become 0. */
-    if ((status = json_get_double_or(doc, root, "norm_eps", (double)FLT_MIN, 0.1, 1e-6, &eps)) != MN_OK ||
-        (status = json_get_double_or(doc, root, "rope_base", 1, 1e12, 50000, &base)) != MN_OK ||
-        (status = json_get_bool_or(doc, root, "qk_bias", true, &c->qk_bias)) != MN_OK ||
-        (status = json_get_bool_or(doc, root, "tie_word_embeddings", true, &tie_word)) != MN_OK ||
-        (status = json_get_bool_or(doc, root, "tie_embeddings", tie_word, &c->tie_embeddings)) != MN_OK)
+    const char *name;
+    enum mn_status status = json_get_string(doc, doc->root, "model_type", NAME_BYTES_MAX, &name);
+    if (status != MN_OK)
         return status;
-    c->norm_eps = (float)eps;
-    c->rope_base = (float)base;
-    return MN_OK;
+    c->family = family_find(name);
+    if (c->family)
+        return MN_OK;
+    char why[MODEL_TYPES_BYTES];
+    family_names(why, sizeof why);
+    return json_refuse(doc, MN_ERR_UNSUPPORTED, "model_type", json_find(doc->root, "model_type"), why);
 }
 
 static enum mn_status parse_torch_dtype(struct model_config *c, const struct json_doc *doc)
 {
-    static const char *const known[3] = {"bfloat16", "float32", "float16"};
+    static const char *const known[CONFIG_CHOICES_MAX] = {"bfloat16", "float32", "float16"};
     const char *key = json_find(doc->root, "torch_dtype") ? "torch_dtype" : "dtype"; /* the newer writers' name */
     const char *name;
     enum mn_status status = json_get_string_or(doc, doc->root, key, NAME_BYTES_MAX, known[0], &name);
@@ -215,10 +155,9 @@ static enum mn_status config_from_docs(struct model_config *out, const struct js
 {
     struct model_config c = {.bos_token_id = UINT32_MAX};
     enum mn_status status;
-    if ((status = check_object(doc)) != MN_OK || (status = check_building_blocks(doc)) != MN_OK ||
-        (status = parse_shape(&c, doc)) != MN_OK || (status = check_repeated(&c, doc)) != MN_OK ||
-        (status = check_fixed_behaviour(&c, doc)) != MN_OK || (status = parse_constants(&c, doc)) != MN_OK ||
-        (status = parse_torch_dtype(&c, doc)) != MN_OK || (status = parse_token_ids(&c, doc)) != MN_OK)
+    if ((status = check_object(doc)) != MN_OK || (status = read_family(&c, doc)) != MN_OK ||
+        (status = c.family->read_config(&c, doc)) != MN_OK || (status = parse_torch_dtype(&c, doc)) != MN_OK ||
+        (status = parse_token_ids(&c, doc)) != MN_OK)
         return status;
     if (generation &&
         ((status = check_object(generation)) != MN_OK || (status = parse_token_ids(&c, generation)) != MN_OK))

@@ -1,7 +1,7 @@
 /* The model's shape and constants, from config.json and generation_config.json.
  *
- * Owns: the list of settings this engine understands, their limits, and the refusal of every setting that would make
- *       the published code compute something else than this engine does.
+ * Owns: what all families share of these files, and the limits. The keys of a family, and the refusal of every setting
+ *       that would make the published code compute something else than this engine does, are the family's (family.h).
  * Never: looks at weights (whether their shapes agree is checked when they are bound), guesses a missing shape,
  *        keeps memory: a model_config is a plain value.
  * Thread-safety: stateless.
@@ -31,21 +31,26 @@ enum {
     CONFIG_FILE_BYTES_MAX = 1 << 20,
 };
 
-/* Key in config.json in brackets where it differs. */
+struct family; /* family.h */
+
 struct model_config {
+    const struct family *family;
     uint32_t n_embd;
-    uint32_t n_heads;
-    uint32_t head_dim; /* n_embd / n_heads, even: the rotary embedding turns pairs */
+    uint32_t n_heads;    /* of the queries */
+    uint32_t n_kv_heads; /* of keys and values: query head i reads key/value head i / (n_heads / n_kv_heads) */
+    uint32_t head_dim;   /* even: the rotary embedding turns pairs */
     uint32_t intermediate_size;
     uint32_t vocab_size;
     uint32_t padded_vocab_size; /* rows of the embedding, >= vocab_size; equal when the file does not say */
-    uint32_t n_prelude;         /* [n_layers_in_prelude] */
-    uint32_t n_core;            /* [n_layers_in_recurrent_block] */
-    uint32_t n_coda;            /* [n_layers_in_coda] */
+    uint32_t n_prelude;         /* blocks */
+    uint32_t n_core;            /* blocks */
+    uint32_t n_coda;            /* blocks */
     uint32_t mean_recurrence;   /* recurrence steps the model was trained around; the default depth */
     uint32_t block_size;        /* positions the model was trained on */
     float norm_eps;
     float rope_base;
+    bool rotary_halves; /* pairs are (i, i + head_dim / 2) in the files; false: neighbours, as the kernels have them */
+    float embed_scale;
     bool tie_embeddings;
     bool qk_bias;
     uint32_t bos_token_id;                  /* UINT32_MAX when there is none */
@@ -56,7 +61,7 @@ struct model_config {
 
 /* Reads dir/config.json and, if it exists, dir/generation_config.json, whose token ids win.
  * MN_ERR_FILE: config.json is missing, or a file is unreadable. MN_ERR_FORMAT: malformed, out of range, or
- * contradictory. MN_ERR_UNSUPPORTED: another model type, grouped key/value heads, biases, other building blocks.
+ * contradictory. MN_ERR_UNSUPPORTED: another model type, or settings that the family does not have.
  * MN_ERR_MEMORY. *out is zeroed on failure. */
 enum mn_status config_load(struct model_config *out, const char *dir, const struct mn_log *log);
 

@@ -2,7 +2,7 @@
 #include <stddef.h>
 
 #include "engine/model/session.h"
-#include "engine/model/weights.h"
+#include "engine/model/weight_type.h"
 #include "shaders/args.h"
 
 _Static_assert((int)WEIGHT_TYPE_F32 == WEIGHT_F32 && (int)WEIGHT_TYPE_F16 == WEIGHT_F16 &&

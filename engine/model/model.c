@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "cache/cache.h"
 #include "engine/base/numbers.h"
 #include "engine/model/synthetic.h"
 
@@ -51,9 +52,9 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
         status = stream_init(&stream, model->device, &model->kernels);
     if (!status) {
         model->tuning = tuning_choose(&model->device->caps);
-        model->head_pad = (model->config.head_dim + 7) / 8 * 8;
-        model->stride = (model->config.n_embd + 7) / 8 * 8;
-        model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
+        model->head_pad = kv_head_pad(model->config.head_dim);
+        model->stride = round_up_u32(model->config.n_embd, WEIGHT_CHUNK);
+        model->ff_stride = round_up_u32(model->config.intermediate_size, WEIGHT_CHUNK);
         status = params->synthetic ? weights_synthesize(&model->weights, &model->config, params->weight_type,
                                                         params->synthetic_seed, model->device, &stream)
                                    : weights_load(&model->weights, params->dir, &model->config, params->weight_type,

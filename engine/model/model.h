@@ -1,7 +1,8 @@
 /* The model on a device: configuration, weights, pipelines; and how its kernels are tiled there.
  *
- * Owns: device, kernels, weights. Never: holds per-sequence state (that is the session). Thread-safety:
- * none. */
+ * Owns: device, kernels, weights. Never: holds per-sequence state (that is the session).
+ * Thread-safety: none.
+ */
 #ifndef MUNINN_ENGINE_MODEL_MODEL_H
 #define MUNINN_ENGINE_MODEL_MODEL_H
 

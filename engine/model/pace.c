@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
-#include "engine/model/forward.h"
 
 /* Before anything is measured, a piece counts as a whole submit. On a GPU that is 133 G units of work a second: 30 GB/s
  * of bf16 weights for one row, or 0.12 T multiply-adds a second for many; on a CPU device a twentieth of it. */
@@ -34,7 +33,7 @@ void pace_init(struct session *s, double piece_work)
 static double estimate(const struct session *s, const struct piece *piece, uint32_t stamp, uint32_t n_rows,
                        double positions)
 {
-    const uint32_t n_max = forward_tile(s, stamp)->n_max, groups = (n_rows + n_max - 1) / n_max;
+    const uint32_t n_max = session_tile(s, stamp)->n_max, groups = (n_rows + n_max - 1) / n_max;
     return s->ns_per_work[stamp] *
            (pace_matmul_work(piece->weights, groups * n_max) + piece->n_attention * pace_attention_work(s, positions));
 }
@@ -99,7 +98,7 @@ enum mn_status pace_end(struct pace *p)
 uint32_t pace_chunk_rows(const struct session *s, uint32_t last)
 {
     const uint32_t least = s->model->tuning.prefill.n_max; /* fewer would not read the weights less often */
-    uint32_t rows = s->logit_rows;
+    uint32_t rows = s->info.prefill_rows;
     while (rows > least &&
            s->ns_per_work[SESSION_N_STAMPS - 1] * pace_attention_work(s, (double)rows * (last + 1)) > s->submit_ns)
         rows /= 2;

@@ -4,12 +4,13 @@
  * WORK is the measure: a multiply-add of a matmul or of attention, where reading a weight counts as much as
  * PACE_READ_ROWS more rows. Passes are recorded in pieces of at most `piece_work` (forward.c). How long a unit of work
  * takes is measured by every submit, for each stamp, so growing caches, long prompts and falling clocks are in the
- * estimate before the pass that meets them. Never: changes what is computed; cutting leaves every bit as it is.
- * Thread-safety: none. */
+ * estimate before the pass that meets them.
+ * Never: changes what is computed; cutting leaves every bit as it is. Thread-safety: none.
+ */
 #ifndef MUNINN_ENGINE_MODEL_PACE_H
 #define MUNINN_ENGINE_MODEL_PACE_H
 
-#include "engine/model/session.h"
+#include "engine/model/session_internal.h"
 
 enum { PACE_READ_ROWS = 8, PACE_MAX_RECORDINGS = 256 };
 

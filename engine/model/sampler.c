@@ -7,12 +7,12 @@ enum mn_status sampler_check(const struct sampler_params *params, const struct m
 {
     if (!(params->temperature >= 0.0f && params->temperature <= 100.0f) ||
         (params->temperature > 0.0f && params->temperature < 1e-3f))
-        return log_fail(log, MN_ERR_USAGE, "--temp %g: must be 0 (greedy) or from 0.001 to 100",
+        return log_fail(log, MN_ERR_USAGE, "temperature %g: must be 0 (greedy) or from 0.001 to 100",
                         (double)params->temperature);
     if (!(params->top_p > 0.0f && params->top_p <= 1.0f))
-        return log_fail(log, MN_ERR_USAGE, "--top-p %g: must be above 0 and at most 1", (double)params->top_p);
+        return log_fail(log, MN_ERR_USAGE, "top_p %g: must be above 0 and at most 1", (double)params->top_p);
     if (!(params->min_p >= 0.0f && params->min_p <= 1.0f))
-        return log_fail(log, MN_ERR_USAGE, "--min-p %g: must be from 0 to 1", (double)params->min_p);
+        return log_fail(log, MN_ERR_USAGE, "min_p %g: must be from 0 to 1", (double)params->min_p);
     return MN_OK;
 }
 

@@ -12,11 +12,10 @@
 #define MUNINN_ENGINE_MODEL_SESSION_H
 
 #include "cache/cache.h"
-#include "engine/model/model.h"
+#include "engine/model/config.h"
 #include "engine/model/sampler.h"
-#include "shaders/args.h"
 
-enum { SESSION_MAX_ROWS = STATE_MAX_ROWS, SESSION_N_STAMPS = 9 };
+enum { SESSION_MAX_ROWS = 128 };
 
 enum pass { PASS_PRELUDE, PASS_CORE, PASS_CODA, PASS_HEAD_GREEDY, PASS_HEAD_SAMPLED, PASS_COUNT };
 
@@ -54,54 +53,34 @@ struct session_counts {
     uint64_t rows[PASS_COUNT];
     uint64_t weight_bytes; /* matrix bytes read: a pass reads its weights once per group of rows that share them */
     uint64_t kv_bytes;     /* cache bytes read by attention */
+    uint64_t submits, dispatches;
 };
 
-/* A part of a recorded pass, short enough for a submit of its own; see pace.h. */
-struct piece {
-    struct recording recording;
-    double weights;       /* matrix elements that it reads */
-    uint32_t n_attention; /* attention dispatches */
-};
-struct pass_recording {
-    uint32_t first, n; /* session.pieces */
+/* What a session is, for everybody: sizes and what its model says. Filled when the session is created, then
+ * constant. */
+struct session_info {
+    const struct model_config *config;
+    const struct mn_log *log;
+    uint32_t n_ctx, n_sequences;
+    uint32_t num_steps;    /* most core steps of a row */
+    uint32_t max_rows;     /* most rows of a decode pass */
+    uint32_t prefill_rows; /* most rows of a prefill pass that all want logits */
+    struct kv_policy kv_policy;
+    enum kv_type kv_type;
+    uint64_t kv_bytes_per_token;
+    uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes that a pass reads; coda includes the head */
 };
 
-struct session {
-    struct model *model;
-    struct stream stream;
-    struct kv_cache cache;
-    struct arena scratch, shared;
-    uint32_t n_ctx, n_sequences, num_steps, max_rows;
-    struct sampler_params sampler;
-    float init_scale;
-    struct span state;                 /* the state buffer, host-visible */
-    struct span x, y;                  /* [rows, d] a block's input, and the sum after its attention */
-    struct span query;                 /* [rows, heads, head_pad] */
-    struct span hidden;                /* [rows, F] */
-    struct span partial_o, partial_ml; /* [rows, splits, heads(, head_pad)] */
-    struct span states;                /* [slots, d] latent states, last norm pending */
-    struct span injected;              /* [slots, d] the adapter's embedding half: constant over a row's steps */
-    struct span x_parts, y_parts, state_parts; /* norm statistics, [rows or slots, parts] */
-    struct span logits, best;                  /* [logit_rows, V], [rows, groups] */
-    struct span rotary;                        /* [n_ctx, head_dim / 2] (cos, sin) */
-    float *host_logits;                        /* [V] of one row, for session_prefill's each_logits */
-    uint32_t parts_stride, n_splits;
-    uint32_t logit_rows;  /* rows that `logits` holds: SESSION_MAX_ROWS, or what the device binds at once */
-    struct piece *pieces; /* [n_pieces] */
-    uint32_t n_pieces;
-    struct pass_recording recordings[PASS_COUNT][SESSION_N_STAMPS];
-    uint32_t n_dispatches[PASS_COUNT]; /* per pass at one row */
-    struct session_counts counts;
-    double submit_ns; /* longest time that one submit should take; pace.h */
-    double piece_work;
-    double ns_per_work[SESSION_N_STAMPS];
-    bool measured[SESSION_N_STAMPS];
-    double (*now_ns)(void); /* the clock behind ns_per_work; tests have their own */
-};
+struct model;
+struct session; /* session_internal.h */
 
 /* MN_ERR_USAGE for sizes out of range, MN_ERR_MEMORY when it does not fit. */
 enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params);
 void session_destroy(struct session *session);
+
+const struct session_info *session_info(const struct session *session);
+/* What was computed since the session began. */
+struct session_counts session_counts(const struct session *session);
 
 /* Computes and waits. tokens[i] (may be NULL) receives the token of the i-th head row. */
 enum mn_status session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
@@ -141,9 +120,5 @@ enum mn_status session_write_states(struct session *session, uint32_t sequence, 
                                     uint32_t n);
 /* Replaces the sampler (and the seed). */
 void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
-
-/* Index of the smallest recorded stamp that holds n decode rows; the last index is the prefill stamp. */
-uint32_t session_stamp(uint32_t n_rows, bool prefill);
-uint32_t session_stamp_rows(uint32_t stamp);
 
 #endif

@@ -10,7 +10,9 @@
 #ifndef MUNINN_ENGINE_MODEL_SYNTHETIC_H
 #define MUNINN_ENGINE_MODEL_SYNTHETIC_H
 
-#include "engine/model/weights.h"
+#include "engine/model/config.h"
+#include "engine/model/matrix.h"
+#include "engine/vulkan/stream.h"
 
 /* A shape by name, as a list of figures, or from a config.json: see mn_engine_params. MN_ERR_USAGE names what is wrong
  * with it. */

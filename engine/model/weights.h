@@ -1,7 +1,8 @@
-/* The model's weights on the device: every matrix in planar 16-byte chunks of 8 inputs, norms and biases as f32.
+/* The model's weights on the device: every matrix in planar 16-byte chunks, norms and biases as f32.
  *
- * Owns: the weights arena. Layouts are the kernels': gate and up rows interleaved, attention-projection columns padded
- * per head, the adapter split into its state half and its embedding half, rows padded with zeros to whole chunks.
+ * Owns: the weights arena. Layouts are the kernels': gate and up rows interleaved, rotary pairs as neighbours,
+ * attention-projection columns padded per head, the adapter split into its state half and its embedding half, rows
+ * padded with zeros to whole chunks. Which tensor becomes what is the family's plan (weight_plan.h).
  * Never: keeps a host copy of a matrix; trusts a shape, a dtype or a value of the file.
  * Thread-safety: read-only once loaded.
  */
@@ -9,36 +10,22 @@
 #define MUNINN_ENGINE_MODEL_WEIGHTS_H
 
 #include "engine/model/config.h"
-#include "engine/vulkan/buffer.h"
+#include "engine/model/matrix.h"
 #include "engine/vulkan/stream.h"
 
-/* Windows and dispatches start at multiples of so many rows: their byte offsets then meet any alignment (rows are
- * multiples of 16 bytes), and they hold whole workgroups of every tile. */
-enum { MATRIX_ROWS_STEP = 256 };
-
-enum weight_type { WEIGHT_TYPE_F32 = 0, WEIGHT_TYPE_F16, WEIGHT_TYPE_BF16, WEIGHT_TYPE_AS_STORED };
-
-/* Rows of equal length, in windows that each fit into one binding and one allocation of the device: usually one
- * window. */
-struct matrix {
-    struct span *windows; /* [n_windows], all but the last of window_rows rows */
-    enum weight_type type;
-    uint32_t n_out;    /* rows */
-    uint32_t n_chunks; /* input length / 8, padded */
-    uint64_t row_bytes;
-    uint32_t n_windows, window_rows;
-};
-
+/* The norms a block may have, by who applies them. A norm of the value (attention_out, mlp_out) is owed by whoever
+ * reads the value; a reader's own norm comes on top, and both together are one weight where the reader's is applied to
+ * a value that is still owed one. A family without one of them leaves its span empty. */
 struct block_weights {
-    struct matrix qkv;      /* [3d, d]: q, k, v rows */
-    struct matrix proj;     /* [d, heads * head_pad] */
-    struct matrix gate;     /* [2F, d]: gate i in row 2i, up i in row 2i + 1 */
-    struct matrix down;     /* [d, F] */
-    struct span input_norm; /* [d] norm_1, times norm_4 of the block before where that is still pending */
-    struct span norm_2;     /* [d] */
-    struct span gate_norm;  /* [d] norm_2 * norm_3 */
-    struct span norm_4;     /* [d] */
-    struct span bias;       /* [2, d] on q and k; zeros when the model has none */
+    struct matrix qkv;         /* [(H + 2 G) h, d]: q, k, v rows */
+    struct matrix proj;        /* [d, H * head_pad] */
+    struct matrix gate;        /* [2F, d]: gate i in row 2i, up i in row 2i + 1 */
+    struct matrix down;        /* [d, F] */
+    struct span attention_in;  /* [d] what qkv multiplies its input with */
+    struct span attention_out; /* [d] norm of the sum behind attention */
+    struct span mlp_in;        /* [d] what gate multiplies its input with */
+    struct span mlp_out;       /* [d] norm of the sum behind the MLP */
+    struct span bias;          /* [(H + G) h] on q and k; zeros when the model has none */
 };
 
 struct weights {
@@ -49,9 +36,9 @@ struct weights {
     struct matrix adapter_embed;  /* [d, d]: columns of the embedding */
     struct block_weights *blocks; /* [n_blocks] prelude, core, coda in order */
     uint32_t n_blocks;
-    struct span norm_f;    /* [d] ln_f */
-    struct span head_norm; /* [d] ln_f, times norm_4 of the last coda block */
-    float *state_norm;     /* [d] on the host: norm_4 of the last core block, pending on latent states */
+    struct span coda_norm;                          /* [d] between the core and the coda */
+    struct span head_norm;                          /* [d] what the head multiplies its input with */
+    float *state_norm;                              /* [d] on the host: the norm owed by latent states */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 
@@ -64,18 +51,5 @@ enum mn_status weights_load(struct weights *weights, const char *dir, const stru
 enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type,
                                   uint64_t seed, struct device *device, struct stream *stream);
 void weights_finish(struct weights *weights);
-
-/* Rows from `row0` on that lie in one window, at most `most`; and these rows for binding. */
-uint32_t matrix_rows_at(const struct matrix *matrix, uint32_t row0, uint32_t most);
-struct span matrix_span(const struct matrix *matrix, uint32_t row0, uint32_t n);
-
-const char *weight_type_name(enum weight_type type); /* "bf16" */
-enum mn_status weight_type_parse(const char *text, enum weight_type *out, const struct mn_log *log);
-
-/* Host conversions, round to nearest even. */
-uint16_t f32_to_f16(float x);
-float f16_to_f32(uint16_t h);
-uint16_t f32_to_bf16(float x);
-float bf16_to_f32(uint16_t b);
 
 #endif

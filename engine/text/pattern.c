@@ -486,8 +486,8 @@ static bool take_interval(struct translator *t, uint32_t *low, uint32_t *high, b
 /* At one of * + ? {. */
 static bool translate_quantifier(struct translator *t)
 {
-    uint32_t low, high;
-    bool is_exact = false, has_high, interval = next_is(t, "{");
+    uint32_t low = 0, high = 0;
+    bool is_exact = false, has_high = false, interval = next_is(t, "{");
     if (interval && !take_interval(t, &low, &high, &is_exact, &has_high)) {
         t->at++;
         return translate_literal(t, '{');

@@ -217,6 +217,18 @@ static enum device_type type_of(VkPhysicalDeviceType type)
     }
 }
 
+/* NULL, or the reason why a device with these properties cannot be used. */
+static const char *refusal_of(const struct caps *caps, const VkPhysicalDeviceLimits *limits)
+{
+    if (caps->api_version < VK_API_VERSION_1_2)
+        return "it offers less than Vulkan 1.2";
+    if (caps->subgroup_size < 4 || (caps->subgroup_size & (caps->subgroup_size - 1)))
+        return "its subgroup size is not a power of two of at least 4";
+    if (limits->maxPerStageDescriptorStorageBuffers < 12 || limits->maxPushConstantsSize < 128)
+        return "it allows fewer than 12 storage buffers or 128 bytes of push constants per shader";
+    return NULL;
+}
+
 /* Fills caps; returns NULL, or the reason why this device cannot be used. */
 static const char *read_caps(struct device *device, VkPhysicalDevice physical, struct caps *caps)
 {
@@ -283,13 +295,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     if (!find_queue_family(device, physical, &family, &timestamps))
         return "it has no compute queue";
     caps->timestamp_ns = timestamps ? (double)limits->timestampPeriod : 0.0;
-    if (caps->api_version < VK_API_VERSION_1_2)
-        return "it offers less than Vulkan 1.2";
-    if (caps->subgroup_size < 4 || (caps->subgroup_size & (caps->subgroup_size - 1)))
-        return "its subgroup size is not a power of two of at least 4";
-    if (limits->maxPerStageDescriptorStorageBuffers < 12 || limits->maxPushConstantsSize < 128)
-        return "it allows fewer than 12 storage buffers or 128 bytes of push constants per shader";
-    return NULL;
+    return refusal_of(caps, limits);
 }
 
 static bool contains_ignoring_case(const char *text, const char *part)

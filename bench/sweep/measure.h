@@ -1,0 +1,118 @@
+/* Measuring one setting: a model on a device with its prompts and what `ar` says behind them (model.c), the setting
+ * measured and turned into a row (run.c, row.c), answers for others to read (answers.c), every kernel by itself
+ * (kernels.c). sweep.c calls these once per setting. Thread-safety: none. */
+#ifndef MUNINN_BENCH_SWEEP_MEASURE_H
+#define MUNINN_BENCH_SWEEP_MEASURE_H
+
+#include "bench/rows/rows.h"
+#include "bench/rows/sampling.h"
+#include "bench/sweep/prompts.h"
+#include "bench/sweep/settings.h"
+#include "engine/base/hash.h"
+
+/* ---- model.c ---- */
+
+/* A prompt as ids, and what `ar` with a full cache says behind it. */
+struct expected {
+    const struct prompt *prompt;
+    uint32_t turn;
+    uint32_t *ids, n_ids;       /* owned */
+    uint32_t *tokens, n_tokens; /* owned, room for n_new */
+};
+
+/* A model on a device and what its settings share. */
+struct bench_model {
+    struct mn_engine *engine;
+    struct mn_model_info info;
+    const char *name;
+    char hash[HASH_TEXT_BYTES];
+    double ceiling_gb_s;          /* measured read bandwidth */
+    const char *prompt_set;       /* its name in rows */
+    struct expected *expected;    /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
+    uint32_t n_expected, longest; /* longest: most ids of a prompt */
+    uint32_t num_steps, n_new, prompt_tokens; /* n_new 0: nothing is known yet */
+    const char *kv_type;
+};
+
+/* What a sweep shares. */
+struct bench_common {
+    struct sampling sampling;
+    const struct prompt_set *prompts;
+    uint64_t seed;
+    float temperature;
+    bool stop_at_eos;
+    const char *cost_dir, *cpu_threads;
+    const char *answers_dir; /* NULL: none */
+    const float *acceptance; /* forced; [n_acceptance] or none */
+    uint32_t n_acceptance;
+    bool (*stop)(void);
+    const struct mn_log *log;
+};
+
+/* `dir` or `synthetic`, the other NULL. */
+enum mn_status bench_model_open(struct bench_model *model, const char *dir, const char *synthetic, const char *device,
+                                const char *weight_type, const struct bench_common *common);
+void bench_model_close(struct bench_model *model);
+/* Makes prompts and `ar`'s tokens for the setting's sizes, unless they are those of the setting before. */
+enum mn_status bench_model_expect(struct bench_model *model, const struct bench_setting *setting,
+                                  const struct bench_common *common);
+/* The parameters of one prompt under a setting; callbacks are left to the caller. */
+void bench_params(struct mn_generate_params *params, const struct expected *expected,
+                  const struct bench_setting *setting, const struct bench_common *common);
+
+/* ---- run.c ---- */
+
+/* Measures one setting. *row is the caller's to cJSON_Delete. *equal: a lossless setting's tokens were those of ar;
+ * true for lossy ones. */
+enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting,
+                             const struct bench_common *common, cJSON **row, bool *equal);
+
+/* ---- answers.c ---- */
+
+/* What one prompt came to, for Spec-Bench's scripts. */
+struct answer {
+    const uint32_t *tokens;
+    uint32_t n_tokens;
+    const uint32_t *lengths; /* tokens committed by each decoding step; [n_lengths] */
+    uint32_t n_lengths;
+    double wall_s;
+};
+
+/* Writes DIR/MODEL_ID.jsonl, a line per question; answers [model->n_expected]. */
+enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting,
+                             const struct bench_common *common, const struct answer *answers);
+
+/* ---- kernels.c ---- */
+
+/* Measures passes and kernels at 1 to 16 rows; rows are added to the list, the floor's last. */
+enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
+                               const struct bench_common *common, struct rows *rows);
+/* The name of the last row: where it is, all are. malloc'ed, NULL without memory. */
+char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting,
+                       const struct bench_common *common);
+
+/* ---- row.c ---- */
+
+/* The name under which a setting is known in a results file: everything that a repetition must share. malloc'ed, NULL
+ * without memory. */
+char *row_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
+/* The same for a row of another kind. */
+char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind,
+                 const char *rest);
+
+/* A row under construction: a failed allocation sticks. */
+struct row_builder {
+    cJSON *row; /* owned until it is taken */
+    bool failed;
+};
+/* Begins with what every row has; takes `key`, which may be NULL (no memory). */
+void row_begin(struct row_builder *builder, char *key, const char *kind, const struct bench_model *model,
+               const char *kv_type, const struct bench_common *common);
+void row_text(struct row_builder *builder, const char *key, const char *value);
+void row_number(struct row_builder *builder, const char *key, double value); /* what is not finite becomes 0 */
+void row_bool(struct row_builder *builder, const char *key, bool value);
+void row_numbers(struct row_builder *builder, const char *key, const double *values, uint32_t n);
+/* Hands the row over, or MN_ERR_MEMORY. */
+enum mn_status row_end(struct row_builder *builder, cJSON **row, const struct mn_log *log);
+
+#endif

@@ -1,0 +1,212 @@
+/* What a sweep runs over, and the cross product of it. */
+#include "bench/sweep/settings.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/sweep/sweep.h"
+#include "cache/cache.h"
+#include "engine/base/numbers.h"
+#include "engine/files/json.h"
+#include "engine/files/lines.h"
+
+enum { SETTINGS_MAX = 100000, WAVE_ROWS = 8, WINDOW_ROWS = 128, AUTO_ROWS = 16 };
+
+/* ---- what to run over ---- */
+
+static enum mn_status parse_shard(struct sweep_lists *l, const char *text, const struct mn_log *log)
+{
+    char end;
+    l->shard = l->n_shards = 1;
+    if (!text)
+        return MN_OK;
+    if (sscanf(text, "%6" SCNu32 "/%6" SCNu32 "%c", &l->shard, &l->n_shards, &end) != 2 || l->shard < 1 ||
+        l->shard > l->n_shards)
+        return log_fail(log, MN_ERR_USAGE, "--shard %s: must be i/n with i from 1 to n", text);
+    return MN_OK;
+}
+
+static enum mn_status parse_acceptance(struct sweep_lists *l, const char *text, const struct mn_log *log)
+{
+    for (const char *at = text; at;) {
+        char *end;
+        const double value = strtod(at, &end);
+        if (strspn(text, "0123456789.,") != strlen(text) || end == at || (*end != '\0' && *end != ',') ||
+            !(value >= 0.0 && value <= 1.0) || l->n_acceptance == ACCEPTANCE_MAX)
+            return log_fail(log, MN_ERR_USAGE,
+                            "--acceptance %s: must be up to %d numbers from 0 to 1 with commas between", text,
+                            ACCEPTANCE_MAX);
+        l->acceptance[l->n_acceptance++] = (float)value;
+        at = *end ? end + 1 : NULL;
+    }
+    return MN_OK;
+}
+
+enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_params *p, const struct mn_log *log)
+{
+    const struct {
+        const char *option, *text, *choices;
+        struct word_list *out;
+    } words[] = {{"device", p->devices, NULL, &l->devices},
+                 {"weight-type", p->weight_types, "bf16|f16|f32", &l->weight_types},
+                 {"kv-policy", p->kv_policies, NULL, &l->kv_policies},
+                 {"kv-type", p->kv_types, "f16|f32", &l->kv_types},
+                 {"strategy", p->strategies, "ar|draft-verify|wavefront|auto|diffusion", &l->strategies}};
+    const struct {
+        const char *option, *text;
+        uint32_t min, max;
+        struct number_list *out;
+    } numbers[] = {{"num-steps", p->num_steps, 1, 4096, &l->num_steps},
+                   {"draft-steps", p->draft_steps, 1, 4095, &l->draft_steps},
+                   {"lookahead", p->lookaheads, 1, MN_MAX_LOOKAHEAD, &l->lookaheads},
+                   {"prompt-tokens", p->prompt_tokens, 1, IDS_MAX, &l->prompt_tokens},
+                   {"max-new-tokens", p->n_new, 2, IDS_MAX, &l->n_new},
+                   {"batch", p->batches, 1, ROWS_PER_PASS, &l->batches}};
+    *l = (struct sweep_lists){.max_inflight = p->max_inflight};
+    enum mn_status status = parse_shard(l, p->shard, log);
+    for (size_t i = 0; i < sizeof words / sizeof *words && !status; i++)
+        if (words[i].text)
+            status = parse_words(words[i].option, words[i].text, words[i].choices, words[i].out, log);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !status; i++)
+        if (numbers[i].text)
+            status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
+                                   log);
+    for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
+        struct kv_policy policy;
+        status = kv_policy_parse(l->kv_policies.words[i], &policy, log);
+    }
+    if (!status && p->resume && !p->results)
+        status = log_fail(log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
+    if (!status && p->seed > JSON_INTEGER_MAX)
+        status = log_fail(log, MN_ERR_USAGE, "--seed %" PRIu64 ": at most 2^53 - 1, so that it can stand in JSON",
+                          p->seed);
+    if (!status && p->kernels && (p->prompts || p->answers || p->acceptance))
+        status = log_fail(
+            log, MN_ERR_USAGE,
+            "--kernels: measures passes, not prompts: it goes without --prompts, --answers and --acceptance");
+    if (!status && p->answers && !p->prompts)
+        status = log_fail(log, MN_ERR_USAGE, "--answers: needs --prompts with questions");
+    for (uint32_t i = 0; i < l->batches.n && !status && p->answers; i++)
+        if (l->batches.values[i] > 1)
+            status = log_fail(log, MN_ERR_USAGE,
+                              "--answers: not with --batch above 1, where a question has no time of its own");
+    return status ? status : parse_acceptance(l, p->acceptance, log);
+}
+
+/* ---- the cross product ---- */
+
+static bool is_strategy(const struct bench_setting *s, const char *name)
+{
+    return !strcmp(s->strategy, name);
+}
+
+uint32_t bench_rows(const struct bench_setting *s)
+{
+    return !strcmp(s->strategy, "draft-verify") ? s->lookahead + 1 : s->max_inflight ? s->max_inflight : 1;
+}
+
+/* Can this combination run? The rules are the engine's (spec/check.c); here they leave holes in the product instead of
+ * ending it. */
+static bool is_possible(const struct bench_setting *s)
+{
+    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront");
+    if ((drafts || wave) && s->draft_steps >= s->num_steps)
+        return false;
+    if (is_strategy(s, "diffusion") && (s->draft_steps > s->num_steps || s->batch > 1))
+        return false;
+    return bench_rows(s) * s->batch <= ROWS_PER_PASS;
+}
+
+/* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in
+ * flight that nobody asked for are what a batch has room for. */
+static void normalise(struct bench_setting *s, uint32_t max_inflight)
+{
+    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront"),
+               diffusion = is_strategy(s, "diffusion");
+    const uint32_t room = ROWS_PER_PASS / s->batch;
+    if (!drafts)
+        s->lookahead = 0;
+    if (!drafts && !wave && !diffusion)
+        s->draft_steps = 0;
+    if (diffusion)
+        s->kv_policy = "share:1"; /* the only one it has */
+    s->max_inflight = wave        ? (max_inflight ? max_inflight : min_u32(WAVE_ROWS, room))
+                      : diffusion ? (max_inflight ? max_inflight : WINDOW_ROWS)
+                                  : (is_strategy(s, "auto") ? min_u32(AUTO_ROWS, room) : 0);
+}
+
+/* Among those of the same sizes, types and batch. */
+static bool is_known(const struct setting_list *list, size_t first, const struct bench_setting *s)
+{
+    for (size_t i = first; i < list->n; i++)
+        if (list->items[i].draft_steps == s->draft_steps && list->items[i].lookahead == s->lookahead &&
+            list->items[i].strategy == s->strategy && !strcmp(list->items[i].kv_policy, s->kv_policy))
+            return true;
+    return false;
+}
+
+static enum mn_status add_setting(struct setting_list *list, size_t first, struct bench_setting s,
+                                  const struct mn_log *log)
+{
+    if (!is_possible(&s)) {
+        list->n_impossible++;
+        return MN_OK;
+    }
+    if (is_known(list, first, &s))
+        return MN_OK;
+    if (list->n == SETTINGS_MAX)
+        return log_fail(log, MN_ERR_USAGE, "more than %d settings", SETTINGS_MAX);
+    if (list->n == list->capacity) {
+        const size_t capacity = list->capacity ? 2 * list->capacity : 256;
+        struct bench_setting *items = realloc(list->items, capacity * sizeof *items);
+        if (!items)
+            return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu settings", capacity);
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->n++] = s;
+    return MN_OK;
+}
+
+/* The innermost lists: those that share sizes and the tokens of ar. */
+static enum mn_status add_strategies(struct setting_list *list, const struct sweep_lists *l, struct bench_setting s,
+                                     const struct mn_log *log)
+{
+    const size_t first = list->n;
+    enum mn_status status = MN_OK;
+    for (uint32_t c = 0; c < l->kv_policies.n && !status; c++)
+        for (uint32_t i = 0; i < l->strategies.n && !status; i++)
+            for (uint32_t k = 0; k < l->draft_steps.n && !status; k++)
+                for (uint32_t j = 0; j < l->lookaheads.n && !status; j++) {
+                    s.kv_policy = l->kv_policies.words[c];
+                    s.strategy = l->strategies.words[i];
+                    s.draft_steps = l->draft_steps.values[k];
+                    s.lookahead = l->lookaheads.values[j];
+                    normalise(&s, l->max_inflight);
+                    status = add_setting(list, first, s, log);
+                }
+    return status;
+}
+
+/* num_steps 0 and prompt_tokens 0: the model's own, known when it is open. An empty list is one value: the default. */
+enum mn_status settings_fill(struct setting_list *list, const struct sweep_lists *l, struct bench_setting s,
+                             uint32_t mean_recurrence, const struct mn_log *log)
+{
+    enum mn_status status = MN_OK;
+    list->n = 0;
+    for (uint32_t r = 0; r < (l->num_steps.n ? l->num_steps.n : 1) && !status; r++)
+        for (uint32_t p = 0; p < (l->prompt_tokens.n ? l->prompt_tokens.n : 1) && !status; p++)
+            for (uint32_t n = 0; n < l->n_new.n && !status; n++)
+                for (uint32_t t = 0; t < l->kv_types.n && !status; t++)
+                    for (uint32_t b = 0; b < l->batches.n && !status; b++) {
+                        s.num_steps = l->num_steps.n ? l->num_steps.values[r] : mean_recurrence;
+                        s.prompt_tokens = l->prompt_tokens.n ? l->prompt_tokens.values[p] : 0;
+                        s.n_new = l->n_new.values[n];
+                        s.kv_type = l->kv_types.words[t];
+                        s.batch = l->batches.values[b];
+                        status = add_strategies(list, l, s, log);
+                    }
+    return status;
+}

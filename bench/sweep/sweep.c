@@ -1,0 +1,312 @@
+/* muninn bench: every combination of the settings asked for, measured one after the other. */
+#include "bench/sweep/sweep.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/sweep/cpu_device.h"
+#include "bench/sweep/measure.h"
+#include "engine/base/clock.h"
+#include "engine/files/json.h"
+
+struct sweep {
+    const struct sweep_params *params;
+    const struct mn_log *log;
+    struct sweep_lists lists;
+    struct setting_list settings; /* of the model under way */
+    struct rows rows;             /* of this run, and of the file it resumes */
+    FILE *file;                   /* results, or NULL */
+    double started;
+    size_t n_done, n_skipped, n_models_left; /* n_done, n_skipped: rows; models behind the one under way */
+    enum mn_status failed;                   /* the first failure that the sweep outlived */
+};
+
+static double clock_of_sampling(void *user)
+{
+    (void)user;
+    return clock_s();
+}
+
+/* ---- progress ---- */
+
+/* Time left goes by what rows took so far; models still to come are taken to be like this one. */
+static void show_progress(const struct sweep *w, const struct bench_setting *s, size_t i)
+{
+    enum { WIDTH = 24 };
+    FILE *err = w->params->err;
+    const size_t n = w->settings.n;
+    char bar[WIDTH + 1];
+    if (!isatty(fileno(err)))
+        return;
+    const double left = (double)(n - i) + (double)(w->n_models_left * n), spent = clock_s() - w->started;
+    const size_t filled = (size_t)(WIDTH * i / n);
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', filled);
+    bar[WIDTH] = '\0';
+    fprintf(err, "\r\033[K[%s] %zu/%zu %s R %" PRIu32 " K %" PRIu32 " L %" PRIu32 " batch %" PRIu32, bar, i + 1, n,
+            s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->batch);
+    if (w->n_done) {
+        const double seconds = spent / (double)w->n_done * left / w->lists.n_shards;
+        fprintf(err,
+                seconds < 100.0    ? ", %.0f s left"
+                : seconds < 6000.0 ? ", %.0f min left"
+                                   : ", %.0f h left",
+                seconds < 100.0    ? seconds
+                : seconds < 6000.0 ? seconds / 60.0
+                                   : seconds / 3600.0);
+    }
+    fflush(err);
+}
+
+static void end_progress(const struct sweep *w)
+{
+    FILE *err = w->params->err;
+    if (isatty(fileno(err)))
+        fputs("\r\033[K", err);
+}
+
+/* ---- running ---- */
+
+static enum mn_status append(struct sweep *w, const cJSON *row)
+{
+    if (!w->file)
+        return MN_OK;
+    enum mn_status status = rows_append(w->file, w->params->results, row, w->log);
+    return status ? status : rows_sync(w->file, w->params->results, w->log);
+}
+
+static enum mn_status keep_row(struct sweep *w, cJSON *row)
+{
+    enum mn_status status = append(w, row);
+    if (status) {
+        cJSON_Delete(row);
+        return status;
+    }
+    return rows_add(&w->rows, row, w->log);
+}
+
+static void warn_outliers(const struct sweep *w, const cJSON *row, const struct bench_setting *s)
+{
+    const cJSON *n = json_find(row, "decode_outliers");
+    if (cJSON_IsNumber(n) && n->valuedouble > 0.0)
+        log_note(w->log, MN_LOG_WARN,
+                 "%s R %" PRIu32 " K %" PRIu32 " L %" PRIu32
+                 ": %.0f of the samples are outliers (modified z-score above 3.5)",
+                 s->strategy, s->num_steps, s->draft_steps, s->lookahead, n->valuedouble);
+}
+
+/* A setting that cannot run here (no memory for its context, a prompt too long) costs its row, not the sweep; the exit
+ * code remembers. */
+static bool is_survivable(enum mn_status status)
+{
+    return status == MN_ERR_MEMORY || status == MN_ERR_USAGE || status == MN_ERR_UNSUPPORTED;
+}
+
+static enum mn_status run_setting(struct sweep *w, struct bench_model *model, const struct bench_setting *s,
+                                  const struct bench_common *common)
+{
+    cJSON *row;
+    bool equal;
+    char *key = row_key(model, s, common);
+    if (!key)
+        return log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a key");
+    const bool known = rows_find(&w->rows, key) != NULL;
+    free(key);
+    if (known) {
+        w->n_skipped++;
+        return MN_OK;
+    }
+    enum mn_status status = bench_measure(model, s, common, &row, &equal);
+    if (status) {
+        w->failed = w->failed ? w->failed : status;
+        return is_survivable(status) ? MN_OK : status;
+    }
+    end_progress(w);
+    warn_outliers(w, row, s);
+    w->n_done++;
+    if (!equal) /* the row stays: it says so itself */
+        w->failed = log_fail(w->log, MN_ERR_CHECK,
+                             "%s with K %" PRIu32 ", L %" PRIu32 ", R %" PRIu32 ", batch %" PRIu32
+                             ": lossless, but its tokens are not those of ar",
+                             s->strategy, s->draft_steps, s->lookahead, s->num_steps, s->batch);
+    return keep_row(w, row);
+}
+
+static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, const struct bench_setting *s,
+                                  const struct bench_common *common)
+{
+    struct rows fresh = {0};
+    char *last = kernels_last_key(model, s, common);
+    if (!last)
+        return log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a key");
+    const bool known = rows_find(&w->rows, last) != NULL;
+    free(last);
+    if (known) {
+        w->n_skipped++;
+        return MN_OK;
+    }
+    enum mn_status status = kernels_measure(model, s, common, &fresh);
+    for (size_t i = 0; i < fresh.n && !status; i++) {
+        cJSON *row = fresh.items[i];
+        if (rows_find(&w->rows, row_string(row, "key")))
+            continue;
+        fresh.items[i] = NULL;
+        status = keep_row(w, row);
+    }
+    rows_free(&fresh);
+    return status;
+}
+
+/* Which settings of this model are this shard's? `counter` goes on over all models. */
+static enum mn_status run_settings(struct sweep *w, struct bench_model *model, size_t *counter,
+                                   const struct bench_common *common)
+{
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < w->settings.n && !status; i++) {
+        if ((*counter)++ % w->lists.n_shards != w->lists.shard - 1)
+            continue;
+        if (common->stop && common->stop())
+            return MN_ERR_INTERRUPTED;
+        show_progress(w, &w->settings.items[i], i);
+        status = run_setting(w, model, &w->settings.items[i], common);
+    }
+    return status;
+}
+
+/* All settings of one model in one type on one device. */
+static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic, const char *device,
+                                const char *weight_type, size_t *counter, const struct bench_common *common)
+{
+    struct bench_model model;
+    enum mn_status status = bench_model_open(&model, dir, synthetic, device, weight_type, common);
+    if (status) {
+        w->failed = w->failed ? w->failed : status;
+        return status == MN_ERR_MEMORY ? MN_OK : status;
+    }
+    w->n_done = 0;
+    w->started = clock_s();
+    status = settings_fill(&w->settings, &w->lists,
+                           (struct bench_setting){.device = device, .weight_type = weight_type},
+                           model.info.mean_recurrence, w->log);
+    if (!status && w->params->kernels)
+        status = w->settings.n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1
+                     ? run_kernels(w, &model, &w->settings.items[0], common)
+                     : MN_OK;
+    else if (!status)
+        status = run_settings(w, &model, counter, common);
+    end_progress(w);
+    bench_model_close(&model);
+    return status;
+}
+
+static enum mn_status run_all(struct sweep *w, struct bench_common *common)
+{
+    const struct sweep_lists *l = &w->lists;
+    const struct sweep_params *p = w->params;
+    const uint32_t n_models = p->n_models + p->n_synthetic, n_devices = l->devices.n ? l->devices.n : 1,
+                   n_types = l->weight_types.n ? l->weight_types.n : 1;
+    const bool given_threads = getenv("LP_NUM_THREADS") != NULL;
+    size_t counter = 0;
+    enum mn_status status = MN_OK;
+    w->n_models_left = (size_t)n_devices * n_models * n_types;
+    for (uint32_t d = 0; d < n_devices && !status; d++)
+        for (uint32_t m = 0; m < n_models && !status; m++)
+            for (uint32_t t = 0; t < n_types && !status; t++) {
+                const char *dir = m < p->n_models ? p->models[m] : NULL;
+                const char *synthetic = dir ? NULL : p->synthetic[m - p->n_models];
+                if (!given_threads)
+                    unsetenv("LP_NUM_THREADS"); /* what the model before was given */
+                if (dir)
+                    cpu_device_prepare(p->cpu_threads, dir);
+                else
+                    cpu_device_prepare_synthetic(p->cpu_threads, synthetic);
+                const char *threads = getenv("LP_NUM_THREADS");
+                common->cpu_threads = threads ? threads : "";
+                w->n_models_left--;
+                status = run_model(w, dir, synthetic, l->devices.n ? l->devices.words[d] : NULL,
+                                   l->weight_types.n ? l->weight_types.words[t] : NULL, &counter, common);
+            }
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static enum mn_status report(struct sweep *w)
+{
+    enum mn_status status = rows_add_speedup(&w->rows, w->log);
+    if (!status)
+        status = rows_write(&w->rows, w->params->output, w->params->out, w->log);
+    if (!status && w->params->output_err)
+        status = rows_write(&w->rows, w->params->output_err, w->params->err, w->log);
+    return status;
+}
+
+static void report_left_out(const struct sweep *w)
+{
+    if (w->settings.n_impossible)
+        log_note(w->log, MN_LOG_WARN,
+                 "%zu combinations cannot run (K not below R, more than %d rows per pass, diffusion in a batch) and "
+                 "were left out",
+                 w->settings.n_impossible, ROWS_PER_PASS);
+    if (w->n_skipped && w->params->resume)
+        log_note(w->log, MN_LOG_WARN, "%zu settings were in %s already", w->n_skipped, w->params->results);
+    else if (w->n_skipped)
+        log_note(w->log, MN_LOG_WARN, "%zu settings were asked for twice", w->n_skipped);
+}
+
+static enum mn_status sweep(struct sweep *w, struct bench_common *common, const struct mn_log *log)
+{
+    struct prompt_set prompts;
+    enum mn_status status = prompts_read(&prompts, w->params->prompts, log);
+    if (status)
+        return status;
+    common->prompts = &prompts;
+    if (prompts.questions && w->lists.prompt_tokens.n)
+        status = log_fail(log, MN_ERR_USAGE, "--prompt-tokens: questions are as long as they are");
+    else if (!prompts.questions && common->answers_dir)
+        status = log_fail(log, MN_ERR_USAGE, "--answers: %s has no questions (question_id, turns)", w->params->prompts);
+    if (!status && w->params->results)
+        status = rows_open(&w->file, w->params->results, w->params->resume ? &w->rows : NULL, log);
+    if (!status)
+        status = run_all(w, common);
+    /* Whatever ended it: what was measured is shown. */
+    if (w->rows.n) {
+        const enum mn_status reported = report(w);
+        status = status ? status : reported;
+    }
+    report_left_out(w);
+    if (status == MN_ERR_INTERRUPTED)
+        log_note(log, MN_LOG_WARN, "interrupted%s", w->params->results ? "; --resume goes on" : "");
+    if (w->file && fclose(w->file) != 0 && !status)
+        status = log_fail(log, MN_ERR_RUN, "%s: writing failed", w->params->results);
+    prompts_free(&prompts);
+    return status ? status : w->failed;
+}
+
+enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log *log)
+{
+    struct sweep *w = calloc(1, sizeof *w);
+    if (!w)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a sweep");
+    *w = (struct sweep){.params = params, .log = log};
+    enum mn_status status = sweep_lists_parse(&w->lists, params, log);
+    struct bench_common common = {
+        .sampling = {params->repetitions, (double)params->min_seconds, clock_of_sampling, NULL},
+        .seed = params->seed,
+        .temperature = params->temperature,
+        .stop_at_eos = params->stop_at_eos || params->answers,
+        .cost_dir = params->cost_dir,
+        .answers_dir = params->answers,
+        .acceptance = w->lists.acceptance,
+        .n_acceptance = w->lists.n_acceptance,
+        .stop = params->stop,
+        .log = log};
+    if (!status)
+        status = sweep(w, &common, log);
+    rows_free(&w->rows);
+    free(w->settings.items);
+    free(w);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* Opening the model that a subcommand was asked for. Sets up the process's environment for a CPU device (see
+ * bench/sweep/cpu_device.h). Thread-safety: none; one thread. */
+#ifndef MUNINN_CLI_COMMON_ENGINE_H
+#define MUNINN_CLI_COMMON_ENGINE_H
+
+#include <stdbool.h>
+
+#include "api/muninn.h"
+#include "cli/common/paths.h"
+
+/* As the options say it; NULL is the default. */
+struct engine_choice {
+    const char *model, *device, *weight_type, *cpu_threads;
+    bool validate;
+};
+
+/* `dir` [CLI_PATH_BYTES] gets the model's folder, `hash` [HASH_TEXT_BYTES] its model_hash; hash may be NULL. *engine is
+ * NULL on failure. */
+enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, char *hash, const struct engine_choice *choice,
+                               const struct mn_log *log);
+
+#endif

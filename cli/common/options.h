@@ -1,0 +1,76 @@
+/* Options of the command line: a subcommand is a `struct command`, one option table that gives its --help, its defaults
+ * and its parser, and a function that gets the parsed values.
+ *
+ * Owns: parsing and the help. Never: knows what an option means, reads the environment.
+ * Thread-safety: none; one thread. */
+#ifndef MUNINN_CLI_COMMON_OPTIONS_H
+#define MUNINN_CLI_COMMON_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "engine/base/status.h"
+
+enum { CLI_LIST_MAX = 16 }; /* times a repeatable option may be given */
+
+enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_U32,    /* uint32_t in [min, max] */
+    OPTION_U64,    /* uint64_t */
+    OPTION_FLOAT,  /* float in [min, max] */
+    OPTION_TEXT,   /* const char *, into argv */
+    OPTION_CHOICE, /* const char *, one of `choices` */
+    OPTION_LIST,   /* struct text_list: repeatable, not empty */
+    OPTION_IDS,    /* struct id_list: 1,2,3 */
+};
+
+struct text_list {
+    const char *items[CLI_LIST_MAX];
+    uint32_t n;
+};
+
+struct id_list {
+    uint32_t *ids; /* [n], owned; NULL: the option was not given */
+    uint32_t n;
+};
+
+/* Words that are no options, before, between or behind them; into argv. */
+struct operand_list {
+    char *const *items;
+    uint32_t n;
+};
+
+struct option_spec {
+    const char *name; /* long name, without dashes */
+    char letter;      /* short name, or 0 */
+    enum option_kind kind;
+    size_t offset;        /* of the value inside the command's values struct */
+    const char *argument; /* how the help calls it; NULL for flags and choices */
+    const char *value;    /* default, parsed like an argument; NULL: zero */
+    const char *shown;    /* default in words, where it depends on the model or the machine */
+    const char *choices;  /* "text|json" */
+    double min, max;
+    const char *help;
+};
+
+struct command {
+    const char *name, *summary, *synopsis, *example;
+    const char *notes; /* paragraphs behind the options; may be NULL */
+    const struct option_spec *options;
+    size_t n_options, values_bytes;
+    bool takes_operands;
+    size_t operands_offset; /* of the struct operand_list in the values, where it does */
+    enum mn_status (*run)(const void *values, const struct mn_log *log);
+};
+
+/* Parses argv[1..] into `values` (zeroed by the caller). *help is set when --help was asked for; then the rest is not
+ * looked at. MN_ERR_USAGE names option and value. */
+enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help,
+                             const struct mn_log *log);
+/* Frees what the parser allocated. */
+void options_free(const struct command *command, void *values);
+void options_print_help(const struct command *command, FILE *stream);
+
+#endif

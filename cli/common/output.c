@@ -1,0 +1,58 @@
+#include "cli/common/output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/files/json.h"
+
+enum mn_status cli_flush(const struct mn_log *log)
+{
+    /* A failure stays on the stream after it is reported here: report it once. */
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) == 0 && !failed)
+        return MN_OK;
+    return log_fail(log, MN_ERR_RUN, "cannot write to standard output%s%s", errno ? ": " : "",
+                    errno ? strerror(errno) : "");
+}
+
+void cli_json_key(const char *key, bool first)
+{
+    printf("%s\"%s\":", first ? "" : ",", key);
+}
+
+void cli_json_string(const char *key, const char *text, bool first)
+{
+    cli_json_key(key, first);
+    json_write_string(stdout, text, strlen(text));
+}
+
+void cli_json_u64(const char *key, uint64_t value, bool first)
+{
+    cli_json_key(key, first);
+    printf("%" PRIu64, value);
+}
+
+void cli_json_double(const char *key, double value, bool first)
+{
+    cli_json_key(key, first);
+    printf("%.9g", isfinite(value) ? value : 0.0);
+}
+
+void cli_json_bool(const char *key, bool value, bool first)
+{
+    cli_json_key(key, first);
+    fputs(value ? "true" : "false", stdout);
+}
+
+void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first)
+{
+    cli_json_key(key, first);
+    putchar('[');
+    for (size_t i = 0; i < n_ids; i++)
+        printf("%s%" PRIu32, i ? "," : "", ids[i]);
+    putchar(']');
+}

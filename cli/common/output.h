@@ -1,0 +1,23 @@
+/* Data goes to stdout, everything else to stderr as `muninn: ...` (main.c). Write errors stay on the stream until it is
+ * flushed. Thread-safety: none; one thread. */
+#ifndef MUNINN_CLI_COMMON_OUTPUT_H
+#define MUNINN_CLI_COMMON_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/status.h"
+
+/* Flushes stdout; a failure now or earlier (disk full, closed pipe) is MN_ERR_RUN. */
+enum mn_status cli_flush(const struct mn_log *log);
+
+/* JSON pieces on stdout. A number that is not finite is written as 0: JSON has no word for it. */
+void cli_json_key(const char *key, bool first); /* `"key":`, with a comma in front unless first */
+void cli_json_string(const char *key, const char *text, bool first);
+void cli_json_u64(const char *key, uint64_t value, bool first);
+void cli_json_double(const char *key, double value, bool first);
+void cli_json_bool(const char *key, bool value, bool first);
+void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first);
+
+#endif

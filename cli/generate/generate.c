@@ -1,0 +1,147 @@
+/* muninn generate: from the options to one sequence, or to the batch of them. */
+#include "cli/generate/generate.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/cache.h"
+#include "cli/common/engine.h"
+#include "cli/common/interrupt.h"
+#include "cli/common/output.h"
+#include "cli/common/paths.h"
+#include "engine/files/lines.h"
+#include "engine/model/sampler.h"
+
+/* ---- before anything is loaded ---- */
+
+static enum mn_status check_options(const struct generate_options *options, const struct mn_log *log)
+{
+    int n_prompts = (options->prompt != NULL) + (options->file != NULL) + (options->ids.ids != NULL) +
+                    (options->batch != NULL);
+    struct kv_policy policy;
+    const struct sampler_params sampler = {options->temperature, options->top_k, options->top_p, options->min_p,
+                                           options->seed};
+    if (n_prompts != 1)
+        return log_fail(log, MN_ERR_USAGE,
+                        "%s: give exactly one of -p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl",
+                        n_prompts ? "more than one prompt" : "no prompt");
+    if (options->ids.ids && options->chat)
+        return log_fail(log, MN_ERR_USAGE, "--chat: needs a text, not --ids");
+    if (options->system && !options->chat)
+        return log_fail(log, MN_ERR_USAGE, "--system: only with --chat");
+    if (options->batch && options->compare_ar)
+        return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
+    if (options->parallel && !options->batch)
+        return log_fail(log, MN_ERR_USAGE, "--parallel: only with --batch");
+    enum mn_status status = options->kv_policy ? kv_policy_parse(options->kv_policy, &policy, log) : MN_OK;
+    return status ? status : sampler_check(&sampler, log);
+}
+
+/* ---- one sequence ---- */
+
+/* `ar` again on a cache that keeps every step; the run's own session is gone by then, so that only one is in memory. */
+static enum mn_status compare(struct generate_run *run, const struct mn_session_params *session_params,
+                              const struct mn_generate_params *params)
+{
+    struct mn_session_params full = *session_params;
+    struct mn_generate_params same = *params;
+    struct mn_session *session;
+    full.kv_policy = "full";
+    full.max_rows = 1;
+    if (run_was_cut(run)) /* what plain decoding would have gone on to say is not compared */
+        same.n_new = run->n_tokens;
+    enum mn_status status = mn_session_create(&session, run->engine, &full);
+    if (status)
+        return status;
+    status = mn_compare_ar(session, &same, run->tokens, run->n_tokens, &run->agreement);
+    run->compared = status == MN_OK;
+    mn_session_destroy(session);
+    return status;
+}
+
+static enum mn_status run_single(struct generate_run *run, const char *text, size_t n_bytes)
+{
+    struct mn_session_params session_params;
+    struct mn_generate_params params;
+    struct mn_session *session = NULL;
+    char cache_dir[CLI_PATH_BYTES];
+    run->n_new = run->options->n_new;
+    enum mn_status status = run->options->ids.ids ? run_take_ids(run, &run->options->ids)
+                                                  : run_take_text(run, text, n_bytes);
+    if (!status)
+        status = settle_run(run, &session_params, &params);
+    if (!status && !strcmp(run->options->strategy, "auto"))
+        params.speculation.cost_dir = cli_cache_dir(cache_dir);
+    if (!status)
+        status = run_prepare(run);
+    if (!status && !cli_interrupted())
+        status = mn_session_create(&session, run->engine, &session_params);
+    if (status)
+        return status;
+    if (session && !cli_interrupted())
+        status = mn_generate(session, &params, &run->stats);
+    mn_session_destroy(session);
+    if (status && run->n_tokens == 0)
+        return status; /* refused or failed before there was anything to show */
+    if (!status)
+        status = run->status;
+    if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
+        status = MN_ERR_INTERRUPTED;
+    enum mn_status compared = !status && run->options->compare_ar ? compare(run, &session_params, &params) : MN_OK;
+    status = run_finish(run, status);
+    if (run->n_tokens)
+        report_summary(&run->stats);
+    if (run->compared)
+        report_agreement(run);
+    if (status == MN_ERR_INTERRUPTED)
+        log_note(run->log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", run->n_tokens);
+    return status ? status : compared;
+}
+
+static enum mn_status run_engine(struct generate_run *run, const char *text, size_t n_bytes)
+{
+    const struct generate_options *options = run->options;
+    FILE *trace = NULL;
+    mn_engine_info(run->engine, &run->info);
+    if (options->trace && !(trace = fopen(options->trace, "w")))
+        return log_fail(run->log, MN_ERR_FILE, "%s: cannot be written: %s", options->trace, strerror(errno));
+    run->trace = trace;
+    enum mn_status status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
+    if (trace && (ferror(trace) | fclose(trace)) && !status)
+        status = log_fail(run->log, MN_ERR_RUN, "%s: writing failed", options->trace);
+    if (!status && options->validate) {
+        mn_engine_info(run->engine, &run->info);
+        if (run->info.validation_messages)
+            status = log_fail(run->log, MN_ERR_CHECK, "the validation layer had %" PRIu32 " messages",
+                              run->info.validation_messages);
+    }
+    return status;
+}
+
+enum mn_status run_generate(const struct generate_options *options, const struct mn_log *log)
+{
+    struct generate_run run = {.options = options, .log = log, .collects = !strcmp(options->output, "json")};
+    char dir[CLI_PATH_BYTES], *file_text = NULL;
+    size_t n_bytes = options->prompt ? strlen(options->prompt) : 0;
+    enum mn_status status = check_options(options, log);
+    if (!status && options->file)
+        status = text_file_read(options->file, &file_text, &n_bytes, log);
+    if (status)
+        return status;
+    cli_catch_interrupt();
+    status = cli_open_engine(&run.engine, dir, NULL,
+                             &(struct engine_choice){.model = options->model,
+                                                     .device = options->device,
+                                                     .weight_type = options->weight_type,
+                                                     .cpu_threads = options->cpu_threads,
+                                                     .validate = options->validate},
+                             log);
+    if (!status)
+        status = run_engine(&run, file_text ? file_text : options->prompt, n_bytes);
+    run_free(&run);
+    free(file_text);
+    mn_engine_destroy(run.engine);
+    return status;
+}

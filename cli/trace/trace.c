@@ -1,0 +1,184 @@
+/* muninn trace: one prompt through the depth trace, and what comes out of it. */
+#include "cli/trace/trace.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/handles.h"
+#include "cli/common/engine.h"
+#include "cli/common/interrupt.h"
+#include "cli/common/output.h"
+#include "cli/common/prompt.h"
+#include "cli/trace/trace_out.h"
+#include "engine/files/lines.h"
+#include "engine/files/safetensors_write.h"
+
+/* ---- the prompt ---- */
+
+static enum mn_status take_prompt(const struct trace_options *o, const struct trace_report *report, const char *text,
+                                  size_t n_bytes, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
+{
+    if (!o->ids.ids)
+        return cli_encode_prompt(report->engine, text, n_bytes, !o->no_bos, ids, n_ids, log);
+    *n_ids = o->ids.n;
+    return cli_copy_ids(ids, o->ids.ids, o->ids.n, report->info.vocab_size, log);
+}
+
+/* ---- what comes out ---- */
+
+static enum mn_status write_states(const struct trace_options *o, const struct depth_trace *t, const struct mn_log *log)
+{
+    uint32_t *ids = malloc(t->n_tokens * sizeof *ids);
+    if (!ids)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " ids", t->n_tokens);
+    for (uint32_t i = 0; i < t->n_tokens; i++)
+        ids[i] = t->tokens[i].id;
+    const struct tensor_source tensors[] = {
+        {.name = "states",
+         .dtype = TENSOR_F32,
+         .rank = 3,
+         .shape = {t->n_tokens, t->n_steps + 1, t->n_embd},
+         .data = t->states},
+        {.name = "tokens", .dtype = TENSOR_U32, .rank = 1, .shape = {t->n_tokens}, .data = ids},
+    };
+    enum mn_status status = safetensors_write(o->states, tensors, sizeof tensors / sizeof *tensors, log);
+    free(ids);
+    return status;
+}
+
+/* Opened before the work, so that nothing is computed for a file that cannot be written; what it holds stays until
+ * there is something to replace it. */
+static enum mn_status open_results(const struct trace_options *o, FILE **file, const struct mn_log *log)
+{
+    if (o->results && !(*file = fopen(o->results, "ab")))
+        return log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", o->results, strerror(errno));
+    return MN_OK;
+}
+
+static enum mn_status write_results(const struct trace_options *o, const struct trace_report *report, FILE *file,
+                                    const struct mn_log *log)
+{
+    struct stat about;
+    const bool regular = fstat(fileno(file), &about) == 0 &&
+                         S_ISREG(about.st_mode); /* a pipe holds nothing to replace */
+    const bool emptied = !regular || ftruncate(fileno(file), 0) == 0;
+    enum mn_status status = emptied ? trace_write_records(report, file, log) : MN_OK;
+    if ((fflush(file) != 0 || ferror(file) || !emptied) && !status)
+        status = log_fail(log, MN_ERR_RUN, "%s: writing failed", o->results);
+    return status;
+}
+
+static enum mn_status write_all(const struct trace_options *o, const struct trace_report *report, FILE *results,
+                                const struct mn_log *log)
+{
+    const bool as_table = o->output ? !strcmp(o->output, "md") : o->results != NULL;
+    enum mn_status status = results ? write_results(o, report, results, log) : MN_OK;
+    if (!status)
+        status = as_table ? trace_write_table(report, stdout, log) : trace_write_records(report, stdout, log);
+    if (!status)
+        status = cli_flush(log);
+    if (!status && o->states && report->trace->n_tokens)
+        status = write_states(o, report->trace, log);
+    return status;
+}
+
+/* ---- the run ---- */
+
+static enum mn_status trace_prompt(const struct trace_options *o, struct trace_report *report, const uint32_t *ids,
+                                   uint32_t n_ids, const struct mn_log *log)
+{
+    const uint32_t num_steps = o->num_steps ? o->num_steps : report->info.mean_recurrence;
+    const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
+    const struct depth_trace_params params = {.prompt = ids,
+                                              .n_prompt = n_ids,
+                                              .n_new = o->n_new,
+                                              .num_steps = num_steps,
+                                              .ignore_eos = o->ignore_eos,
+                                              .n_inits = o->inits,
+                                              .init_scale = o->init_scale,
+                                              .seed = o->seed,
+                                              .n_components = o->components,
+                                              .stop = cli_interrupted,
+                                              .terminal = {.window = o->window,
+                                                           .near = (double)o->near,
+                                                           .lag = (double)o->lag,
+                                                           .aligned = (double)o->aligned,
+                                                           .straight = (double)o->straight,
+                                                           .steady = (double)o->steady}};
+    const struct mn_session_params session_params = {.n_ctx = o->ctx ? o->ctx
+                                                              : needed < report->info.block_size
+                                                                  ? needed
+                                                                  : report->info.block_size,
+                                                     .num_steps = num_steps,
+                                                     .max_rows = 1,
+                                                     .kv_type = o->kv_type};
+    struct mn_session *session;
+    struct depth_trace trace = {0};
+    enum mn_status status = mn_session_create(&session, report->engine, &session_params);
+    if (status)
+        return status;
+    status = depth_trace_check(session->session, &params);
+    FILE *results = NULL;
+    if (!status)
+        status = open_results(o, &results, log);
+    if (!status) { /* a run that is refused prints its reason only */
+        fprintf(stderr, "muninn: %s\n", report->info.device_banner);
+        status = depth_trace_run(&trace, session->session, &params);
+    }
+    mn_session_destroy(session);
+    report->params = &params;
+    report->trace = &trace;
+    report->interrupted = status == MN_ERR_INTERRUPTED;
+    if (report->interrupted)
+        log_note(log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", trace.n_tokens);
+    if (!status || report->interrupted) {
+        const enum mn_status written = write_all(o, report, results, log);
+        status = status ? status : written;
+    }
+    if (results)
+        fclose(results);
+    depth_trace_finish(&trace);
+    return status;
+}
+
+static enum mn_status run_engine(const struct trace_options *o, struct trace_report *report, const char *text,
+                                 size_t n_bytes, const struct mn_log *log)
+{
+    uint32_t *ids = NULL;
+    size_t n_ids = 0;
+    mn_engine_info(report->engine, &report->info);
+    enum mn_status status = take_prompt(o, report, text, n_bytes, &ids, &n_ids, log);
+    if (!status)
+        status = trace_prompt(o, report, ids, (uint32_t)n_ids, log);
+    free(ids);
+    return status;
+}
+
+enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log)
+{
+    const int n_prompts = (o->prompt != NULL) + (o->file != NULL) + (o->ids.ids != NULL);
+    struct trace_report report = {.kv_type = o->kv_type};
+    char dir[CLI_PATH_BYTES], *file_text = NULL;
+    size_t n_bytes = o->prompt ? strlen(o->prompt) : 0;
+    if (n_prompts != 1)
+        return log_fail(log, MN_ERR_USAGE, "%s: give exactly one of -p TEXT, --ids LIST and -f FILE",
+                        n_prompts ? "more than one prompt" : "no prompt");
+    enum mn_status status = o->file ? text_file_read(o->file, &file_text, &n_bytes, log) : MN_OK;
+    if (status)
+        return status;
+    cli_catch_interrupt();
+    status = cli_open_engine(
+        &report.engine, dir, report.hash,
+        &(struct engine_choice){.model = o->model, .device = o->device, .weight_type = o->weight_type}, log);
+    if (!status) {
+        report.model = strrchr(dir, '/') && strrchr(dir, '/')[1] ? strrchr(dir, '/') + 1 : dir;
+        status = run_engine(o, &report, file_text ? file_text : o->prompt, n_bytes, log);
+    }
+    free(file_text);
+    mn_engine_destroy(report.engine);
+    return status;
+}

@@ -1,0 +1,38 @@
+/* Families: the kinds of models this engine runs. A family is one file and one line in families.c; everything else
+ * asks the descriptor.
+ *
+ * A family says which keys of config.json it understands, which tensors become which weights, what its passes consist
+ * of, and what about it other layers must know. Its functions are lists: of keys, of tensors, of dispatches.
+ * Never: keeps state. Thread-safety: stateless.
+ */
+#ifndef MUNINN_ENGINE_MODEL_FAMILY_H
+#define MUNINN_ENGINE_MODEL_FAMILY_H
+
+#include "engine/files/json.h"
+#include "engine/model/config.h"
+
+struct weight_plan;
+struct weights;
+struct recorder;
+
+struct family {
+    const char *model_type; /* in config.json */
+    /* Shape and constants; refuses by key and value what changes the mathematics and is not built. */
+    enum mn_status (*read_config)(struct model_config *config, const struct json_doc *doc);
+    /* weight_plan.h: the tensors, and norms joined where a reader's norm meets one that its input is owed. */
+    void (*plan_weights)(struct weight_plan *plan, struct weights *weights);
+    /* operations.h: what the passes do. */
+    void (*prelude)(struct recorder *r);            /* embedding, prelude blocks, what a step needs of them */
+    void (*step)(struct recorder *r);               /* one recurrence step; its last dispatch raises the rows' depths */
+    void (*coda)(struct recorder *r);               /* from the latent state to what the head reads */
+    void (*head)(struct recorder *r, bool sampled); /* logits and the choice of a token */
+    bool injects; /* the embedding enters every step: any initial state is as good, so warm starts and random ones
+                   * exist */
+};
+
+/* NULL when no family has this model_type. */
+const struct family *family_find(const char *model_type);
+/* "only A, B are supported" */
+void family_names(char *text, size_t text_bytes);
+
+#endif

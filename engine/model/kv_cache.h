@@ -1,0 +1,27 @@
+/* The cache's buffers on the device; what lies where in them is cache/cache.h's.
+ *
+ * Owns: the cache arena. Never: knows tokens, strategies or weights. Thread-safety: none.
+ */
+#ifndef MUNINN_ENGINE_MODEL_KV_CACHE_H
+#define MUNINN_ENGINE_MODEL_KV_CACHE_H
+
+#include "cache/cache.h"
+#include "engine/vulkan/buffer.h"
+
+struct kv_block {
+    struct span kv; /* [sequence, slot, head, key or value, position, head_pad] */
+    uint32_t n_slots;
+};
+
+struct kv_cache {
+    struct arena arena;
+    struct kv_shape shape;
+    struct kv_block *blocks; /* [kv_n_blocks] prelude, core, coda in order */
+    struct span depths;      /* [sequence, position] u32: steps a position has in the core's cache */
+};
+
+/* MN_ERR_MEMORY says what is needed, and which context would fit where the device's binding range is the limit. */
+enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct kv_shape *shape);
+void kv_cache_finish(struct kv_cache *cache);
+
+#endif

@@ -1,0 +1,155 @@
+/* One run: its rows into the state buffer, its passes in order, what they read counted. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/base/numbers.h"
+#include "engine/model/pace.h"
+#include "engine/model/session_internal.h"
+
+static void write_table(struct session *s, uint32_t *head, uint32_t table, const struct row *rows, uint32_t first,
+                        uint32_t count)
+{
+    uint32_t last = 0;
+    for (uint32_t i = first; i < first + count; i++)
+        last = max_u32(last, rows[i].position);
+    head[2 * table] = first;
+    head[2 * table + 1] = count;
+    if (table == TABLE_HEAD)
+        return;
+    head[STATE_GROUPS + 3 * table] = s->model->config.n_heads;
+    head[STATE_GROUPS + 3 * table + 1] = last / s->model->tuning.attention_split + 1;
+    head[STATE_GROUPS + 3 * table + 2] = count;
+}
+
+void session_write_state(struct session *s, const struct session_run_params *p)
+{
+    const double d = (double)s->model->config.n_embd;
+    uint32_t *head = span_host(s->state);
+    write_table(s, head, TABLE_PRELUDE, p->rows, p->n_rows - p->n_new, p->n_new);
+    write_table(s, head, TABLE_CORE, p->rows, 0, p->n_rows);
+    write_table(s, head, TABLE_CODA, p->rows, 0, p->n_rows);
+    write_table(s, head, TABLE_HEAD, p->rows, p->n_rows - p->n_head, p->n_head);
+    head[STATE_SEED_LO] = (uint32_t)s->sampler.seed;
+    head[STATE_SEED_HI] = (uint32_t)(s->sampler.seed >> 32);
+    head[STATE_TEMPERATURE] = bits_of(s->sampler.temperature);
+    head[STATE_TOP_K] = s->sampler.top_k;
+    head[STATE_TOP_P] = bits_of(s->sampler.top_p);
+    head[STATE_MIN_P] = bits_of(s->sampler.min_p);
+    head[STATE_INIT_MODE] = p->given_states ? INIT_GIVEN : s->init_scale != 0.0f ? INIT_NORMAL : INIT_ZERO;
+    head[STATE_INIT_STD] = bits_of((float)(sqrt(2.0 / (5.0 * d)) * sqrt(d)) * s->init_scale);
+    memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
+}
+
+enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] >= s->model->config.vocab_size)
+            return log_fail(s->model->device->log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", ids[i],
+                            s->model->config.vocab_size);
+    return MN_OK;
+}
+
+/* Two rows at one place would race, and a row above one less deep would read entries that are not final. */
+static enum mn_status check_order(const struct session *s, const struct session_run_params *p)
+{
+    const struct row *last[SESSION_MAX_ROWS] = {NULL}; /* by sequence */
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        const struct row *row = &p->rows[i], *before = last[row->sequence];
+        if (before && (row->position <= before->position || row->depth > before->depth))
+            return log_fail(s->model->device->log, MN_ERR_USAGE,
+                            "row at position %u, depth %u behind one at position %u, depth %u of the same sequence: "
+                            "positions must ascend, depths must not",
+                            row->position, row->depth, before->position, before->depth);
+        if (i >= p->n_rows - p->n_new && row->depth != 0)
+            return log_fail(s->model->device->log, MN_ERR_USAGE, "row at position %u enters at depth %u: must be 0",
+                            row->position, row->depth);
+        last[row->sequence] = row;
+    }
+    return MN_OK;
+}
+
+/* The device trusts what it is given: every index a kernel will use is checked here. */
+static enum mn_status check_run(struct session *s, const struct session_run_params *p)
+{
+    const struct mn_log *log = s->model->device->log;
+    const uint32_t most = p->prefill ? s->info.prefill_rows : s->info.max_rows;
+    if (p->n_rows < 1 || p->n_rows > most || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
+        return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows,
+                        p->n_new, p->n_head);
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        const struct row *row = &p->rows[i];
+        enum mn_status status = session_check_ids(s, &row->token, 1);
+        if (status)
+            return status;
+        if (row->position >= s->info.n_ctx)
+            return log_fail(log, MN_ERR_USAGE, "position %u: the context has %u (n_ctx)", row->position, s->info.n_ctx);
+        if (row->sequence >= s->info.n_sequences || row->depth > s->info.num_steps ||
+            p->n_core > s->info.num_steps - row->depth)
+            return log_fail(log, MN_ERR_USAGE,
+                            "row of sequence %u at depth %u + %u steps: the session has %u sequences and %u steps",
+                            row->sequence, row->depth, p->n_core, s->info.n_sequences, s->info.num_steps);
+    }
+    return check_order(s, p);
+}
+
+static void count_pass(struct session *s, enum pass pass, uint32_t stamp, uint32_t n_rows, uint64_t bytes)
+{
+    uint32_t n_max = session_tile(s, stamp)->n_max;
+    s->counts.passes[pass]++;
+    s->counts.rows[pass] += n_rows;
+    s->counts.weight_bytes += bytes * ((n_rows + n_max - 1) / n_max);
+}
+
+static void count_attention(struct session *s, const struct session_run_params *p, double *all, double *of_new)
+{
+    const struct model_config *config = &s->model->config;
+    uint64_t positions = 0, new_positions = 0;
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        positions += p->rows[i].position + 1;
+        if (i >= p->n_rows - p->n_new)
+            new_positions += p->rows[i].position + 1;
+    }
+    const uint64_t entry = 2 * kv_entry_bytes(&s->cache.shape);
+    *all = (double)positions;
+    *of_new = (double)new_positions;
+    s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) +
+                                   new_positions * config->n_prelude);
+}
+
+enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
+{
+    enum mn_status status = check_run(s, p);
+    if (status)
+        return status;
+    const struct weights *w = &s->model->weights;
+    const enum pass head = s->sampler.temperature > 0.0f ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
+    const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill),
+                   stamp_head = session_stamp(p->n_head, p->prefill);
+    struct pace pace = {.session = s, .teaches = true};
+    double positions, new_positions;
+    session_write_state(s, p);
+    count_attention(s, p, &positions, &new_positions);
+    if (p->n_new) {
+        pace_pass(&pace, PASS_PRELUDE, stamp_new, p->n_new, new_positions);
+        count_pass(s, PASS_PRELUDE, stamp_new, p->n_new, w->prelude_bytes);
+    }
+    for (uint32_t i = 0; i < p->n_core; i++) {
+        pace_pass(&pace, PASS_CORE, stamp, p->n_rows, positions);
+        count_pass(s, PASS_CORE, stamp, p->n_rows, w->core_bytes);
+    }
+    if (p->coda) {
+        pace_pass(&pace, PASS_CODA, stamp, p->n_rows, positions);
+        count_pass(s, PASS_CODA, stamp, p->n_rows, w->coda_bytes - matrix_bytes(&w->head));
+    }
+    if (p->n_head) {
+        pace_pass(&pace, head, stamp_head, p->n_head, 0.0);
+        count_pass(s, head, stamp_head, p->n_head, matrix_bytes(&w->head));
+    }
+    status = pace_end(&pace);
+    if (status)
+        return status;
+    const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_TOKENS + (p->n_rows - p->n_head);
+    for (uint32_t i = 0; tokens && i < p->n_head; i++)
+        tokens[i] = picked[i];
+    return MN_OK;
+}

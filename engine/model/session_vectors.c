@@ -1,0 +1,82 @@
+/* Logits, states and injected vectors from and to the host. */
+#include <math.h>
+
+#include "engine/model/session_internal.h"
+
+enum mn_status session_read_logits_rows(struct session *s, uint32_t row, uint32_t n, float *logits)
+{
+    const uint64_t bytes = s->model->config.vocab_size * sizeof *logits;
+    const uint32_t first = ((const uint32_t *)span_host(s->state))[2 * TABLE_HEAD];
+    return stream_download(&s->stream, s->logits, (first + row) * bytes, logits, n * bytes);
+}
+
+enum mn_status session_read_logits(struct session *s, uint32_t row, float *logits)
+{
+    return session_read_logits_rows(s, row, 1, logits);
+}
+
+/* Vectors of consecutive positions of a [slots, stride] buffer, without their padding: [n, n_embd]. */
+static enum mn_status read_vectors(struct session *s, struct span from, uint32_t sequence, uint32_t first, uint32_t n,
+                                   float *out)
+{
+    const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *out,
+                   slot0 = (uint64_t)sequence * s->info.n_ctx + first;
+    if (s->model->stride == d)
+        return stream_download(&s->stream, from, slot0 * row_bytes, out, n * row_bytes);
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = stream_download(&s->stream, from, (slot0 + i) * row_bytes, out + i * d, d * sizeof *out);
+    return status;
+}
+
+static enum mn_status write_vectors(struct session *s, struct span to, uint32_t sequence, uint32_t first, uint32_t n,
+                                    const float *in)
+{
+    const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *in,
+                   slot0 = (uint64_t)sequence * s->info.n_ctx + first;
+    if (s->model->stride == d)
+        return stream_upload(&s->stream, to, slot0 * row_bytes, in, n * row_bytes);
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = stream_upload(&s->stream, to, (slot0 + i) * row_bytes, in + i * d, d * sizeof *in);
+    return status;
+}
+
+enum mn_status session_read_states(struct session *s, uint32_t sequence, uint32_t first, uint32_t n, uint32_t depth,
+                                   float *states)
+{
+    const uint32_t d = s->model->config.n_embd;
+    enum mn_status status = read_vectors(s, s->states, sequence, first, n, states);
+    for (uint32_t i = 0; i < n && depth > 0 && !status; i++) { /* the last block's norm is pending on the device */
+        float *state = states + (size_t)i * d;
+        double sum = 0.0;
+        for (uint32_t k = 0; k < d; k++)
+            sum += (double)state[k] * (double)state[k];
+        double scale = 1.0 / sqrt(sum / d + (double)s->model->config.norm_eps);
+        for (uint32_t k = 0; k < d; k++)
+            state[k] = (float)((double)state[k] * scale * (double)s->model->weights.state_norm[k]);
+    }
+    return status;
+}
+
+enum mn_status session_read_state(struct session *s, uint32_t sequence, uint32_t position, uint32_t depth, float *state)
+{
+    return session_read_states(s, sequence, position, 1, depth, state);
+}
+
+enum mn_status session_write_states(struct session *s, uint32_t sequence, uint32_t first, const float *states,
+                                    uint32_t n)
+{
+    return write_vectors(s, s->states, sequence, first, n, states);
+}
+
+enum mn_status session_read_injected(struct session *s, uint32_t sequence, uint32_t first, uint32_t n, float *injected)
+{
+    return read_vectors(s, s->injected, sequence, first, n, injected);
+}
+
+enum mn_status session_write_injected(struct session *s, uint32_t sequence, uint32_t first, const float *injected,
+                                      uint32_t n)
+{
+    return write_vectors(s, s->injected, sequence, first, n, injected);
+}

@@ -1,0 +1,267 @@
+#include "engine/model/weight_plan.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/cache.h"
+#include "engine/base/numbers.h"
+
+/* Of a whole model, and of each block: more than any family has. */
+enum { MATRICES_BASE = 16, MATRICES_BLOCK = 8, VECTORS_BASE = 16, VECTORS_BLOCK = 12 };
+
+static uint32_t chunks(uint32_t n)
+{
+    return round_up_u32(n, WEIGHT_CHUNK) / WEIGHT_CHUNK;
+}
+
+static enum mn_status no_memory(const struct weight_plan *plan, const char *what)
+{
+    return log_fail(plan->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", what);
+}
+
+const char *plan_name(char *text, const char *prefix, const char *name)
+{
+    snprintf(text, PLAN_NAME_BYTES, "%s.%s", prefix, name);
+    return text;
+}
+
+/* ---- tensors of the file ---- */
+
+static enum mn_status find_tensor(const struct weight_plan *plan, const char *name, const struct tensor_view **out)
+{
+    const struct mn_log *log = plan->device->log;
+    const struct tensor_view *tensor = safetensors_find(plan->file, name);
+    if (!tensor)
+        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing", plan->dir, name);
+    if (tensor->dtype != TENSOR_F32 && tensor->dtype != TENSOR_F16 && tensor->dtype != TENSOR_BF16)
+        return log_fail(log, MN_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s; F32, F16 and BF16 can be read",
+                        safetensors_shard_name(plan->file, tensor->shard), name, tensor_dtype_name(tensor->dtype));
+    *out = tensor;
+    return MN_OK;
+}
+
+static enum mn_status find_part(const struct weight_plan *plan, const struct matrix_plan *what, uint32_t part,
+                                const struct tensor_view **out)
+{
+    const struct tensor_plan *asked = &what->parts[part];
+    enum mn_status status = find_tensor(plan, asked->name, out);
+    if (status)
+        return status;
+    const struct tensor_view *tensor = *out;
+    const bool rows_fit = what->vocabulary ? tensor->shape[0] >= asked->rows : tensor->shape[0] == asked->rows;
+    if (tensor->rank != 2 || tensor->shape[1] != what->columns || !rows_fit)
+        return log_fail(plan->device->log, MN_ERR_FORMAT,
+                        "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64
+                        "], config.json asks for [%u, %u]",
+                        safetensors_shard_name(plan->file, tensor->shard), asked->name, tensor->rank, tensor->shape[0],
+                        tensor->rank > 1 ? tensor->shape[1] : 0, asked->rows, what->columns);
+    return MN_OK;
+}
+
+static enum weight_type stored_type(const struct tensor_view *tensor)
+{
+    return tensor->dtype == TENSOR_F32   ? WEIGHT_TYPE_F32
+           : tensor->dtype == TENSOR_F16 ? WEIGHT_TYPE_F16
+                                         : WEIGHT_TYPE_BF16;
+}
+
+enum weight_type weight_plan_type(const struct weight_plan *plan, const struct tensor_view *tensor)
+{
+    if (plan->type != WEIGHT_TYPE_AS_STORED)
+        return plan->type;
+    return tensor ? stored_type(tensor) : WEIGHT_TYPE_BF16;
+}
+
+enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
+                                  const uint8_t *bytes, uint64_t n, float *out)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        if (tensor->dtype == TENSOR_F32) {
+            memcpy(&out[i], bytes + 4 * i, 4);
+        } else {
+            uint16_t half;
+            memcpy(&half, bytes + 2 * i, 2);
+            out[i] = tensor->dtype == TENSOR_F16 ? f16_to_f32(half) : bf16_to_f32(half);
+        }
+        if (!isfinite(out[i]))
+            return log_fail(plan->device->log, MN_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
+                            safetensors_shard_name(plan->file, tensor->shard), tensor->name);
+    }
+    return MN_OK;
+}
+
+/* ---- matrices ---- */
+
+/* Cuts a matrix into what the device can bind and allocate at once. */
+static enum mn_status reserve_windows(struct weight_plan *plan, struct matrix *matrix, const char *name)
+{
+    const struct caps *caps = &plan->device->caps;
+    const uint64_t most = min_u64(caps->max_storage_range, caps->max_allocation_bytes - ARENA_ALIGN);
+    const uint64_t window = most / matrix->row_bytes;
+    matrix->window_rows = window >= matrix->n_out ? matrix->n_out
+                                                  : (uint32_t)(window & ~(uint64_t)(MATRIX_ROWS_STEP - 1));
+    if (matrix->window_rows == 0)
+        return log_fail(plan->device->log, MN_ERR_UNSUPPORTED,
+                        "tensor '%s': %d rows of %" PRIu64 " bytes exceed the %" PRIu64
+                        " bytes that device '%s' binds at once",
+                        name, MATRIX_ROWS_STEP, matrix->row_bytes, most, caps->name);
+    matrix->n_windows = (matrix->n_out + matrix->window_rows - 1) / matrix->window_rows;
+    matrix->windows = calloc(matrix->n_windows, sizeof *matrix->windows);
+    if (!matrix->windows)
+        return no_memory(plan, name);
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < matrix->n_windows && !status; i++) {
+        const uint32_t rows = matrix_rows_at(matrix, i * matrix->window_rows, matrix->window_rows);
+        status = arena_reserve(plan->arena, matrix->row_bytes * rows, &matrix->windows[i].values);
+        if (!status && matrix->scale_row_bytes)
+            status = arena_reserve(plan->arena, matrix->scale_row_bytes * rows, &matrix->windows[i].scales);
+    }
+    return status;
+}
+
+void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct matrix_plan *what)
+{
+    if (plan->status)
+        return;
+    assert(plan->n_matrices < plan->matrices_max);
+    struct matrix_item *item = &plan->matrices[plan->n_matrices++];
+    *item = (struct matrix_item){.matrix = matrix, .plan = *what};
+    if (what->n_columns == 0)
+        item->plan.n_columns = what->columns;
+    uint32_t rows = 0;
+    for (uint32_t part = 0; part < PLAN_PARTS_MAX && what->parts[part].name[0] && !plan->status; part++) {
+        rows += what->parts[part].rows;
+        if (plan->file)
+            plan->status = find_part(plan, what, part, &item->tensors[part]);
+    }
+    if (plan->status)
+        return;
+    const uint32_t inner = what->layout == LAYOUT_HEADS ? plan->config->n_heads * kv_head_pad(plan->config->head_dim)
+                                                        : item->plan.n_columns;
+    const enum weight_type type = weight_plan_type(plan, item->tensors[0]);
+    const struct weight_format *format = weight_format(type);
+    const uint32_t n_groups = round_up_u32(inner, format->group) / format->group;
+    *matrix = (struct matrix){.type = type,
+                              .n_out = rows,
+                              .n_chunks = n_groups * format->group / WEIGHT_CHUNK,
+                              .row_bytes = (uint64_t)n_groups * format->group_bytes,
+                              .scale_row_bytes = (uint64_t)n_groups * format->scale_bytes};
+    plan->status = reserve_windows(plan, matrix, what->parts[0].name);
+}
+
+uint32_t weight_plan_source_row(const struct weight_plan *plan, const struct matrix_item *item, uint32_t row)
+{
+    const struct model_config *config = plan->config;
+    const uint32_t h = config->head_dim, in_head = row % h;
+    switch (item->plan.layout) {
+    case LAYOUT_GATE: return row / 2 + (row & 1 ? item->matrix->n_out / 2 : 0);
+    case LAYOUT_QKV: /* pair i of a head: rows i and i + h/2 in the file, 2i and 2i + 1 here; v has no pairs */
+        if (config->rotary_halves && row < (config->n_heads + config->n_kv_heads) * h)
+            return row - in_head + in_head / 2 + (in_head & 1 ? h / 2 : 0);
+        return row;
+    case LAYOUT_ROWS:
+    case LAYOUT_HEADS: break;
+    }
+    return row;
+}
+
+/* ---- vectors ---- */
+
+/* Reads tensor `name` of `n` values in any shape into `out`. */
+static enum mn_status read_vector(const struct weight_plan *plan, const char *name, uint32_t n, float *out)
+{
+    const struct tensor_view *tensor;
+    enum mn_status status = find_tensor(plan, name, &tensor);
+    if (status)
+        return status;
+    const uint64_t count = tensor->bytes / tensor_dtype_bytes(tensor->dtype);
+    if (count != n)
+        return log_fail(plan->device->log, MN_ERR_FORMAT,
+                        "%s: tensor '%s' has %" PRIu64 " values, config.json asks for %u",
+                        safetensors_shard_name(plan->file, tensor->shard), name, count, n);
+    uint8_t *bytes = malloc(tensor->bytes ? tensor->bytes : 1);
+    if (!bytes)
+        return no_memory(plan, name);
+    status = safetensors_read(plan->file, tensor, 0, tensor->bytes, bytes, plan->device->log);
+    if (!status)
+        status = weight_plan_decode(plan, tensor, bytes, n, out);
+    free(bytes);
+    return status;
+}
+
+/* Tensor `name` as [n] values of their own; without a file `synthetic` everywhere. */
+static float *vector_values(struct weight_plan *plan, const char *name, uint32_t n, uint32_t padded, float synthetic)
+{
+    float *values = calloc(padded, sizeof *values);
+    if (!values)
+        plan->status = no_memory(plan, name);
+    else if (plan->file)
+        plan->status = read_vector(plan, name, n, values);
+    for (uint32_t i = 0; values && !plan->file && i < n; i++)
+        values[i] = synthetic;
+    return values;
+}
+
+static void keep_vector(struct weight_plan *plan, struct span *span, float *values, uint32_t padded)
+{
+    assert(plan->n_vectors < plan->vectors_max);
+    plan->vectors[plan->n_vectors++] = (struct vector_item){span, values, padded};
+    if (!plan->status)
+        plan->status = arena_reserve(plan->arena, (uint64_t)padded * sizeof *values, span);
+}
+
+void plan_norm(struct weight_plan *plan, struct span *span, const char *a, const char *b, uint32_t n)
+{
+    const uint32_t padded = chunks(n) * WEIGHT_CHUNK;
+    if (plan->status)
+        return;
+    float *values = vector_values(plan, a, n, padded, 1.0f);
+    float *factors = b && !plan->status ? vector_values(plan, b, n, padded, 1.0f) : NULL;
+    for (uint32_t i = 0; factors && !plan->status && i < n; i++)
+        values[i] *= factors[i];
+    free(factors);
+    keep_vector(plan, span, values, padded);
+}
+
+void plan_bias(struct weight_plan *plan, struct span *span, const char *name, uint32_t n)
+{
+    const uint32_t padded = chunks(n) * WEIGHT_CHUNK;
+    if (plan->status)
+        return;
+    float *values = name ? vector_values(plan, name, n, padded, 0.0f) : calloc(padded, sizeof *values);
+    if (!values && !plan->status)
+        plan->status = no_memory(plan, "bias");
+    keep_vector(plan, span, values, padded);
+}
+
+void plan_host_norm(struct weight_plan *plan, float **out, const char *name, uint32_t n)
+{
+    if (!plan->status)
+        *out = vector_values(plan, name, n, n, 1.0f);
+}
+
+/* ---- its life ---- */
+
+enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks)
+{
+    plan->matrices_max = MATRICES_BASE + MATRICES_BLOCK * n_blocks;
+    plan->vectors_max = VECTORS_BASE + VECTORS_BLOCK * n_blocks;
+    plan->matrices = calloc(plan->matrices_max, sizeof *plan->matrices);
+    plan->vectors = calloc(plan->vectors_max, sizeof *plan->vectors);
+    if (!plan->matrices || !plan->vectors)
+        return log_fail(plan->device->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
+    return plan->dir ? safetensors_open(&plan->file, plan->dir, NULL, plan->device->log) : MN_OK;
+}
+
+void weight_plan_finish(struct weight_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->n_vectors; i++)
+        free(plan->vectors[i].values);
+    free(plan->vectors);
+    free(plan->matrices);
+    safetensors_close(plan->file);
+}

@@ -1,0 +1,91 @@
+/* The plan of a model's weights: which tensors become which matrix or vector on the device, in which layout. A family
+ * lists it (family.h); the loader then reserves all memory at once and fills it, from a file or from a seed.
+ *
+ * The first failure sticks, so that a plan reads as a list. A matrix is known to synthetic models by its place in the
+ * list: the order is part of what a seed means.
+ * Owns: what is planned, until the weights are loaded.
+ * Never: allocates device memory. Thread-safety: none.
+ */
+#ifndef MUNINN_ENGINE_MODEL_WEIGHT_PLAN_H
+#define MUNINN_ENGINE_MODEL_WEIGHT_PLAN_H
+
+#include "engine/files/safetensors.h"
+#include "engine/model/weights.h"
+
+enum { PLAN_PARTS_MAX = 3, PLAN_NAME_BYTES = 128 };
+
+/* How rows and columns of tensors become the kernels'. */
+enum layout {
+    LAYOUT_ROWS, /* as they are */
+    LAYOUT_QKV,  /* as they are, but heads of q and k as rotary pairs of neighbours where config.rotary_halves */
+    LAYOUT_GATE, /* the first half of the rows (gate) to even rows, the second (up) to odd rows */
+    LAYOUT_HEADS /* columns padded per head from head_dim to head_pad */
+};
+
+/* A tensor, or the next rows of a matrix that a file keeps as several tensors. */
+struct tensor_plan {
+    char name[PLAN_NAME_BYTES];
+    uint32_t rows;
+};
+
+struct matrix_plan {
+    struct tensor_plan parts[PLAN_PARTS_MAX]; /* one below the other; a part without a name ends the list */
+    uint32_t columns;                         /* of the tensors */
+    uint32_t column0, n_columns;              /* the columns that this matrix has; n_columns 0: all */
+    enum layout layout;
+    bool vocabulary; /* the tensor may have more rows than are used: checkpoints pad the vocabulary */
+};
+
+struct weight_plan;
+
+/* A matrix. MN_ERR_FORMAT when a tensor is missing or has another shape. */
+void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct matrix_plan *what);
+/* A vector of n values: tensor `a`, times tensor `b` where that is not NULL. Synthetic models have ones. */
+void plan_norm(struct weight_plan *plan, struct span *span, const char *a, const char *b, uint32_t n);
+/* Tensor `name`, or zeros where that is NULL. Synthetic models have zeros. */
+void plan_bias(struct weight_plan *plan, struct span *span, const char *name, uint32_t n);
+/* A norm that the host needs, *out [n] malloc'ed. */
+void plan_host_norm(struct weight_plan *plan, float **out, const char *name, uint32_t n);
+
+/* "PREFIX.NAME" in `text` [PLAN_NAME_BYTES], and text. */
+const char *plan_name(char *text, const char *prefix, const char *name);
+
+/* ---- for the loader (weights.c) ---- */
+
+struct matrix_item {
+    struct matrix *matrix;
+    struct matrix_plan plan;
+    const struct tensor_view *tensors[PLAN_PARTS_MAX]; /* NULL: synthetic */
+};
+
+struct vector_item {
+    struct span *span;
+    float *values; /* [n], padded with zeros */
+    uint32_t n;
+};
+
+struct weight_plan {
+    const struct model_config *config;
+    struct device *device;
+    struct arena *arena;
+    enum weight_type type;
+    const char *dir;
+    struct safetensors *file; /* NULL: synthetic */
+    struct matrix_item *matrices;
+    struct vector_item *vectors;
+    uint32_t n_matrices, n_vectors, matrices_max, vectors_max;
+    enum mn_status status;
+};
+
+/* Room for the matrices and vectors of `n_blocks` blocks; opens the checkpoint unless dir is NULL. */
+enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks);
+void weight_plan_finish(struct weight_plan *plan);
+/* The type a matrix gets. */
+enum weight_type weight_plan_type(const struct weight_plan *plan, const struct tensor_view *tensor);
+/* Converts `n` stored values to f32, refusing what no weight may be. */
+enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
+                                  const uint8_t *bytes, uint64_t n, float *out);
+/* Row of the tensors, one below the other, that becomes row `row` of the matrix. */
+uint32_t weight_plan_source_row(const struct weight_plan *plan, const struct matrix_item *item, uint32_t row);
+
+#endif

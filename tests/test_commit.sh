@@ -1,0 +1,35 @@
+#!/bin/sh
+# Goal: a build names the commit it was made from, and no other project's.
+# Method: cmake/commit.cmake on a checkout, on a changed one, on a folder inside it, and on a folder outside any checkout; all paths with
+# a space.
+# usage: test_commit.sh SOURCE_DIR
+set -eu
+
+command -v git >/dev/null 2>&1 || { echo 'skipped: there is no git'; exit 77; }
+script=$1/cmake/commit.cmake
+top=$(mktemp -d)
+trap 'rm -rf "$top"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+unset GIT_DIR GIT_WORK_TREE
+GIT_CEILING_DIRECTORIES=$top
+export GIT_CEILING_DIRECTORIES
+
+expect() { # folder, what its commit.h has to say
+    cmake -DSOURCE="$1" -DOUTPUT="$top/commit.h" -P "$script"
+    grep -q "^#define MUNINN_COMMIT \"$2\"\$" "$top/commit.h" || { echo "$1: $(cat "$top/commit.h") instead of $2" >&2; exit 1; }
+}
+
+checkout="$top/another project" plain="$top/plain folder"
+mkdir -p "$checkout/muninn 1.0" "$plain"
+echo 1 >"$checkout/file"
+git -C "$checkout" init -q
+git -C "$checkout" add file
+git -C "$checkout" -c user.name=t -c user.email=t@example.org commit -q -m 'one file'
+hash=$(git -C "$checkout" rev-parse --short=12 HEAD)
+
+expect "$checkout" "$hash"
+echo 2 >"$checkout/file"
+expect "$checkout" "$hash-dirty"
+expect "$checkout/muninn 1.0" unknown
+expect "$plain" unknown
