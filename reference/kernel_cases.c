@@ -193,7 +193,8 @@ struct attention_case {
     uint32_t heads, kv_heads, head_dim, n_ctx, n_sequences, first, n_rows;
     bool kv_f16, core;
     uint32_t n_depths, n_slots, split; /* split 0: the device's own */
-    uint32_t plain_threads; /* workgroup of the twin without subgroups, which is free to choose; 0: the device's own */
+    uint32_t
+        plain_threads; /* workgroup of the version without subgroups, which is free to choose; 0: the device's own */
 };
 
 static const struct attention_case attention_cases[] = {

@@ -1,4 +1,4 @@
-/* What C and GLSL must agree on: the state buffer's layout, specialization values, push-constant structs.
+/* What C and GLSL must agree on: the state buffer's layout, numbers with names, push-constant structs.
  * Included by both; every member is one 32-bit word, so std430 and C lay the structs out alike. */
 #ifndef MUNINN_ARGS_H
 #define MUNINN_ARGS_H
