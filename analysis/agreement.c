@@ -2,6 +2,7 @@
  * tokens. */
 #include <stdlib.h>
 
+#include "analysis/compare.h"
 #include "spec/generation.h"
 
 struct collected {

@@ -4,11 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/pca.h"
+#include "analysis/terminal.h"
+#include "spec/exit.h"
+
+_Static_assert((int)MN_EXIT_COUNT == (int)EXIT_COUNT && (int)EXIT_COUNT <= (int)MN_MAX_EXIT_CRITERIA,
+               "the criteria of muninn.h are those of spec/exit.h");
+
 /* What one trace needs besides its result. */
 struct tracer {
-    struct depth_trace *trace;
+    struct mn_depth_trace *trace;
     struct session *session;
-    const struct depth_trace_params *params;
+    const struct mn_depth_trace_params *params;
     const struct mn_log *log;
     uint32_t n_vocab;
     struct exit_rule rules[EXIT_COUNT];
@@ -27,12 +34,12 @@ struct kept {
     uint32_t n_checks, previous_best, n_stable;
 };
 
-static struct depth_step *step_of(const struct depth_trace *t, uint32_t token, uint32_t step)
+static struct mn_depth_step *step_of(const struct mn_depth_trace *t, uint32_t token, uint32_t step)
 {
     return &t->steps[(size_t)token * t->n_steps + step - 1];
 }
 
-static float *state_of(const struct depth_trace *t, uint32_t token, uint32_t step)
+static float *state_of(const struct mn_depth_trace *t, uint32_t token, uint32_t step)
 {
     return t->states + ((size_t)token * (t->n_steps + 1) + step) * t->n_embd;
 }
@@ -49,7 +56,7 @@ static double log_sum_exp(const float *logits, uint32_t n)
     return largest + log(sum);
 }
 
-static void measure_logits(struct depth_step *out, const float *logits, const float *final, uint32_t n)
+static void measure_logits(struct mn_depth_step *out, const float *logits, const float *final, uint32_t n)
 {
     const double norm = log_sum_exp(logits, n), norm_final = log_sum_exp(final, n);
     double kl = 0.0, entropy = 0.0;
@@ -70,7 +77,7 @@ static bool asks_exit(struct tracer *w, uint32_t token, uint32_t step, enum exit
                       const float *before, const float *logits)
 {
     const struct exit_rule *rule = &w->rules[criterion];
-    struct depth_trace *t = w->trace;
+    struct mn_depth_trace *t = w->trace;
     if (exit_is_latent(criterion))
         return exit_latent(
             rule, exit_latent_value(criterion, state_of(t, token, step), state_of(t, token, step - 1), t->n_embd));
@@ -93,8 +100,8 @@ static bool asks_exit(struct tracer *w, uint32_t token, uint32_t step, enum exit
 static enum mn_status absorb(struct tracer *w, uint32_t token, uint32_t step, const float *before, const float *logits,
                              const float *final)
 {
-    struct depth_trace *t = w->trace;
-    struct depth_step *out = step_of(t, token, step);
+    struct mn_depth_trace *t = w->trace;
+    struct mn_depth_step *out = step_of(t, token, step);
     double sum = 0.0;
     for (uint32_t i = 0; i < w->n_vocab; i++)
         if (!isfinite(logits[i]))
@@ -114,7 +121,7 @@ static enum mn_status absorb(struct tracer *w, uint32_t token, uint32_t step, co
 
 static enum mn_status check_stop(const struct tracer *w)
 {
-    return w->params->stop && w->params->stop() ? MN_ERR_INTERRUPTED : MN_OK;
+    return w->params->stop && w->params->stop(w->params->user) ? MN_ERR_INTERRUPTED : MN_OK;
 }
 
 /* ---- the prompt ---- */
@@ -162,7 +169,7 @@ static enum mn_status run_chunk(struct tracer *w, uint32_t at, uint32_t n, uint3
  * times as much. */
 static enum mn_status trace_prompt(struct tracer *w)
 {
-    struct depth_trace *t = w->trace;
+    struct mn_depth_trace *t = w->trace;
     const struct session_prefill_params prefill = {
         .ids = w->params->prompt, .n = t->n_prompt, .num_steps = t->n_steps, .each_logits = keep_final, .user = w};
     enum mn_status status = session_prefill(w->session, &prefill, &w->next);
@@ -189,11 +196,11 @@ static bool is_end(const struct tracer *w, uint32_t token)
 
 static enum mn_status trace_next(struct tracer *w)
 {
-    struct depth_trace *t = w->trace;
+    struct mn_depth_trace *t = w->trace;
     struct row row = {.token = w->next, .position = t->n_tokens};
     struct session_run_params run = {.rows = &row, .n_rows = 1, .n_new = 1};
     enum mn_status status = session_run(w->session, &run, NULL);
-    t->tokens[row.position] = (struct depth_token){.id = row.token, .generated = true};
+    t->tokens[row.position] = (struct mn_depth_token){.id = row.token, .generated = true};
     if (!status)
         status = session_read_state(w->session, 0, row.position, 0, state_of(t, row.position, 0));
     run = (struct session_run_params){.rows = &row, .n_rows = 1, .n_core = 1, .coda = true, .n_head = 1};
@@ -237,14 +244,14 @@ struct init_run {
 static enum mn_status keep_init(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
 {
     const struct init_run *run = user;
-    const struct depth_trace *t = run->tracer->trace;
+    const struct mn_depth_trace *t = run->tracer->trace;
     t->init_top1[(size_t)position * t->init_stride + run->which] = sampler_argmax(logits, n_vocab);
     return check_stop(run->tracer);
 }
 
 static enum mn_status compare_final(struct tracer *w, uint32_t token, uint32_t which)
 {
-    const struct depth_trace *t = w->trace;
+    const struct mn_depth_trace *t = w->trace;
     const float *zero = state_of(t, token, t->n_steps);
     double difference = 0.0, norm = 0.0;
     enum mn_status status = session_read_state(w->session, 0, token, t->n_steps, w->states);
@@ -259,7 +266,7 @@ static enum mn_status compare_final(struct tracer *w, uint32_t token, uint32_t w
 /* The traced tokens again, from random initial states. */
 static enum mn_status run_init(struct tracer *w, uint32_t which)
 {
-    const struct depth_trace *t = w->trace;
+    const struct mn_depth_trace *t = w->trace;
     struct init_run user = {w, which};
     session_set_sampler(w->session, &(struct sampler_params){.top_p = 1.0f, .seed = w->params->seed + which},
                         w->params->init_scale);
@@ -292,7 +299,7 @@ static enum mn_status trace_inits(struct tracer *w)
 
 /* ---- all of it ---- */
 
-enum mn_status depth_trace_check(const struct session *s, const struct depth_trace_params *p)
+enum mn_status depth_trace_check(const struct session *s, const struct mn_depth_trace_params *p)
 {
     const struct mn_log *log = session_info(s)->log;
     if (p->n_prompt < 1)
@@ -301,9 +308,13 @@ enum mn_status depth_trace_check(const struct session *s, const struct depth_tra
         return log_fail(log, MN_ERR_USAGE,
                         "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx)", p->n_prompt,
                         p->n_new, session_info(s)->n_ctx);
-    if (p->num_steps < 1 || p->num_steps > session_info(s)->num_steps)
+    if (p->num_steps > session_info(s)->num_steps)
         return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", p->num_steps,
                         session_info(s)->num_steps);
+    if (p->n_components > MN_MAX_COMPONENTS)
+        return log_fail(log, MN_ERR_USAGE, "n_components %u: at most %d", p->n_components, MN_MAX_COMPONENTS);
+    if (!(p->init_scale >= 0.0f && isfinite(p->init_scale)))
+        return log_fail(log, MN_ERR_USAGE, "init_scale %g: must be 0 or more", (double)p->init_scale);
     if (!kv_policy_lossless(session_info(s)->kv_policy))
         return log_fail(log, MN_ERR_USAGE, "--kv-policy share:k: a trace needs every step in the cache");
     return MN_OK;
@@ -316,9 +327,9 @@ static void *table(size_t n, size_t m, size_t bytes)
 
 static enum mn_status reserve(struct tracer *w)
 {
-    struct depth_trace *t = w->trace;
-    const struct depth_trace_params *p = w->params;
-    const size_t room = t->room, v = w->n_vocab, d = t->n_embd, r = t->n_steps, n = t->n_prompt;
+    struct mn_depth_trace *t = w->trace;
+    const struct mn_depth_trace_params *p = w->params;
+    const size_t room = (size_t)p->n_prompt + p->n_new, v = w->n_vocab, d = t->n_embd, r = t->n_steps, n = t->n_prompt;
     t->tokens = table(room, 1, sizeof *t->tokens);
     t->steps = table(room, r, sizeof *t->steps);
     t->states = table(room * (r + 1), d, sizeof *t->states);
@@ -347,37 +358,69 @@ static void release(struct tracer *w)
     free(w->states);
 }
 
-/* What is said about whole trajectories: of all tokens that were completed. */
-static enum mn_status look_back(struct tracer *w)
+static enum mn_status find_components(struct tracer *w)
 {
-    struct depth_trace *t = w->trace;
-    if (t->n_tokens == 0)
-        return MN_OK;
-    for (uint32_t i = 0; i < t->n_tokens; i++)
-        t->tokens[i].terminal = terminal_classify(&w->params->terminal, state_of(t, i, 0), t->n_steps, t->n_embd);
+    struct mn_depth_trace *t = w->trace;
+    const size_t n_states = (size_t)t->n_tokens * (t->n_steps + 1);
     const struct pca_vectors vectors = {.values = state_of(t, 0, 1),
                                         .n_groups = t->n_tokens,
                                         .per_group = t->n_steps,
                                         .stride = (size_t)(t->n_steps + 1) * t->n_embd,
                                         .d = t->n_embd};
-    return pca_fit(&t->pca, &vectors, w->params->n_components, w->log);
+    struct pca pca = {0};
+    enum mn_status status = pca_fit(&pca, &vectors, w->params->n_components, w->log);
+    if (!status && !(t->paths = table(n_states, pca.n, sizeof *t->paths)))
+        status = log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a trace of %u tokens", t->n_tokens);
+    for (size_t i = 0; i < n_states && !status; i++)
+        pca_project(&pca, t->states + i * t->n_embd, t->paths + i * pca.n);
+    if (!status) {
+        t->n_components = pca.n;
+        memcpy(t->variance, pca.variance, sizeof t->variance);
+        t->total_variance = pca.total;
+        t->residual = pca.residual;
+        t->n_iterations = pca.n_iterations;
+    }
+    pca_finish(&pca);
+    return status;
 }
 
-enum mn_status depth_trace_run(struct depth_trace *t, struct session *session, const struct depth_trace_params *params)
+/* What is said about whole trajectories: of all tokens that were completed. */
+static enum mn_status look_back(struct tracer *w)
 {
+    struct mn_depth_trace *t = w->trace;
+    if (t->n_tokens == 0)
+        return MN_OK;
+    for (uint32_t i = 0; i < t->n_tokens; i++)
+        t->tokens[i].terminal = terminal_classify(&w->params->terminal, state_of(t, i, 0), t->n_steps, t->n_embd);
+    return find_components(w);
+}
+
+/* The parameters with what their zeros stand for. */
+static struct mn_depth_trace_params settled(const struct session *s, const struct mn_depth_trace_params *given)
+{
+    struct mn_depth_trace_params p = *given;
+    p.num_steps = p.num_steps ? p.num_steps : session_info(s)->num_steps;
+    p.n_components = p.n_components ? p.n_components : 2;
+    p.init_scale = p.init_scale != 0.0f ? p.init_scale : 1.0f;
+    return p;
+}
+
+enum mn_status depth_trace_run(struct mn_depth_trace *t, struct session *session,
+                               const struct mn_depth_trace_params *given)
+{
+    const struct mn_depth_trace_params with_defaults = settled(session, given), *params = &with_defaults;
     struct tracer w = {.trace = t,
                        .session = session,
                        .params = params,
                        .log = session_info(session)->log,
                        .n_vocab = session_info(session)->config->vocab_size};
-    *t = (struct depth_trace){.n_prompt = params->n_prompt,
-                              .n_steps = params->num_steps,
-                              .n_embd = session_info(session)->config->n_embd,
-                              .init_stride = params->n_inits};
+    *t = (struct mn_depth_trace){.n_prompt = params->n_prompt,
+                                 .n_steps = params->num_steps,
+                                 .n_embd = session_info(session)->config->n_embd,
+                                 .init_stride = params->n_inits};
     enum mn_status status = depth_trace_check(session, params);
     if (status)
         return status;
-    t->room = params->n_prompt + params->n_new;
     for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT && !status; c++)
         status = exit_parse(exit_name((enum exit_criterion)c), &w.rules[c], w.log);
     if (!status)
@@ -394,13 +437,15 @@ enum mn_status depth_trace_run(struct depth_trace *t, struct session *session, c
     return status ? status : after;
 }
 
-void depth_trace_finish(struct depth_trace *t)
+void mn_depth_trace_finish(struct mn_depth_trace *t)
 {
-    pca_finish(&t->pca);
+    if (!t)
+        return;
+    free(t->paths);
     free(t->tokens);
     free(t->steps);
     free(t->states);
     free(t->distance);
     free(t->init_top1);
-    *t = (struct depth_trace){0};
+    *t = (struct mn_depth_trace){0};
 }

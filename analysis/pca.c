@@ -9,7 +9,7 @@
 
 /* Vectors beyond those wanted: the iteration converges by the ratio of variances across the whole block, not by that of
  * neighbours. */
-enum { EXTRA = 8, BLOCK_MAX = PCA_COMPONENTS_MAX + EXTRA, ITERATIONS_MAX = 1000, SWEEPS_MAX = 60 };
+enum { EXTRA = 8, BLOCK_MAX = MN_MAX_COMPONENTS + EXTRA, ITERATIONS_MAX = 1000, SWEEPS_MAX = 60 };
 #define TOLERANCE 1e-9
 
 static double dot(const double *a, const double *b, uint32_t n)
@@ -221,7 +221,7 @@ static void fix_signs(struct pca *pca)
 
 enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *v, uint32_t n_components, const struct mn_log *log)
 {
-    assert(n_components >= 1 && n_components <= PCA_COMPONENTS_MAX && v->d >= 1 && v->n_groups * v->per_group >= 1);
+    assert(n_components >= 1 && n_components <= MN_MAX_COMPONENTS && v->d >= 1 && v->n_groups * v->per_group >= 1);
     const uint32_t d = v->d, n = n_components < d ? n_components : d, block = n + EXTRA < d ? n + EXTRA : d;
     *pca = (struct pca){
         .n = n, .d = d, .mean = malloc(d * sizeof(double)), .axes = malloc((size_t)n * d * sizeof(double))};

@@ -15,8 +15,6 @@
 
 #include "engine/base/status.h"
 
-enum { PCA_COMPONENTS_MAX = 6 };
-
 /* Vectors in groups: `n_groups` times `per_group` vectors of `d` floats, the first vector of group g at values + g *
  * stride. */
 struct pca_vectors {
@@ -26,16 +24,16 @@ struct pca_vectors {
 };
 
 struct pca {
-    uint32_t n, d;                       /* components: at most d */
-    double *mean;                        /* [d], owned */
-    double *axes;                        /* [n, d] orthonormal, by falling variance, owned */
-    double variance[PCA_COMPONENTS_MAX]; /* along each axis */
-    double total;                        /* variance of the vectors, all directions */
+    uint32_t n, d;                      /* components: at most d */
+    double *mean;                       /* [d], owned */
+    double *axes;                       /* [n, d] orthonormal, by falling variance, owned */
+    double variance[MN_MAX_COMPONENTS]; /* along each axis */
+    double total;                       /* variance of the vectors, all directions */
     double residual; /* largest |C a - v a| over the axes, divided by the largest variance: 0 is exact */
     uint32_t n_iterations;
 };
 
-/* n_components from 1 to PCA_COMPONENTS_MAX; at least one vector. MN_ERR_MEMORY. */
+/* n_components from 1 to MN_MAX_COMPONENTS; at least one vector. MN_ERR_MEMORY. */
 enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *vectors, uint32_t n_components,
                        const struct mn_log *log);
 /* Coordinates [pca->n] of a vector [d]. */

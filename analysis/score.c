@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "api/handles.h"
+#include "analysis/compare.h"
 
 /* A pass's worth of rows. Rows whose logits are wanted come last; the rows of one item stay ordered by position. */
 struct chunk {

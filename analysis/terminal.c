@@ -4,17 +4,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-const struct terminal_rule terminal_defaults = {
-    .near = 0.03, .lag = 0.5, .aligned = 0.5, .straight = 0.5, .steady = 0.7};
-
-static const char *const names[TERMINAL_COUNT] = {[TERMINAL_UNSETTLED] = "unsettled",
-                                                  [TERMINAL_FIXED_POINT] = "fixed-point",
-                                                  [TERMINAL_ORBIT] = "orbit",
-                                                  [TERMINAL_SLIDER] = "slider"};
-
-const char *terminal_name(enum terminal_kind kind)
+/* A rule with what its zeros stand for. */
+static struct mn_terminal_rule settled(const struct mn_terminal_rule *rule)
 {
-    return names[kind];
+    if (rule->nearness != 0.0)
+        return *rule;
+    return (struct mn_terminal_rule){
+        .window = rule->window, .nearness = 0.03, .lag = 0.5, .aligned = 0.5, .straight = 0.5, .steady = 0.7};
+}
+
+const char *mn_terminal_name(enum mn_terminal_kind kind)
+{
+    static const char *const names[MN_TERMINAL_COUNT] = {[MN_TERMINAL_UNSETTLED] = "unsettled",
+                                                         [MN_TERMINAL_FIXED_POINT] = "fixed-point",
+                                                         [MN_TERMINAL_ORBIT] = "orbit",
+                                                         [MN_TERMINAL_SLIDER] = "slider"};
+    return (unsigned)kind < MN_TERMINAL_COUNT ? names[kind] : NULL;
 }
 
 /* The window: states[0] is s_(R-W), states[w] is s_R. */
@@ -65,7 +70,7 @@ static double mean_alignment(const struct view *v)
 
 /* The smallest period that the rule accepts, or 0; *smallest is the smallest ratio of lag distance to step length
  * met. */
-static uint32_t find_period(const struct terminal_rule *rule, const struct view *v, double step, double *smallest)
+static uint32_t find_period(const struct mn_terminal_rule *rule, const struct view *v, double step, double *smallest)
 {
     const uint32_t most = v->w / 2 < TERMINAL_PERIOD_MAX ? v->w / 2 : TERMINAL_PERIOD_MAX;
     *smallest = INFINITY;
@@ -81,11 +86,13 @@ static uint32_t find_period(const struct terminal_rule *rule, const struct view 
     return 0;
 }
 
-struct terminal terminal_classify(const struct terminal_rule *rule, const float *states, uint32_t n_steps, uint32_t d)
+struct mn_terminal terminal_classify(const struct mn_terminal_rule *given, const float *states, uint32_t n_steps,
+                                     uint32_t d)
 {
-    struct terminal t = {.kind = TERMINAL_UNSETTLED};
+    const struct mn_terminal_rule with_defaults = settled(given), *rule = &with_defaults;
+    struct mn_terminal t = {.kind = MN_TERMINAL_UNSETTLED};
     uint32_t w = rule->window ? rule->window : n_steps / 2;
-    w = w < TERMINAL_WINDOW_MIN ? TERMINAL_WINDOW_MIN : w;
+    w = w < MN_MIN_WINDOW ? MN_MIN_WINDOW : w;
     if (w > n_steps)
         return t;
     const struct view v = {.states = states + (size_t)(n_steps - w) * d, .w = w, .d = d};
@@ -104,13 +111,13 @@ struct terminal terminal_classify(const struct terminal_rule *rule, const float 
         t.steadiness = early > 0.0 ? mean_step(&v, w / 2, w) / early : 0.0;
     }
     const bool steady = t.steadiness >= rule->steady;
-    if (t.spread <= rule->near * norm)
-        t.kind = TERMINAL_FIXED_POINT;
+    if (t.spread <= rule->nearness * norm)
+        t.kind = MN_TERMINAL_FIXED_POINT;
     else if (t.period && steady)
-        t.kind = TERMINAL_ORBIT;
+        t.kind = MN_TERMINAL_ORBIT;
     else if (t.alignment >= rule->aligned && t.straightness >= rule->straight && steady)
-        t.kind = TERMINAL_SLIDER;
-    if (t.kind != TERMINAL_ORBIT)
+        t.kind = MN_TERMINAL_SLIDER;
+    if (t.kind != MN_TERMINAL_ORBIT)
         t.period = 0;
     t.spread = norm > 0.0 ? t.spread / norm : 0.0;
     return t;

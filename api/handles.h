@@ -7,8 +7,8 @@
 #include "engine/text/tokenizer.h"
 
 struct mn_engine {
-    struct model *model;
-    struct mn_tokenizer *tokenizer; /* NULL when the model has none: ids only */
+    struct model *model;         /* NULL: the tokenizer alone */
+    struct tokenizer *tokenizer; /* NULL when the model has none: ids only */
     const struct mn_log *log;
     char banner[512];
 };
@@ -18,16 +18,13 @@ struct mn_session {
     struct mn_engine *engine;
 };
 
-/* spec/generate.c */
-enum mn_status generate(struct session *session, const struct mn_generate_params *params, struct mn_stats *stats);
-/* spec/batch.c; see mn_generate_batch */
-enum mn_status generate_batch(struct session *session, const struct mn_generate_params *params, uint32_t n,
-                              struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
-                              void *user);
-/* spec/agreement.c; see mn_compare_ar */
-enum mn_status compare_ar(struct session *full, const struct mn_generate_params *params, const uint32_t *tokens,
-                          uint32_t n_tokens, struct mn_agreement *agreement);
-/* spec/score.c; see mn_score */
-enum mn_status score(struct session *session, const struct mn_score_params *params);
+/* MN_ERR_USAGE: a missing argument is the caller's mistake like any other: refused, not followed. */
+enum mn_status api_missing(const struct mn_log *log, const char *function, const char *argument);
+/* Can the engine compute? */
+enum mn_status api_need_model(const struct mn_engine *engine, const char *function);
+/* Are the words that later versions make fields of zero? `what`: the struct that they end. */
+enum mn_status api_check_room(const struct mn_log *log, const char *what, const uint64_t *reserved, size_t n);
+#define CHECK_ROOM(log, what, params) \
+    api_check_room(log, what, (params)->reserved, sizeof(params)->reserved / sizeof(uint64_t))
 
 #endif

@@ -3,15 +3,34 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "analysis/compare.h"
+#include "analysis/depth_trace.h"
 #include "api/handles.h"
+#include "engine/model/synthetic.h"
 #include "engine/vulkan/bandwidth.h"
+#include "spec/exit.h"
+#include "spec/generate.h"
 
 enum { PATH_BYTES = 4096 };
 
-/* A missing argument is the caller's mistake like any other: refused, not followed. */
-static enum mn_status missing(const struct mn_log *log, const char *function, const char *argument)
+enum mn_status api_missing(const struct mn_log *log, const char *function, const char *argument)
 {
     return log_fail(log, MN_ERR_USAGE, "%s: %s is NULL", function, argument);
+}
+
+enum mn_status api_check_room(const struct mn_log *log, const char *what, const uint64_t *reserved, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (reserved[i])
+            return log_fail(
+                log, MN_ERR_USAGE,
+                "%s.reserved is not zero: the struct was not zeroed, or the program wants a newer library than %s",
+                what, MN_VERSION);
+    return MN_OK;
+}
+const char *mn_version(void)
+{
+    return MN_VERSION;
 }
 
 static const char *type_name(enum device_type type)
@@ -57,7 +76,7 @@ enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info 
                           const struct mn_log *log)
 {
     if (!visit)
-        return missing(log, "mn_devices", "visit");
+        return api_missing(log, "mn_devices", "visit");
     struct visitor visitor = {visit, user};
     return device_list(visit_device, &visitor, log);
 }
@@ -68,23 +87,17 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
     char path[PATH_BYTES];
     if (snprintf(path, sizeof path, "%s/tokenizer.json", dir) >= PATH_BYTES)
         return log_fail(engine->log, MN_ERR_FILE, "model path of more than %d bytes", PATH_BYTES);
-    if (access(path, F_OK) != 0)
+    if (engine->model && access(path, F_OK) != 0)
         return MN_OK;
-    enum mn_status status = mn_tokenizer_create(&engine->tokenizer, path, engine->log);
-    if (!status && mn_tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
+    enum mn_status status = tokenizer_create(&engine->tokenizer, path, engine->log);
+    if (!status && engine->model && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
         return log_fail(engine->log, MN_ERR_FORMAT, "%s: token id %u is not below vocab_size %u of config.json", path,
-                        mn_tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
+                        tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
     return status;
 }
 
-enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params)
+static enum mn_status load_model(struct mn_engine *engine, const struct mn_engine_params *params)
 {
-    const struct mn_log *log = params ? params->log : NULL;
-    if (!out)
-        return missing(log, "mn_engine_create", "out");
-    *out = NULL;
-    if (!params || (!params->model_dir && !params->synthetic))
-        return missing(log, "mn_engine_create", params ? "params.model_dir" : "params");
     struct model_params model = {.dir = params->model_dir,
                                  .synthetic = params->synthetic,
                                  .synthetic_seed = params->synthetic_seed,
@@ -93,20 +106,36 @@ enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_p
     enum mn_status status = MN_OK;
     if (params->weight_type)
         status = weight_type_parse(params->weight_type, &model.weight_type, params->log);
+    if (!status)
+        status = model_load(&engine->model, &model, params->log);
+    if (!status)
+        device_banner(&engine->model->device->caps, engine->banner, sizeof engine->banner);
+    return status;
+}
+
+enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params)
+{
+    const struct mn_log *log = params ? params->log : NULL;
+    if (!out)
+        return api_missing(log, "mn_engine_create", "out");
+    *out = NULL;
+    if (!params || (!params->model_dir && (!params->synthetic || params->tokenizer_only)))
+        return api_missing(log, "mn_engine_create", params ? "params.model_dir" : "params");
+    enum mn_status status = CHECK_ROOM(log, "mn_engine_params", params);
     if (status)
         return status;
     struct mn_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
-        return log_fail(params->log, MN_ERR_MEMORY, "out of host memory for an engine");
-    engine->log = params->log;
-    status = model_load(&engine->model, &model, params->log);
-    if (!status && !params->synthetic)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for an engine");
+    engine->log = log;
+    if (!params->tokenizer_only)
+        status = load_model(engine, params);
+    if (!status && (params->tokenizer_only || !params->synthetic))
         status = load_tokenizer(engine, params->model_dir);
     if (status) {
         mn_engine_destroy(engine);
         return status;
     }
-    device_banner(&engine->model->device->caps, engine->banner, sizeof engine->banner);
     *out = engine;
     return MN_OK;
 }
@@ -115,7 +144,7 @@ void mn_engine_destroy(struct mn_engine *engine)
 {
     if (!engine)
         return;
-    mn_tokenizer_destroy(engine->tokenizer);
+    tokenizer_destroy(engine->tokenizer);
     model_free(engine->model);
     free(engine);
 }
@@ -139,19 +168,9 @@ static uint64_t count_parameters(const struct model *model)
     return n;
 }
 
-void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
+static struct mn_model_shape shape_of(const struct model_config *c)
 {
-    if (!info)
-        return;
-    *info = (struct mn_model_info){0};
-    if (!engine)
-        return;
-    const struct model *model = engine->model;
-    const struct model_config *c = &model->config;
-    *info = (struct mn_model_info){.device_banner = engine->banner,
-                                   .device_name = model->device->caps.name,
-                                   .driver = model->device->caps.driver,
-                                   .n_embd = c->n_embd,
+    return (struct mn_model_shape){.n_embd = c->n_embd,
                                    .n_heads = c->n_heads,
                                    .head_dim = c->head_dim,
                                    .intermediate_size = c->intermediate_size,
@@ -161,11 +180,47 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .n_coda = c->n_coda,
                                    .mean_recurrence = c->mean_recurrence,
                                    .block_size = c->block_size,
+                                   .tied = c->tie_embeddings,
+                                   .qk_bias = c->qk_bias};
+}
+
+enum mn_status mn_model_shape(struct mn_model_shape *shape, const struct mn_engine_params *params)
+{
+    const struct mn_log *log = params ? params->log : NULL;
+    struct model_config config;
+    if (!shape)
+        return api_missing(log, "mn_model_shape", "shape");
+    *shape = (struct mn_model_shape){0};
+    if (!params || (!params->model_dir && !params->synthetic))
+        return api_missing(log, "mn_model_shape", params ? "params.model_dir" : "params");
+    enum mn_status status = CHECK_ROOM(log, "mn_engine_params", params);
+    if (!status)
+        status = params->synthetic ? synthetic_config(&config, params->synthetic, log)
+                                   : config_load(&config, params->model_dir, log);
+    if (!status)
+        *shape = shape_of(&config);
+    return status;
+}
+
+void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
+{
+    if (!info)
+        return;
+    *info = (struct mn_model_info){.bos_token_id = UINT32_MAX};
+    if (!engine)
+        return;
+    info->has_tokenizer = engine->tokenizer != NULL;
+    if (!engine->model)
+        return;
+    const struct model *model = engine->model;
+    const struct model_config *c = &model->config;
+    *info = (struct mn_model_info){.device_banner = engine->banner,
+                                   .device_name = model->device->caps.name,
+                                   .driver = model->device->caps.driver,
+                                   .shape = shape_of(c),
                                    .bos_token_id = c->bos_token_id,
                                    .n_eos = c->n_eos,
                                    .eos_token_ids = c->eos_token_ids,
-                                   .tied = c->tie_embeddings,
-                                   .qk_bias = c->qk_bias,
                                    .has_tokenizer = engine->tokenizer != NULL,
                                    .weight_type = weight_type_name(model->weights.adapter_state.type),
                                    .n_parameters = count_parameters(model),
@@ -176,53 +231,21 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .validation_messages = model->device->n_messages};
 }
 
+enum mn_status api_need_model(const struct mn_engine *engine, const char *function)
+{
+    if (!engine)
+        return api_missing(NULL, function, "engine");
+    return engine->model ? MN_OK
+                         : log_fail(engine->log, MN_ERR_USAGE, "%s: the engine was made with tokenizer_only", function);
+}
+
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
 {
     enum { BYTES = 256 << 20 };
-    if (!engine || !gb_s)
-        return missing(engine ? engine->log : NULL, "mn_read_bandwidth", engine ? "gb_s" : "engine");
-    return bandwidth_measure(&engine->model->kernels, BYTES, gb_s);
-}
-
-/* `given`: are the other arguments there? */
-static enum mn_status need_tokenizer(const struct mn_engine *engine, const char *function, bool given)
-{
-    if (!engine || !given)
-        return missing(engine ? engine->log : NULL, function, engine ? "an argument" : "engine");
-    return engine->tokenizer
-               ? MN_OK
-               : log_fail(engine->log, MN_ERR_FILE, "the model has no tokenizer.json: give token ids instead of text");
-}
-
-enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_bytes, bool specials, uint32_t **ids,
-                           size_t *n_ids)
-{
-    enum mn_status status = need_tokenizer(engine, "mn_tokenize", (text || n_bytes == 0) && ids && n_ids);
-    if (status)
-        return status;
-    return mn_tokenizer_encode(engine->tokenizer, text ? text : "", n_bytes,
-                               specials ? MN_ENCODE_SPECIAL : MN_ENCODE_PLAIN, ids, n_ids, engine->log);
-}
-
-enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials,
-                             char **text, size_t *n_bytes)
-{
-    enum mn_status status = need_tokenizer(engine, "mn_detokenize", (ids || n_ids == 0) && text && n_bytes);
-    return status ? status
-                  : mn_tokenizer_decode(engine->tokenizer, ids, n_ids, skip_specials, text, n_bytes, engine->log);
-}
-
-enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids, size_t *n_ids)
-{
-    enum mn_status status = need_tokenizer(engine, "mn_chat", message && ids && n_ids);
-    if (status)
-        return status;
-    struct mn_chat_message messages[2];
-    size_t n = 0;
-    if (system)
-        messages[n++] = (struct mn_chat_message){"system", system, strlen(system)};
-    messages[n++] = (struct mn_chat_message){"user", message, strlen(message)};
-    return mn_chat_encode(engine->tokenizer, messages, n, ids, n_ids, engine->log);
+    enum mn_status status = api_need_model(engine, "mn_read_bandwidth");
+    if (!status && !gb_s)
+        status = api_missing(engine->log, "mn_read_bandwidth", "gb_s");
+    return status ? status : bandwidth_measure(&engine->model->kernels, BYTES, gb_s);
 }
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
@@ -230,10 +253,15 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
 {
     const struct mn_log *log = engine ? engine->log : NULL;
     if (!out)
-        return missing(log, "mn_session_create", "out");
+        return api_missing(log, "mn_session_create", "out");
     *out = NULL;
-    if (!engine || !params)
-        return missing(log, "mn_session_create", engine ? "params" : "engine");
+    enum mn_status status = api_need_model(engine, "mn_session_create");
+    if (!status && !params)
+        status = api_missing(log, "mn_session_create", "params");
+    if (!status)
+        status = CHECK_ROOM(log, "mn_session_params", params);
+    if (status)
+        return status;
     struct session_params session = {.n_ctx = params->n_ctx,
                                      .n_sequences = params->n_sequences,
                                      .num_steps = params->num_steps ? params->num_steps
@@ -241,7 +269,6 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
                                      .max_rows = params->max_rows,
                                      .kv_type = KV_F16,
                                      .sampler = {.top_p = 1.0f}};
-    enum mn_status status = MN_OK;
     if (params->kv_policy)
         status = kv_policy_parse(params->kv_policy, &session.policy, engine->log);
     if (!status && params->kv_type)
@@ -269,14 +296,47 @@ void mn_session_destroy(struct mn_session *session)
     free(session);
 }
 
+enum mn_status mn_kv_policy_check(const char *policy, const struct mn_log *log)
+{
+    struct kv_policy parsed;
+    return policy ? kv_policy_parse(policy, &parsed, log) : api_missing(log, "mn_kv_policy_check", "policy");
+}
+
+enum mn_status mn_sampler_check(const struct mn_sampler_params *p, const struct mn_log *log)
+{
+    if (!p)
+        return api_missing(log, "mn_sampler_check", "params");
+    enum mn_status status = CHECK_ROOM(log, "mn_sampler_params", p);
+    const struct sampler_params sampler = {p->temperature, p->top_k, p->top_p == 0.0f ? 1.0f : p->top_p, p->min_p,
+                                           p->seed};
+    return status ? status : sampler_check(&sampler, log);
+}
+
+/* ---- generation ---- */
+
+static enum mn_status check_generate_room(const struct mn_log *log, const struct mn_generate_params *p)
+{
+    enum mn_status status = CHECK_ROOM(log, "mn_generate_params", p);
+    if (!status)
+        status = CHECK_ROOM(log, "mn_sampler_params", &p->sampler);
+    if (!status)
+        status = CHECK_ROOM(log, "mn_speculation_params", &p->speculation);
+    if (!status)
+        status = CHECK_ROOM(log, "mn_exit_params", &p->exit);
+    if (!status)
+        status = CHECK_ROOM(log, "mn_diffusion_params", &p->diffusion);
+    return status ? status : CHECK_ROOM(log, "mn_measuring_params", &p->measuring);
+}
+
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats)
 {
     if (!session || !params || !stats)
-        return missing(session ? session->engine->log : NULL, "mn_generate",
-                       !session  ? "session"
-                       : !params ? "params"
-                                 : "stats");
-    return generate(session->session, params, stats);
+        return api_missing(session ? session->engine->log : NULL, "mn_generate",
+                           !session  ? "session"
+                           : !params ? "params"
+                                     : "stats");
+    enum mn_status status = check_generate_room(session->engine->log, params);
+    return status ? status : generate(session->session, params, stats);
 }
 
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
@@ -284,24 +344,28 @@ enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_gen
                                  void *user)
 {
     if (!session || !params || !stats || !total)
-        return missing(session ? session->engine->log : NULL, "mn_generate_batch",
-                       !session  ? "session"
-                       : !params ? "params"
-                       : stats   ? "total"
-                                 : "stats");
-    return generate_batch(session->session, params, n, stats, total, on_end, user);
+        return api_missing(session ? session->engine->log : NULL, "mn_generate_batch",
+                           !session  ? "session"
+                           : !params ? "params"
+                           : stats   ? "total"
+                                     : "stats");
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = check_generate_room(session->engine->log, &params[i]);
+    return status ? status : generate_batch(session->session, params, n, stats, total, on_end, user);
 }
 
 enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens,
                              uint32_t n_tokens, struct mn_agreement *agreement)
 {
     if (!full || !params || !tokens || !agreement)
-        return missing(full ? full->engine->log : NULL, "mn_compare_ar",
-                       !full     ? "session"
-                       : !params ? "params"
-                       : tokens  ? "agreement"
-                                 : "tokens");
-    return compare_ar(full->session, params, tokens, n_tokens, agreement);
+        return api_missing(full ? full->engine->log : NULL, "mn_compare_ar",
+                           !full     ? "session"
+                           : !params ? "params"
+                           : tokens  ? "agreement"
+                                     : "tokens");
+    enum mn_status status = check_generate_room(full->engine->log, params);
+    return status ? status : compare_ar(full->session, params, tokens, n_tokens, agreement);
 }
 
 enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32_t n_ids, uint32_t num_steps,
@@ -310,7 +374,10 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
                          void *user)
 {
     if (!session || !ids || !each)
-        return missing(session ? session->engine->log : NULL, "mn_logits", !session ? "session" : ids ? "each" : "ids");
+        return api_missing(session ? session->engine->log : NULL, "mn_logits",
+                           !session ? "session"
+                           : ids    ? "each"
+                                    : "ids");
     struct session *s = session->session;
     if (num_steps > session_info(s)->num_steps)
         return log_fail(session->engine->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", num_steps,
@@ -329,6 +396,52 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
 enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params)
 {
     if (!session || !params)
-        return missing(session ? session->engine->log : NULL, "mn_score", session ? "params" : "session");
-    return score(session->session, params);
+        return api_missing(session ? session->engine->log : NULL, "mn_score", session ? "params" : "session");
+    enum mn_status status = CHECK_ROOM(session->engine->log, "mn_score_params", params);
+    return status ? status : score(session->session, params);
+}
+
+/* ---- inside the recurrence ---- */
+
+const char *mn_exit_name(enum mn_exit_criterion criterion)
+{
+    return criterion > MN_EXIT_NONE && criterion < MN_EXIT_COUNT ? exit_name((enum exit_criterion)criterion) : NULL;
+}
+
+double mn_exit_threshold(enum mn_exit_criterion criterion)
+{
+    struct exit_rule rule = {0};
+    if (mn_exit_name(criterion))
+        (void)exit_parse(mn_exit_name(criterion), &rule, NULL); /* its own names */
+    return rule.threshold;
+}
+
+/* `out`: is there a place for the result? */
+static enum mn_status check_trace(const char *function, bool out, const struct mn_session *session,
+                                  const struct mn_depth_trace_params *params)
+{
+    if (!session || !params || !out || (!params->prompt && params->n_prompt))
+        return api_missing(session ? session->engine->log : NULL, function,
+                           !out       ? "trace"
+                           : !session ? "session"
+                           : params   ? "params.prompt"
+                                      : "params");
+    const struct mn_log *log = session->engine->log;
+    enum mn_status status = CHECK_ROOM(log, "mn_depth_trace_params", params);
+    return status ? status : CHECK_ROOM(log, "mn_terminal_rule", &params->terminal);
+}
+
+enum mn_status mn_depth_trace_check(struct mn_session *session, const struct mn_depth_trace_params *params)
+{
+    enum mn_status status = check_trace("mn_depth_trace_check", true, session, params);
+    return status ? status : depth_trace_check(session->session, params);
+}
+
+enum mn_status mn_depth_trace_run(struct mn_depth_trace *trace, struct mn_session *session,
+                                  const struct mn_depth_trace_params *params)
+{
+    if (trace)
+        *trace = (struct mn_depth_trace){0};
+    enum mn_status status = check_trace("mn_depth_trace_run", trace != NULL, session, params);
+    return status ? status : depth_trace_run(trace, session->session, params);
 }

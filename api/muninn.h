@@ -10,6 +10,14 @@
  *
  * A NULL argument that is not said to be allowed is MN_ERR_USAGE, or 0 where a number is returned.
  *
+ * ROOM TO GROW. Zero is the default of every field that has one: structs of parameters begin zeroed, as designated
+ * initialisers leave them. A struct that may get further fields ends in `reserved`; later versions make fields of these
+ * words, so that no size and no offset changes and programs need not be compiled again. In parameters a reserved word
+ * that is not zero is MN_ERR_USAGE: the struct was not zeroed, or the program asks for something that this library is
+ * too old to know. In what the library fills in they are 0. Structs that the library hands to a callback
+ * (mn_device_info, mn_trace) get new fields at their end, enums new values at theirs. The others, mn_log and those that
+ * come in arrays, stay as they are.
+ *
  * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are
  * independent. */
 #ifndef MUNINN_H
@@ -23,7 +31,8 @@
 extern "C" {
 #endif
 
-#define MN_VERSION "0.1.0"
+#define MN_VERSION "0.1.0"    /* of this header */
+const char *mn_version(void); /* of the library that runs */
 
 /* Everything fallible returns one of these. The reason is logged once, where it happens. */
 enum mn_status {
@@ -86,25 +95,44 @@ struct mn_engine_params {
     const char *device;      /* NULL: the best one; an index; or part of a name */
     const char *weight_type; /* NULL: as stored; "bf16", "f16", "f32" */
     bool validate;           /* run under the Vulkan validation layer; its messages go to the log and are counted */
+    /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what
+     * needs a model is MN_ERR_USAGE. */
+    bool tokenizer_only;
     const struct mn_log *log;
+    uint64_t reserved[8];
 };
 
 enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params);
 void mn_engine_destroy(struct mn_engine *engine); /* NULL is fine */
 
+/* What a model is made of. */
+struct mn_model_shape {
+    uint32_t n_embd, n_heads, head_dim, intermediate_size, vocab_size;
+    uint32_t n_prelude, n_core, n_coda; /* blocks */
+    uint32_t mean_recurrence;           /* steps it was trained around: the default depth */
+    uint32_t block_size;                /* positions it was trained on */
+    bool tied, qk_bias;                 /* tied: the embedding is the head as well */
+    uint64_t reserved[8];
+};
+
+/* The shape that mn_engine_create would find for these parameters, of which only model_dir, synthetic and log are
+ * looked at: no weights are read, no device is opened. *shape is zeroed on failure. */
+enum mn_status mn_model_shape(struct mn_model_shape *shape, const struct mn_engine_params *params);
+
 struct mn_model_info {
     const char *device_banner, *device_name, *driver;
-    uint32_t n_embd, n_heads, head_dim, intermediate_size, vocab_size, n_prelude, n_core, n_coda, mean_recurrence,
-        block_size;
+    struct mn_model_shape shape;
     uint32_t bos_token_id; /* UINT32_MAX: none */
     uint32_t n_eos;
     const uint32_t *eos_token_ids;
-    bool tied, qk_bias, has_tokenizer;
+    bool has_tokenizer;
     const char *weight_type;                        /* of the core's first matrix, as it lies on the device */
     uint64_t n_parameters, weight_bytes;            /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;
+    uint64_t reserved[8];
 };
+/* Strings and ids live as long as the engine. */
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);
 
 /* Measures the device's read bandwidth in 10^9 bytes per second: the ceiling of work that is bound by memory. Takes
@@ -118,9 +146,31 @@ enum mn_status mn_tokenize(struct mn_engine *engine, const char *text, size_t n_
 /* Ids to text (malloc'ed, also zero-terminated). `skip_specials` leaves special tokens out. */
 enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size_t n_ids, bool skip_specials,
                              char **text, size_t *n_bytes);
-/* Ids of one user message in the model's chat template, ending where the reply begins. */
-enum mn_status mn_chat(struct mn_engine *engine, const char *system, const char *message, uint32_t **ids,
-                       size_t *n_ids);
+
+/* One message of a conversation. */
+struct mn_chat_message {
+    const char *role; /* zero-terminated: "system", "user", or the model's own name, "Huginn" */
+    const char *text; /* [n_bytes] */
+    size_t n_bytes;
+};
+/* Ids of a conversation in the model's chat template, up to where its next reply begins. Structure comes from the
+ * template alone: special tokens in roles and texts are ordinary text. MN_ERR_UNSUPPORTED when the tokenizer lacks the
+ * template's tokens. */
+enum mn_status mn_chat(struct mn_engine *engine, const struct mn_chat_message *messages, size_t n_messages,
+                       uint32_t **ids, size_t *n_ids);
+
+/* Turns ids into text as they come: a character whose bytes are not all there yet is held back. All texts together are
+ * the text of mn_detokenize for all ids. Allocates at creation only; must not outlive its engine, and is independent of
+ * what else the engine does: it may run on another thread. */
+struct mn_stream_decoder;
+enum mn_status mn_stream_decoder_create(struct mn_stream_decoder **out, struct mn_engine *engine, bool skip_specials);
+void mn_stream_decoder_destroy(struct mn_stream_decoder *decoder); /* NULL is fine */
+/* *text (not zero-terminated, valid until the next call) is what can be shown now, possibly nothing. MN_ERR_USAGE for
+ * an id without a token, which leaves the decoder as it was and is not logged: a vocabulary may have such ids. */
+enum mn_status mn_stream_decoder_push(struct mn_stream_decoder *decoder, uint32_t id, const char **text,
+                                      size_t *n_bytes);
+/* The end: U+FFFD when a character stayed incomplete, else nothing. The decoder is as new afterwards. */
+enum mn_status mn_stream_decoder_finish(struct mn_stream_decoder *decoder, const char **text, size_t *n_bytes);
 
 /* ---- session ---- */
 
@@ -133,11 +183,15 @@ struct mn_session_params {
     uint32_t max_rows;     /* most rows per pass outside prefill, 1..128; 0: 16. Fewer rows, fewer pipelines to build */
     const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
     const char *kv_type;   /* NULL: "f16"; "f32" */
+    uint64_t reserved[8];
 };
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
                                  const struct mn_session_params *params);
-void mn_session_destroy(struct mn_session *session);
+void mn_session_destroy(struct mn_session *session); /* NULL is fine */
+
+/* Is it "full" or "share:k"? MN_ERR_USAGE; for programs that refuse their input before they load a model. */
+enum mn_status mn_kv_policy_check(const char *policy, const struct mn_log *log);
 
 /* ---- generation ---- */
 
@@ -171,7 +225,11 @@ struct mn_sampler_params {
     float min_p;       /* 0: off */
     uint32_t top_k;    /* 0: off */
     uint64_t seed;     /* of the noise, which is a function of (seed, position): the same for every strategy */
+    uint64_t reserved[4];
 };
+
+/* Are the values possible? MN_ERR_USAGE; for programs that refuse their input before they load a model. */
+enum mn_status mn_sampler_check(const struct mn_sampler_params *params, const struct mn_log *log);
 
 /* How tokens are guessed before they are computed at full depth, and how strictly guesses are checked. */
 struct mn_speculation_params {
@@ -186,6 +244,7 @@ struct mn_speculation_params {
     /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each
      * generation. */
     const char *cost_dir;
+    uint64_t reserved[4];
 };
 
 /* Early exit. In `ar` the answer itself exits early (lossy); in `draft-verify` only drafts do (lossless). The others
@@ -195,6 +254,7 @@ struct mn_exit_params {
                          * argmax-stability */
     uint32_t min_steps; /* 0: 1 */
     uint32_t check_interval; /* 0: 1 */
+    uint64_t reserved[4];
 };
 
 /* The diffusion-forcing sampler, with the paper's names in brackets. */
@@ -203,6 +263,7 @@ struct mn_diffusion_params {
     float freeze_threshold; /* a row freezes when |s - s'| / |s| is below it [epsilon]; 0: 0.03 */
     float state_noise;      /* mixed in with weight state_noise / (1 + steps) [beta] */
     float embed_average;    /* share of the embedding before [eta] */
+    uint64_t reserved[4];
 };
 
 /* For measuring without a trained model: the draft at position i of a round counts as right with probability [i] (the
@@ -210,6 +271,7 @@ struct mn_diffusion_params {
 struct mn_measuring_params {
     const float *forced_acceptance;
     uint32_t n_forced_acceptance;
+    uint64_t reserved[4];
 };
 
 struct mn_generate_params {
@@ -232,6 +294,7 @@ struct mn_generate_params {
     int (*on_token)(void *user, uint32_t token);
     void *user;                                                 /* of both callbacks */
     void (*on_trace)(void *user, const struct mn_trace *trace); /* NULL: no trace */
+    uint64_t reserved[8];
 };
 
 struct mn_stats {
@@ -260,6 +323,7 @@ struct mn_stats {
     uint64_t submits, dispatches;
     uint64_t kv_bytes_per_token;                       /* cache storage of one position */
     double prefill_ns, draft_ns, verify_ns, decode_ns; /* decode_ns: from the first new token to the last */
+    uint64_t reserved[8];
 };
 
 /* Derived figures, 0 where there is nothing to divide by. */
@@ -294,6 +358,7 @@ struct mn_agreement {
     /* Share of the run's tokens that ar's greedy choice after the same tokens would have been: does not fall with the
      * first difference as n_equal does. Greedy runs only; -1 otherwise. */
     double forced_agreement;
+    uint64_t reserved[4];
 };
 
 /* Runs `ar` on a session with policy `full` and compares. `tokens` [n_tokens] came from a run with `params`, whose
@@ -335,6 +400,7 @@ struct mn_score_params {
      * with MN_ERR_INTERRUPTED. */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user; /* of both callbacks */
+    uint64_t reserved[8];
 };
 
 /* Likelihoods of given ids at one or several depths: a teacher-forced pass through the prefill path. The session's
@@ -342,6 +408,135 @@ struct mn_score_params {
  * the numbers are, bit for bit, those of mn_logits for the item alone at that depth. MN_ERR_USAGE names the item;
  * MN_ERR_RUN: logits that are not finite. Initial states are zero. */
 enum mn_status mn_score(struct mn_session *session, const struct mn_score_params *params);
+
+/* ---- inside the recurrence ---- */
+
+enum {
+    MN_MAX_COMPONENTS = 6, /* principal components of a trace */
+    MN_MIN_WINDOW = 4,     /* steps by which the end of a trajectory can be judged */
+    MN_MAX_EXIT_CRITERIA = 16,
+};
+
+/* The criteria of early exit, whose names mn_exit_params.rule takes. */
+enum mn_exit_criterion {
+    MN_EXIT_NONE,
+    MN_EXIT_LATENT_DIFF,
+    MN_EXIT_COSINE,
+    MN_EXIT_ENTROPY_DIFF,
+    MN_EXIT_KL,
+    MN_EXIT_MINP_KL,
+    MN_EXIT_ARGMAX_STABILITY,
+    MN_EXIT_COUNT
+};
+const char *mn_exit_name(enum mn_exit_criterion criterion); /* "latent-diff", ...; NULL for none of them */
+double mn_exit_threshold(enum mn_exit_criterion criterion); /* the default one */
+
+/* What a token's latent state does at the end of its recurrence, judged by the last steps, the window. With s_t the
+ * state after step t, R the last step and D the window's differences s_t - s_(t-1), the first rule that holds decides:
+ *   fixed point  every state of the window lies within `nearness` |s_R| of s_R;
+ *   orbit        for a period p >= 2 the mean of |s_t - s_(t-p)| over the window is at most `lag` times the mean of
+ *                |D|, and D is steady; the smallest such p is the period, at most half the window so that two laps are
+ *                seen;
+ *   slider       the mean cosine of neighbouring differences is at least `aligned`, |s_R - s_(R-W)| is at least
+ *                `straight` times the way walked, and D is steady;
+ *   unsettled    none of them: still converging, or wandering.
+ * Steady: the mean |D| of the window's second half is at least `steady` times that of its first. What shrinks faster is
+ * on its way to a fixed point, however it moves. An orbit of many more steps than the window holds looks like a
+ * slider. */
+enum mn_terminal_kind {
+    MN_TERMINAL_UNSETTLED,
+    MN_TERMINAL_FIXED_POINT,
+    MN_TERMINAL_ORBIT,
+    MN_TERMINAL_SLIDER,
+    MN_TERMINAL_COUNT
+};
+const char *mn_terminal_name(enum mn_terminal_kind kind); /* "fixed-point", "orbit", "slider", "unsettled" */
+
+struct mn_terminal_rule {
+    uint32_t window; /* steps; 0: half of all, at least MN_MIN_WINDOW */
+    /* `nearness` 0: the default of all five, which are 0.03, 0.5, 0.5, 0.5, 0.7. */
+    double nearness, lag, aligned, straight, steady;
+    uint64_t reserved[4];
+};
+
+struct mn_terminal {
+    enum mn_terminal_kind kind;
+    uint32_t window; /* steps that were looked at; 0: fewer than MN_MIN_WINDOW steps, unsettled */
+    uint32_t period; /* of an orbit, else 0 */
+    double spread;   /* largest distance of a state of the window from the last one, over |s_R| */
+    double lag;      /* smallest mean lag distance over mean step length; 0 when nothing moves */
+    double alignment, straightness, steadiness; /* 0 when nothing moves */
+};
+
+struct mn_depth_trace_params {
+    const uint32_t *prompt; /* [n_prompt], at least 1 */
+    uint32_t n_prompt;
+    uint32_t n_new;        /* generated tokens to trace as well; the context must hold them all */
+    uint32_t num_steps;    /* 1..session.num_steps; 0: the session's */
+    bool ignore_eos;       /* else the trace ends with the first end token */
+    uint32_t n_inits;      /* further runs from random initial states, for path independence */
+    float init_scale;      /* of these; 0: 1 */
+    uint64_t seed;         /* of the first; the next has seed + 1 */
+    uint32_t n_components; /* principal components, 1..MN_MAX_COMPONENTS; 0: 2 */
+    struct mn_terminal_rule terminal;
+    int (*stop)(void *user); /* NULL, or: asked between passes; non-zero ends the trace with MN_ERR_INTERRUPTED */
+    void *user;
+    uint64_t reserved[8];
+};
+
+/* Figures of one step of one token. The states are those before the last norm; step 1 is compared with the initial
+ * state. */
+struct mn_depth_step {
+    double norm;    /* |s| */
+    double change;  /* |s - s'| / |s|, s' one step earlier */
+    double kl;      /* sum over ids of p_R (log p_R - log p): how far the distribution is from the last step's; nats */
+    double entropy; /* of p, nats */
+    double top1_p;  /* largest probability */
+    uint32_t top1;  /* its id, the lowest of equals */
+};
+
+struct mn_depth_token {
+    uint32_t id;
+    bool generated;
+    /* [criterion]: first step at which it asks for the exit at its default threshold; 0: never */
+    uint32_t exits[MN_MAX_EXIT_CRITERIA];
+    struct mn_terminal terminal;
+};
+
+/* What a trace found; memory of the library's, which mn_depth_trace_finish frees. */
+struct mn_depth_trace {
+    uint32_t n_tokens; /* complete ones, also of a trace that failed or was interrupted */
+    uint32_t n_prompt, n_steps, n_embd;
+    uint32_t n_inits;     /* runs from random states that were completed */
+    uint32_t init_stride; /* those asked for */
+    bool ended_by_eos;
+    struct mn_depth_token *tokens; /* [n_tokens] */
+    struct mn_depth_step *steps;   /* [n_tokens, n_steps] */
+    float *states;                 /* [n_tokens, n_steps + 1, n_embd], the initial state first */
+    double *distance; /* [n_tokens, init_stride]: |s - s0| / |s0| of the last states s from a random, s0 from the zero
+                         start */
+    uint32_t *init_top1; /* [n_tokens, init_stride]: best id after the last step */
+    /* Principal components of all states after steps 1..n_steps: the initial ones are not the model's. The start is
+     * drawn from a fixed seed, so that the same states give the same axes. */
+    uint32_t n_components;              /* at most n_embd; 0 when no token was completed */
+    double variance[MN_MAX_COMPONENTS]; /* along each axis, falling */
+    double total_variance;              /* in all directions */
+    double residual;                    /* of the axes, over the largest variance: 0 is exact */
+    uint32_t n_iterations;
+    double *paths; /* [n_tokens, n_steps + 1, n_components] the states' coordinates along the axes */
+    uint64_t reserved[8];
+};
+
+/* Refuses what cannot be traced, before any work: MN_ERR_USAGE. */
+enum mn_status mn_depth_trace_check(struct mn_session *session, const struct mn_depth_trace_params *params);
+/* Every token's state and prediction after every step. The prompt's positions take each step together: step t of a
+ * position has the bits of mn_logits at num_steps t, and the last step those from which generation goes on. Generated
+ * tokens, greedy ones, follow one by one as `ar` decodes them. The session must have policy "full". Refuses what
+ * mn_depth_trace_check refuses; MN_ERR_RUN for logits that are not finite; MN_ERR_INTERRUPTED. Whatever the result,
+ * *trace is to be finished. */
+enum mn_status mn_depth_trace_run(struct mn_depth_trace *trace, struct mn_session *session,
+                                  const struct mn_depth_trace_params *params);
+void mn_depth_trace_finish(struct mn_depth_trace *trace); /* zeroed is fine */
 
 /* ---- profiles: what passes and their dispatches take by themselves ---- */
 
@@ -362,6 +557,7 @@ struct mn_profile_params {
     uint32_t position;   /* where the rows stand: so much of the cache is filled; at least 1 */
     uint32_t max_rows;   /* 1..128 */
     const char *kv_type; /* NULL: "f16" */
+    uint64_t reserved[8];
 };
 
 enum mn_status mn_profile_create(struct mn_profile **out, struct mn_engine *engine,

@@ -16,10 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api/handles.h"
+#include "api/muninn.h"
 #include "bench/rows/sampling.h"
 #include "bench/sweep/cpu_device.h"
-#include "spec/strategy.h"
 
 static void write_log(void *user, enum mn_log_level level, const char *line)
 {
@@ -348,13 +347,15 @@ static enum mn_status run_groups(struct bench *b, int argc, char **argv, const c
 {
     struct mn_session *session;
     struct mn_session_params with = {.max_rows = 16};
+    struct mn_model_info info;
+    mn_engine_info(b->engine, &info);
     const struct mn_generate_params ar = {.n_new = b->n_new, .strategy = "ar", .ignore_eos = true};
     enum mn_status status = mn_session_create(&session, b->engine, &with);
     if (status)
         return status;
     printf("{\"bench\":\"device\",\"banner\":\"%s\",\"model\":\"%s\",\"num_steps\":%u,\"n_new\":%u,\"prompts\":%d,"
            "\"repetitions\":%u}\n",
-           b->engine->banner, model, session_info(session->session)->num_steps, b->n_new, N_PROMPTS, b->repetitions);
+           info.device_banner, model, info.shape.mean_recurrence, b->n_new, N_PROMPTS, b->repetitions);
     status = measure(b, session, &ar, "full", "");
     if (!status && wanted(argc, argv, "auto"))
         status = run_auto(b, session, &ar);

@@ -7,7 +7,7 @@
 
 struct bench_options {
     struct text_list models, synthetic;
-    struct sweep_params sweep;
+    struct sweep_params sweep; /* but for those, the streams and what the command line alone knows */
 };
 
 static enum mn_status run(const void *values, const struct mn_log *log)
@@ -19,7 +19,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     const bool any = options->models.n || options->synthetic.n;
     enum mn_status status = any ? MN_OK : cli_model_dir(NULL, dir, log);
     for (uint32_t i = 0; i < options->models.n && !status; i++)
-        status = cli_model_dir(options->models.items[i], dir, log);
+        status = cli_model_dir(options->models.items[i], dir, log); /* refuses what cannot be a path */
     if (status)
         return status;
     params.models = any ? options->models.items : &default_model;

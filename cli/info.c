@@ -17,18 +17,18 @@ static void print_json(const char *dir, const struct mn_model_info *info)
     cli_json_string("device", info->device_name, false);
     cli_json_string("driver", info->driver, false);
     cli_json_u64("n_parameters", info->n_parameters, false);
-    cli_json_u64("n_embd", info->n_embd, false);
-    cli_json_u64("n_heads", info->n_heads, false);
-    cli_json_u64("head_dim", info->head_dim, false);
-    cli_json_u64("intermediate_size", info->intermediate_size, false);
-    cli_json_u64("vocab_size", info->vocab_size, false);
-    cli_json_u64("n_prelude", info->n_prelude, false);
-    cli_json_u64("n_core", info->n_core, false);
-    cli_json_u64("n_coda", info->n_coda, false);
-    cli_json_u64("mean_recurrence", info->mean_recurrence, false);
-    cli_json_u64("block_size", info->block_size, false);
-    cli_json_bool("tied", info->tied, false);
-    cli_json_bool("qk_bias", info->qk_bias, false);
+    cli_json_u64("n_embd", info->shape.n_embd, false);
+    cli_json_u64("n_heads", info->shape.n_heads, false);
+    cli_json_u64("head_dim", info->shape.head_dim, false);
+    cli_json_u64("intermediate_size", info->shape.intermediate_size, false);
+    cli_json_u64("vocab_size", info->shape.vocab_size, false);
+    cli_json_u64("n_prelude", info->shape.n_prelude, false);
+    cli_json_u64("n_core", info->shape.n_core, false);
+    cli_json_u64("n_coda", info->shape.n_coda, false);
+    cli_json_u64("mean_recurrence", info->shape.mean_recurrence, false);
+    cli_json_u64("block_size", info->shape.block_size, false);
+    cli_json_bool("tied", info->shape.tied, false);
+    cli_json_bool("qk_bias", info->shape.qk_bias, false);
     cli_json_key("bos_token_id", false);
     if (info->bos_token_id == UINT32_MAX)
         fputs("null", stdout);
@@ -49,14 +49,15 @@ static void print_text(const char *dir, const struct mn_model_info *info)
     printf("model            %s\n", dir);
     printf("device           %s\n", info->device_banner);
     printf("parameters       %.2f M, %s%s\n", (double)info->n_parameters / 1e6,
-           info->tied ? "tied embeddings" : "separate head", info->qk_bias ? ", biases on queries and keys" : "");
-    printf("width            %" PRIu32 " (%" PRIu32 " heads of %" PRIu32 "), feed-forward %" PRIu32 "\n", info->n_embd,
-           info->n_heads, info->head_dim, info->intermediate_size);
-    printf("blocks           %" PRIu32 " prelude + %" PRIu32 " core + %" PRIu32 " coda\n", info->n_prelude,
-           info->n_core, info->n_coda);
-    printf("recurrence       %" PRIu32 " steps by default\n", info->mean_recurrence);
-    printf("context          %" PRIu32 "\n", info->block_size);
-    printf("vocabulary       %" PRIu32 "\n", info->vocab_size);
+           info->shape.tied ? "tied embeddings" : "separate head",
+           info->shape.qk_bias ? ", biases on queries and keys" : "");
+    printf("width            %" PRIu32 " (%" PRIu32 " heads of %" PRIu32 "), feed-forward %" PRIu32 "\n",
+           info->shape.n_embd, info->shape.n_heads, info->shape.head_dim, info->shape.intermediate_size);
+    printf("blocks           %" PRIu32 " prelude + %" PRIu32 " core + %" PRIu32 " coda\n", info->shape.n_prelude,
+           info->shape.n_core, info->shape.n_coda);
+    printf("recurrence       %" PRIu32 " steps by default\n", info->shape.mean_recurrence);
+    printf("context          %" PRIu32 "\n", info->shape.block_size);
+    printf("vocabulary       %" PRIu32 "\n", info->shape.vocab_size);
     if (info->bos_token_id != UINT32_MAX)
         printf("begin token      %" PRIu32 "\n", info->bos_token_id);
     fputs("end tokens      ", stdout);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/cache.h"
 #include "cli/commands.h"
 #include "cli/common/engine.h"
 #include "cli/common/output.h"
@@ -84,12 +83,12 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
 {
     struct mn_model_info info;
     mn_engine_info(engine, &info);
-    uint32_t num_steps = options->num_steps ? options->num_steps : info.mean_recurrence;
+    uint32_t num_steps = options->num_steps ? options->num_steps : info.shape.mean_recurrence;
     float *state0 = NULL;
     struct mn_session *session = NULL;
-    enum mn_status status = cli_check_ids(options->ids.ids, options->ids.n, info.vocab_size, log);
+    enum mn_status status = cli_check_ids(options->ids.ids, options->ids.n, info.shape.vocab_size, log);
     if (!status && options->state0)
-        status = read_state0(options->state0, options->ids.n, info.n_embd, &state0, log);
+        status = read_state0(options->state0, options->ids.n, info.shape.n_embd, &state0, log);
     if (!status)
         status = mn_session_create(&session, engine,
                                    &(struct mn_session_params){.n_ctx = options->ctx,
@@ -111,10 +110,9 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     const struct logits_options *options = values;
     char dir[CLI_PATH_BYTES];
     struct mn_engine *engine = NULL;
-    struct kv_policy policy;
     if (!options->ids.ids)
         return log_fail(log, MN_ERR_USAGE, "--ids is missing; see `muninn logits --help`");
-    enum mn_status status = kv_policy_parse(options->kv_policy, &policy, log);
+    enum mn_status status = mn_kv_policy_check(options->kv_policy, log);
     if (!status)
         status = cli_open_engine(&engine, dir, NULL,
                                  &(struct engine_choice){.model = options->model,

@@ -1,8 +1,9 @@
 /* muninn selftest: every kernel on this device against the plain C version of it. */
+#include "reference/selftest.h"
+
 #include <inttypes.h>
 
 #include "cli/commands.h"
-#include "reference/kernel_cases.h"
 
 struct selftest_options {
     const char *device;
@@ -11,7 +12,14 @@ struct selftest_options {
 
 struct tally {
     uint32_t n_cases, n_failed;
+    bool begun;
 };
+
+static void print_banner(void *user, const char *banner)
+{
+    ((struct tally *)user)->begun = true;
+    puts(banner);
+}
 
 static void print_case(void *user, const struct kernel_case_result *result)
 {
@@ -23,51 +31,18 @@ static void print_case(void *user, const struct kernel_case_result *result)
     fflush(stdout); /* a case may take seconds, and the next one may lose the device */
 }
 
-/* One case that fails does not hide the others: a failed check is remembered, anything else ends the test. */
-static enum mn_status run_cases(const struct kernel_cases_params *params)
-{
-    enum mn_status status = kernel_cases_run(params, NULL);
-    if (params->quick || (status && status != MN_ERR_CHECK))
-        return status;
-    enum mn_status independence = kernel_cases_row_independence(params, NULL);
-    return independence ? independence : status;
-}
-
-static enum mn_status run_on_device(struct device *device, bool quick)
-{
-    char banner[1024];
-    struct tally tally = {0};
-    struct kernels kernels = {0};
-    struct stream stream = {0};
-    device_banner(&device->caps, banner, sizeof banner);
-    puts(banner);
-    enum mn_status status = kernels_init(&kernels, device);
-    if (!status)
-        status = stream_init(&stream, device, &kernels);
-    if (!status)
-        status = run_cases(&(struct kernel_cases_params){.device = device,
-                                                         .kernels = &kernels,
-                                                         .stream = &stream,
-                                                         .quick = quick,
-                                                         .report = print_case,
-                                                         .user = &tally});
-    if (stream.device)
-        stream_finish(&stream);
-    kernels_finish(&kernels);
-    /* What failed has been logged by then. */
-    printf("%" PRIu32 " cases, %" PRIu32 " failed\n", tally.n_cases, tally.n_failed);
-    return status;
-}
-
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct selftest_options *options = values;
-    struct device *device;
-    enum mn_status status = device_create(&device, &(struct device_params){.select = options->device}, log);
-    if (status)
-        return status;
-    status = run_on_device(device, options->quick);
-    device_destroy(device);
+    struct tally tally = {0};
+    enum mn_status status = selftest_run(&(struct selftest_params){.device = options->device,
+                                                                   .quick = options->quick,
+                                                                   .begin = print_banner,
+                                                                   .report = print_case,
+                                                                   .user = &tally,
+                                                                   .log = log});
+    if (tally.begun) /* what failed has been logged by then */
+        printf("%" PRIu32 " cases, %" PRIu32 " failed\n", tally.n_cases, tally.n_failed);
     return status;
 }
 

@@ -9,14 +9,12 @@
 #include "cli/common/paths.h"
 #include "engine/files/json.h"
 #include "engine/files/lines.h"
-#include "engine/text/tokenizer.h"
 
 struct tokenize_options {
     const char *model;
 };
 
-static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const char *line, size_t n_bytes,
-                                  const struct mn_log *log)
+static enum mn_status encode_line(struct mn_engine *engine, const char *line, size_t n_bytes, const struct mn_log *log)
 {
     struct json_doc doc = {0};
     uint32_t *ids = NULL;
@@ -27,9 +25,9 @@ static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const ch
     if (!status)
         status = json_get_string(&doc, doc.root, "text", TEXT_FILE_BYTES_MAX, &text);
     if (!status)
-        status = mn_tokenizer_encode(tokenizer, text, strlen(text), MN_ENCODE_SPECIAL, &ids, &n_ids, log);
+        status = mn_tokenize(engine, text, strlen(text), true, &ids, &n_ids);
     if (!status)
-        status = mn_tokenizer_decode(tokenizer, ids, n_ids, false, &decoded, &n_decoded, log);
+        status = mn_detokenize(engine, ids, n_ids, false, &decoded, &n_decoded);
     if (!status) {
         putchar('{');
         cli_json_ids("ids", ids, n_ids, true);
@@ -44,11 +42,20 @@ static enum mn_status encode_line(const struct mn_tokenizer *tokenizer, const ch
     return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status;
 }
 
-static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const struct mn_log *log)
+/* Messages of the tokenizer: with the line, once there is one. */
+static void write_log(void *user, enum mn_log_level level, const char *text)
+{
+    const struct line_log *at = user;
+    if (at->line)
+        line_log_write(user, level, text);
+    else
+        log_note(at->next, level, "%s", text);
+}
+
+/* `log` writes to `at`, whose line is the one being read. */
+static enum mn_status encode_lines(struct mn_engine *engine, struct line_log *at, const struct mn_log *log)
 {
     enum mn_status status = MN_OK;
-    struct line_log at = {.next = log, .source = "standard input"};
-    const struct mn_log with_line = {.write = line_log_write, .user = &at};
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n = 0;
@@ -57,17 +64,17 @@ static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const s
         n = getline(&line, &capacity, stdin);
         if (n < 0)
             break;
-        at.line++;
+        at->line++;
         if (line_is_blank(line, (size_t)n))
             continue;
-        status = encode_line(tokenizer, line, (size_t)n, &with_line);
+        status = encode_line(engine, line, (size_t)n, log);
         /* Per line, so that a program at the other end of two pipes gets its answer. */
         if (!status)
-            status = cli_flush(log);
+            status = cli_flush(at->next);
     }
     if (!status && !feof(stdin))
-        status = log_fail(log, errno == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE,
-                          "standard input: line %zu: cannot be read: %s", at.line + 1, strerror(errno));
+        status = log_fail(at->next, errno == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE,
+                          "standard input: line %zu: cannot be read: %s", at->line + 1, strerror(errno));
     free(line);
     return status;
 }
@@ -75,16 +82,17 @@ static enum mn_status encode_lines(const struct mn_tokenizer *tokenizer, const s
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct tokenize_options *options = values;
-    char dir[CLI_PATH_BYTES], path[CLI_PATH_BYTES + 32];
+    char dir[CLI_PATH_BYTES];
+    struct line_log at = {.next = log, .source = "standard input"};
+    const struct mn_log with_line = {.write = write_log, .user = &at};
+    struct mn_engine *engine = NULL;
     enum mn_status status = cli_model_dir(options->model, dir, log);
-    if (status)
-        return status;
-    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
-    struct mn_tokenizer *tokenizer;
-    status = mn_tokenizer_create(&tokenizer, path, log);
     if (!status)
-        status = encode_lines(tokenizer, log);
-    mn_tokenizer_destroy(tokenizer);
+        status = mn_engine_create(
+            &engine, &(struct mn_engine_params){.model_dir = dir, .tokenizer_only = true, .log = &with_line});
+    if (!status)
+        status = encode_lines(engine, &at, &with_line);
+    mn_engine_destroy(engine);
     return status;
 }
 

@@ -1,7 +1,6 @@
 /* muninn trace: what happens inside the recurrence, token by token and step by step. */
 #include "cli/trace/trace.h"
 
-#include "analysis/depth_trace.h"
 #include "cli/commands.h"
 #include "engine/files/lines.h"
 
@@ -89,14 +88,14 @@ static const struct option_spec specs[] = {
      .argument = "C",
      .value = "2",
      .min = 2,
-     .max = PCA_COMPONENTS_MAX,
+     .max = MN_MAX_COMPONENTS,
      .help = "principal components of the trajectories"},
     {.name = "window",
      .kind = OPTION_U32,
      .offset = AT(window),
      .argument = "W",
      .shown = "half of the steps, at least 4",
-     .min = TERMINAL_WINDOW_MIN,
+     .min = MN_MIN_WINDOW,
      .max = 4096,
      .help = "last steps by which the end of a trajectory is judged"},
     {.name = "near",

@@ -12,13 +12,7 @@
 
 #include "engine/model/model.h"
 #include "engine/vulkan/stream.h"
-
-struct kernel_case_result {
-    const char *kernel, *name; /* "proj", "tile 8x1, bf16, 3 rows, ..."; valid during the report */
-    double nmse, limit;        /* of the output closest to its limit; for integers the share that differs */
-    bool ok;
-    const char *detail; /* the reason when not ok: which buffer, what is wrong */
-};
+#include "reference/kernel_case.h"
 
 struct kernel_cases_params {
     struct device *device;

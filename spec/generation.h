@@ -3,7 +3,7 @@
 #ifndef MUNINN_SPEC_GENERATION_H
 #define MUNINN_SPEC_GENERATION_H
 
-#include "api/handles.h"
+#include "spec/generate.h"
 #include "spec/strategy.h"
 
 /* Refuses what cannot be; session, params, strategy, num_steps and log are set. MN_ERR_USAGE names option and value. */

@@ -45,6 +45,20 @@ run() {
     out=$(cat "$tmp/out")
     err=$(cat "$tmp/err")
 }
+# The same, interrupted as soon as its first line on stderr, the banner, shows that the work has begun.
+run_interrupted() {
+    rm -f "$tmp/err"
+    "$muninn" "$@" >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    waited=0
+    until [ -s "$tmp/err" ] || [ $waited -ge 120 ]; do
+        sleep 0.5 2>/dev/null || sleep 1
+        waited=$((waited + 1))
+    done
+    kill -INT $pid
+    wait $pid
+    code=$?
+}
 # refuses NAME EXIT_CODE PART ARGS...: that exit code, nothing on stdout, one error line that names the thing
 refuses() {
     name=$1 want=$2 part=$3

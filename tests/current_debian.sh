@@ -2,10 +2,10 @@
 # Goal: the tree builds without a warning and passes its tests on a current Debian (sid): newer compilers, glslang, cmocka and Mesa than
 # those of the stable release that CI runs on.
 # Method: debootstrap sid into a folder once; every call then brings its packages up to date, copies the working tree in (without .git),
-# builds it with -Werror by gcc and by clang, and runs the suite there, on that Debian's lavapipe. A tool for maintainers: root, network, 2 GB.
+# builds it with -Werror by gcc and by clang, and runs the suite there, on that Debian's lavapipe. A tool for maintainers: root, network, 3 GB.
 #
 # usage: tests/current_debian.sh FOLDER [CTEST_ARGUMENTS...]     default arguments: --parallel 2
-# The tests that need PyTorch or a browser are skipped unless these are installed in the folder. Exit 77: skipped, the reason is printed.
+# The test that needs PyTorch is skipped, unless python3-torch is installed in the folder. Exit 77: skipped, the reason is printed.
 set -eu
 
 if [ $# -eq 0 ]; then
@@ -73,6 +73,7 @@ done | tar -c -T - | tar -x --no-same-owner -C "$root/muninn"
 step 'bringing the packages up to date'
 inside apt-get -q update
 inside apt-get -q -y dist-upgrade
+inside apt-get -q -y install --no-install-recommends chromium chromium-driver python3-selenium # for the test of `muninn report`
 step './bootstrap compilers'
 inside ./bootstrap compilers
 step "ctest $*"

@@ -42,9 +42,9 @@ static const char fixed_tail[] =
     "\"merges\":[[\"a\",\"b\"],[\"ab\",\"c\"],[\"a\",\"a\"],[\"aa\",\"aa\"],[\"<\",\"|\"],[\"|\",\">\"]]}}";
 
 /* Built once and never destroyed: creating it takes longer than most inputs. */
-static const struct mn_tokenizer *fixed_tokenizer(void)
+static const struct tokenizer *fixed_tokenizer(void)
 {
-    static struct mn_tokenizer *tokenizer;
+    static struct tokenizer *tokenizer;
     char text[16384];
     size_t n = 0;
     unsigned next = 0x100;
@@ -56,25 +56,25 @@ static const struct mn_tokenizer *fixed_tokenizer(void)
         n += (size_t)snprintf(text + n, sizeof text - n, "%s\"\\u%04x\":%u", b ? "," : "", c, b + 10);
     }
     n += (size_t)snprintf(text + n, sizeof text - n, "%s", fixed_tail);
-    CHECK(mn_tokenizer_create_from_memory(&tokenizer, "fixed", text, n, NULL) == MN_OK);
+    CHECK(tokenizer_create_from_memory(&tokenizer, "fixed", text, n, NULL) == MN_OK);
     return tokenizer;
 }
 
-static void decode_both_ways(const struct mn_tokenizer *tokenizer, const uint32_t *ids, size_t n_ids, bool skip_special,
+static void decode_both_ways(const struct tokenizer *tokenizer, const uint32_t *ids, size_t n_ids, bool skip_special,
                              const char *expected, size_t n_expected)
 {
-    static struct mn_stream_decoder decoder;
+    static struct stream_decoder decoder;
     char *text;
     const char *part;
     size_t n_bytes, n_part, n = 0;
-    CHECK(mn_tokenizer_decode(tokenizer, ids, n_ids, skip_special, &text, &n_bytes, NULL) == MN_OK);
+    CHECK(tokenizer_decode(tokenizer, ids, n_ids, skip_special, &text, &n_bytes, NULL) == MN_OK);
     CHECK(!expected || (n_bytes == n_expected && !memcmp(text, expected, n_bytes)));
-    mn_stream_decoder_init(&decoder, tokenizer, skip_special);
+    stream_decoder_init(&decoder, tokenizer, skip_special);
     for (size_t i = 0; i <= n_ids; i++) {
         if (i < n_ids)
-            CHECK(mn_stream_decoder_push(&decoder, ids[i], &part, &n_part, NULL) == MN_OK);
+            CHECK(stream_decoder_push(&decoder, ids[i], &part, &n_part, NULL) == MN_OK);
         else
-            mn_stream_decoder_finish(&decoder, &part, &n_part);
+            stream_decoder_finish(&decoder, &part, &n_part);
         CHECK(n_part <= n_bytes - n && !memcmp(text + n, part, n_part));
         n += n_part;
     }
@@ -87,63 +87,63 @@ static void fuzz_file(const char *data, size_t n)
     static const char text[] = "ab  abc<s>\n\xc3\xa9 e\xcc\x81 \xf0\x9f\x98\x8b don't 12 <|end_turn|>";
     unsigned n_messages = 0;
     const struct mn_log log = {message_count, &n_messages};
-    struct mn_tokenizer *tokenizer;
-    enum mn_status status = mn_tokenizer_create_from_memory(&tokenizer, "fuzz", data, n, &log);
+    struct tokenizer *tokenizer;
+    enum mn_status status = tokenizer_create_from_memory(&tokenizer, "fuzz", data, n, &log);
     CHECK((status == MN_OK) == (tokenizer != NULL) && n_messages == (status != MN_OK));
     for (int mode = 0; tokenizer && mode < 2; mode++) {
         uint32_t *ids;
         size_t n_ids;
         n_messages = 0;
-        status = mn_tokenizer_encode(tokenizer, text, sizeof text - 1, (enum mn_encode_mode)mode, &ids, &n_ids, &log);
+        status = tokenizer_encode(tokenizer, text, sizeof text - 1, (enum encode_mode)mode, &ids, &n_ids, &log);
         CHECK(n_messages == (status != MN_OK));
         for (size_t i = 0; i < n_ids; i++) {
-            CHECK(ids[i] < mn_tokenizer_vocab_size(tokenizer));
-            CHECK(mode != MN_ENCODE_PLAIN || !mn_tokenizer_is_special(tokenizer, ids[i]));
+            CHECK(ids[i] < tokenizer_vocab_size(tokenizer));
+            CHECK(mode != ENCODE_PLAIN || !tokenizer_is_special(tokenizer, ids[i]));
         }
         decode_both_ways(tokenizer, ids, n_ids, mode, NULL, 0);
         free(ids);
     }
-    mn_tokenizer_destroy(tokenizer);
+    tokenizer_destroy(tokenizer);
 }
 
 static void fuzz_text(const char *text, size_t n)
 {
-    const struct mn_tokenizer *tokenizer = fixed_tokenizer();
+    const struct tokenizer *tokenizer = fixed_tokenizer();
     const struct mn_chat_message message = {"user", text, n};
     uint32_t *ids;
     size_t n_ids, n_special = 0;
-    if (mn_tokenizer_encode(tokenizer, text, n, MN_ENCODE_PLAIN, &ids, &n_ids, NULL) != MN_OK) {
-        CHECK(mn_tokenizer_encode(tokenizer, text, n, MN_ENCODE_SPECIAL, &ids, &n_ids, NULL) != MN_OK && !ids);
+    if (tokenizer_encode(tokenizer, text, n, ENCODE_PLAIN, &ids, &n_ids, NULL) != MN_OK) {
+        CHECK(tokenizer_encode(tokenizer, text, n, ENCODE_SPECIAL, &ids, &n_ids, NULL) != MN_OK && !ids);
         return;
     }
     for (size_t i = 0; i < n_ids; i++)
-        CHECK(!mn_tokenizer_is_special(tokenizer, ids[i]));
+        CHECK(!tokenizer_is_special(tokenizer, ids[i]));
     /* Only a token that strips spaces loses text. */
     bool is_lossless = true;
     for (size_t i = 0; i < n_ids; i++)
         is_lossless = is_lossless && ids[i] != 401;
     decode_both_ways(tokenizer, ids, n_ids, false, is_lossless ? text : NULL, n);
     free(ids);
-    CHECK(mn_tokenizer_encode(tokenizer, text, n, MN_ENCODE_SPECIAL, &ids, &n_ids, NULL) == MN_OK);
+    CHECK(tokenizer_encode(tokenizer, text, n, ENCODE_SPECIAL, &ids, &n_ids, NULL) == MN_OK);
     decode_both_ways(tokenizer, ids, n_ids, false, is_lossless ? text : NULL, n);
     free(ids);
-    CHECK(mn_chat_encode(tokenizer, &message, 1, &ids, &n_ids, NULL) == MN_OK);
+    CHECK(chat_encode(tokenizer, &message, 1, &ids, &n_ids, NULL) == MN_OK);
     for (size_t i = 0; i < n_ids; i++)
-        n_special += mn_tokenizer_is_special(tokenizer, ids[i]);
+        n_special += tokenizer_is_special(tokenizer, ids[i]);
     CHECK(n_special == 6);
     free(ids);
 }
 
 static void fuzz_ids(const uint8_t *data, size_t n)
 {
-    const struct mn_tokenizer *tokenizer = fixed_tokenizer();
+    const struct tokenizer *tokenizer = fixed_tokenizer();
     uint32_t ids[1024];
     size_t n_ids = 0;
     for (; 2 * n_ids + 1 < n && n_ids < 1024; n_ids++) {
         char *text;
         size_t n_bytes;
         ids[n_ids] = data[2 * n_ids] | (uint32_t)(data[2 * n_ids + 1] & 1) << 8;
-        if (mn_tokenizer_decode(tokenizer, &ids[n_ids], 1, false, &text, &n_bytes, NULL) != MN_OK)
+        if (tokenizer_decode(tokenizer, &ids[n_ids], 1, false, &text, &n_bytes, NULL) != MN_OK)
             ids[n_ids] = 10; /* a hole: refused, and replaced to go on */
         free(text);
     }

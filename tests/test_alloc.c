@@ -215,37 +215,36 @@ static void test_model_folders(void **state)
 
 /* --- tokenizers ------------------------------------------------------------------------------------------------- */
 
-static enum mn_status round_trip(const struct mn_tokenizer *tokenizer, enum mn_encode_mode mode,
-                                 const struct mn_log *log)
+static enum mn_status round_trip(const struct tokenizer *tokenizer, enum encode_mode mode, const struct mn_log *log)
 {
     static const char text[] = "Once upon a time, there were e\xcc\x81 12 dogs. <|begin_text|>\n";
     uint32_t *ids;
     size_t n_ids, n_bytes;
     char *decoded;
-    enum mn_status status = mn_tokenizer_encode(tokenizer, text, sizeof text - 1, mode, &ids, &n_ids, log);
+    enum mn_status status = tokenizer_encode(tokenizer, text, sizeof text - 1, mode, &ids, &n_ids, log);
     if (status != MN_OK) {
         assert_null(ids);
         return status;
     }
-    status = mn_tokenizer_decode(tokenizer, ids, n_ids, false, &decoded, &n_bytes, log);
+    status = tokenizer_decode(tokenizer, ids, n_ids, false, &decoded, &n_bytes, log);
     assert_true((status == MN_OK) == (decoded != NULL));
     free(decoded);
     free(ids);
     return status;
 }
 
-static enum mn_status chat(const struct mn_tokenizer *tokenizer, const struct mn_log *log)
+static enum mn_status chat(const struct tokenizer *tokenizer, const struct mn_log *log)
 {
     static const struct mn_chat_message messages[] = {{"system", "Be brief.", 9}, {"user", "Hello!", 6}};
     uint32_t *ids;
     size_t n_ids, n_bytes;
     char *text;
-    enum mn_status status = mn_chat_encode(tokenizer, messages, 2, &ids, &n_ids, log);
+    enum mn_status status = chat_encode(tokenizer, messages, 2, &ids, &n_ids, log);
     assert_true((status == MN_OK) == (ids != NULL));
     free(ids);
     if (status != MN_OK)
         return status;
-    status = mn_chat_format(messages, 2, &text, &n_bytes, log);
+    status = chat_format(messages, 2, &text, &n_bytes, log);
     assert_true((status == MN_OK) == (text != NULL));
     free(text);
     return status;
@@ -253,26 +252,26 @@ static enum mn_status chat(const struct mn_tokenizer *tokenizer, const struct mn
 
 static enum mn_status use_shipped(const struct mn_log *log, const void *path)
 {
-    struct mn_tokenizer *tokenizer;
-    enum mn_status status = mn_tokenizer_create(&tokenizer, path, log);
+    struct tokenizer *tokenizer;
+    enum mn_status status = tokenizer_create(&tokenizer, path, log);
     assert_true((status == MN_OK) == (tokenizer != NULL));
     for (int mode = 0; status == MN_OK && mode < 2; mode++)
-        status = round_trip(tokenizer, (enum mn_encode_mode)mode, log);
+        status = round_trip(tokenizer, (enum encode_mode)mode, log);
     if (status == MN_OK)
         status = chat(tokenizer, log);
-    mn_tokenizer_destroy(tokenizer);
+    tokenizer_destroy(tokenizer);
     return status;
 }
 
 static enum mn_status use_built(const struct mn_log *log, const void *file)
 {
     const struct builder *b = file;
-    struct mn_tokenizer *tokenizer;
-    enum mn_status status = mn_tokenizer_create_from_memory(&tokenizer, "tokenizer.json", b->text, b->n, log);
+    struct tokenizer *tokenizer;
+    enum mn_status status = tokenizer_create_from_memory(&tokenizer, "tokenizer.json", b->text, b->n, log);
     assert_true((status == MN_OK) == (tokenizer != NULL));
     if (status == MN_OK)
-        status = round_trip(tokenizer, MN_ENCODE_SPECIAL, log);
-    mn_tokenizer_destroy(tokenizer);
+        status = round_trip(tokenizer, ENCODE_SPECIAL, log);
+    tokenizer_destroy(tokenizer);
     return status;
 }
 

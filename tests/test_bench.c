@@ -1,4 +1,4 @@
-/* What surrounds a measurement: how often, what samples say, lists of settings, result files, prompt files.
+/* What surrounds a measurement: how often, what samples say, lists of settings, result files.
  *
  * Goal: figures of a bench can be trusted without a device to make them. Method: a fake clock; the confidence interval
  * against a count of all orders of the samples; a results file cut at every byte; the same rows read back from
@@ -12,7 +12,6 @@
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
-#include "bench/sweep/prompts.h"
 #include "engine/files/json.h"
 #include "tests/testing.h"
 
@@ -457,90 +456,13 @@ static void test_formats_agree(void **state)
     free(jsonl);
 }
 
-/* ---- prompt files ---- */
-
-static enum mn_status read_prompts(struct prompt_set *set, const char *text, const struct mn_log *log)
-{
-    char path[] = "/tmp/muninn-test-prompts-XXXXXX";
-    const int file = mkstemp(path);
-    assert_int_equal(write(file, text, strlen(text)), strlen(text));
-    close(file);
-    enum mn_status status = prompts_read(set, path, log);
-    unlink(path);
-    return status;
-}
-
-static void test_prompts(void **state)
-{
-    (void)state;
-    struct prompt_set set;
-    assert_int_equal(prompts_read(&set, NULL, NULL), MN_OK);
-    assert_string_equal(set.name, "built-in");
-    assert_int_equal(set.n, 4);
-    prompts_free(&set);
-    assert_int_equal(read_prompts(&set, "{\"prompt\":\"a\"}\n\n{\"ids\":[1,2,3]}", NULL), MN_OK);
-    assert_false(set.questions);
-    assert_int_equal(set.n, 2);
-    assert_string_equal(set.items[0].turns[0], "a");
-    assert_int_equal(set.items[1].n_ids, 3);
-    prompts_free(&set);
-    assert_int_equal(read_prompts(&set,
-                                  "{\"question_id\":81,\"category\":\"writing\",\"turns\":[\"a\",\"b\"],\"reference\":["
-                                  "]}\n{\"question_id\":\"x\\\"y\",\"turns\":[\"c\"]}\n",
-                                  NULL),
-                     MN_OK);
-    assert_true(set.questions);
-    assert_int_equal(set.items[0].n_turns, 2);
-    assert_string_equal(set.items[0].question_id, "81");
-    assert_string_equal(set.items[0].category, "writing");
-    assert_string_equal(set.items[1].question_id, "\"x\\\"y\"");
-    prompts_free(&set);
-    static const char *const bad[] = {"x",
-                                      "[]",
-                                      "{}",
-                                      "{\"prompt\":1}",
-                                      "{\"prompt\":\"a\",\"ids\":[1]}",
-                                      "{\"ids\":[]}",
-                                      "{\"ids\":[-1]}",
-                                      "{\"ids\":[4294967295]}",
-                                      "{\"ids\":[1.5]}",
-                                      "{\"ids\":\"a\"}",
-                                      "{\"prompt\":\"a\",\"n\":1}",
-                                      "{\"prompt\":\"a\"} {}",
-                                      "{\"prompt\":\"\xff\"}",
-                                      "{\"question_id\":1,\"turns\":[\"a\"]}"};
-    static const char *const bad_questions[] = {
-        "{\"prompt\":\"a\"}",
-        "{\"question_id\":1}",
-        "{\"question_id\":1,\"turns\":[]}",
-        "{\"question_id\":1,\"turns\":[1]}",
-        "{\"question_id\":[],\"turns\":[\"a\"]}",
-        "{\"question_id\":1,\"turns\":\"a\"}",
-        "{\"question_id\":1,\"category\":2,\"turns\":[\"a\"]}",
-        ("{\"question_id\":1,\"turns\":[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\","
-         "\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}")};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad + sizeof bad_questions / sizeof *bad_questions; i++) {
-        const bool question = i >= sizeof bad / sizeof *bad;
-        char text[512];
-        struct test_log log;
-        test_log_init(&log);
-        snprintf(text, sizeof text, "%s\n\n%s\n",
-                 question ? "{\"question_id\":1,\"turns\":[\"a\"]}" : "{\"prompt\":\"a\"}",
-                 question ? bad_questions[i - sizeof bad / sizeof *bad] : bad[i]);
-        assert_int_equal(read_prompts(&set, text, &log.log), MN_ERR_FORMAT);
-        assert_int_equal(log.n_errors, 1);
-        assert_non_null(strstr(log.last, ": line 3: "));
-        assert_int_equal(set.n, 0);
-    }
-    assert_int_equal(read_prompts(&set, "\n \n", NULL), MN_ERR_FORMAT);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sampling),    cmocka_unit_test(test_summary),       cmocka_unit_test(test_interval),
         cmocka_unit_test(test_lists),       cmocka_unit_test(test_cut_anywhere),  cmocka_unit_test(test_hostile_rows),
-        cmocka_unit_test(test_keep_newest), cmocka_unit_test(test_formats_agree), cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_keep_newest), cmocka_unit_test(test_formats_agree),
+
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

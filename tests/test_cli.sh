@@ -163,13 +163,13 @@ run info -o json
 json_ok "info -o json is JSON" "$out"
 has "info -o json: shape" "$out" '"n_embd":128,"n_heads":4'
 refuses "info on a missing folder" 4 "$tmp/none" info -m "$tmp/none"
-refuses "--device unknown" 2 "--device nosuchdevice" info --device nosuchdevice
+refuses "--device unknown" 2 "device 'nosuchdevice'" info --device nosuchdevice
 
 run selftest --quick
 same "selftest --quick: exit code" 0 "$code"
 has "selftest: NMSE of each case" "$out" "NMSE"
 has "selftest: sum" "$out" " 0 failed"
-refuses "selftest on an unknown device" 2 "--device nosuchdevice" selftest --device nosuchdevice
+refuses "selftest on an unknown device" 2 "device 'nosuchdevice'" selftest --device nosuchdevice
 
 # The tokens of the reference, by --ids and by --prompt, for every strategy.
 n=0
@@ -438,21 +438,12 @@ fi
 same "closed pipe: exit code" 1 "$(cat "$tmp/code")"
 has "closed pipe: message" "$(cat "$tmp/err")" "standard output"
 
-# The banner on stderr shows that the first token is there; 490 tokens of 256 steps take seconds on any device. The strategies are
-# interrupted inside a round, a wave and a window.
+# 490 tokens of 256 steps take seconds on any device. The strategies are interrupted inside a round, a wave and a window.
 for how in text json 'json --strategy draft-verify' 'json --strategy wavefront --draft-steps 16' 'json --strategy diffusion --freeze-threshold 1e-9'; do
     output=$how
-    rm -f "$tmp/err"
-    "$muninn" generate -p x --num-steps 256 -n 490 --ignore-eos -o $how >"$tmp/out" 2>"$tmp/err" &
-    pid=$!
-    waited=0
-    until [ -s "$tmp/err" ] || [ $waited -ge 120 ]; do
-        sleep 0.5 2>/dev/null || sleep 1
-        waited=$((waited + 1))
-    done
-    kill -INT $pid
-    wait $pid
-    same "SIGINT during generate -o $output: exit code" 130 $?
+    # shellcheck disable=SC2086
+    run_interrupted generate -p x --num-steps 256 -n 490 --ignore-eos -o $how
+    same "SIGINT during generate -o $output: exit code" 130 "$code"
     has "SIGINT during generate -o $output: said so" "$(cat "$tmp/err")" "interrupted"
     if [ -s "$tmp/out" ]; then ok "SIGINT during generate -o $output: what there is"; else not_ok "SIGINT during generate -o $output: no output"; fi
     case $how in

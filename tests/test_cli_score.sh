@@ -19,7 +19,7 @@ refuses "--resume without --results" 2 "--results" score -f x --resume
 refuses "a file that is missing" 4 "$tmp/none" score -f "$tmp/none"
 refuses "--num-steps 0" 2 "--num-steps" score -f x --num-steps 0
 refuses "--num-steps backwards" 2 "--num-steps" score -f x --num-steps 8-2
-refuses "--kv-policy unknown" 2 "--kv-policy" score -f x --kv-policy most
+refuses "--kv-policy unknown" 2 "kv_policy most" score -f x --kv-policy most
 
 "$muninn" generate --ids 1 -n 1 --num-steps 1 >/dev/null 2>&1
 if [ $? -eq 3 ]; then

@@ -182,18 +182,9 @@ if [ -c /dev/full ]; then
     same "--results on a full disk: exit code" 1 "$code"
 fi
 
-# The banner shows that the work has begun; 490 tokens of 256 steps take seconds on any device.
-rm -f "$tmp/err"
-"$muninn" trace -p x --num-steps 256 -n 490 --ignore-eos >"$tmp/out" 2>"$tmp/err" &
-pid=$!
-waited=0
-until [ -s "$tmp/err" ] || [ $waited -ge 120 ]; do
-    sleep 0.5 2>/dev/null || sleep 1
-    waited=$((waited + 1))
-done
-kill -INT $pid
-wait $pid
-same "SIGINT: exit code" 130 $?
+# 490 tokens of 256 steps take seconds on any device.
+run_interrupted trace -p x --num-steps 256 -n 490 --ignore-eos
+same "SIGINT: exit code" 130 "$code"
 has "SIGINT: said so" "$(cat "$tmp/err")" "interrupted after"
 lines_ok "SIGINT: whole lines" "$tmp/out"
 has "SIGINT: the summary says so" "$(tail -n 1 "$tmp/out")" '"interrupted":true'

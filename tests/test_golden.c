@@ -3,7 +3,6 @@
  * greedy tokens with the cache policies full, share:1 and share:4 (equal), on three golden checkpoints; text
  * generations of the shipped model (equal). f32 weights and cache, on every device found; the Vulkan validation layer
  * must stay silent. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,22 +11,6 @@
 #include "tests/testing.h"
 
 #define LOGIT_BOUND 2e-4
-
-struct comparison {
-    const float *golden;
-    double largest;
-};
-
-static enum mn_status compare(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
-{
-    struct comparison *c = user;
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        double error = fabs((double)logits[i] - (double)c->golden[(size_t)position * n_vocab + i]);
-        if (!(error <= c->largest))
-            c->largest = error;
-    }
-    return MN_OK;
-}
 
 struct golden {
     struct test_log log;
@@ -61,9 +44,9 @@ static void check_logits(struct golden *g, const char *name, uint32_t num_steps,
     float *golden = golden_floats(g->file, name, &n);
     struct session_params params = {.num_steps = num_steps, .max_rows = 1, .kv_type = KV_F32};
     struct session *session = test_session(g->engine, &params);
-    struct comparison c = {.golden = golden};
+    struct golden_error c = {.golden = golden};
     struct session_prefill_params prefill = {
-        .ids = g->ids, .n = g->n, .num_steps = num_steps, .state0 = state0, .each_logits = compare, .user = &c};
+        .ids = g->ids, .n = g->n, .num_steps = num_steps, .state0 = state0, .each_logits = golden_compare, .user = &c};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
     print_message("%s: largest error %.3g\n", name, c.largest);
     assert_true(c.largest <= LOGIT_BOUND);
@@ -90,7 +73,7 @@ static void check_decode(struct golden *g, const char *policy, uint32_t share, u
     struct session_prefill_params prefill = {.ids = g->ids, .n = g->n, .num_steps = num_steps};
     uint32_t token;
     assert_int_equal(session_prefill(session, &prefill, &token), MN_OK);
-    struct comparison c = {0};
+    struct golden_error c = {0};
     for (uint32_t i = 0; i < n_tokens; i++) {
         assert_int_equal(token, golden[i]);
         struct row row = {.token = token, .position = g->n + i};
@@ -99,7 +82,7 @@ static void check_decode(struct golden *g, const char *policy, uint32_t share, u
         assert_int_equal(session_run(session, &run, &token), MN_OK);
         assert_int_equal(session_read_logits(session, 0, logits), MN_OK);
         c.golden = golden_logits + (size_t)(i + 1) * n_vocab;
-        compare(&c, 0, logits, n_vocab);
+        golden_compare(&c, 0, logits, n_vocab);
     }
     print_message("decode %s: %u tokens equal, largest logit error %.3g\n", policy, n_tokens, c.largest);
     assert_true(c.largest <= LOGIT_BOUND);

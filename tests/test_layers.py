@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Goal: the folders are layers. Method: every #include "folder/file.h" is an arrow from folder to folder; there must be no circle, nothing
 above engine/ may reach <vulkan/vulkan.h>, and includes name their folder. api/muninn.h is the floor: it includes nothing of ours, and
-everybody may include it.
+everybody may include it. Programs (cli/, bench/) see the public header, what reads and writes files (engine/base, engine/files) and the
+self-test, so that whatever they do others can do with the library; messages of the library name parameters, not a program's options.
 
 usage: test_layers.py SOURCE_DIR [--draw]     (--draw prints the folder graph)"""
 import os, re, subprocess, sys
@@ -28,6 +29,13 @@ def circle(path):
 for folder in arrows:
     if not wrong and (found := circle([folder])):
         wrong += ['circle: ' + ' -> '.join(found)] + ['  ' + arrows[a][b] for a, b in zip(found, found[1:])]
+
+library = ('api/', 'engine/', 'cache/', 'spec/', 'analysis/', 'reference/')
+wrong += [f'{f}: {text} names an option of the command line: name the parameter' for f in sorted(files) if f.startswith(library)
+          for text in re.findall(r'"(?:[^"\\\n]|\\.)*"', open(f).read()) if re.search(r'--[a-z]', text)]
+visible = ('api/muninn.h', 'engine/base/', 'engine/files/', 'reference/selftest.h', 'cli/', 'bench/')
+wrong += [f'{f} includes {i}' for f in sorted(files) if f.startswith(('cli/', 'bench/'))
+          for i in includes[f] if i in files and not i.startswith(visible)]
 
 def reaches_vulkan(f, seen):
     return any('vulkan/vulkan.h' in i or (i in files and i not in seen and not seen.add(i) and reaches_vulkan(i, seen)) for i in includes[f])

@@ -5,7 +5,6 @@
  * whatever device this runs on): the golden logits within the bound of test_golden.c, and every strategy emits the
  * tokens of ar (D2). A cache that is too large: the context that the message names does fit. On every device found; the
  * Vulkan validation layer must stay silent. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -309,22 +308,6 @@ static void test_tuning(void **state)
 
 /* ---- the same results within a bound ---- */
 
-struct comparison {
-    const float *golden;
-    double largest;
-};
-
-static enum mn_status compare(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
-{
-    struct comparison *c = user;
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        double error = fabs((double)logits[i] - (double)c->golden[(size_t)position * n_vocab + i]);
-        if (!(error <= c->largest))
-            c->largest = error;
-    }
-    return MN_OK;
-}
-
 static uint32_t check_golden(struct model *model, const char *what)
 {
     struct safetensors *file;
@@ -340,9 +323,9 @@ static uint32_t check_golden(struct model *model, const char *what)
         float *golden = golden_floats(file, name, &n);
         struct session *session = open_session(
             model, &(struct session_params){.num_steps = steps, .max_rows = 1, .kv_type = KV_F32});
-        struct comparison c = {.golden = golden};
+        struct golden_error c = {.golden = golden};
         struct session_prefill_params prefill = {
-            .ids = ids, .n = n_ids, .num_steps = steps, .each_logits = compare, .user = &c};
+            .ids = ids, .n = n_ids, .num_steps = steps, .each_logits = golden_compare, .user = &c};
         assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
         print_message("%s, %s: largest error %.3g\n", what, name, c.largest);
         assert_true(c.largest <= LOGIT_BOUND && c.largest > 0.0);
@@ -490,7 +473,7 @@ static void test_cache_too_large(void **state)
     struct session *session;
     assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
     assert_int_equal(log.n_errors, 1);
-    if (!strstr(log.last, "cache: needs 33.") || !strstr(log.last, "20.0 MiB") || !strstr(log.last, "--ctx"))
+    if (!strstr(log.last, "cache: needs 33.") || !strstr(log.last, "20.0 MiB") || !strstr(log.last, "n_ctx"))
         fail_msg("message without sizes or hint: %.400s", log.last);
     log.n_errors = 0;
     device->vk->memory = memory;

@@ -235,6 +235,7 @@ static void test_null_arguments(void **state)
     struct mn_stats stats, total;
     struct mn_agreement agreement;
     struct mn_model_info info;
+    const struct mn_chat_message message = {"user", "a", 1};
     uint32_t *ids, token = 0;
     char *text;
     size_t n;
@@ -256,8 +257,8 @@ static void test_null_arguments(void **state)
     test_refused(&f.log, mn_detokenize(engine, NULL, 1, false, &text, &n), "mn_detokenize", "ids");
     test_refused(&f.log, mn_detokenize(engine, &token, 1, false, NULL, &n), "mn_detokenize", "text");
     test_refused(&f.log, mn_detokenize(engine, &token, 1, false, &text, NULL), "mn_detokenize", "n_bytes");
-    test_refused(&f.log, mn_chat(engine, NULL, NULL, &ids, &n), "mn_chat", "message");
-    test_refused(&f.log, mn_chat(engine, NULL, "a", NULL, &n), "mn_chat", "ids");
+    test_refused(&f.log, mn_chat(engine, NULL, 1, &ids, &n), "mn_chat", "messages");
+    test_refused(&f.log, mn_chat(engine, &message, 1, NULL, &n), "mn_chat", "ids");
     test_refused(&f.log, mn_generate(session, NULL, &stats), "params", "mn_generate");
     test_refused(&f.log, mn_generate(session, &good, NULL), "stats", "mn_generate");
     test_refused(&f.log, mn_generate_batch(session, NULL, 1, &stats, &total, NULL, NULL), "params",
@@ -278,7 +279,7 @@ static void test_null_arguments(void **state)
     assert_int_equal(mn_read_bandwidth(NULL, &gb_s), MN_ERR_USAGE);
     assert_int_equal(mn_tokenize(NULL, "a", 1, false, &ids, &n), MN_ERR_USAGE);
     assert_int_equal(mn_detokenize(NULL, &token, 1, false, &text, &n), MN_ERR_USAGE);
-    assert_int_equal(mn_chat(NULL, NULL, "a", &ids, &n), MN_ERR_USAGE);
+    assert_int_equal(mn_chat(NULL, &message, 1, &ids, &n), MN_ERR_USAGE);
     assert_int_equal(mn_generate(NULL, &good, &stats), MN_ERR_USAGE);
     assert_int_equal(mn_generate_batch(NULL, &good, 1, &stats, &total, NULL, NULL), MN_ERR_USAGE);
     assert_int_equal(mn_compare_ar(NULL, &good, &token, 1, &agreement), MN_ERR_USAGE);
@@ -287,7 +288,7 @@ static void test_null_arguments(void **state)
     assert_int_equal(mn_devices(no_device, NULL, NULL), MN_OK);
     mn_engine_info(engine, NULL);
     mn_engine_info(NULL, &info);
-    assert_int_equal(info.vocab_size, 0);
+    assert_int_equal(info.shape.vocab_size, 0);
     assert_true(mn_stats_acceptance_rate(NULL) == 0.0 && mn_stats_mean_acceptance_length(NULL) == 0.0 &&
                 mn_stats_prefill_tok_s(NULL) == 0.0);
     assert_true(mn_stats_decode_tok_s(NULL) == 0.0 && mn_stats_weight_bytes_per_token(NULL) == 0.0 &&

@@ -102,7 +102,7 @@ static void test_bad_files(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct messages messages = {0};
         const struct mn_log log = {message_write, &messages};
-        struct mn_tokenizer *tokenizer = (void *)&messages;
+        struct tokenizer *tokenizer = (void *)&messages;
         enum mn_status status = create(&tokenizer, &cases[i].parts, &log);
         if (status != cases[i].status || messages.n_errors != 1 || !strstr(messages.last, cases[i].message) ||
             tokenizer)
@@ -110,10 +110,10 @@ static void test_bad_files(void **state)
                      messages.n_errors, messages.last);
         assert_non_null(strstr(messages.last, "tokenizer.json"));
     }
-    struct mn_tokenizer *tokenizer;
-    assert_int_equal(mn_tokenizer_create(&tokenizer, MN_SOURCE_DIR "/none.json", NULL), MN_ERR_FILE);
+    struct tokenizer *tokenizer;
+    assert_int_equal(tokenizer_create(&tokenizer, MN_SOURCE_DIR "/none.json", NULL), MN_ERR_FILE);
     assert_null(tokenizer);
-    mn_tokenizer_destroy(NULL);
+    tokenizer_destroy(NULL);
 }
 
 /* Strings, arrays and patterns without bound. */
@@ -142,7 +142,7 @@ static void test_long_parts(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct messages messages = {0};
         const struct mn_log log = {message_write, &messages};
-        struct mn_tokenizer *tokenizer;
+        struct tokenizer *tokenizer;
         struct builder b = {0};
         char *middle = repeated(cases[i].unit, cases[i].times);
         add(&b, "%s%s%s", cases[i].before, middle, cases[i].after);
@@ -154,7 +154,7 @@ static void test_long_parts(void **state)
         if (status != cases[i].status || messages.n_errors != (status != MN_OK) ||
             !strstr(messages.last, cases[i].message))
             fail_msg("case %zu: status %s, '%s'", i, mn_status_name(status), messages.last);
-        mn_tokenizer_destroy(tokenizer);
+        tokenizer_destroy(tokenizer);
         free(middle);
         free(b.text);
     }
@@ -167,7 +167,7 @@ static void test_built_collisions(void **state)
     struct builder vocab = {0};
     struct messages messages = {0};
     const struct mn_log log = {message_write, &messages};
-    struct mn_tokenizer *tokenizer;
+    struct tokenizer *tokenizer;
     add(&vocab, ",\"ab\":256,\"abc\":257");
     for (unsigned i = 0, n = 0; n < 300; i++) {
         char spelling[16];
@@ -220,14 +220,14 @@ static void test_merge_blow_up(void **state)
     json_destroy(&doc);
 
     /* The same text through the whole tokenizer. */
-    struct mn_tokenizer *t;
+    struct tokenizer *t;
     uint32_t *all;
     size_t n_all;
-    assert_int_equal(mn_tokenizer_create_from_memory(&t, "f", file.text, file.n, NULL), MN_OK);
-    assert_int_equal(mn_tokenizer_encode(t, text, N, MN_ENCODE_SPECIAL, &all, &n_all, NULL), MN_OK);
+    assert_int_equal(tokenizer_create_from_memory(&t, "f", file.text, file.n, NULL), MN_OK);
+    assert_int_equal(tokenizer_encode(t, text, N, ENCODE_SPECIAL, &all, &n_all, NULL), MN_OK);
     assert_int_equal(n_all, ids.n);
     free(all);
-    mn_tokenizer_destroy(t);
+    tokenizer_destroy(t);
     free(ids.ids);
     free(run);
     free(text);
@@ -240,7 +240,7 @@ static void test_merge_blow_up(void **state)
 static void test_pattern_blow_up(void **state)
 {
     (void)state;
-    struct mn_tokenizer *t = create_valid(&(struct parts){
+    struct tokenizer *t = create_valid(&(struct parts){
         .pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
                          "\"pattern\":{\"Regex\":\"(?:a|a)+b\"}}," BYTE_LEVEL("false") "]}"});
     struct messages messages = {0};
@@ -248,10 +248,10 @@ static void test_pattern_blow_up(void **state)
     uint32_t *ids;
     size_t n_ids;
     assert_int_equal(
-        mn_tokenizer_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40, MN_ENCODE_SPECIAL, &ids, &n_ids, &log),
+        tokenizer_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40, ENCODE_SPECIAL, &ids, &n_ids, &log),
         MN_ERR_MEMORY);
     assert_int_equal(messages.n_errors, 1);
-    mn_tokenizer_destroy(t);
+    tokenizer_destroy(t);
 }
 
 int main(void)

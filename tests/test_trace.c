@@ -83,15 +83,15 @@ static double norm_of_difference(const float *a, const float *b, uint32_t d)
 }
 
 /* The exit steps of one token by the definitions; 0: never. */
-static void expected_exits(const struct depth_trace *t, const float *states, const struct distribution *at, uint32_t v,
-                           uint32_t *out)
+static void expected_exits(const struct mn_depth_trace *t, const float *states, const struct distribution *at,
+                           uint32_t v, uint32_t *out)
 {
     double *uniform = malloc(v * sizeof *uniform), *flat = malloc(v * sizeof *flat),
            *flat_before = malloc(v * sizeof *flat_before);
     uint32_t n_same = 0;
     for (uint32_t i = 0; i < v; i++)
         uniform[i] = flat_before[i] = -log((double)v);
-    memset(out, 0, EXIT_COUNT * sizeof *out);
+    memset(out, 0, MN_EXIT_COUNT * sizeof *out);
     for (uint32_t step = 1; step <= t->n_steps; step++) {
         const float *s = states + (size_t)step * t->n_embd, *before = s - t->n_embd;
         const struct distribution *now = &at[step - 1], *last = step > 1 ? now - 1 : NULL;
@@ -101,15 +101,16 @@ static void expected_exits(const struct depth_trace *t, const float *states, con
         const double n = norm_of_difference(s, NULL, t->n_embd), n_before = norm_of_difference(before, NULL, t->n_embd);
         flatten(now, v, flat);
         n_same = last && last->best == now->best ? n_same + 1 : 0;
-        const bool asks[EXIT_COUNT] = {
-            [EXIT_LATENT_DIFF] = norm_of_difference(s, before, t->n_embd) / n<0.03, [EXIT_COSINE] = n_before> 0.0 &&
-                                 1.0 - inner / (n * n_before) < 1e-3,
-            [EXIT_ENTROPY_DIFF] = fabs(now->entropy - (last ? last->entropy : 100.0)) < 1e-3,
-            [EXIT_KL] = divergence(last ? last->log_p : uniform, now->log_p, v) < 1e-3,
-            [EXIT_MINP_KL] = divergence(flat_before, flat, v) < 1e-5,
-            [EXIT_ARGMAX_STABILITY] = n_same >= 5,
+        const bool asks[MN_EXIT_COUNT] = {
+            [MN_EXIT_LATENT_DIFF] = norm_of_difference(s, before, t->n_embd) /
+                                        n<0.03, [MN_EXIT_COSINE] = n_before> 0.0 &&
+                                    1.0 - inner / (n * n_before) < 1e-3,
+            [MN_EXIT_ENTROPY_DIFF] = fabs(now->entropy - (last ? last->entropy : 100.0)) < 1e-3,
+            [MN_EXIT_KL] = divergence(last ? last->log_p : uniform, now->log_p, v) < 1e-3,
+            [MN_EXIT_MINP_KL] = divergence(flat_before, flat, v) < 1e-5,
+            [MN_EXIT_ARGMAX_STABILITY] = n_same >= 5,
         };
-        for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
+        for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
             if (asks[c] && !out[c])
                 out[c] = step;
         memcpy(flat_before, flat, v * sizeof *flat);
@@ -120,16 +121,17 @@ static void expected_exits(const struct depth_trace *t, const float *states, con
 }
 
 /* logits [n_steps, V] of one token. */
-static void check_token(const struct depth_trace *t, uint32_t token, const float *logits, uint32_t v, uint32_t *n_exits)
+static void check_token(const struct mn_depth_trace *t, uint32_t token, const float *logits, uint32_t v,
+                        uint32_t *n_exits)
 {
     const float *states = t->states + (size_t)token * (t->n_steps + 1) * t->n_embd;
     struct distribution *at = calloc(t->n_steps, sizeof *at);
-    uint32_t exits[EXIT_COUNT];
+    uint32_t exits[MN_EXIT_COUNT];
     assert_non_null(at);
     for (uint32_t step = 1; step <= t->n_steps; step++)
         at[step - 1] = distribution_of(logits + (size_t)(step - 1) * v, v);
     for (uint32_t step = 1; step <= t->n_steps; step++) {
-        const struct depth_step *got = &t->steps[(size_t)token * t->n_steps + step - 1];
+        const struct mn_depth_step *got = &t->steps[(size_t)token * t->n_steps + step - 1];
         const float *s = states + (size_t)step * t->n_embd;
         const double norm = norm_of_difference(s, NULL, t->n_embd),
                      change = norm_of_difference(s, s - t->n_embd, t->n_embd) / norm;
@@ -145,9 +147,9 @@ static void check_token(const struct depth_trace *t, uint32_t token, const float
         assert_true(fabs(got->top1_p - exp(p->log_p[p->best])) < 1e-9);
     }
     expected_exits(t, states, at, v, exits);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
         if (t->tokens[token].exits[c] != exits[c])
-            fail_msg("token %u: %s exits at %u, expected %u", token, exit_name((enum exit_criterion)c),
+            fail_msg("token %u: %s exits at %u, expected %u", token, mn_exit_name((enum mn_exit_criterion)c),
                      t->tokens[token].exits[c], exits[c]);
         n_exits[c] += exits[c] != 0;
     }
@@ -170,7 +172,7 @@ static enum mn_status copy_logits(void *user, uint32_t position, const float *lo
 
 /* All logits by other ways: a prefill to each depth for the prompt; then, behind a prompt of full depth, each generated
  * token in one run of t steps for every t, the deepest last. */
-static float *logits_otherwise(struct session *s, const struct depth_trace *t, const uint32_t *prompt)
+static float *logits_otherwise(struct session *s, const struct mn_depth_trace *t, const uint32_t *prompt)
 {
     const uint32_t v = s->model->config.vocab_size;
     struct copy c = {.logits = calloc((size_t)t->n_tokens * t->n_steps * v, sizeof(float)), .n_steps = t->n_steps};
@@ -192,7 +194,7 @@ static float *logits_otherwise(struct session *s, const struct depth_trace *t, c
     return c.logits;
 }
 
-static void check_generated(struct session *s, const struct depth_trace *t, const struct depth_trace_params *p)
+static void check_generated(struct session *s, const struct mn_depth_trace *t, const struct mn_depth_trace_params *p)
 {
     struct token_list list = {0};
     struct mn_stats stats;
@@ -213,18 +215,37 @@ static void check_generated(struct session *s, const struct depth_trace *t, cons
     }
 }
 
-static void check_model(const char *name, const char *dir, const struct depth_trace_params *params,
+/* Along each axis the states after the steps vary about 0 by what is said, less from axis to axis. */
+static void check_paths(const struct mn_depth_trace *t)
+{
+    const double n = (double)t->n_tokens * t->n_steps;
+    assert_int_equal(t->n_components, 3);
+    for (uint32_t c = 0; c < t->n_components; c++) {
+        double sum = 0.0, squares = 0.0;
+        for (uint32_t i = 0; i < t->n_tokens; i++)
+            for (uint32_t step = 1; step <= t->n_steps; step++) {
+                const double at = t->paths[((size_t)i * (t->n_steps + 1) + step) * t->n_components + c];
+                sum += at / n;
+                squares += at * at / n;
+            }
+        assert_true(fabs(sum) <= 1e-9 * sqrt(t->variance[0]));
+        assert_true(fabs(squares - t->variance[c]) <= 1e-6 * t->variance[0] && t->variance[c] > 0.0);
+        assert_true(c == 0 || t->variance[c] <= t->variance[c - 1]);
+    }
+}
+
+static void check_model(const char *name, const char *dir, const struct mn_depth_trace_params *params,
                         enum kv_type kv_type)
 {
     struct test_log log;
-    struct depth_trace t;
+    struct mn_depth_trace t;
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, dir, NULL);
     const struct session_params session_params = {
         .num_steps = params->num_steps, .max_rows = 1, .kv_type = kv_type, .n_ctx = params->n_prompt + params->n_new};
     struct session *s = test_session(engine, &session_params);
     const uint32_t v = engine->model->config.vocab_size, d = engine->model->config.n_embd;
-    uint32_t n_exits[EXIT_COUNT] = {0};
+    uint32_t n_exits[MN_EXIT_COUNT] = {0};
     assert_int_equal(depth_trace_run(&t, s, params), MN_OK);
     assert_true(t.n_prompt == params->n_prompt && t.n_tokens > t.n_prompt && t.n_steps == params->num_steps &&
                 t.n_embd == d);
@@ -236,25 +257,26 @@ static void check_model(const char *name, const char *dir, const struct depth_tr
     for (uint32_t i = 0; i < t.n_tokens; i++)
         check_token(&t, i, logits + (size_t)i * t.n_steps * v, v, n_exits);
     check_generated(s, &t, params);
+    check_paths(&t);
     print_message("%s: %u tokens of %u steps; tokens that leave:", name, t.n_tokens, t.n_steps);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
-        print_message(" %s %u", exit_name((enum exit_criterion)c), n_exits[c]);
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+        print_message(" %s %u", mn_exit_name((enum mn_exit_criterion)c), n_exits[c]);
     print_message("\n");
     free(logits);
-    depth_trace_finish(&t);
+    mn_depth_trace_finish(&t);
     session_destroy(s);
     test_engine_done(engine);
 }
 
-static struct depth_trace_params params_of(const uint32_t *prompt, uint32_t n_prompt, uint32_t n_new,
-                                           uint32_t num_steps)
+static struct mn_depth_trace_params params_of(const uint32_t *prompt, uint32_t n_prompt, uint32_t n_new,
+                                              uint32_t num_steps)
 {
-    return (struct depth_trace_params){.prompt = prompt,
-                                       .n_prompt = n_prompt,
-                                       .n_new = n_new,
-                                       .num_steps = num_steps,
-                                       .n_components = 3,
-                                       .terminal = terminal_defaults};
+    return (struct mn_depth_trace_params){.prompt = prompt,
+                                          .n_prompt = n_prompt,
+                                          .n_new = n_new,
+                                          .num_steps = num_steps,
+                                          .n_components = 3,
+                                          .terminal = {0}};
 }
 
 static const uint32_t sort_prompt[] = {0, 393, 226, 23, 226, 29, 226, 21, 226, 22, 286};
@@ -273,7 +295,7 @@ static void test_two_chunks(void **state)
     char *dir;
     long_prompt(prompt);
     random_model_write(&odd_shape, &dir);
-    struct depth_trace_params params = params_of(prompt, N_LONG, 4, 6);
+    struct mn_depth_trace_params params = params_of(prompt, N_LONG, 4, 6);
     params.ignore_eos = true;
     check_model("odd shape", dir, &params, KV_F32);
     random_model_remove(dir);
@@ -283,7 +305,7 @@ static void test_converging(void **state)
 {
     (void)state;
     static const uint32_t prompt[] = {0, 5, 9, 2, 30, 11, 7};
-    struct depth_trace_params params = params_of(prompt, sizeof prompt / sizeof *prompt, 5, 16);
+    struct mn_depth_trace_params params = params_of(prompt, sizeof prompt / sizeof *prompt, 5, 16);
     params.ignore_eos = true;
     check_model("converging", VECTORS "converging", &params, KV_F32);
 }
@@ -291,7 +313,7 @@ static void test_converging(void **state)
 static void test_raven_tiny(void **state)
 {
     (void)state;
-    const struct depth_trace_params params = params_of(sort_prompt, N_SORT, 12, 12); /* ends with the end token */
+    const struct mn_depth_trace_params params = params_of(sort_prompt, N_SORT, 12, 12); /* ends with the end token */
     check_model("raven-tiny", RAVEN_TINY, &params, KV_F16);
 }
 
@@ -309,7 +331,7 @@ static void test_inits(void **state)
 {
     (void)state;
     struct test_log log;
-    struct depth_trace t;
+    struct mn_depth_trace t;
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
     struct session *s = test_session(
@@ -317,7 +339,7 @@ static void test_inits(void **state)
     const uint32_t d = engine->model->config.n_embd, depths[] = {2, 24};
     double mean[2] = {0};
     for (int which = 0; which < 2; which++) {
-        struct depth_trace_params params = params_of(sort_prompt, N_SORT, 3, depths[which]);
+        struct mn_depth_trace_params params = params_of(sort_prompt, N_SORT, 3, depths[which]);
         params.n_inits = 3;
         params.init_scale = 1.0f;
         params.seed = 40;
@@ -345,7 +367,7 @@ static void test_inits(void **state)
                 assert_int_equal(t.init_top1[i], t.steps[(size_t)(i / 3) * t.n_steps + t.n_steps - 1].top1);
         }
         free(states);
-        depth_trace_finish(&t);
+        mn_depth_trace_finish(&t);
     }
     print_message("mean distance from the zero start: %.3g after 2 steps, %.3g after 24\n", mean[0], mean[1]);
     assert_true(mean[0] > 0.01 && mean[1] < 0.1 * mean[0]);
@@ -357,8 +379,9 @@ static void test_inits(void **state)
 
 static uint32_t n_asked, stop_at;
 
-static bool stop_after(void)
+static int stop_after(void *user)
 {
+    (void)user;
     return ++n_asked >= stop_at;
 }
 
@@ -366,12 +389,12 @@ static void test_interrupt(void **state)
 {
     (void)state;
     struct test_log log;
-    struct depth_trace full, part;
+    struct mn_depth_trace full, part;
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
     struct session *s = test_session(
         engine, &(struct session_params){.num_steps = 5, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 32});
-    struct depth_trace_params params = params_of(sort_prompt, N_SORT, 6, 5);
+    struct mn_depth_trace_params params = params_of(sort_prompt, N_SORT, 6, 5);
     params.ignore_eos = true;
     params.stop = stop_after;
     stop_at = UINT32_MAX;
@@ -392,24 +415,24 @@ static void test_interrupt(void **state)
                             (size_t)part.n_tokens * (full.n_steps + 1) * full.n_embd * sizeof *full.states);
         n_empty += part.n_tokens == 0;
         n_some += part.n_tokens > 0;
-        depth_trace_finish(&part);
+        mn_depth_trace_finish(&part);
     }
     assert_true(n_empty > 0 && n_some > 0);
     assert_int_equal(log.n_errors, 0);
-    depth_trace_finish(&full);
+    mn_depth_trace_finish(&full);
     session_destroy(s);
     test_engine_done(engine);
 }
 
 static void assert_refused(struct session *s, struct test_log *log, const char *part,
-                           const struct depth_trace_params *params)
+                           const struct mn_depth_trace_params *params)
 {
-    struct depth_trace t;
+    struct mn_depth_trace t;
     log->n_errors = 0;
     assert_int_equal(depth_trace_run(&t, s, params), MN_ERR_USAGE);
     assert_int_equal(log->n_errors, 1);
     assert_non_null(strstr(log->last, part));
-    depth_trace_finish(&t);
+    mn_depth_trace_finish(&t);
 }
 
 static void test_refusals(void **state)
@@ -420,7 +443,7 @@ static void test_refusals(void **state)
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
     struct session_params session_params = {.num_steps = 4, .max_rows = 1, .kv_type = KV_F16, .n_ctx = 16};
     struct session *s = test_session(engine, &session_params);
-    struct depth_trace_params p = params_of(sort_prompt, 0, 0, 4);
+    struct mn_depth_trace_params p = params_of(sort_prompt, 0, 0, 4);
     assert_refused(s, &log, "prompt is empty", &p);
     p = params_of(sort_prompt, N_SORT, 6, 4);
     assert_refused(s, &log, "--ctx", &p);
@@ -428,8 +451,12 @@ static void test_refusals(void **state)
     assert_refused(s, &log, "--ctx", &p);
     p = params_of(sort_prompt, N_SORT, 0, 5);
     assert_refused(s, &log, "--num-steps 5", &p);
-    p = params_of(sort_prompt, N_SORT, 0, 0);
-    assert_refused(s, &log, "--num-steps 0", &p);
+    p = params_of(sort_prompt, N_SORT, 0, 4);
+    p.n_components = MN_MAX_COMPONENTS + 1;
+    assert_refused(s, &log, "n_components 7", &p);
+    p.n_components = 2;
+    p.init_scale = -1.0f;
+    assert_refused(s, &log, "init_scale -1", &p);
     session_destroy(s);
     session_params.policy.share = 2;
     s = test_session(engine, &session_params);

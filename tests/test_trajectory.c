@@ -55,7 +55,7 @@ static void check_pca(uint32_t d, const double *variances, uint32_t n_variances,
                 inner += axis[k] * pca.axes[(size_t)j * d + k];
             assert_true(fabs(inner - (i == j ? 1.0 : 0.0)) < 1e-9);
         }
-        double at[PCA_COMPONENTS_MAX], opposite[PCA_COMPONENTS_MAX];
+        double at[MN_MAX_COMPONENTS], opposite[MN_MAX_COMPONENTS];
         pca_project(&pca, values, at);
         pca_project(&pca, values + d, opposite);
         assert_true(fabs(at[i] + opposite[i]) < 1e-4 &&
@@ -92,7 +92,7 @@ static void test_pca(void **state)
 
 enum { D = 6, STEPS = 32 };
 
-static struct terminal judge(void (*make)(uint32_t step, double *s), uint32_t n_steps)
+static struct mn_terminal judge(void (*make)(uint32_t step, double *s), uint32_t n_steps)
 {
     float states[(STEPS + 1) * D];
     for (uint32_t t = 0; t <= n_steps; t++) {
@@ -101,7 +101,7 @@ static struct terminal judge(void (*make)(uint32_t step, double *s), uint32_t n_
         for (uint32_t k = 0; k < D; k++)
             states[t * D + k] = (float)s[k];
     }
-    return terminal_classify(&terminal_defaults, states, n_steps, D);
+    return terminal_classify(&(struct mn_terminal_rule){0}, states, n_steps, D);
 }
 
 static double turn_steps; /* steps per turn of the circle */
@@ -174,39 +174,40 @@ static void test_terminal(void **state)
         const char *name;
         void (*make)(uint32_t step, double *s);
         double turn;
-        enum terminal_kind kind;
+        enum mn_terminal_kind kind;
         uint32_t period;
     } cases[] = {
-        {"at rest", make_still, 0, TERMINAL_FIXED_POINT, 0},
-        {"halving", make_fast, 0, TERMINAL_FIXED_POINT, 0},
-        {"all zero", make_zero, 0, TERMINAL_FIXED_POINT, 0},
-        {"an orbit too small to count", make_small_orbit, 0, TERMINAL_FIXED_POINT, 0},
-        {"alternating", make_alternating, 0, TERMINAL_ORBIT, 2},
-        {"triangle", make_triangle, 0, TERMINAL_ORBIT, 3},
-        {"circle of 5", make_circle, 5, TERMINAL_ORBIT, 5},
-        {"circle of 8", make_circle, 8, TERMINAL_ORBIT, 8},
-        {"circle of 6.3", make_circle, 6.3, TERMINAL_ORBIT, 6},
-        {"circle of 100", make_circle, 100, TERMINAL_SLIDER, 0}, /* as the rule says of orbits longer than the window */
-        {"line", make_line, 0, TERMINAL_SLIDER, 0},
-        {"line of small steps", make_small_line, 0, TERMINAL_SLIDER, 0},
-        {"circle of 13", make_circle, 13, TERMINAL_UNSETTLED, 0}, /* too long to see twice, too round for a slider */
-        {"still converging", make_slow, 0, TERMINAL_UNSETTLED, 0},
-        {"still converging, to and fro", make_decaying, 0, TERMINAL_UNSETTLED, 0},
-        {"noise", make_noise, 0, TERMINAL_UNSETTLED, 0},
+        {"at rest", make_still, 0, MN_TERMINAL_FIXED_POINT, 0},
+        {"halving", make_fast, 0, MN_TERMINAL_FIXED_POINT, 0},
+        {"all zero", make_zero, 0, MN_TERMINAL_FIXED_POINT, 0},
+        {"an orbit too small to count", make_small_orbit, 0, MN_TERMINAL_FIXED_POINT, 0},
+        {"alternating", make_alternating, 0, MN_TERMINAL_ORBIT, 2},
+        {"triangle", make_triangle, 0, MN_TERMINAL_ORBIT, 3},
+        {"circle of 5", make_circle, 5, MN_TERMINAL_ORBIT, 5},
+        {"circle of 8", make_circle, 8, MN_TERMINAL_ORBIT, 8},
+        {"circle of 6.3", make_circle, 6.3, MN_TERMINAL_ORBIT, 6},
+        {"circle of 100", make_circle, 100, MN_TERMINAL_SLIDER,
+         0}, /* as the rule says of orbits longer than the window */
+        {"line", make_line, 0, MN_TERMINAL_SLIDER, 0},
+        {"line of small steps", make_small_line, 0, MN_TERMINAL_SLIDER, 0},
+        {"circle of 13", make_circle, 13, MN_TERMINAL_UNSETTLED, 0}, /* too long to see twice, too round for a slider */
+        {"still converging", make_slow, 0, MN_TERMINAL_UNSETTLED, 0},
+        {"still converging, to and fro", make_decaying, 0, MN_TERMINAL_UNSETTLED, 0},
+        {"noise", make_noise, 0, MN_TERMINAL_UNSETTLED, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         turn_steps = cases[i].turn;
-        const struct terminal t = judge(cases[i].make, STEPS);
+        const struct mn_terminal t = judge(cases[i].make, STEPS);
         if (t.kind != cases[i].kind || t.period != cases[i].period || t.window != STEPS / 2)
             fail_msg("%s: %s of period %u (spread %g, lag %g, alignment %g, straightness %g, steadiness %g), expected "
                      "%s of period %u",
-                     cases[i].name, terminal_name(t.kind), t.period, t.spread, t.lag, t.alignment, t.straightness,
-                     t.steadiness, terminal_name(cases[i].kind), cases[i].period);
+                     cases[i].name, mn_terminal_name(t.kind), t.period, t.spread, t.lag, t.alignment, t.straightness,
+                     t.steadiness, mn_terminal_name(cases[i].kind), cases[i].period);
     }
     assert_int_equal(judge(make_still, 3).window, 0); /* too few steps to judge */
-    assert_int_equal(judge(make_still, 3).kind, TERMINAL_UNSETTLED);
+    assert_int_equal(judge(make_still, 3).kind, MN_TERMINAL_UNSETTLED);
     assert_int_equal(judge(make_still, 5).window, 4);
-    assert_int_equal(judge(make_still, 5).kind, TERMINAL_FIXED_POINT);
+    assert_int_equal(judge(make_still, 5).kind, MN_TERMINAL_FIXED_POINT);
 }
 
 int main(void)

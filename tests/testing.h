@@ -9,9 +9,11 @@
 /* cmocka.h needs the four headers above it. */
 #include <cmocka.h>
 
+#include "analysis/compare.h"
 #include "api/handles.h"
 #include "engine/files/safetensors.h"
 #include "engine/model/session_internal.h"
+#include "spec/generate.h"
 
 #define VECTORS MN_SOURCE_DIR "/tests/vectors/"
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"
@@ -56,6 +58,14 @@ struct session *test_session(struct mn_engine *engine, const struct session_para
 /* Values of a golden tensor as floats or ids, malloc'ed; NULL when the file has none of that name. */
 float *golden_floats(const struct safetensors *file, const char *name, uint64_t *n);
 uint32_t *golden_ids(const struct safetensors *file, const char *name, uint32_t *n);
+
+/* How far logits are from golden ones. golden_compare is for session_prefill's each_logits, with one of these as
+ * `user`; what is no number is as far as can be. */
+struct golden_error {
+    const float *golden; /* [positions, n_vocab] */
+    double largest;
+};
+enum mn_status golden_compare(void *user, uint32_t position, const float *logits, uint32_t n_vocab);
 
 /* Shape of a checkpoint made from a seed. */
 struct random_shape {

@@ -85,20 +85,20 @@ static inline void build(struct builder *b, const struct parts *parts)
         parts->tail ? parts->tail : "");
 }
 
-static inline enum mn_status create(struct mn_tokenizer **out, const struct parts *parts, const struct mn_log *log)
+static inline enum mn_status create(struct tokenizer **out, const struct parts *parts, const struct mn_log *log)
 {
     struct builder b;
     build(&b, parts);
-    enum mn_status status = mn_tokenizer_create_from_memory(out, "tokenizer.json", b.text, b.n, log);
+    enum mn_status status = tokenizer_create_from_memory(out, "tokenizer.json", b.text, b.n, log);
     free(b.text);
     return status;
 }
 
-static inline struct mn_tokenizer *create_valid(const struct parts *parts)
+static inline struct tokenizer *create_valid(const struct parts *parts)
 {
     struct messages messages = {0};
     const struct mn_log log = {message_write, &messages};
-    struct mn_tokenizer *tokenizer;
+    struct tokenizer *tokenizer;
     if (create(&tokenizer, parts, &log) != MN_OK)
         fail_msg("%s", messages.last);
     return tokenizer;

@@ -43,13 +43,6 @@ static enum mn_status write_json(FILE *out, const cJSON *value, const struct mn_
     return MN_OK;
 }
 
-/* A file is named without its folder: people pass pages on, and folders say who they are. */
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 /* Nothing here changes from run to run: the same rows give the same page. */
 static enum mn_status write_about(FILE *out, const struct page_params *params, const size_t *n_rows, size_t n_older,
                                   const struct mn_log *log)
@@ -63,7 +56,7 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
     json_write_string(json, params->title, strlen(params->title));
     fprintf(json, ",\"older_rows\":%zu,\"files\":[", n_older);
     for (uint32_t i = 0; i < params->n_files; i++) {
-        const char *name = strcmp(params->files[i], "-") ? base_name(params->files[i]) : "standard input";
+        const char *name = strcmp(params->files[i], "-") ? path_name(params->files[i]) : "standard input";
         fputs(i ? ",{\"name\":" : "{\"name\":", json);
         json_write_string(json, name, strlen(name));
         fprintf(json, ",\"rows\":%zu}", n_rows[i]);

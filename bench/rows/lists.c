@@ -79,7 +79,7 @@ enum mn_status parse_numbers(const char *option, const char *text, uint32_t min,
     return status;
 }
 
-static bool is_choice(const char *choices, const char *word)
+bool is_choice(const char *choices, const char *word)
 {
     const size_t n = strlen(word);
     for (const char *at = choices;; at++) {

@@ -23,6 +23,8 @@ struct word_list {
  * the order given. MN_ERR_USAGE names the option and the piece. */
 enum mn_status parse_numbers(const char *option, const char *text, uint32_t min, uint32_t max, struct number_list *out,
                              const struct mn_log *log);
+/* Is the word one of "a|b"? */
+bool is_choice(const char *choices, const char *word);
 /* Words with commas between them, each once. `choices` ("a|b") or NULL when anything goes. */
 enum mn_status parse_words(const char *option, const char *text, const char *choices, struct word_list *out,
                            const struct mn_log *log);

@@ -13,6 +13,12 @@
 
 enum { ROWS_MAX = 1000000 };
 
+const char *path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 const char *row_string(const cJSON *row, const char *key)
 {
     const cJSON *value = json_find(row, key);

@@ -47,6 +47,8 @@ enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const
 /* Waits until what was appended is on the disk. */
 enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log);
 
+/* A path's last part: people pass rows and pages on, and folders say who they are. */
+const char *path_name(const char *path);
 const char *row_string(const cJSON *row, const char *key); /* "" when it has none */
 /* The values of `keys` [n] as one text, for grouping. malloc'ed, NULL without memory. */
 char *row_values(const cJSON *row, const char *const *keys, size_t n);

@@ -14,9 +14,8 @@
 #include <malloc.h>
 #endif
 
+#include "api/muninn.h"
 #include "bench/sweep/cpu_device.h"
-#include "engine/model/config.h"
-#include "engine/model/synthetic.h"
 
 /* Matrix values of one core pass from which the workers pay: measured break-even lies between raven-tiny's 0.4 million
  * and 4 million. */
@@ -24,10 +23,9 @@ enum { SMALL_CORE = 2000000 };
 
 static bool is_small(const char *dir, const char *synthetic)
 {
-    struct model_config c;
-    if (synthetic ? synthetic_config(&c, synthetic, NULL)
-                  : config_load(&c, dir, NULL)) /* what is wrong with it, the engine will say */
-        return false;
+    struct mn_model_shape c;
+    if (mn_model_shape(&c, &(struct mn_engine_params){.model_dir = dir, .synthetic = synthetic}))
+        return false; /* what is wrong with it, the engine will say */
     const uint64_t d = c.n_embd, block = 4 * d * d + 3 * d * c.intermediate_size;
     return d * d + c.n_core * block < SMALL_CORE;
 }

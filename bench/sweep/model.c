@@ -3,11 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/handles.h"
 #include "bench/sweep/measure.h"
 #include "bench/sweep/model_hash.h"
 #include "engine/base/hash.h"
-#include "engine/model/sampler.h"
+#include "engine/base/philox.h"
 
 enum { RANDOM_PROMPT = 24 };
 
@@ -16,7 +15,7 @@ enum { RANDOM_PROMPT = 24 };
 /* A synthetic model is its sizes and its seed, under whatever name. */
 static void hash_shape(struct bench_model *m, uint64_t seed)
 {
-    const struct mn_model_info *i = &m->info;
+    const struct mn_model_shape *i = &m->info.shape;
     const uint64_t values[] = {seed,          i->n_embd,    i->n_heads, i->intermediate_size,
                                i->vocab_size, i->n_prelude, i->n_core,  i->n_coda,
                                i->tied,       i->qk_bias};
@@ -32,8 +31,7 @@ static void hash_shape(struct bench_model *m, uint64_t seed)
 enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device,
                                 const char *weight_type, const struct bench_common *common)
 {
-    const char *slash = dir ? strrchr(dir, '/') : NULL;
-    *m = (struct bench_model){.name = synthetic ? synthetic : slash && slash[1] ? slash + 1 : dir};
+    *m = (struct bench_model){.name = synthetic ? synthetic : path_name(dir)};
     enum mn_status status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
                                                                                     .synthetic = synthetic,
                                                                                     .synthetic_seed = common->seed,
@@ -91,7 +89,7 @@ static enum mn_status random_ids(const struct bench_model *m, uint32_t which, ui
         const uint32_t counter[4] = {i, which, 0, 0}, key[2] = {0, 0};
         uint32_t bits[4];
         philox(counter, key, bits);
-        (*ids)[i] = bits[0] % m->info.vocab_size;
+        (*ids)[i] = bits[0] % m->info.shape.vocab_size;
     }
     return MN_OK;
 }
@@ -119,7 +117,7 @@ static enum mn_status conversation(struct bench_model *m, const struct expected 
             messages[n_messages++] = (struct mn_chat_message){"Huginn", answers[t], n_bytes};
     }
     if (!status)
-        status = mn_chat_encode(m->engine->tokenizer, messages, n_messages, ids, n, log);
+        status = mn_chat(m->engine, messages, n_messages, ids, n);
     for (uint32_t t = 0; t < TURNS_MAX; t++)
         free(answers[t]);
     return status;
@@ -147,10 +145,10 @@ static enum mn_status plain(struct bench_model *m, const struct expected *e, uin
     else if (total == 0)
         status = log_fail(log, MN_ERR_FORMAT, "--prompts: an empty prompt, and the model has no begin token");
     for (size_t i = 0; i < n && !status; i++)
-        if (from[i] >= m->info.vocab_size)
+        if (from[i] >= m->info.shape.vocab_size)
             status = log_fail(log, MN_ERR_FORMAT,
                               "--prompts: token id %" PRIu32 ": the vocabulary has ids 0 to %" PRIu32, from[i],
-                              m->info.vocab_size - 1);
+                              m->info.shape.vocab_size - 1);
     if (!status && !(out->ids = malloc(total * sizeof *out->ids)))
         status = no_memory(log);
     for (uint32_t i = 0; i < total && !status; i++)

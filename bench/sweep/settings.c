@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "bench/sweep/sweep.h"
-#include "cache/cache.h"
 #include "engine/base/numbers.h"
 #include "engine/files/json.h"
 #include "engine/files/lines.h"
@@ -74,8 +73,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
             status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
                                    log);
     for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
-        struct kv_policy policy;
-        status = kv_policy_parse(l->kv_policies.words[i], &policy, log);
+        status = mn_kv_policy_check(l->kv_policies.words[i], log);
     }
     if (!status && p->resume && !p->results)
         status = log_fail(log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");

@@ -189,7 +189,7 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
     w->started = clock_s();
     status = settings_fill(&w->settings, &w->lists,
                            (struct bench_setting){.device = device, .weight_type = weight_type},
-                           model.info.mean_recurrence, w->log);
+                           model.info.shape.mean_recurrence, w->log);
     if (!status && w->params->kernels)
         status = w->settings.n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1
                      ? run_kernels(w, &model, &w->settings.items[0], common)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/rows/lists.h"
 #include "engine/files/lines.h"
 
 enum {
@@ -66,19 +67,6 @@ static enum mn_status parse_ids(const char *text, struct id_list *list, const st
         at += length;
         if (*at == '\0')
             return MN_OK;
-    }
-}
-
-static bool is_choice(const char *choices, const char *text)
-{
-    size_t n = strlen(text);
-    for (const char *at = choices;; at++) {
-        size_t length = strcspn(at, "|");
-        if (length == n && !memcmp(at, text, n))
-            return true;
-        at += length;
-        if (*at == '\0')
-            return false;
     }
 }
 

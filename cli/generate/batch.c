@@ -70,7 +70,7 @@ static enum mn_status take_id(struct generate_run *run, const struct json_doc *d
 static enum mn_status take_ids(struct generate_run *run, const struct json_doc *doc)
 {
     struct id_list list;
-    enum mn_status status = lines_get_ids(doc, "ids", run->info.vocab_size, &list.ids, &list.n);
+    enum mn_status status = lines_get_ids(doc, "ids", run->info.shape.vocab_size, &list.ids, &list.n);
     if (!status)
         status = run_take_ids(run, &list);
     free(list.ids);
@@ -147,19 +147,14 @@ static enum mn_status print_run(struct batch *b, uint32_t i, enum mn_status stat
     return run_finish(&b->runs[i], status);
 }
 
-static bool cut_short(const struct generate_run *run)
-{
-    return cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new;
-}
-
 static int on_end(void *user, uint32_t i)
 {
     struct batch *b = user;
     const struct generate_run *run = &b->runs[i];
     const enum mn_status status = print_run(b, i,
-                                            run->status      ? run->status
-                                            : cut_short(run) ? MN_ERR_INTERRUPTED
-                                                             : MN_OK);
+                                            run->status                ? run->status
+                                            : run_was_interrupted(run) ? MN_ERR_INTERRUPTED
+                                                                       : MN_OK);
     if (!b->status)
         b->status = status;
     return b->status || cli_interrupted();

@@ -6,13 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/cache.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
 #include "engine/files/lines.h"
-#include "engine/model/sampler.h"
 
 /* ---- before anything is loaded ---- */
 
@@ -20,9 +18,11 @@ static enum mn_status check_options(const struct generate_options *options, cons
 {
     int n_prompts = (options->prompt != NULL) + (options->file != NULL) + (options->ids.ids != NULL) +
                     (options->batch != NULL);
-    struct kv_policy policy;
-    const struct sampler_params sampler = {options->temperature, options->top_k, options->top_p, options->min_p,
-                                           options->seed};
+    const struct mn_sampler_params sampler = {.temperature = options->temperature,
+                                              .top_k = options->top_k,
+                                              .top_p = options->top_p,
+                                              .min_p = options->min_p,
+                                              .seed = options->seed};
     if (n_prompts != 1)
         return log_fail(log, MN_ERR_USAGE,
                         "%s: give exactly one of -p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl",
@@ -35,8 +35,10 @@ static enum mn_status check_options(const struct generate_options *options, cons
         return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
     if (options->parallel && !options->batch)
         return log_fail(log, MN_ERR_USAGE, "--parallel: only with --batch");
-    enum mn_status status = options->kv_policy ? kv_policy_parse(options->kv_policy, &policy, log) : MN_OK;
-    return status ? status : sampler_check(&sampler, log);
+    if (options->top_p == 0.0f) /* which is off for the library: here that is 1 */
+        return log_fail(log, MN_ERR_USAGE, "--top-p 0: must be above 0 and at most 1");
+    enum mn_status status = options->kv_policy ? mn_kv_policy_check(options->kv_policy, log) : MN_OK;
+    return status ? status : mn_sampler_check(&sampler, log);
 }
 
 /* ---- one sequence ---- */
@@ -87,7 +89,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
         return status; /* refused or failed before there was anything to show */
     if (!status)
         status = run->status;
-    if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
+    if (!status && run_was_interrupted(run))
         status = MN_ERR_INTERRUPTED;
     enum mn_status compared = !status && run->options->compare_ar ? compare(run, &session_params, &params) : MN_OK;
     status = run_finish(run, status);

@@ -66,6 +66,8 @@ enum mn_status run_prepare(struct generate_run *run);
 int run_on_token(void *user, uint32_t token);
 /* Was the run ended by something other than the engine: a stop string, an interrupt, a failed write? */
 bool run_was_cut(const struct generate_run *run);
+/* Did an interrupt end it before its own end? */
+bool run_was_interrupted(const struct generate_run *run);
 /* The rest of the text, or the JSON document. Returns `status`, or how the writing went. */
 enum mn_status run_finish(struct generate_run *run, enum mn_status status);
 /* Frees what the run owns; the engine is not among it. */

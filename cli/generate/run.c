@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api/handles.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/prompt.h"
@@ -27,7 +26,11 @@ static enum mn_status encode_chat(struct generate_run *run, const char *text, si
     if (strlen(text) != n_bytes)
         return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat",
                         run->options->file, strlen(text));
-    enum mn_status status = mn_chat(run->engine, run->options->system, text, &run->prompt, &run->n_prompt);
+    const char *system = run->options->system;
+    const struct mn_chat_message messages[] = {{"system", system, system ? strlen(system) : 0},
+                                               {"user", text, n_bytes}};
+    enum mn_status status = mn_chat(run->engine, messages + !system, 1 + (system != NULL), &run->prompt,
+                                    &run->n_prompt);
     if (!status && run->n_prompt > IDS_MAX)
         status = log_fail(run->log, MN_ERR_USAGE, "a prompt of %zu tokens; at most %d", run->n_prompt, IDS_MAX);
     return status;
@@ -43,7 +46,7 @@ enum mn_status run_take_text(struct generate_run *run, const char *text, size_t 
 enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
 {
     run->n_prompt = ids->n;
-    return cli_copy_ids(&run->prompt, ids->ids, ids->n, run->info.vocab_size, run->log);
+    return cli_copy_ids(&run->prompt, ids->ids, ids->n, run->info.shape.vocab_size, run->log);
 }
 
 /* ---- its parameters ---- */
@@ -69,9 +72,9 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                           struct mn_generate_params *generate)
 {
     const struct generate_options *options = run->options;
-    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.block_size, n_prompt = (uint32_t)run->n_prompt;
+    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
     if (!run->num_steps)
-        run->num_steps = options->num_steps ? options->num_steps : run->info.mean_recurrence;
+        run->num_steps = options->num_steps ? options->num_steps : run->info.shape.mean_recurrence;
     if ((is_strategy(options, "draft-verify") || is_strategy(options, "wavefront")) && run->num_steps < 2)
         return log_fail(run->log, MN_ERR_USAGE, "--strategy %s: needs --num-steps of at least 2", options->strategy);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
@@ -140,7 +143,7 @@ int run_on_token(void *user, uint32_t token)
     run->tokens[run->n_tokens++] = token;
     note_end(run, token);
     /* A vocabulary may have ids that the tokenizer does not know; they have no text. */
-    if (run->decoder && mn_stream_decoder_push(run->decoder, token, &text, &n_bytes, NULL) == MN_OK)
+    if (run->decoder && mn_stream_decoder_push(run->decoder, token, &text, &n_bytes) == MN_OK)
         run->status = text_out_push(&run->text, text, n_bytes, run->log);
     else if (!run->decoder && !run->collects)
         printf("%s%" PRIu32, run->n_tokens > 1 ? " " : "", token);
@@ -155,14 +158,10 @@ enum mn_status run_prepare(struct generate_run *run)
     if (!run->tokens)
         return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " tokens", run->n_new);
     run->text = (struct text_out){.stops = &run->options->stops, .stream = run->collects ? NULL : stdout};
-    if (!run->engine->tokenizer)
+    if (!run->info.has_tokenizer)
         return run->options->stops.n ? log_fail(run->log, MN_ERR_FILE, "--stop: the model has no tokenizer.json")
                                      : MN_OK;
-    run->decoder = malloc(sizeof *run->decoder);
-    if (!run->decoder)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for the decoder");
-    mn_stream_decoder_init(run->decoder, run->engine->tokenizer, !run->options->special);
-    return MN_OK;
+    return mn_stream_decoder_create(&run->decoder, run->engine, !run->options->special);
 }
 
 bool run_was_cut(const struct generate_run *run)
@@ -170,14 +169,20 @@ bool run_was_cut(const struct generate_run *run)
     return run->status || run->text.stopped || cli_interrupted();
 }
 
+bool run_was_interrupted(const struct generate_run *run)
+{
+    return cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new;
+}
+
 enum mn_status run_finish(struct generate_run *run, enum mn_status status)
 {
     const char *text;
     size_t n_bytes;
     if (run->decoder) {
-        mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
-        if (text_out_push(&run->text, text, n_bytes, run->log) && !status)
-            status = MN_ERR_MEMORY;
+        enum mn_status rest = mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
+        if (!rest)
+            rest = text_out_push(&run->text, text, n_bytes, run->log);
+        status = status ? status : rest;
         text_out_finish(&run->text);
     }
     if (run->collects)
@@ -191,7 +196,7 @@ enum mn_status run_finish(struct generate_run *run, enum mn_status status)
 void run_free(struct generate_run *run)
 {
     text_out_free(&run->text);
-    free(run->decoder);
+    mn_stream_decoder_destroy(run->decoder);
     free(run->tokens);
     free(run->prompt);
     free(run->id);

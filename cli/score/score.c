@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cache/cache.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "engine/files/lines.h"
@@ -215,20 +214,19 @@ static enum mn_status run_lines(struct score_run *run, const char *model_hash, c
 static void open_run(struct score_run *run)
 {
     mn_engine_info(run->engine, &run->info);
-    run->n_ctx = run->options->ctx ? run->options->ctx : run->info.block_size;
+    run->n_ctx = run->options->ctx ? run->options->ctx : run->info.shape.block_size;
     if (run->num_steps.n == 0)
-        run->num_steps = (struct number_list){{run->info.mean_recurrence}, 1};
+        run->num_steps = (struct number_list){{run->info.shape.mean_recurrence}, 1};
 }
 
 static enum mn_status check_options(struct score_run *run)
 {
     const struct score_options *o = run->options;
-    struct kv_policy policy;
     if (!o->file)
         return log_fail(run->log, MN_ERR_USAGE, "-f FILE is missing; see `muninn score --help`");
     if (o->resume && !o->results)
         return log_fail(run->log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
-    enum mn_status status = kv_policy_parse(o->kv_policy, &policy, run->log);
+    enum mn_status status = mn_kv_policy_check(o->kv_policy, run->log);
     return status || !o->num_steps ? status
                                    : parse_numbers("num-steps", o->num_steps, 1, 4096, &run->num_steps, run->log);
 }

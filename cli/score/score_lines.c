@@ -151,9 +151,10 @@ static enum mn_status get_text(struct reader *r, const char *key, const char **t
 static enum mn_status take_likelihood_ids(struct reader *r)
 {
     uint32_t *context = NULL, *continuation = NULL, n_context, n_continuation;
-    enum mn_status status = lines_get_ids(r->doc, "context_ids", r->run->info.vocab_size, &context, &n_context);
+    enum mn_status status = lines_get_ids(r->doc, "context_ids", r->run->info.shape.vocab_size, &context, &n_context);
     if (!status)
-        status = lines_get_ids(r->doc, "continuation_ids", r->run->info.vocab_size, &continuation, &n_continuation);
+        status = lines_get_ids(r->doc, "continuation_ids", r->run->info.shape.vocab_size, &continuation,
+                               &n_continuation);
     if (!status)
         status = join(r, &r->line->items[0], context, n_context, continuation, n_continuation);
     free(context);
@@ -246,7 +247,7 @@ static enum mn_status take_match(struct reader *r)
     if (!status)
         status = make_items(r, 1);
     if (!status && has(r, "context_ids")) {
-        status = lines_get_ids(r->doc, "context_ids", r->run->info.vocab_size, &ids, &n);
+        status = lines_get_ids(r->doc, "context_ids", r->run->info.shape.vocab_size, &ids, &n);
         n_ids = n;
     } else if (!status) {
         status = get_text(r, has(r, "query") ? "query" : "context", &context);

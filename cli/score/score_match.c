@@ -6,7 +6,6 @@
 #include "cli/common/interrupt.h"
 #include "cli/generate/generate.h"
 #include "cli/score/score.h"
-#include "engine/text/tokenizer.h"
 
 enum { SLICE = 256, DEFAULT_PARALLEL = 16 }; /* sequences that are prepared, and that share passes */
 
@@ -54,10 +53,10 @@ static enum mn_status end_attempt(struct matcher *m, struct attempt *a)
     const char *text = "";
     size_t n_bytes = 0;
     enum mn_status status = run->status;
-    if (!status && cli_interrupted() && !run->ended_by_eos && !run->text.stopped && run->n_tokens < run->n_new)
+    if (!status && run_was_interrupted(run))
         return MN_ERR_INTERRUPTED;
-    if (run->decoder)
-        mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
+    if (run->decoder && !status)
+        status = mn_stream_decoder_finish(run->decoder, &text, &n_bytes);
     if (!status)
         status = text_out_push(&run->text, text, n_bytes, run->log);
     if (status)

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "api/handles.h"
+#include "bench/rows/rows.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
@@ -25,12 +25,13 @@ static enum mn_status take_prompt(const struct trace_options *o, const struct tr
     if (!o->ids.ids)
         return cli_encode_prompt(report->engine, text, n_bytes, !o->no_bos, ids, n_ids, log);
     *n_ids = o->ids.n;
-    return cli_copy_ids(ids, o->ids.ids, o->ids.n, report->info.vocab_size, log);
+    return cli_copy_ids(ids, o->ids.ids, o->ids.n, report->info.shape.vocab_size, log);
 }
 
 /* ---- what comes out ---- */
 
-static enum mn_status write_states(const struct trace_options *o, const struct depth_trace *t, const struct mn_log *log)
+static enum mn_status write_states(const struct trace_options *o, const struct mn_depth_trace *t,
+                                   const struct mn_log *log)
 {
     uint32_t *ids = malloc(t->n_tokens * sizeof *ids);
     if (!ids)
@@ -88,46 +89,52 @@ static enum mn_status write_all(const struct trace_options *o, const struct trac
 
 /* ---- the run ---- */
 
+static int stop(void *user)
+{
+    (void)user;
+    return cli_interrupted();
+}
+
 static enum mn_status trace_prompt(const struct trace_options *o, struct trace_report *report, const uint32_t *ids,
                                    uint32_t n_ids, const struct mn_log *log)
 {
-    const uint32_t num_steps = o->num_steps ? o->num_steps : report->info.mean_recurrence;
+    const uint32_t num_steps = o->num_steps ? o->num_steps : report->info.shape.mean_recurrence;
     const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
-    const struct depth_trace_params params = {.prompt = ids,
-                                              .n_prompt = n_ids,
-                                              .n_new = o->n_new,
-                                              .num_steps = num_steps,
-                                              .ignore_eos = o->ignore_eos,
-                                              .n_inits = o->inits,
-                                              .init_scale = o->init_scale,
-                                              .seed = o->seed,
-                                              .n_components = o->components,
-                                              .stop = cli_interrupted,
-                                              .terminal = {.window = o->window,
-                                                           .near = (double)o->near,
-                                                           .lag = (double)o->lag,
-                                                           .aligned = (double)o->aligned,
-                                                           .straight = (double)o->straight,
-                                                           .steady = (double)o->steady}};
+    const struct mn_depth_trace_params params = {.prompt = ids,
+                                                 .n_prompt = n_ids,
+                                                 .n_new = o->n_new,
+                                                 .num_steps = num_steps,
+                                                 .ignore_eos = o->ignore_eos,
+                                                 .n_inits = o->inits,
+                                                 .init_scale = o->init_scale,
+                                                 .seed = o->seed,
+                                                 .n_components = o->components,
+                                                 .stop = stop,
+                                                 .terminal = {.window = o->window,
+                                                              .nearness = (double)o->near,
+                                                              .lag = (double)o->lag,
+                                                              .aligned = (double)o->aligned,
+                                                              .straight = (double)o->straight,
+                                                              .steady = (double)o->steady}};
     const struct mn_session_params session_params = {.n_ctx = o->ctx ? o->ctx
-                                                              : needed < report->info.block_size
+                                                              : needed < report->info.shape.block_size
                                                                   ? needed
-                                                                  : report->info.block_size,
+                                                                  : report->info.shape.block_size,
                                                      .num_steps = num_steps,
                                                      .max_rows = 1,
                                                      .kv_type = o->kv_type};
     struct mn_session *session;
-    struct depth_trace trace = {0};
+    struct mn_depth_trace trace = {0};
     enum mn_status status = mn_session_create(&session, report->engine, &session_params);
     if (status)
         return status;
-    status = depth_trace_check(session->session, &params);
+    status = mn_depth_trace_check(session, &params);
     FILE *results = NULL;
     if (!status)
         status = open_results(o, &results, log);
     if (!status) { /* a run that is refused prints its reason only */
         fprintf(stderr, "muninn: %s\n", report->info.device_banner);
-        status = depth_trace_run(&trace, session->session, &params);
+        status = mn_depth_trace_run(&trace, session, &params);
     }
     mn_session_destroy(session);
     report->params = &params;
@@ -141,7 +148,7 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     }
     if (results)
         fclose(results);
-    depth_trace_finish(&trace);
+    mn_depth_trace_finish(&trace);
     return status;
 }
 
@@ -152,8 +159,11 @@ static enum mn_status run_engine(const struct trace_options *o, struct trace_rep
     size_t n_ids = 0;
     mn_engine_info(report->engine, &report->info);
     enum mn_status status = take_prompt(o, report, text, n_bytes, &ids, &n_ids, log);
+    if (!status && report->info.has_tokenizer)
+        status = mn_stream_decoder_create(&report->decoder, report->engine, false);
     if (!status)
         status = trace_prompt(o, report, ids, (uint32_t)n_ids, log);
+    mn_stream_decoder_destroy(report->decoder);
     free(ids);
     return status;
 }
@@ -175,7 +185,7 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
         &report.engine, dir, report.hash,
         &(struct engine_choice){.model = o->model, .device = o->device, .weight_type = o->weight_type}, log);
     if (!status) {
-        report.model = strrchr(dir, '/') && strrchr(dir, '/')[1] ? strrchr(dir, '/') + 1 : dir;
+        report.model = path_name(dir);
         status = run_engine(o, &report, file_text ? file_text : o->prompt, n_bytes, log);
     }
     free(file_text);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/handles.h"
 #include "commit.h"
 #include "engine/files/json.h"
 
@@ -36,8 +35,8 @@ static void setting(FILE *f, const char *name, double value)
     fprintf(f, "%.6g", value);
 }
 
-/* One value of every step: a double member of struct depth_step. */
-static void step_array(FILE *f, const char *name, const struct depth_step *steps, uint32_t n, size_t offset)
+/* One value of every step: a double member of struct mn_depth_step. */
+static void step_array(FILE *f, const char *name, const struct mn_depth_step *steps, uint32_t n, size_t offset)
 {
     key(f, name, false);
     for (uint32_t i = 0; i < n; i++) {
@@ -48,27 +47,27 @@ static void step_array(FILE *f, const char *name, const struct depth_step *steps
     fputc(']', f);
 }
 
-/* The text of one token: *out is malloc'ed. A token may hold a part of a character, or be unknown to the tokenizer:
- * then it is empty. */
-static enum mn_status token_text(const struct trace_report *r, uint32_t id, char **out, size_t *n_bytes,
-                                 const struct mn_log *log)
-{
-    *n_bytes = 0;
-    if (r->engine->tokenizer && mn_tokenizer_decode(r->engine->tokenizer, &id, 1, false, out, n_bytes, NULL) == MN_OK)
-        return MN_OK;
-    *out = calloc(1, 1);
-    return *out ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for the text of a token");
-}
+enum { REPLACEMENT_BYTES = 3 }; /* of U+FFFD */
 
+/* The text of one token. A token may hold a part of a character, or be unknown to the tokenizer: then it is empty. */
 static enum mn_status write_token_text(const struct trace_report *r, uint32_t id, FILE *f, const struct mn_log *log)
 {
-    char *bytes;
-    size_t n;
-    enum mn_status status = token_text(r, id, &bytes, &n, log);
-    if (!status) {
-        json_write_string(f, bytes, n);
-        free(bytes);
+    const char *text, *rest;
+    char *whole;
+    size_t n = 0, n_rest = 0;
+    if (!r->decoder || mn_stream_decoder_push(r->decoder, id, &text, &n)) {
+        json_write_string(f, "", 0);
+        return MN_OK;
     }
+    if (!(whole = malloc(n + REPLACEMENT_BYTES)))
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for the text of a token");
+    memcpy(whole, text, n);
+    enum mn_status status = mn_stream_decoder_finish(r->decoder, &rest, &n_rest);
+    if (!status) {
+        memcpy(whole + n, rest, n_rest);
+        json_write_string(f, whole, n + n_rest);
+    }
+    free(whole);
     return status;
 }
 
@@ -77,11 +76,11 @@ static enum mn_status write_token_text(const struct trace_report *r, uint32_t id
 /* Names the trace: everything that its numbers depend on. */
 static void write_id(const struct trace_report *r, char *id)
 {
-    const struct depth_trace_params *p = r->params;
+    const struct mn_depth_trace_params *p = r->params;
     const char *const texts[] = {MUNINN_COMMIT, r->info.device_name, r->info.driver,
                                  r->hash,       r->info.weight_type, r->kv_type};
     const uint32_t numbers[] = {p->num_steps, p->n_new, p->ignore_eos, p->n_inits, p->n_components, p->terminal.window};
-    const double rule[] = {p->terminal.near,     p->terminal.lag,    p->terminal.aligned,
+    const double rule[] = {p->terminal.nearness, p->terminal.lag,    p->terminal.aligned,
                            p->terminal.straight, p->terminal.steady, (double)p->init_scale};
     uint64_t hash = HASH_START;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -112,8 +111,8 @@ static void write_beginning(const struct trace_report *r, FILE *f, const char *k
 
 static void write_header(const struct trace_report *r, const char *id, FILE *f)
 {
-    const struct depth_trace_params *p = r->params;
-    const struct terminal_rule *rule = &p->terminal;
+    const struct mn_depth_trace_params *p = r->params;
+    const struct mn_terminal_rule *rule = &p->terminal;
     write_beginning(r, f, "trace_header", id, "header", 0);
     text(f, "version", MN_VERSION);
     text(f, "commit", MUNINN_COMMIT);
@@ -122,19 +121,17 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
     fprintf(f,
             ",\"prompt_tokens\":%" PRIu32 ",\"max_new_tokens\":%" PRIu32 ",\"ignore_eos\":%s,\"n_embd\":%" PRIu32
             ",\"vocab_size\":%" PRIu32,
-            p->n_prompt, p->n_new, p->ignore_eos ? "true" : "false", r->info.n_embd, r->info.vocab_size);
+            p->n_prompt, p->n_new, p->ignore_eos ? "true" : "false", r->info.shape.n_embd, r->info.shape.vocab_size);
     fprintf(f, ",\"inits\":%" PRIu32 ",\"seed\":%" PRIu64, p->n_inits, p->seed);
     setting(f, "init_scale", (double)p->init_scale);
     text(f, "kl", "sum p_R (log p_R - log p_t), nats");
     fputs(",\"exit_rules\":{", f);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
-        struct exit_rule exit;
-        (void)exit_parse(exit_name((enum exit_criterion)c), &exit, NULL); /* its own names */
-        key(f, exit_name((enum exit_criterion)c), c == EXIT_LATENT_DIFF);
-        fprintf(f, "%.6g", exit.threshold);
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
+        key(f, mn_exit_name((enum mn_exit_criterion)c), c == MN_EXIT_LATENT_DIFF);
+        fprintf(f, "%.6g", mn_exit_threshold((enum mn_exit_criterion)c));
     }
     fprintf(f, "},\"terminal_rule\":{\"window\":%" PRIu32, rule->window);
-    setting(f, "near", rule->near);
+    setting(f, "near", rule->nearness);
     setting(f, "lag", rule->lag);
     setting(f, "aligned", rule->aligned);
     setting(f, "straight", rule->straight);
@@ -142,9 +139,9 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
     fputs("}}\n", f);
 }
 
-static void write_terminal(const struct terminal *t, FILE *f)
+static void write_terminal(const struct mn_terminal *t, FILE *f)
 {
-    text(f, "class", terminal_name(t->kind));
+    text(f, "class", mn_terminal_name(t->kind));
     fprintf(f, ",\"period\":%" PRIu32 ",\"terminal\":{\"window\":%" PRIu32, t->period, t->window);
     number(f, "spread", t->spread);
     number(f, "lag", isfinite(t->lag) ? t->lag : 0.0); /* no period fits into the window */
@@ -154,12 +151,12 @@ static void write_terminal(const struct terminal *t, FILE *f)
     fputc('}', f);
 }
 
-static void write_exits(const struct depth_token *token, FILE *f)
+static void write_exits(const struct mn_depth_token *token, FILE *f)
 {
     key(f, "exits", false);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
-        fputs(c == EXIT_LATENT_DIFF ? "{" : "", f);
-        key(f, exit_name((enum exit_criterion)c), c == EXIT_LATENT_DIFF);
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
+        fputs(c == MN_EXIT_LATENT_DIFF ? "{" : "", f);
+        key(f, mn_exit_name((enum mn_exit_criterion)c), c == MN_EXIT_LATENT_DIFF);
         if (token->exits[c])
             fprintf(f, "%" PRIu32, token->exits[c]);
         else
@@ -168,7 +165,7 @@ static void write_exits(const struct depth_token *token, FILE *f)
     fputc('}', f);
 }
 
-static void write_inits(const struct depth_trace *t, uint32_t token, FILE *f)
+static void write_inits(const struct mn_depth_trace *t, uint32_t token, FILE *f)
 {
     const double *distance = t->distance + (size_t)token * t->init_stride;
     const uint32_t *top1 = t->init_top1 + (size_t)token * t->init_stride;
@@ -181,13 +178,12 @@ static void write_inits(const struct depth_trace *t, uint32_t token, FILE *f)
     fputs("]}", f);
 }
 
-static void write_path(const struct depth_trace *t, uint32_t token, FILE *f)
+static void write_path(const struct mn_depth_trace *t, uint32_t token, FILE *f)
 {
     fputs(",\"path\":[", f);
     for (uint32_t step = 0; step <= t->n_steps; step++) {
-        double at[PCA_COMPONENTS_MAX];
-        pca_project(&t->pca, t->states + ((size_t)token * (t->n_steps + 1) + step) * t->n_embd, at);
-        for (uint32_t i = 0; i < t->pca.n; i++)
+        const double *at = t->paths + ((size_t)token * (t->n_steps + 1) + step) * t->n_components;
+        for (uint32_t i = 0; i < t->n_components; i++)
             fprintf(f, "%s%.9g", i ? "," : step ? ",[" : "[", at[i]);
         fputc(']', f);
     }
@@ -197,19 +193,19 @@ static void write_path(const struct depth_trace *t, uint32_t token, FILE *f)
 static enum mn_status write_token(const struct trace_report *r, const char *id, uint32_t i, FILE *f,
                                   const struct mn_log *log)
 {
-    const struct depth_trace *t = r->trace;
-    const struct depth_token *token = &t->tokens[i];
-    const struct depth_step *steps = t->steps + (size_t)i * t->n_steps;
+    const struct mn_depth_trace *t = r->trace;
+    const struct mn_depth_token *token = &t->tokens[i];
+    const struct mn_depth_step *steps = t->steps + (size_t)i * t->n_steps;
     const uint32_t n = t->n_steps, last = steps[n - 1].top1;
     write_beginning(r, f, "trace", id, NULL, i);
     fprintf(f, ",\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"text\":", i, token->id);
     enum mn_status status = write_token_text(r, token->id, f, log);
     fprintf(f, ",\"generated\":%s", token->generated ? "true" : "false");
-    step_array(f, "norm", steps, n, offsetof(struct depth_step, norm));
-    step_array(f, "change", steps, n, offsetof(struct depth_step, change));
-    step_array(f, "kl", steps, n, offsetof(struct depth_step, kl));
-    step_array(f, "entropy", steps, n, offsetof(struct depth_step, entropy));
-    step_array(f, "top1_p", steps, n, offsetof(struct depth_step, top1_p));
+    step_array(f, "norm", steps, n, offsetof(struct mn_depth_step, norm));
+    step_array(f, "change", steps, n, offsetof(struct mn_depth_step, change));
+    step_array(f, "kl", steps, n, offsetof(struct mn_depth_step, kl));
+    step_array(f, "entropy", steps, n, offsetof(struct mn_depth_step, entropy));
+    step_array(f, "top1_p", steps, n, offsetof(struct mn_depth_step, top1_p));
     fputs(",\"top1\":[", f);
     for (uint32_t s = 0; s < n; s++)
         fprintf(f, "%s%" PRIu32, s ? "," : "", steps[s].top1);
@@ -232,10 +228,10 @@ static enum mn_status write_token(const struct trace_report *r, const char *id, 
 }
 
 /* Tokens by exit step: [step - 1], and those that never leave. */
-static void write_histogram(const struct depth_trace *t, enum exit_criterion c, FILE *f)
+static void write_histogram(const struct mn_depth_trace *t, enum mn_exit_criterion c, FILE *f)
 {
     uint64_t never = 0, sum = 0;
-    key(f, exit_name(c), c == EXIT_LATENT_DIFF);
+    key(f, mn_exit_name(c), c == MN_EXIT_LATENT_DIFF);
     fputs("{\"steps\":[", f);
     for (uint32_t step = 1; step <= t->n_steps; step++) {
         uint32_t n = 0;
@@ -250,7 +246,7 @@ static void write_histogram(const struct depth_trace *t, enum exit_criterion c, 
     fprintf(f, "],\"never\":%" PRIu64 ",\"mean\":%.9g}", never, t->n_tokens ? (double)sum / t->n_tokens : 0.0);
 }
 
-static void write_independence(const struct depth_trace *t, FILE *f)
+static void write_independence(const struct mn_depth_trace *t, FILE *f)
 {
     const double n = (double)t->n_tokens * t->n_inits;
     double sum = 0.0, largest = 0.0;
@@ -270,7 +266,7 @@ static void write_independence(const struct depth_trace *t, FILE *f)
 
 static void write_summary(const struct trace_report *r, const char *id, FILE *f)
 {
-    const struct depth_trace *t = r->trace;
+    const struct mn_depth_trace *t = r->trace;
     const uint32_t n_prompt = t->n_tokens < t->n_prompt ? t->n_tokens : t->n_prompt;
     write_beginning(r, f, "trace_summary", id, "summary", 0);
     fprintf(f,
@@ -279,25 +275,25 @@ static void write_summary(const struct trace_report *r, const char *id, FILE *f)
             t->n_tokens, n_prompt, t->n_tokens - n_prompt, t->ended_by_eos ? "true" : "false",
             r->interrupted ? "true" : "false");
     fputs(",\"classes\":{", f);
-    for (int kind = 0; kind < TERMINAL_COUNT; kind++) {
+    for (int kind = 0; kind < MN_TERMINAL_COUNT; kind++) {
         uint32_t n = 0;
         for (uint32_t i = 0; i < t->n_tokens; i++)
             n += (int)t->tokens[i].terminal.kind == kind;
-        key(f, terminal_name((enum terminal_kind)kind), kind == 0);
+        key(f, mn_terminal_name((enum mn_terminal_kind)kind), kind == 0);
         fprintf(f, "%" PRIu32, n);
     }
     fputs("},\"exits\":{", f);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
-        write_histogram(t, (enum exit_criterion)c, f);
-    fprintf(f, "},\"pca\":{\"components\":%" PRIu32 ",\"explained\":[", t->pca.n);
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+        write_histogram(t, (enum mn_exit_criterion)c, f);
+    fprintf(f, "},\"pca\":{\"components\":%" PRIu32 ",\"explained\":[", t->n_components);
     double all = 0.0;
-    for (uint32_t i = 0; i < t->pca.n; i++) {
-        const double part = t->pca.total > 0.0 ? t->pca.variance[i] / t->pca.total : 0.0;
+    for (uint32_t i = 0; i < t->n_components; i++) {
+        const double part = t->total_variance > 0.0 ? t->variance[i] / t->total_variance : 0.0;
         fprintf(f, "%s%.9g", i ? "," : "", part);
         all += part;
     }
-    fprintf(f, "],\"explained_together\":%.9g,\"iterations\":%" PRIu32 ",\"residual\":%.3g}", all, t->pca.n_iterations,
-            t->pca.residual);
+    fprintf(f, "],\"explained_together\":%.9g,\"iterations\":%" PRIu32 ",\"residual\":%.3g}", all, t->n_iterations,
+            t->residual);
     if (r->params->n_inits)
         write_independence(t, f);
     fputs("}\n", f);
@@ -339,27 +335,27 @@ static enum mn_status write_cell(const struct trace_report *r, uint32_t id, FILE
 
 enum mn_status trace_write_table(const struct trace_report *r, FILE *f, const struct mn_log *log)
 {
-    const struct depth_trace *t = r->trace;
+    const struct mn_depth_trace *t = r->trace;
     enum mn_status status = MN_OK;
     fputs("| position | token ", f);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
-        fprintf(f, "| %s ", exit_name((enum exit_criterion)c));
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+        fprintf(f, "| %s ", mn_exit_name((enum mn_exit_criterion)c));
     fputs("| ends as | last change | next token |\n|---:|---", f);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
         fputs("|---:", f);
     fputs("|---|---:|---|\n", f);
     for (uint32_t i = 0; i < t->n_tokens && !status; i++) {
-        const struct depth_token *token = &t->tokens[i];
-        const struct depth_step *last = &t->steps[(size_t)i * t->n_steps + t->n_steps - 1];
+        const struct mn_depth_token *token = &t->tokens[i];
+        const struct mn_depth_step *last = &t->steps[(size_t)i * t->n_steps + t->n_steps - 1];
         fprintf(f, "| %" PRIu32 "%s | ", i, token->generated ? " new" : "");
         status = write_cell(r, token->id, f, log);
-        for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++) {
+        for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
             if (token->exits[c])
                 fprintf(f, " | %" PRIu32, token->exits[c]);
             else
                 fputs(" | -", f);
         }
-        fprintf(f, " | %s", terminal_name(token->terminal.kind));
+        fprintf(f, " | %s", mn_terminal_name(token->terminal.kind));
         if (token->terminal.period)
             fprintf(f, " of %" PRIu32, token->terminal.period);
         fprintf(f, " | %.3g | ", last->change);

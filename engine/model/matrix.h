@@ -12,19 +12,14 @@
  * multiples of 16 bytes), and they hold whole workgroups of every tile. */
 enum { MATRIX_ROWS_STEP = 256 };
 
-/* A piece of a matrix that fits into one binding and one allocation of the device. */
-struct matrix_window {
-    struct span values; /* [rows, row_bytes] */
-    struct span scales; /* [rows, scale_row_bytes]; no block when the type has none */
-};
-
 /* Rows of equal length, in windows: usually one. */
 struct matrix {
-    struct matrix_window *windows; /* [n_windows], all but the last of window_rows rows */
+    struct span *windows; /* [n_windows], all but the last of window_rows rows */
     enum weight_type type;
-    uint32_t n_out;    /* rows */
-    uint32_t n_chunks; /* input length / 8, padded */
-    uint64_t row_bytes, scale_row_bytes;
+    uint32_t n_out;       /* rows */
+    uint32_t n_chunks;    /* input length / 8, padded */
+    uint64_t row_bytes;   /* its values, and behind them its scales, where the type has some */
+    uint64_t value_bytes; /* where the scales of a row begin */
     uint32_t n_windows, window_rows;
 };
 
@@ -33,6 +28,5 @@ uint64_t matrix_bytes(const struct matrix *matrix);
 /* Rows from `row0` on that lie in one window, at most `most`; and these rows for binding. */
 uint32_t matrix_rows_at(const struct matrix *matrix, uint32_t row0, uint32_t most);
 struct span matrix_span(const struct matrix *matrix, uint32_t row0, uint32_t n);
-struct span matrix_scale_span(const struct matrix *matrix, uint32_t row0, uint32_t n);
 
 #endif

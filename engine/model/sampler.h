@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "engine/base/philox.h"
 #include "engine/base/status.h"
 #include "shaders/args.h" /* NOISE_.. */
 
@@ -21,12 +22,6 @@ struct sampler_params {
 };
 
 enum mn_status sampler_check(const struct sampler_params *params, const struct mn_log *log);
-
-/* Philox4x32-10 (Salmon et al. 2011): four random words for a counter and a key. */
-void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
-/* Uniform in the open interval (0, 1) from 32 random bits. */
-float unit_from_bits(uint32_t bits);
 
 /* Lowest id among the largest logits. */
 uint32_t sampler_argmax(const float *logits, uint32_t n);

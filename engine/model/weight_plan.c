@@ -116,9 +116,7 @@ static enum mn_status reserve_windows(struct weight_plan *plan, struct matrix *m
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < matrix->n_windows && !status; i++) {
         const uint32_t rows = matrix_rows_at(matrix, i * matrix->window_rows, matrix->window_rows);
-        status = arena_reserve(plan->arena, matrix->row_bytes * rows, &matrix->windows[i].values);
-        if (!status && matrix->scale_row_bytes)
-            status = arena_reserve(plan->arena, matrix->scale_row_bytes * rows, &matrix->windows[i].scales);
+        status = arena_reserve(plan->arena, matrix->row_bytes * rows, &matrix->windows[i]);
     }
     return status;
 }
@@ -145,11 +143,12 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
     const enum weight_type type = weight_plan_type(plan, item->tensors[0]);
     const struct weight_format *format = weight_format(type);
     const uint32_t n_groups = round_up_u32(inner, format->group) / format->group;
+    const uint64_t value_bytes = (uint64_t)n_groups * format->group_bytes;
     *matrix = (struct matrix){.type = type,
                               .n_out = rows,
                               .n_chunks = n_groups * format->group / WEIGHT_CHUNK,
-                              .row_bytes = (uint64_t)n_groups * format->group_bytes,
-                              .scale_row_bytes = (uint64_t)n_groups * format->scale_bytes};
+                              .row_bytes = value_bytes + round_up_u32(n_groups * format->scale_bytes, WEIGHT_WORD),
+                              .value_bytes = value_bytes};
     plan->status = reserve_windows(plan, matrix, what->parts[0].name);
 }
 

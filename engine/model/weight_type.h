@@ -1,8 +1,8 @@
 /* Weight types: how numbers of a matrix are stored on the device. One table in weight_type.c; shaders/weights.glsl is
  * its counterpart. Also the host's conversions between number formats.
  *
- * Weights lie in groups of consecutive inputs of a row. A group's numbers are whole 16-byte loads; where a type has
- * scales, those of a row lie together in a plane of their own.
+ * Weights lie in groups of consecutive inputs of a row. A group's numbers are whole words of 16 bytes; where a type has
+ * scales, those of a row lie together behind all of its numbers, padded to whole words.
  *
  * Never: knows matrices, files or devices. Thread-safety: stateless.
  */
@@ -14,8 +14,8 @@
 
 #include "engine/base/status.h"
 
-/* Inputs that a kernel multiplies at once: rows are padded to whole chunks. */
-enum { WEIGHT_CHUNK = 8 };
+/* Inputs that a kernel multiplies at once: rows are padded to whole chunks. Bytes that it loads at once. */
+enum { WEIGHT_CHUNK = 8, WEIGHT_WORD = 16 };
 
 enum weight_type { WEIGHT_TYPE_F32 = 0, WEIGHT_TYPE_F16, WEIGHT_TYPE_BF16, WEIGHT_TYPES, WEIGHT_TYPE_AS_STORED };
 

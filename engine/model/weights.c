@@ -24,15 +24,14 @@ struct loader {
 /* What a matrix is packed with: rows_at_once rows for the device, one row of the file and of padded values. */
 struct packing {
     uint32_t rows_at_once, n_values;
-    uint8_t *values, *scales; /* [rows_at_once, row_bytes], [rows_at_once, scale_row_bytes] */
-    uint8_t *raw;             /* [n_columns] */
-    float *decoded, *padded;  /* [n_columns], [n_values] */
+    uint8_t *rows;           /* [rows_at_once, row_bytes] */
+    uint8_t *raw;            /* [n_columns] */
+    float *decoded, *padded; /* [n_columns], [n_values] */
 };
 
 static void packing_finish(struct packing *p)
 {
-    free(p->values);
-    free(p->scales);
+    free(p->rows);
     free(p->raw);
     free(p->decoded);
     free(p->padded);
@@ -44,12 +43,11 @@ static enum mn_status packing_init(struct packing *p, const struct loader *loade
     const uint32_t n_columns = item->plan.n_columns;
     *p = (struct packing){.rows_at_once = max_u32((uint32_t)(PIECE_BYTES / matrix->row_bytes), 1),
                           .n_values = matrix->n_chunks * WEIGHT_CHUNK};
-    p->values = malloc(p->rows_at_once * matrix->row_bytes);
-    p->scales = malloc(p->rows_at_once * matrix->scale_row_bytes + 1);
+    p->rows = calloc(p->rows_at_once, matrix->row_bytes);
     p->raw = malloc(n_columns * (size_t)4);
     p->decoded = malloc(n_columns * sizeof *p->decoded);
     p->padded = calloc(p->n_values, sizeof *p->padded);
-    if (p->values && p->scales && p->raw && p->decoded && p->padded)
+    if (p->rows && p->raw && p->decoded && p->padded)
         return MN_OK;
     packing_finish(p);
     return log_fail(loader->plan.device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'",
@@ -87,7 +85,7 @@ static enum mn_status pack_row(struct loader *loader, const struct matrix_item *
         status = weight_plan_decode(plan, tensor, p->raw, item->plan.n_columns, p->decoded);
     for (uint32_t k = 0; k < item->plan.n_columns && !status; k++)
         p->padded[item->plan.layout == LAYOUT_HEADS ? k / head_dim * head_pad + k % head_dim : k] = p->decoded[k];
-    uint8_t *out = p->values + at * item->matrix->row_bytes, *scales = p->scales + at * item->matrix->scale_row_bytes;
+    uint8_t *out = p->rows + at * item->matrix->row_bytes, *scales = out + item->matrix->value_bytes;
     for (uint32_t k = 0; k < p->n_values && !status; k += format->group) {
         if (!format->encode(p->padded + k, out, scales))
             status = refuse_value(loader, tensor, item->matrix->type, p->padded + k);
@@ -109,11 +107,7 @@ static enum mn_status upload_matrix(struct loader *loader, const struct matrix_i
         for (uint32_t i = 0; i < n && !status; i++)
             status = pack_row(loader, item, row + i, &packing, i);
         if (!status)
-            status = stream_upload(loader->stream, matrix_span(matrix, row, n), 0, packing.values,
-                                   n * matrix->row_bytes);
-        if (!status && matrix->scale_row_bytes)
-            status = stream_upload(loader->stream, matrix_scale_span(matrix, row, n), 0, packing.scales,
-                                   n * matrix->scale_row_bytes);
+            status = stream_upload(loader->stream, matrix_span(matrix, row, n), 0, packing.rows, n * matrix->row_bytes);
     }
     packing_finish(&packing);
     return status;

@@ -17,9 +17,9 @@ static enum mn_status chat_append(struct encode_run *run, const uint32_t special
     enum mn_status status;
     char *text = NULL;
 
-    if (n_bytes > MN_TOKENIZER_TEXT_BYTES_MAX - 2)
+    if (n_bytes > TOKENIZER_TEXT_BYTES_MAX - 2)
         return log_fail(run->log, MN_ERR_USAGE, "chat: a message of %zu bytes, limit %d", n_bytes,
-                        MN_TOKENIZER_TEXT_BYTES_MAX - 2);
+                        TOKENIZER_TEXT_BYTES_MAX - 2);
     text = malloc(n_bytes + 2);
     if (!text)
         goto memory;
@@ -43,8 +43,8 @@ fail:
     return status;
 }
 
-enum mn_status mn_chat_encode(const struct mn_tokenizer *tokenizer, const struct mn_chat_message *messages,
-                              size_t n_messages, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
+enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_chat_message *messages, size_t n_messages,
+                           uint32_t **ids, size_t *n_ids, const struct mn_log *log)
 {
     struct encode_run run;
     uint32_t special[N_CHAT_TOKENS];
@@ -54,20 +54,20 @@ enum mn_status mn_chat_encode(const struct mn_tokenizer *tokenizer, const struct
     *ids = NULL;
     *n_ids = 0;
     for (int i = 0; i < N_CHAT_TOKENS; i++)
-        if (!mn_tokenizer_token_to_id(tokenizer, chat_tokens[i], &special[i]) ||
-            !tokenizer->tokens[special[i]].special || !tokenizer->tokens[special[i]].plain_added)
+        if (!tokenizer_token_to_id(tokenizer, chat_tokens[i], &special[i]) || !tokenizer->tokens[special[i]].special ||
+            !tokenizer->tokens[special[i]].plain_added)
             return log_fail(log, MN_ERR_UNSUPPORTED, "chat: the tokenizer has no plain special token '%s'",
                             chat_tokens[i]);
     for (size_t i = 0; i < n_messages; i++) {
-        if (messages[i].n_bytes > MN_TOKENIZER_TEXT_BYTES_MAX - n_bytes)
-            return log_fail(log, MN_ERR_USAGE, "chat: the messages are over %d bytes", MN_TOKENIZER_TEXT_BYTES_MAX);
+        if (messages[i].n_bytes > TOKENIZER_TEXT_BYTES_MAX - n_bytes)
+            return log_fail(log, MN_ERR_USAGE, "chat: the messages are over %d bytes", TOKENIZER_TEXT_BYTES_MAX);
         n_bytes += messages[i].n_bytes;
     }
-    status = encode_init(&run, tokenizer, n_bytes, MN_ENCODE_PLAIN, log);
+    status = encode_init(&run, tokenizer, n_bytes, ENCODE_PLAIN, log);
     if (status == MN_OK && !id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
         status = log_fail(log, MN_ERR_MEMORY, "chat: out of memory");
     for (size_t i = 0; status == MN_OK && i < n_messages; i++)
-        status = chat_append(&run, special, messages[i].role, messages[i].content, messages[i].n_bytes, false);
+        status = chat_append(&run, special, messages[i].role, messages[i].text, messages[i].n_bytes, false);
     if (status == MN_OK)
         status = chat_append(&run, special, chat_reply_role, "", 0, true);
     return encode_finish(&run, status, ids, n_ids);
@@ -80,15 +80,15 @@ static char *text_append(char *end, const char *text, size_t n_bytes)
     return end + n_bytes;
 }
 
-enum mn_status mn_chat_format(const struct mn_chat_message *messages, size_t n_messages, char **text, size_t *n_bytes,
-                              const struct mn_log *log)
+enum mn_status chat_format(const struct mn_chat_message *messages, size_t n_messages, char **text, size_t *n_bytes,
+                           const struct mn_log *log)
 {
     size_t capacity = 256; /* structure of one message, with room to spare */
     *text = NULL;
     *n_bytes = 0;
     for (size_t i = 0; i < n_messages; i++) {
         size_t role_bytes = strlen(messages[i].role);
-        if (messages[i].n_bytes > MN_TOKENIZER_TEXT_BYTES_MAX || role_bytes > MN_TOKENIZER_TEXT_BYTES_MAX ||
+        if (messages[i].n_bytes > TOKENIZER_TEXT_BYTES_MAX || role_bytes > TOKENIZER_TEXT_BYTES_MAX ||
             capacity > SIZE_MAX / 2)
             return log_fail(log, MN_ERR_USAGE, "chat: message %zu is too long", i);
         capacity += messages[i].n_bytes + role_bytes + 64;
@@ -105,7 +105,7 @@ enum mn_status mn_chat_format(const struct mn_chat_message *messages, size_t n_m
         end = text_append(end, "\n\n", 2);
         if (i == n_messages)
             break;
-        end = text_append(end, messages[i].content, messages[i].n_bytes);
+        end = text_append(end, messages[i].text, messages[i].n_bytes);
         end = text_append(end, chat_tokens[CHAT_END_TURN], strlen(chat_tokens[CHAT_END_TURN]));
     }
     *end = 0;

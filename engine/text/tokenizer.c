@@ -191,7 +191,7 @@ static const struct added_token *added_next(const struct encode_run *run, const 
         }
         *start = at;
         *end = *resume = at = at + token->n_bytes;
-        if (token->special && run->mode == MN_ENCODE_PLAIN)
+        if (token->special && run->mode == ENCODE_PLAIN)
             continue;
         if (token->single_word && !is_single_word(text, n_bytes, *start, *end))
             continue;
@@ -245,8 +245,8 @@ static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, c
     return done < n_bytes ? encode_gap(run, is_normalized, text + done, n_bytes - done) : MN_OK;
 }
 
-enum mn_status encode_init(struct encode_run *run, const struct mn_tokenizer *tokenizer, size_t n_bytes,
-                           enum mn_encode_mode mode, const struct mn_log *log)
+enum mn_status encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes,
+                           enum encode_mode mode, const struct mn_log *log)
 {
     *run = (struct encode_run){.tokenizer = tokenizer, .mode = mode, .log = log};
     return pretokenizer_run_init(&run->split, &tokenizer->pretokenizer, n_bytes, log);
@@ -254,19 +254,19 @@ enum mn_status encode_init(struct encode_run *run, const struct mn_tokenizer *to
 
 enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_bytes)
 {
-    if (n_bytes > MN_TOKENIZER_TEXT_BYTES_MAX)
+    if (n_bytes > TOKENIZER_TEXT_BYTES_MAX)
         return log_fail(run->log, MN_ERR_USAGE, "tokenizer: a text of %zu bytes, limit %d", n_bytes,
-                        MN_TOKENIZER_TEXT_BYTES_MAX);
+                        TOKENIZER_TEXT_BYTES_MAX);
     size_t valid = utf8_check(text, n_bytes), first = run->ids.n;
     if (valid < n_bytes)
         return log_fail(run->log, MN_ERR_USAGE, "tokenizer: the text is not UTF-8: byte 0x%02x at offset %zu",
                         (unsigned)(unsigned char)text[valid], valid);
     enum mn_status status = encode_spans(run, false, text, n_bytes);
-    if (status != MN_OK || run->mode != MN_ENCODE_PLAIN)
+    if (status != MN_OK || run->mode != ENCODE_PLAIN)
         return status;
     /* Merges and ignore_merges can spell a special token, too: the promise is kept by looking at the result. */
     for (size_t i = first; i < run->ids.n; i++)
-        if (mn_tokenizer_is_special(run->tokenizer, run->ids.ids[i]))
+        if (tokenizer_is_special(run->tokenizer, run->ids.ids[i]))
             return log_fail(run->log, MN_ERR_UNSUPPORTED, "tokenizer: plain text gives the special token %u",
                             run->ids.ids[i]);
     return MN_OK;
@@ -285,8 +285,8 @@ enum mn_status encode_finish(struct encode_run *run, enum mn_status status, uint
     return status;
 }
 
-enum mn_status mn_tokenizer_encode(const struct mn_tokenizer *tokenizer, const char *text, size_t n_bytes,
-                                   enum mn_encode_mode mode, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
+enum mn_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                enum encode_mode mode, uint32_t **ids, size_t *n_ids, const struct mn_log *log)
 {
     struct encode_run run;
     *ids = NULL;
@@ -299,18 +299,18 @@ enum mn_status mn_tokenizer_encode(const struct mn_tokenizer *tokenizer, const c
 
 /* --- decoding --------------------------------------------------------------------------------------------------- */
 
-static const struct token *token_find(const struct mn_tokenizer *tokenizer, uint32_t id)
+static const struct token *token_find(const struct tokenizer *tokenizer, uint32_t id)
 {
     return id < tokenizer->n_tokens && tokenizer->tokens[id].content ? &tokenizer->tokens[id] : NULL;
 }
 
-static enum mn_status id_refuse(const struct mn_tokenizer *tokenizer, uint32_t id, const struct mn_log *log)
+static enum mn_status id_refuse(const struct tokenizer *tokenizer, uint32_t id, const struct mn_log *log)
 {
     return log_fail(log, MN_ERR_USAGE, "tokenizer: id %u has no token (%u ids)", id, tokenizer->n_tokens);
 }
 
-enum mn_status mn_tokenizer_decode(const struct mn_tokenizer *tokenizer, const uint32_t *ids, size_t n_ids,
-                                   bool skip_special, char **text, size_t *n_bytes, const struct mn_log *log)
+enum mn_status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t n_ids, bool skip_special,
+                                char **text, size_t *n_bytes, const struct mn_log *log)
 {
     size_t capacity = 4, n = 0;
     char pending[4];
@@ -343,12 +343,12 @@ enum mn_status mn_tokenizer_decode(const struct mn_tokenizer *tokenizer, const u
     return MN_OK;
 }
 
-uint32_t mn_tokenizer_vocab_size(const struct mn_tokenizer *tokenizer)
+uint32_t tokenizer_vocab_size(const struct tokenizer *tokenizer)
 {
     return tokenizer->n_tokens;
 }
 
-bool mn_tokenizer_token_to_id(const struct mn_tokenizer *tokenizer, const char *content, uint32_t *id)
+bool tokenizer_token_to_id(const struct tokenizer *tokenizer, const char *content, uint32_t *id)
 {
     uint32_t found = bpe_find(&tokenizer->bpe, content, strlen(content));
     /* Added tokens outside of the vocabulary are few; their contents may differ from what the lists search for. */
@@ -361,21 +361,21 @@ bool mn_tokenizer_token_to_id(const struct mn_tokenizer *tokenizer, const char *
     return found != BPE_NO_ID;
 }
 
-bool mn_tokenizer_is_special(const struct mn_tokenizer *tokenizer, uint32_t id)
+bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id)
 {
     const struct token *token = token_find(tokenizer, id);
     return token && token->special;
 }
 
-void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer, bool skip_special)
+void stream_decoder_init(struct stream_decoder *decoder, const struct tokenizer *tokenizer, bool skip_special)
 {
     decoder->tokenizer = tokenizer;
     decoder->skip_special = skip_special;
     decoder->n_pending = 0;
 }
 
-enum mn_status mn_stream_decoder_push(struct mn_stream_decoder *decoder, uint32_t id, const char **text,
-                                      size_t *n_bytes, const struct mn_log *log)
+enum mn_status stream_decoder_push(struct stream_decoder *decoder, uint32_t id, const char **text, size_t *n_bytes,
+                                   const struct mn_log *log)
 {
     const struct token *token = token_find(decoder->tokenizer, id);
     *text = decoder->text;
@@ -387,7 +387,7 @@ enum mn_status mn_stream_decoder_push(struct mn_stream_decoder *decoder, uint32_
     return MN_OK;
 }
 
-void mn_stream_decoder_finish(struct mn_stream_decoder *decoder, const char **text, size_t *n_bytes)
+void stream_decoder_finish(struct stream_decoder *decoder, const char **text, size_t *n_bytes)
 {
     *text = decoder->text;
     *n_bytes = decoder->n_pending ? replacement_write(decoder->text) : 0;

@@ -25,92 +25,86 @@ extern "C" {
 #endif
 
 enum {
-    MN_TOKENIZER_FILE_BYTES_MAX = 64 * 1048576,
-    MN_TOKENIZER_TEXT_BYTES_MAX = 64 * 1048576, /* one text to encode */
-    MN_TOKENIZER_TOKEN_BYTES_MAX = 2048,        /* one token */
+    TOKENIZER_FILE_BYTES_MAX = 64 * 1048576,
+    TOKENIZER_TEXT_BYTES_MAX = 64 * 1048576, /* one text to encode */
+    TOKENIZER_TOKEN_BYTES_MAX = 2048,        /* one token */
 };
 
-struct mn_tokenizer;
+struct tokenizer;
 
 /* Reads a tokenizer.json. MN_ERR_FILE: unreadable. MN_ERR_FORMAT: malformed. MN_ERR_UNSUPPORTED: a normalizer,
  * pre-tokenizer, model or decoder that is not byte-level BPE as described above. MN_ERR_MEMORY.
- * *out is NULL on failure. The caller ends it with mn_tokenizer_destroy. */
-enum mn_status mn_tokenizer_create(struct mn_tokenizer **out, const char *path, const struct mn_log *log);
+ * *out is NULL on failure. The caller ends it with tokenizer_destroy. */
+enum mn_status tokenizer_create(struct tokenizer **out, const char *path, const struct mn_log *log);
 
 /* The same from memory; `name` is used in messages. */
-enum mn_status mn_tokenizer_create_from_memory(struct mn_tokenizer **out, const char *name, const void *json,
-                                               size_t n_bytes, const struct mn_log *log);
-void mn_tokenizer_destroy(struct mn_tokenizer *tokenizer);
+enum mn_status tokenizer_create_from_memory(struct tokenizer **out, const char *name, const void *json, size_t n_bytes,
+                                            const struct mn_log *log);
+void tokenizer_destroy(struct tokenizer *tokenizer);
 
-enum mn_encode_mode {
-    MN_ENCODE_SPECIAL, /* special tokens written in the text become their ids: for prompts the user controls */
-    MN_ENCODE_PLAIN,   /* they are ordinary text, and no special id can result: for text from elsewhere */
+enum encode_mode {
+    ENCODE_SPECIAL, /* special tokens written in the text become their ids: for prompts the user controls */
+    ENCODE_PLAIN,   /* they are ordinary text, and no special id can result: for text from elsewhere */
 };
 
 /* Encodes valid UTF-8 (zero bytes allowed) to *ids, which the caller frees; NULL when there are none.
- * MN_ERR_USAGE: not UTF-8, or over MN_TOKENIZER_TEXT_BYTES_MAX. MN_ERR_MEMORY: out of memory, a pre-token over its
+ * MN_ERR_USAGE: not UTF-8, or over TOKENIZER_TEXT_BYTES_MAX. MN_ERR_MEMORY: out of memory, a pre-token over its
  * limit, or a pre-tokenizer pattern that reached a limit. MN_ERR_UNSUPPORTED: a byte without a token. */
-enum mn_status mn_tokenizer_encode(const struct mn_tokenizer *tokenizer, const char *text, size_t n_bytes,
-                                   enum mn_encode_mode mode, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
+enum mn_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                enum encode_mode mode, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
 
 /* Decodes to *text, zero-terminated (the terminator is not counted), which the caller frees. Always valid UTF-8: each
  * maximal malformed sequence becomes one U+FFFD. MN_ERR_USAGE: an id without a token. */
-enum mn_status mn_tokenizer_decode(const struct mn_tokenizer *tokenizer, const uint32_t *ids, size_t n_ids,
-                                   bool skip_special, char **text, size_t *n_bytes, const struct mn_log *log);
+enum mn_status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t n_ids, bool skip_special,
+                                char **text, size_t *n_bytes, const struct mn_log *log);
 
 /* Largest id + 1: the model's vocabulary must be at least this large. Ids below it may be holes. */
-uint32_t mn_tokenizer_vocab_size(const struct mn_tokenizer *tokenizer);
+uint32_t tokenizer_vocab_size(const struct tokenizer *tokenizer);
 
 /* The id of a token by its spelling in the file (bytes spelled as characters, added tokens as they are). False when
  * there is none. */
-bool mn_tokenizer_token_to_id(const struct mn_tokenizer *tokenizer, const char *content, uint32_t *id);
+bool tokenizer_token_to_id(const struct tokenizer *tokenizer, const char *content, uint32_t *id);
 
 /* Is this the id of an added token marked special? False for ids without a token. */
-bool mn_tokenizer_is_special(const struct mn_tokenizer *tokenizer, uint32_t id);
+bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id);
 
 /* --- token by token --------------------------------------------------------------------------------------------- */
 
 /* Turns ids into text as they come, holding back a UTF-8 sequence that is not complete yet. All texts together are
- * the text that mn_tokenizer_decode gives for all ids. Allocates nothing. */
-struct mn_stream_decoder {
-    const struct mn_tokenizer *tokenizer;
+ * the text that tokenizer_decode gives for all ids. Allocates nothing. */
+struct stream_decoder {
+    const struct tokenizer *tokenizer;
     bool skip_special;
     uint8_t n_pending; /* bytes of an incomplete sequence */
     char pending[4];
-    char text[3 * (MN_TOKENIZER_TOKEN_BYTES_MAX + 4)]; /* every byte may become a U+FFFD of three */
+    char text[3 * (TOKENIZER_TOKEN_BYTES_MAX + 4)]; /* every byte may become a U+FFFD of three */
 };
 
-void mn_stream_decoder_init(struct mn_stream_decoder *decoder, const struct mn_tokenizer *tokenizer, bool skip_special);
+void stream_decoder_init(struct stream_decoder *decoder, const struct tokenizer *tokenizer, bool skip_special);
 
 /* *text (not zero-terminated, valid until the next call) is what can be printed now, possibly nothing.
  * MN_ERR_USAGE: an id without a token; the decoder is unchanged. */
-enum mn_status mn_stream_decoder_push(struct mn_stream_decoder *decoder, uint32_t id, const char **text,
-                                      size_t *n_bytes, const struct mn_log *log);
+enum mn_status stream_decoder_push(struct stream_decoder *decoder, uint32_t id, const char **text, size_t *n_bytes,
+                                   const struct mn_log *log);
 
 /* The end: U+FFFD when a sequence stayed incomplete, else nothing. The decoder is as new afterwards. */
-void mn_stream_decoder_finish(struct mn_stream_decoder *decoder, const char **text, size_t *n_bytes);
+void stream_decoder_finish(struct stream_decoder *decoder, const char **text, size_t *n_bytes);
 
 /* --- chat ------------------------------------------------------------------------------------------------------- */
 
-struct mn_chat_message {
-    const char *role;    /* zero-terminated: "system", "user", "Huginn" */
-    const char *content; /* [n_bytes] */
-    size_t n_bytes;
-};
-
 /* The ids of a conversation in the Huginn template, up to where the model's reply begins:
  *   <|begin_text|>
- *   then per message  <|begin_header|>role<|end_header|>\n\ncontent<|end_turn|>
+ *   then per message  <|begin_header|>role<|end_header|>\n\ntext<|end_turn|>
  *   then              <|begin_header|>Huginn<|end_header|>\n\n
- * Structure comes from the template alone: roles and contents are encoded with MN_ENCODE_PLAIN.
- * MN_ERR_UNSUPPORTED: the tokenizer lacks one of the four as a plain special token. Else as mn_tokenizer_encode. */
-enum mn_status mn_chat_encode(const struct mn_tokenizer *tokenizer, const struct mn_chat_message *messages,
-                              size_t n_messages, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
+ * Structure comes from the template alone: roles and texts are encoded with ENCODE_PLAIN.
+ * MN_ERR_UNSUPPORTED: the tokenizer lacks one of the four as a plain special token. Else as tokenizer_encode. */
+enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_chat_message *messages, size_t n_messages,
+                           uint32_t **ids, size_t *n_ids, const struct mn_log *log);
 
 /* The same as text, for people to read; *text is zero-terminated and freed by the caller. Encoding this text with
- * MN_ENCODE_SPECIAL would let contents inject structure: use mn_chat_encode. */
-enum mn_status mn_chat_format(const struct mn_chat_message *messages, size_t n_messages, char **text, size_t *n_bytes,
-                              const struct mn_log *log);
+ * ENCODE_SPECIAL would let contents inject structure: use chat_encode. */
+enum mn_status chat_format(const struct mn_chat_message *messages, size_t n_messages, char **text, size_t *n_bytes,
+                           const struct mn_log *log);
 
 #ifdef __cplusplus
 }

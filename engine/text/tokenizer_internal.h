@@ -9,7 +9,7 @@
 #include "engine/text/tokenizer.h"
 
 struct added_token {
-    const char *content; /* into mn_tokenizer.text, or own when normalization changed it */
+    const char *content; /* into tokenizer.text, or own when normalization changed it */
     char *normalized;    /* owned, or NULL */
     uint32_t n_bytes;
     uint32_t id;
@@ -29,7 +29,7 @@ struct token {
     bool special, plain_added; /* plain_added: an added token without strip or word flags */
 };
 
-struct mn_tokenizer {
+struct tokenizer {
     struct bpe bpe;
     struct pretokenizer pretokenizer;
     struct token *tokens; /* [n_tokens] by id */
@@ -45,8 +45,8 @@ enum mn_status text_normalize(const char *text, size_t n_bytes, char **out, size
 
 /* Texts on their way to one list of ids. */
 struct encode_run {
-    const struct mn_tokenizer *tokenizer;
-    enum mn_encode_mode mode;
+    const struct tokenizer *tokenizer;
+    enum encode_mode mode;
     const struct mn_log *log;
     struct id_vector ids;
     struct bpe_scratch scratch;
@@ -54,8 +54,8 @@ struct encode_run {
 };
 
 /* Starts texts of n_bytes in all. Whatever the result, end with encode_finish. */
-enum mn_status encode_init(struct encode_run *run, const struct mn_tokenizer *tokenizer, size_t n_bytes,
-                           enum mn_encode_mode mode, const struct mn_log *log);
+enum mn_status encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes,
+                           enum encode_mode mode, const struct mn_log *log);
 enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_bytes);
 /* Hands over the ids, or frees them when `status` is a failure; returns `status`. */
 enum mn_status encode_finish(struct encode_run *run, enum mn_status status, uint32_t **ids, size_t *n_ids);

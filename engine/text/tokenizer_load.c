@@ -11,9 +11,9 @@ enum {
     NORMALIZERS_MAX = 8,
 };
 
-static_assert((int)MN_TOKENIZER_TOKEN_BYTES_MAX == (int)BPE_TOKEN_BYTES_MAX, "one limit on tokens");
+static_assert((int)TOKENIZER_TOKEN_BYTES_MAX == (int)BPE_TOKEN_BYTES_MAX, "one limit on tokens");
 
-static enum mn_status normalizer_read(struct mn_tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
+static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
                                       bool is_member)
 {
     enum mn_status status;
@@ -58,7 +58,7 @@ static int added_compare(const void *a, const void *b)
 }
 
 /* First pass over added_tokens: sizes. */
-static enum mn_status added_measure(struct mn_tokenizer *t, const struct json_doc *doc, const struct cJSON *added,
+static enum mn_status added_measure(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *added,
                                     size_t *n_bytes)
 {
     enum mn_status status;
@@ -83,8 +83,8 @@ static enum mn_status added_measure(struct mn_tokenizer *t, const struct json_do
 }
 
 /* One element of added_tokens; `text` is where its content goes. */
-static enum mn_status added_read(struct mn_tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
-                                 char *text, const struct mn_log *log)
+static enum mn_status added_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node, char *text,
+                                 const struct mn_log *log)
 {
     enum mn_status status;
     struct added_token added = {.content = text};
@@ -137,7 +137,7 @@ static enum mn_status added_sort(struct added_list *list, const struct json_doc 
 }
 
 /* Added tokens, then what every id decodes to. */
-static enum mn_status tokens_read(struct mn_tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
+static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
 {
     enum mn_status status;
     const struct cJSON *added = json_find(doc->root, "added_tokens"), *node;
@@ -183,11 +183,11 @@ static enum mn_status tokens_read(struct mn_tokenizer *t, const struct json_doc 
 }
 
 /* Takes over the document. */
-static enum mn_status tokenizer_read(struct mn_tokenizer **out, struct json_doc *doc, const struct mn_log *log)
+static enum mn_status tokenizer_read(struct tokenizer **out, struct json_doc *doc, const struct mn_log *log)
 {
     enum mn_status status;
     const struct cJSON *model;
-    struct mn_tokenizer *t = calloc(1, sizeof *t);
+    struct tokenizer *t = calloc(1, sizeof *t);
 
     *out = NULL;
     if (!t) {
@@ -203,25 +203,25 @@ static enum mn_status tokenizer_read(struct mn_tokenizer **out, struct json_doc 
     *out = t;
     t = NULL;
 fail:
-    mn_tokenizer_destroy(t);
+    tokenizer_destroy(t);
     json_destroy(doc);
     return status;
 }
 
-enum mn_status mn_tokenizer_create(struct mn_tokenizer **out, const char *path, const struct mn_log *log)
+enum mn_status tokenizer_create(struct tokenizer **out, const char *path, const struct mn_log *log)
 {
     struct json_doc doc;
     *out = NULL;
-    enum mn_status status = json_read_file(&doc, path, MN_TOKENIZER_FILE_BYTES_MAX, log);
+    enum mn_status status = json_read_file(&doc, path, TOKENIZER_FILE_BYTES_MAX, log);
     return status == MN_OK ? tokenizer_read(out, &doc, log) : status;
 }
 
-enum mn_status mn_tokenizer_create_from_memory(struct mn_tokenizer **out, const char *name, const void *json,
-                                               size_t n_bytes, const struct mn_log *log)
+enum mn_status tokenizer_create_from_memory(struct tokenizer **out, const char *name, const void *json, size_t n_bytes,
+                                            const struct mn_log *log)
 {
     struct json_doc doc;
     *out = NULL;
-    enum mn_status status = json_parse(&doc, name, json, n_bytes, MN_TOKENIZER_FILE_BYTES_MAX, log);
+    enum mn_status status = json_parse(&doc, name, json, n_bytes, TOKENIZER_FILE_BYTES_MAX, log);
     return status == MN_OK ? tokenizer_read(out, &doc, log) : status;
 }
 
@@ -232,7 +232,7 @@ static void added_finish(struct added_list *list)
     free(list->tokens);
 }
 
-void mn_tokenizer_destroy(struct mn_tokenizer *tokenizer)
+void tokenizer_destroy(struct tokenizer *tokenizer)
 {
     if (!tokenizer)
         return;

@@ -109,8 +109,7 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
             return device_fail(device, result, "vkAllocateMemory");
         return log_fail(device->log, MN_ERR_MEMORY,
                         "%s: needs %.1f MiB on device '%s' (heap of %.1f MiB), not available (VkResult %d); a smaller "
-                        "--ctx, --kv-policy share:k "
-                        "or a smaller --weight-type or --kv-type needs less",
+                        "n_ctx, kv_policy share:k or a smaller weight_type or kv_type needs less",
                         arena->name, (double)arena->bytes / 1048576.0, device->caps.name, (double)heap / 1048576.0,
                         (int)result);
     }

@@ -363,9 +363,8 @@ static enum mn_status choose_physical(struct device *device, const char *select)
         return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' cannot be used: %s", select ? select : "(any)",
                         refusal);
     if (chosen == UINT32_MAX)
-        return log_fail(device->log, MN_ERR_USAGE,
-                        "--device %s: no such device; `muninn devices` lists the %u there are", select ? select : "",
-                        n);
+        return log_fail(device->log, MN_ERR_USAGE, "device '%s': no such device among the %u there are",
+                        select ? select : "", n);
     device->vk->physical = list[chosen];
     device->caps = best;
     return MN_OK;

@@ -228,8 +228,8 @@ static enum mn_status bind(struct stream *stream, struct recording *recording, c
     for (uint32_t i = 0; i < n_bindings; i++) {
         if (bindings[i].bytes > device->caps.max_storage_range)
             return log_fail(device->log, MN_ERR_MEMORY,
-                            "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller --ctx or "
-                            "--kv-policy share:k needs less",
+                            "kernel %s: binding %u spans %.1f MiB, device '%s' allows %.1f MiB; a smaller n_ctx or "
+                            "kv_policy share:k needs less",
                             info->name, i, (double)bindings[i].bytes / 1048576.0, device->caps.name,
                             (double)device->caps.max_storage_range / 1048576.0);
         const VkDescriptorType type = kernels_descriptor(stream->kernels, pipeline->id, i);
