@@ -12,6 +12,7 @@
 #include "analysis/compare.h"
 #include "api/handles.h"
 #include "engine/files/safetensors.h"
+#include "spec/generate.h"
 #include "engine/model/session_internal.h"
 #include "spec/generate.h"
 
