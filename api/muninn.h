@@ -190,6 +190,10 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
                                  const struct mn_session_params *params);
 void mn_session_destroy(struct mn_session *session); /* NULL is fine */
 
+/* The names that weight_type and kv_type may have, in order; NULL behind the last. */
+const char *mn_weight_type_at(uint32_t index);
+const char *mn_kv_type_at(uint32_t index);
+
 /* Is it "full" or "share:k"? MN_ERR_USAGE; for programs that refuse their input before they load a model. */
 enum mn_status mn_kv_policy_check(const char *policy, const struct mn_log *log);
 

@@ -53,6 +53,11 @@ enum mn_status kv_type_parse(const char *text, enum kv_type *out, const struct m
     return log_fail(log, MN_ERR_USAGE, "kv_type %s: must be f16 or f32", text);
 }
 
+const char *mn_kv_type_at(uint32_t index)
+{
+    return index < KV_TYPES ? types[index].name : NULL;
+}
+
 const char *kv_type_name(enum kv_type type)
 {
     return types[type].name;

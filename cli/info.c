@@ -115,7 +115,7 @@ static const struct command_option table[] = {
     {.name = "weight-type",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct info_options, weight_type),
-     .choices = "bf16|f16|f32",
+     .choice_at = mn_weight_type_at,
      .shown = "as stored",
      .help = "convert the matrices"},
 };

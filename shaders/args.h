@@ -46,10 +46,19 @@
 #define INIT_NORMAL 1
 #define INIT_GIVEN 2
 
-/* Weight storage. */
+/* Weight storage: weights.glsl, and the table in engine/model/weight_type.c. */
 #define WEIGHT_F32 0
 #define WEIGHT_F16 1
 #define WEIGHT_BF16 2
+#ifndef VULKAN
+enum weight_type {
+    WEIGHT_TYPE_F32 = WEIGHT_F32,
+    WEIGHT_TYPE_F16 = WEIGHT_F16,
+    WEIGHT_TYPE_BF16 = WEIGHT_BF16,
+    WEIGHT_TYPES,
+    WEIGHT_TYPE_AS_STORED
+};
+#endif
 
 /* Where a matmul's activations come from. */
 #define INPUT_PLAIN 0 /* x */

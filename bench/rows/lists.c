@@ -1,6 +1,7 @@
 #include "bench/rows/lists.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,6 +78,14 @@ enum mn_status parse_numbers(const char *option, const char *text, uint32_t min,
         at++;
     }
     return status;
+}
+
+void join_choices(const char *(*at)(uint32_t index), char *text, size_t text_bytes)
+{
+    size_t n = 0;
+    *text = '\0';
+    for (uint32_t i = 0; at(i) && n < text_bytes; i++)
+        n += (size_t)snprintf(text + n, text_bytes - n, "%s%s", i ? "|" : "", at(i));
 }
 
 bool is_choice(const char *choices, const char *word)

@@ -7,7 +7,7 @@
 
 #include "engine/base/status.h"
 
-enum { LIST_VALUES_MAX = 128, LIST_TEXT_BYTES = 1024 };
+enum { LIST_VALUES_MAX = 128, LIST_TEXT_BYTES = 1024, CHOICES_BYTES = 256 };
 
 struct number_list {
     uint32_t values[LIST_VALUES_MAX], n;
@@ -23,6 +23,8 @@ struct word_list {
  * the order given. MN_ERR_USAGE names the option and the piece. */
 enum mn_status parse_numbers(const char *option, const char *text, uint32_t min, uint32_t max, struct number_list *out,
                              const struct mn_log *log);
+/* A table's names as "a|b" in `text`: at(0), at(1), .. up to NULL. */
+void join_choices(const char *(*at)(uint32_t index), char *text, size_t text_bytes);
 /* Is the word one of "a|b"? */
 bool is_choice(const char *choices, const char *word);
 /* Words with commas between them, each once. `choices` ("a|b") or NULL when anything goes. */

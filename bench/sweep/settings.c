@@ -46,12 +46,13 @@ static enum mn_status parse_acceptance(struct sweep_lists *l, const char *text, 
 enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_params *p, const struct mn_log *log)
 {
     const struct {
-        const char *option, *text, *choices;
+        const char *option, *text;
+        const char *(*choice_at)(uint32_t index);
         struct word_list *out;
     } words[] = {{"device", p->devices, NULL, &l->devices},
-                 {"weight-type", p->weight_types, "bf16|f16|f32", &l->weight_types},
+                 {"weight-type", p->weight_types, mn_weight_type_at, &l->weight_types},
                  {"kv-policy", p->kv_policies, NULL, &l->kv_policies},
-                 {"kv-type", p->kv_types, "f16|f32", &l->kv_types},
+                 {"kv-type", p->kv_types, mn_kv_type_at, &l->kv_types},
                  {"strategy", p->strategies, NULL, &l->strategies}};
     const struct {
         const char *option, *text;
@@ -65,9 +66,14 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
                    {"batch", p->batches, 1, ROWS_PER_PASS, &l->batches}};
     *l = (struct sweep_lists){.max_inflight = p->max_inflight};
     enum mn_status status = parse_shard(l, p->shard, log);
-    for (size_t i = 0; i < sizeof words / sizeof *words && !status; i++)
+    for (size_t i = 0; i < sizeof words / sizeof *words && !status; i++) {
+        char choices[CHOICES_BYTES];
+        if (words[i].choice_at)
+            join_choices(words[i].choice_at, choices, sizeof choices);
         if (words[i].text)
-            status = parse_words(words[i].option, words[i].text, words[i].choices, words[i].out, log);
+            status = parse_words(words[i].option, words[i].text, words[i].choice_at ? choices : NULL, words[i].out,
+                                 log);
+    }
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !status; i++)
         if (numbers[i].text)
             status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,

@@ -70,21 +70,26 @@ static enum mn_status parse_ids(const char *text, struct id_list *list, const st
     }
 }
 
-/* "ar|draft-verify|..." */
-static void list_strategies(char *text, size_t n_bytes)
+static const char *strategy_name_at(uint32_t index)
 {
-    *text = '\0';
-    for (uint32_t i = 0; mn_strategy_at(i) && strlen(text) < n_bytes; i++)
-        snprintf(text + strlen(text), n_bytes - strlen(text), "%s%s", i ? "|" : "", mn_strategy_at(i)->name);
+    const struct mn_strategy *strategy = mn_strategy_at(index);
+    return strategy ? strategy->name : NULL;
+}
+
+/* "a|b", in `text` where it has to be made; NULL when the option has no choices. */
+static const char *choices_of(const struct command_option *option, char *text, size_t text_bytes)
+{
+    if (!option->strategies && !option->choice_at)
+        return option->choices;
+    join_choices(option->strategies ? strategy_name_at : option->choice_at, text, text_bytes);
+    return text;
 }
 
 static enum mn_status store_choice(const struct command_option *option, const char *text, const char **at,
                                    const struct mn_log *log)
 {
-    char names[256];
-    if (option->strategies)
-        list_strategies(names, sizeof names);
-    const char *choices = option->strategies ? names : option->choices;
+    char names[CHOICES_BYTES];
+    const char *choices = choices_of(option, names, sizeof names);
     if (!is_choice(choices, text))
         return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, choices);
     *at = text;
@@ -258,8 +263,9 @@ void options_print_help(const struct command *command, FILE *stream)
                             : option->value               ? option->value
                             : option->kind == OPTION_FLAG ? "off"
                                                           : "none";
-        const char *argument = option->argument ? option->argument : option->choices ? option->choices : "";
-        char left[64];
+        char names[CHOICES_BYTES], left[CHOICES_BYTES + 64];
+        const char *choices = option->argument ? option->argument : choices_of(option, names, sizeof names);
+        const char *argument = choices ? choices : "";
         snprintf(left, sizeof left, "%c%c%s --%s %s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
                  option->letter ? "," : " ", option->name, argument);
         fprintf(stream, "  %-34s %s [default: %s]\n", left, option->help, shown);

@@ -46,12 +46,13 @@ struct command_option {
     const char *name; /* long name, without dashes */
     char letter;      /* short name, or 0 */
     enum option_kind kind;
-    size_t offset;        /* of the value inside the command's values struct */
-    const char *argument; /* how the help calls it; NULL for flags and choices */
-    const char *value;    /* default, parsed like an argument; NULL: zero */
-    const char *shown;    /* default in words, where it depends on the model or the machine */
-    const char *choices;  /* "text|json" */
-    bool strategies;      /* the choices are the strategies' names; the help lists them */
+    size_t offset;                            /* of the value inside the command's values struct */
+    const char *argument;                     /* how the help calls it; NULL for flags and choices */
+    const char *value;                        /* default, parsed like an argument; NULL: zero */
+    const char *shown;                        /* default in words, where it depends on the model or the machine */
+    const char *choices;                      /* "text|json" */
+    const char *(*choice_at)(uint32_t index); /* instead: the names of a table, NULL behind the last */
+    bool strategies;                          /* the choices are the strategies' names; the help lists them */
     double min, max;
     const char *help;
 };

@@ -2,12 +2,7 @@
 #include <stddef.h>
 
 #include "engine/model/session.h"
-#include "engine/model/weight_type.h"
 #include "shaders/args.h"
-
-_Static_assert((int)WEIGHT_TYPE_F32 == WEIGHT_F32 && (int)WEIGHT_TYPE_F16 == WEIGHT_F16 &&
-                   (int)WEIGHT_TYPE_BF16 == WEIGHT_BF16,
-               "a weight type is its number in the shaders");
 
 /* The state buffer's rows are uvec4. */
 _Static_assert(sizeof(struct row) == 16 && offsetof(struct row, token) == 0 && offsetof(struct row, position) == 4 &&

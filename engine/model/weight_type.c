@@ -54,6 +54,11 @@ const char *weight_type_name(enum weight_type type)
     return type < WEIGHT_TYPES ? formats[type].name : "as stored";
 }
 
+const char *mn_weight_type_at(uint32_t index)
+{
+    return index < WEIGHT_TYPES ? formats[index].name : NULL;
+}
+
 enum mn_status weight_type_parse(const char *text, enum weight_type *out, const struct mn_log *log)
 {
     for (int i = 0; i < WEIGHT_TYPES; i++)

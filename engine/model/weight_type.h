@@ -13,11 +13,10 @@
 #include <stdint.h>
 
 #include "engine/base/status.h"
+#include "shaders/args.h"
 
 /* Inputs that a kernel multiplies at once: rows are padded to whole chunks. Bytes that it loads at once. */
 enum { WEIGHT_CHUNK = 8, WEIGHT_WORD = 16 };
-
-enum weight_type { WEIGHT_TYPE_F32 = 0, WEIGHT_TYPE_F16, WEIGHT_TYPE_BF16, WEIGHT_TYPES, WEIGHT_TYPE_AS_STORED };
 
 struct weight_format {
     const char *name;
