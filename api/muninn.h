@@ -14,9 +14,9 @@
  * initialisers leave them. A struct that may get further fields ends in `reserved`; later versions make fields of these
  * words, so that no size and no offset changes and programs need not be compiled again. In parameters a reserved word
  * that is not zero is MN_ERR_USAGE: the struct was not zeroed, or the program asks for something that this library is
- * too old to know. In what the library fills in they are 0. Structs that the library hands to a callback
- * (mn_device_info, mn_trace) get new fields at their end, enums new values at theirs. The others, mn_log and those that
- * come in arrays, stay as they are.
+ * too old to know. In what the library fills in they are 0. Structs that the library makes itself, one by one
+ * (mn_device_info, mn_strategy, mn_trace), get new fields at their end, enums new values at theirs. The others, mn_log
+ * and those that come in arrays, stay as they are.
  *
  * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are
  * independent. */
@@ -205,6 +205,7 @@ struct mn_cost_table {
     double prelude_ns[MN_COST_POINTS], core_ns[MN_COST_POINTS], head_ns[MN_COST_POINTS]; /* [n] of a pass; head: coda,
                                                                                             head, choice of the token */
     double submit_ns; /* what a submit costs beside its passes */
+    uint64_t reserved[4];
 };
 
 /* The session's table, measured if it has none yet (a fraction of a second; between generations, as every call). `auto`

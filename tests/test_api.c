@@ -190,6 +190,8 @@ static void test_room(void **state)
     struct mn_depth_trace_params t = {.prompt = prompt, .n_prompt = 3, .num_steps = 2};
     struct mn_profile_params p = {.position = 2, .max_rows = 1};
     struct mn_profile *profile;
+    struct mn_cost_table costs = {
+        .n = 1, .rows = {1}, .prelude_ns = {1.0}, .core_ns = {1.0}, .head_ns = {1.0}, .submit_ns = 1.0};
     ROOM("mn_engine_params", e, mn_engine_create(&engine, &e));
     ROOM("mn_engine_params", e, mn_model_shape(&shape, &e));
     ROOM("mn_session_params", s, mn_session_create(&session, f.engine, &s));
@@ -206,6 +208,8 @@ static void test_room(void **state)
     ROOM("mn_depth_trace_params", t, mn_depth_trace_check(f.session, &t));
     ROOM("mn_depth_trace_params", t, mn_depth_trace_run(&trace, f.session, &t));
     ROOM("mn_profile_params", p, mn_profile_create(&profile, f.engine, &p));
+    ROOM("mn_cost_table", costs, mn_session_set_costs(f.session, &costs));
+    assert_int_equal(mn_session_set_costs(f.session, &costs), MN_OK);
     ROOM("mn_terminal_rule", t.terminal, mn_depth_trace_run(&trace, f.session, &t));
 }
 
@@ -225,6 +229,8 @@ static void test_filled(void **state)
     struct mn_model_info info;
     struct mn_model_shape shape;
     struct mn_depth_trace trace;
+    struct mn_cost_table costs;
+    memset(&costs, 0xff, sizeof costs);
     memset(&stats, 0xff, sizeof stats);
     memset(&each, 0xff, sizeof each);
     memset(&total, 0xff, sizeof total);
@@ -238,6 +244,8 @@ static void test_filled(void **state)
     assert_int_equal(mn_generate_batch(f.session, &g, 1, &each, &total, NULL, NULL), MN_OK);
     assert_int_equal(mn_compare_ar(f.session, &g, prompt, 2, &agreement), MN_OK);
     assert_int_equal(mn_depth_trace_run(&trace, f.session, &t), MN_OK);
+    assert_int_equal(mn_session_costs(f.session, &costs), MN_OK);
+    FILLED(costs);
     FILLED(info);
     FILLED(info.shape);
     FILLED(shape);
