@@ -5,8 +5,7 @@
 enum mn_status mn_session_costs(struct mn_session *session, struct mn_cost_table *table)
 {
     if (!session || !table)
-        return log_fail(session ? session->engine->log : NULL, MN_ERR_USAGE, "mn_session_costs: %s is NULL",
-                        session ? "table" : "session");
+        return api_missing(session ? session->engine->log : NULL, "mn_session_costs", session ? "table" : "session");
     enum mn_status status = cost_ready(session->session, &session->costs);
     if (!status)
         *table = session->costs;
@@ -16,9 +15,11 @@ enum mn_status mn_session_costs(struct mn_session *session, struct mn_cost_table
 enum mn_status mn_session_set_costs(struct mn_session *session, const struct mn_cost_table *table)
 {
     if (!session || !table)
-        return log_fail(session ? session->engine->log : NULL, MN_ERR_USAGE, "mn_session_set_costs: %s is NULL",
-                        session ? "table" : "session");
-    enum mn_status status = cost_check(table, session->engine->log);
+        return api_missing(session ? session->engine->log : NULL, "mn_session_set_costs",
+                           session ? "table" : "session");
+    enum mn_status status = CHECK_ROOM(session->engine->log, "mn_cost_table", table);
+    if (!status)
+        status = cost_check(table, session->engine->log);
     if (!status)
         session->costs = *table;
     return status;

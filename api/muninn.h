@@ -201,6 +201,7 @@ struct mn_cost_table {
     double prelude_ns[MN_COST_POINTS], core_ns[MN_COST_POINTS], head_ns[MN_COST_POINTS]; /* [n] of a pass; head: coda,
                                                                                             head, choice of the token */
     double submit_ns; /* what a submit costs beside its passes */
+    uint64_t reserved[4];
 };
 
 /* The session's table, measured if it has none yet (a fraction of a second; between generations, as every call). `auto`
