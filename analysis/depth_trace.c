@@ -6,6 +6,7 @@
 
 #include "analysis/pca.h"
 #include "analysis/terminal.h"
+#include "engine/base/numbers.h"
 #include "spec/exit.h"
 
 _Static_assert((int)MN_EXIT_COUNT == (int)EXIT_COUNT && (int)EXIT_COUNT <= (int)MN_MAX_EXIT_CRITERIA,
@@ -399,7 +400,7 @@ static enum mn_status look_back(struct tracer *w)
 static struct mn_depth_trace_params settled(const struct session *s, const struct mn_depth_trace_params *given)
 {
     struct mn_depth_trace_params p = *given;
-    p.num_steps = p.num_steps ? p.num_steps : session_info(s)->num_steps;
+    p.num_steps = depth_or(p.num_steps, session_info(s)->num_steps);
     p.n_components = p.n_components ? p.n_components : 2;
     p.init_scale = p.init_scale != 0.0f ? p.init_scale : 1.0f;
     return p;

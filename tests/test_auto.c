@@ -269,6 +269,9 @@ static void test_tables_refused(void **state)
     REFUSE(t.core_ns[15] = -1.0);
     REFUSE(t.prelude_ns[0] = NAN);
     REFUSE(t.head_ns[7] = INFINITY);
+    struct mn_cost_table newer = good;
+    newer.reserved[3] = 1;
+    test_refused(&log, mn_session_set_costs(session, &newer), "mn_cost_table", "a word of a later version");
     assert_int_equal(session->costs.n, 0);
     assert_int_equal(mn_session_set_costs(session, &good), MN_OK);
     assert_true(cost_at(&good, good.core_ns, 2) == 2e6 && cost_at(&good, good.core_ns, 0) == 0.0);

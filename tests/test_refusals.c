@@ -268,6 +268,8 @@ static void test_null_arguments(void **state)
                  "mn_generate_batch");
     test_refused(&f.log, mn_generate_batch(session, &good, 1, NULL, &total, NULL, NULL), "stats", "mn_generate_batch");
     test_refused(&f.log, mn_generate_batch(session, &good, 1, &stats, NULL, NULL, NULL), "total", "mn_generate_batch");
+    test_refused(&f.log, mn_session_costs(session, NULL), "table", "mn_session_costs");
+    test_refused(&f.log, mn_session_set_costs(session, NULL), "table", "mn_session_set_costs");
     test_refused(&f.log, mn_compare_ar(session, NULL, &token, 1, &agreement), "params", "mn_compare_ar");
     test_refused(&f.log, mn_compare_ar(session, &good, NULL, 1, &agreement), "tokens", "mn_compare_ar");
     test_refused(&f.log, mn_compare_ar(session, &good, &token, 1, NULL), "agreement", "mn_compare_ar");
