@@ -352,8 +352,8 @@ enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_gen
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < n && !status; i++)
         status = check_generate_room(session->engine->log, &params[i]);
-    return status ? status : generate_batch_with_costs(session->session, &session->costs, params, n, stats, total,
-                                                       on_end, user);
+    return status ? status
+                  : generate_batch_with_costs(session->session, &session->costs, params, n, stats, total, on_end, user);
 }
 
 enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens,

@@ -12,7 +12,6 @@
 #include "analysis/compare.h"
 #include "api/handles.h"
 #include "engine/files/safetensors.h"
-#include "spec/generate.h"
 #include "engine/model/session_internal.h"
 #include "spec/generate.h"
 
