@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/vulkan/kernel.h"
+#include "shaders/args.h"
 #include "tests/testing.h"
 
 static struct spirv_interface reflect(const struct kernel_code *code, const char *name)
@@ -50,6 +51,32 @@ static void test_texels(void **state)
     const struct spirv_interface own = reflect(&info->code[VARIANT_CPU], info->name);
     assert_int_equal(own.n_bindings, 10);
     assert_int_equal(own.texel_bindings, 0xdf);
+}
+
+/* Which version a device runs: it is what costs are measured of, too. */
+static void test_version_in_use(void **state)
+{
+    (void)state;
+    struct test_log log;
+    test_log_init(&log);
+    struct device device = {.log = &log.log};
+    struct kernels kernels = {.device = &device};
+    const struct kernel_code *attention = kernel_info(KERNEL_ATTENTION)->code, *qkv = kernel_info(KERNEL_QKV)->code,
+                             *norm = kernel_info(KERNEL_NORM)->code;
+    device.caps = (struct caps){.subgroup_shuffle = true};
+    assert_ptr_equal(kernels_code(&kernels, KERNEL_ATTENTION), &attention[VARIANT_GPU]);
+    device.caps = (struct caps){.subgroup_shuffle = true, .texel_loads = true};
+    assert_ptr_equal(kernels_code(&kernels, KERNEL_ATTENTION), &attention[VARIANT_CPU]);
+    assert_ptr_equal(kernels_code(&kernels, KERNEL_QKV), &qkv[VARIANT_CPU]);
+    assert_ptr_equal(kernels_code(&kernels, KERNEL_NORM), &norm[VARIANT_GPU]);
+    device.caps = (struct caps){.texel_loads = true};
+    assert_ptr_equal(kernels_code(&kernels, KERNEL_ATTENTION), &attention[VARIANT_PLAIN]);
+    assert_ptr_equal(kernels_code(&kernels, KERNEL_QKV), &qkv[VARIANT_GPU]);
+    /* A constant that nobody gave would be the shader's default, whatever that is. */
+    const struct pipeline *pipeline;
+    const struct row_constants constants = {.threads = 8};
+    assert_int_equal(kernels_get(&kernels, KERNEL_EMBED, KERNEL_CONSTANTS(constants), &pipeline), MN_ERR_CHECK);
+    assert_non_null(strstr(log.last, "embed"));
 }
 
 /* ---- damage ---- */
@@ -152,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernels_and_structs),
         cmocka_unit_test(test_texels),
+        cmocka_unit_test(test_version_in_use),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_refusals),
     };
