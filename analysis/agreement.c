@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "analysis/compare.h"
+#include "engine/base/numbers.h"
 #include "spec/generation.h"
 
 struct collected {
@@ -48,7 +49,7 @@ static enum mn_status force(struct session *s, const struct mn_generate_params *
 {
     struct session_prefill_params prompt = {.ids = p->prompt,
                                             .n = p->n_prompt,
-                                            .num_steps = p->num_steps ? p->num_steps : session_info(s)->num_steps,
+                                            .num_steps = depth_or(p->num_steps, session_info(s)->num_steps),
                                             .state0 = p->state0,
                                             .each_logits = look,
                                             .user = f};

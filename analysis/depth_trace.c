@@ -306,17 +306,17 @@ enum mn_status depth_trace_check(const struct session *s, const struct mn_depth_
         return log_fail(log, MN_ERR_USAGE, "the prompt is empty: at least one token is needed");
     if (p->n_prompt > session_info(s)->n_ctx || p->n_new > session_info(s)->n_ctx - p->n_prompt)
         return log_fail(log, MN_ERR_USAGE,
-                        "a prompt of %u tokens and %u new ones do not fit into the context of %u (--ctx)", p->n_prompt,
+                        "a prompt of %u tokens and %u new ones do not fit into the context of %u (n_ctx)", p->n_prompt,
                         p->n_new, session_info(s)->n_ctx);
     if (p->num_steps > session_info(s)->num_steps)
-        return log_fail(log, MN_ERR_USAGE, "--num-steps %u: the session has at most %u", p->num_steps,
+        return log_fail(log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", p->num_steps,
                         session_info(s)->num_steps);
     if (p->n_components > MN_MAX_COMPONENTS)
         return log_fail(log, MN_ERR_USAGE, "n_components %u: at most %d", p->n_components, MN_MAX_COMPONENTS);
     if (!(p->init_scale >= 0.0f && isfinite(p->init_scale)))
         return log_fail(log, MN_ERR_USAGE, "init_scale %g: must be 0 or more", (double)p->init_scale);
     if (!kv_policy_lossless(session_info(s)->kv_policy))
-        return log_fail(log, MN_ERR_USAGE, "--kv-policy share:k: a trace needs every step in the cache");
+        return log_fail(log, MN_ERR_USAGE, "kv_policy share:k: a trace needs every step in the cache");
     return MN_OK;
 }
 

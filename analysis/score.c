@@ -46,7 +46,7 @@ static enum mn_status check(const struct scorer *sc)
                         MN_MAX_SCORE_DEPTHS);
     for (uint32_t i = 0; i < p->n_num_steps; i++)
         if (p->num_steps[i] < 1 || p->num_steps[i] > session_info(s)->num_steps)
-            return log_fail(sc->log, MN_ERR_USAGE, "--num-steps %u: the session has 1 to %u", p->num_steps[i],
+            return log_fail(sc->log, MN_ERR_USAGE, "num_steps %u: the session has 1 to %u", p->num_steps[i],
                             session_info(s)->num_steps);
     for (uint32_t i = 0; i < p->n_items; i++) {
         const struct mn_score_item *item = &p->items[i];
@@ -57,7 +57,7 @@ static enum mn_status check(const struct scorer *sc)
         if (item->n_ids - 1 > session_info(s)->n_ctx)
             return log_fail(
                 sc->log, MN_ERR_USAGE,
-                "item %u: %u ids do not fit into the context of %u (--ctx), which holds all but the last one", i,
+                "item %u: %u ids do not fit into the context of %u (n_ctx), which holds all but the last one", i,
                 item->n_ids, session_info(s)->n_ctx);
         for (uint32_t j = 0; j < item->n_ids; j++)
             if (item->ids[j] >= session_info(s)->config->vocab_size)

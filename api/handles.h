@@ -16,6 +16,7 @@ struct mn_engine {
 struct mn_session {
     struct session *session;
     struct mn_engine *engine;
+    struct mn_cost_table costs; /* n = 0: neither measured nor given yet */
 };
 
 /* MN_ERR_USAGE: a missing argument is the caller's mistake like any other: refused, not followed. */

@@ -6,6 +6,7 @@
 #include "analysis/compare.h"
 #include "analysis/depth_trace.h"
 #include "api/handles.h"
+#include "engine/base/numbers.h"
 #include "engine/model/synthetic.h"
 #include "engine/vulkan/bandwidth.h"
 #include "spec/exit.h"
@@ -264,8 +265,7 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
         return status;
     struct session_params session = {.n_ctx = params->n_ctx,
                                      .n_sequences = params->n_sequences,
-                                     .num_steps = params->num_steps ? params->num_steps
-                                                                    : engine->model->config.mean_recurrence,
+                                     .num_steps = depth_or(params->num_steps, engine->model->config.mean_recurrence),
                                      .max_rows = params->max_rows,
                                      .kv_type = KV_F16,
                                      .sampler = {.top_p = 1.0f}};
@@ -336,7 +336,7 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
                            : !params ? "params"
                                      : "stats");
     enum mn_status status = check_generate_room(session->engine->log, params);
-    return status ? status : generate(session->session, params, stats);
+    return status ? status : generate_with_costs(session->session, &session->costs, params, stats);
 }
 
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
@@ -352,7 +352,8 @@ enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_gen
     enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < n && !status; i++)
         status = check_generate_room(session->engine->log, &params[i]);
-    return status ? status : generate_batch(session->session, params, n, stats, total, on_end, user);
+    return status ? status
+                  : generate_batch_with_costs(session->session, &session->costs, params, n, stats, total, on_end, user);
 }
 
 enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_params *params, const uint32_t *tokens,
@@ -386,7 +387,7 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
     session_set_sampler(s, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     struct session_prefill_params prefill = {.ids = ids,
                                              .n = n_ids,
-                                             .num_steps = num_steps ? num_steps : session_info(s)->num_steps,
+                                             .num_steps = depth_or(num_steps, session_info(s)->num_steps),
                                              .state0 = state0,
                                              .each_logits = each,
                                              .user = user};

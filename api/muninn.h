@@ -193,6 +193,62 @@ void mn_session_destroy(struct mn_session *session); /* NULL is fine */
 /* Is it "full" or "share:k"? MN_ERR_USAGE; for programs that refuse their input before they load a model. */
 enum mn_status mn_kv_policy_check(const char *policy, const struct mn_log *log);
 
+/* What passes of a session take, by the number of their rows: what `auto` decides by. */
+enum { MN_COST_POINTS = 16 };
+struct mn_cost_table {
+    uint32_t n;                    /* row counts that are known, 1..MN_COST_POINTS */
+    uint32_t rows[MN_COST_POINTS]; /* [n] ascending from 1 */
+    double prelude_ns[MN_COST_POINTS], core_ns[MN_COST_POINTS], head_ns[MN_COST_POINTS]; /* [n] of a pass; head: coda,
+                                                                                            head, choice of the token */
+    double submit_ns; /* what a submit costs beside its passes */
+};
+
+/* The session's table, measured if it has none yet (a fraction of a second; between generations, as every call). `auto`
+ * measures it too, so a session measures once. */
+enum mn_status mn_session_costs(struct mn_session *session, struct mn_cost_table *table);
+/* Gives the session a table that one with the same key has measured. MN_ERR_USAGE: row counts that do not ascend from
+ * 1, times that are not above 0. */
+enum mn_status mn_session_set_costs(struct mn_session *session, const struct mn_cost_table *table);
+/* Names what passes depend on as far as the library knows it: device, driver, shaders, shapes, cache. A CPU device
+ * depends on the machine's processors and its worker threads, too. Returns the length as snprintf does. */
+size_t mn_session_cost_key(const struct mn_session *session, char *text, size_t n_bytes);
+
+/* ---- strategies ---- */
+
+struct mn_generate_params;
+
+/* Settings that a strategy knows. An early exit, a warm start, a verification threshold or forced acceptance are
+ * refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
+enum mn_strategy_uses {
+    MN_USES_DRAFT_STEPS = 1 << 0, /* below num_steps */
+    MN_USES_WHOLE_DEPTH = 1 << 1, /* draft_steps may also be num_steps */
+    MN_USES_LOOKAHEAD = 1 << 2,
+    MN_USES_EXIT = 1 << 3,
+    MN_USES_CONTINUOUS = 1 << 4,
+    MN_USES_VERIFICATION_THRESHOLD = 1 << 5,
+    MN_USES_FORCED_ACCEPTANCE = 1 << 6,
+    MN_USES_COSTS = 1 << 7, /* decides by mn_session_costs */
+};
+
+/* What can be known of a strategy before there is a model: for lists of choices, and for what to ask a session for. */
+struct mn_strategy {
+    const char *name;
+    const char *help;        /* what it does, in a few words; K: draft_steps, L: lookahead, R: num_steps */
+    bool lossless;           /* emits the tokens of `ar`, with policy "full" and no lossy setting */
+    bool batches;            /* runs in mn_generate_batch */
+    uint32_t uses;           /* enum mn_strategy_uses */
+    uint32_t usual_inflight; /* a good max_inflight; 0: it has no such setting */
+    const char *kv_policy;   /* the only one it runs with; NULL: any */
+};
+
+/* The strategies in the order in which lists show them; NULL behind the last. */
+const struct mn_strategy *mn_strategy_at(uint32_t index);
+/* NULL when there is none of this name. */
+const struct mn_strategy *mn_strategy_find(const char *name);
+/* Most rows of one sequence in a pass: with so many for each sequence in its max_rows, a session runs these params. Its
+ * max_inflight 0 counts as the strategy's usual one. 0 when there is no such strategy. */
+uint32_t mn_strategy_rows(const struct mn_generate_params *params);
+
 /* ---- generation ---- */
 
 enum { MN_MAX_LOOKAHEAD = 63 };
@@ -235,15 +291,12 @@ enum mn_status mn_sampler_check(const struct mn_sampler_params *params, const st
 struct mn_speculation_params {
     uint32_t draft_steps; /* K: recurrence steps of a draft, or per tick of wavefront and diffusion; 1..num_steps - 1 */
     uint32_t lookahead;   /* L: tokens drafted per round, 1..63 and below the session's max_rows */
-    uint32_t
-        max_inflight; /* wavefront and diffusion: most rows in flight, at most the session's max_rows; 0: that many */
+    uint32_t max_inflight; /* wavefront, auto and diffusion: most rows in flight, at most the session's max_rows; 0:
+                              that many */
     /* draft-verify: 0 accepts a draft that equals the target (lossless); T in (0, 1] accepts one whose probability is
      * at least T times the largest (lossy). */
     float verification_threshold;
     bool require_lossless; /* refuse settings whose tokens are not those of plain decoding */
-    /* auto: folder in which the measured costs of each device and model are kept between runs; NULL: measured for each
-     * generation. */
-    const char *cost_dir;
     uint64_t reserved[4];
 };
 
@@ -279,7 +332,7 @@ struct mn_generate_params {
     uint32_t n_prompt;
     uint32_t n_new;       /* at most so many new tokens, at least 1; n_prompt + n_new - 1 <= n_ctx */
     uint32_t num_steps;   /* depth of the answer, 1..session.num_steps; 0: the session's */
-    const char *strategy; /* NULL: "ar"; "draft-verify", "wavefront", "auto", "diffusion" (lossy) */
+    const char *strategy; /* NULL: "ar"; see mn_strategy_at */
     struct mn_sampler_params sampler;
     struct mn_speculation_params speculation;
     struct mn_exit_params exit;
@@ -341,9 +394,9 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
  * weights. Sequence i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's
  * n_sequences, or than its max_rows has room for, wait for their turn. Sampler, strategy and its settings must be the
  * same for all; prompts, n_new, num_steps, draft_steps, state0 and callbacks may differ. stats [n] has what concerns a
- * sequence; *total the passes and bytes of all of them. Strategies ar, draft-verify, wavefront and auto. on_end (may be
- * NULL) is called when sequence i has ended; a non-zero return ends the batch: stats and callbacks of the sequences
- * under way have what they reached. */
+ * sequence; *total the passes and bytes of all of them. The strategy must be one that `batches`. on_end (may be NULL)
+ * is called when sequence i has ended; a non-zero return ends the batch: stats and callbacks of the sequences under way
+ * have what they reached. */
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
                                  struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
                                  void *user);

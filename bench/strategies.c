@@ -195,17 +195,9 @@ static enum mn_status sweep_waves(struct bench *b, struct mn_session *session, c
 /* The cost table is measured by the run that warms up, as it would be once on a user's machine. */
 static enum mn_status run_auto(struct bench *b, struct mn_session *session, const struct mn_generate_params *ar)
 {
-    char dir[] = "/tmp/muninn-costs-XXXXXX", command[64];
-    if (!mkdtemp(dir))
-        return MN_ERR_FILE;
     struct mn_generate_params p = *ar;
     p.strategy = "auto";
-    p.speculation.cost_dir = dir;
-    enum mn_status status = measure(b, session, &p, "full", "");
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    if (system(command) != 0)
-        fprintf(stderr, "%s: could not be removed\n", dir);
-    return status;
+    return measure(b, session, &p, "full", "");
 }
 
 static enum mn_status run_with_policy(struct bench *b, const struct mn_generate_params *params, const char *policy,

@@ -3,7 +3,7 @@
  * A core block runs r times per token, so its keys and values have a depth axis. `full` keeps every step; `share:k`
  * keeps the last k steps (step t uses slot t mod k) and is a different function of the model: never lossless. Prelude
  * and coda blocks have one slot. Entries of a position that is rolled back are simply overwritten later: truncation is
- * by length. docs/contract.md, "Depth slots".
+ * by length. docs/contract.md, 2.
  *
  * Owns: policies, types, sizes. Never: memory (engine/model/kv_cache.h has the buffers); knows a device, tokens,
  * strategies or weights. Thread-safety: stateless.
@@ -36,7 +36,7 @@ const char *kv_type_name(enum kv_type type);
 uint32_t kv_policy_slots(struct kv_policy policy, uint32_t num_steps);
 
 /* The slot that a row at step t (from 0) reads of a position which has `depths` steps (>= 1): one rule for full caches,
- * early exits and rows in flight. The attention kernel holds the same expression. */
+ * early exits and rows in flight (docs/contract.md, 2). The attention kernel holds the same expression. */
 uint32_t kv_slot(uint32_t n_slots, uint32_t step, uint32_t depths);
 
 /* Whose cache, of how many positions, kept how. */

@@ -36,7 +36,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct bench_options, sweep.field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_LIST,
@@ -77,8 +77,9 @@ static const struct option_spec specs[] = {
      .kind = OPTION_TEXT,
      .offset = AT(strategies),
      .argument = "LIST",
+     .strategies = true,
      .value = "ar,draft-verify,wavefront",
-     .help = "ar, draft-verify, wavefront, auto, diffusion (LOSSY)"},
+     .help = "how tokens are found"},
     {.name = "num-steps",
      .kind = OPTION_TEXT,
      .offset = AT(num_steps),
@@ -101,10 +102,10 @@ static const struct option_spec specs[] = {
      .kind = OPTION_U32,
      .offset = AT(max_inflight),
      .argument = "W",
-     .shown = "8; diffusion: 128",
+     .shown = "the strategy's own",
      .min = 1,
      .max = ROWS_PER_PASS,
-     .help = "most rows in flight in wavefront and diffusion"},
+     .help = "most rows in flight in wavefront, auto and diffusion"},
     {.name = "prompt-tokens",
      .kind = OPTION_TEXT,
      .offset = AT(prompt_tokens),
@@ -225,7 +226,7 @@ const struct command command_bench = {
              "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, the path of a config.json, or "
              "d=..,heads=..,ff=..,vocab=..,layers=P-C-K. What such a\n"
              "model predicts means nothing: use --acceptance. What keys and columns mean: docs/benchmarking.md.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct bench_options),
     .run = run};

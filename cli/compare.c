@@ -22,7 +22,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
                         log);
 }
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "ignore",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct compare_options, ignore),
@@ -56,8 +56,8 @@ const struct command command_compare = {
              "repetitions, not that between two days.\n"
              "Exit code 0: compared, whatever came out; 4: a file is malformed or no setting is in both; 7: "
              "--max-slowdown was exceeded.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct compare_options),
     .takes_operands = true,
     .operands_offset = offsetof(struct compare_options, files),

@@ -96,7 +96,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     return status;
 }
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "output",
      .letter = 'o',
      .kind = OPTION_CHOICE,
@@ -112,7 +112,7 @@ const struct command command_devices = {
     .synopsis = "[-o md|json]",
     .example = "muninn devices -o json",
     .notes = "`--device` of the other commands takes the number in the first column or part of a name.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct devices_options),
     .run = run};

@@ -13,7 +13,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct generate_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -84,9 +84,10 @@ static const struct option_spec specs[] = {
     {.name = "strategy",
      .kind = OPTION_CHOICE,
      .offset = AT(strategy),
-     .choices = "ar|draft-verify|wavefront|auto|diffusion",
+     .argument = "NAME",
+     .strategies = true,
      .value = "ar",
-     .help = "how tokens are found; auto picks by measuring, diffusion is LOSSY"},
+     .help = "how tokens are found"},
     {.name = "draft-steps",
      .kind = OPTION_U32,
      .offset = AT(draft_steps),
@@ -107,10 +108,10 @@ static const struct option_spec specs[] = {
      .kind = OPTION_U32,
      .offset = AT(max_inflight),
      .argument = "W",
-     .shown = "8; diffusion: 128",
+     .shown = "the strategy's own",
      .min = 1,
      .max = MN_MAX_LOOKAHEAD + 1,
-     .help = "most rows in flight in wavefront and diffusion"},
+     .help = "most rows in flight in wavefront, auto and diffusion"},
     {.name = "verification-threshold",
      .kind = OPTION_FLOAT,
      .offset = AT(verification_threshold),
@@ -305,7 +306,7 @@ const struct command command_generate = {
         "A text prompt gets the model's begin token in front unless it starts with it.\n"
         "--batch prints a JSON line per sequence, in the order in which they end, and one with the total.\n"
         "--stop looks at the printed text: special tokens only count with --special.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct generate_options),
     .run = run};

@@ -91,7 +91,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     return MN_OK;
 }
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -124,7 +124,7 @@ const struct command command_info = {.name = "info",
                                      .summary = "Loads a model and shows its shape and what it takes on the device.",
                                      .synopsis = "[-m DIR] [-o text|json]",
                                      .example = "muninn info -m models/raven-deep -o json",
-                                     .options = specs,
-                                     .n_options = sizeof specs / sizeof *specs,
+                                     .options = table,
+                                     .n_options = sizeof table / sizeof *table,
                                      .values_bytes = sizeof(struct info_options),
                                      .run = run};

@@ -8,6 +8,7 @@
 #include "cli/common/engine.h"
 #include "cli/common/output.h"
 #include "cli/common/prompt.h"
+#include "engine/base/numbers.h"
 #include "engine/files/safetensors.h"
 
 struct logits_options {
@@ -83,7 +84,7 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
 {
     struct mn_model_info info;
     mn_engine_info(engine, &info);
-    uint32_t num_steps = options->num_steps ? options->num_steps : info.shape.mean_recurrence;
+    uint32_t num_steps = depth_or(options->num_steps, info.shape.mean_recurrence);
     float *state0 = NULL;
     struct mn_session *session = NULL;
     enum mn_status status = cli_check_ids(options->ids.ids, options->ids.n, info.shape.vocab_size, log);
@@ -127,7 +128,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct logits_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -195,7 +196,7 @@ const struct command command_logits = {
     .synopsis = "[-m DIR] --ids LIST [OPTIONS]",
     .example = "muninn logits --ids 0,23,29,263 --num-steps 8 --kv-type f32",
     .notes = "One line per position: an array of vocab_size numbers with 9 significant digits.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct logits_options),
     .run = run};

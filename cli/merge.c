@@ -28,7 +28,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     return status;
 }
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "output",
      .letter = 'o',
      .kind = OPTION_CHOICE,
@@ -44,8 +44,8 @@ const struct command command_merge = {.name = "merge",
                                       .example = "muninn merge shard-*.jsonl >all.jsonl",
                                       .notes = "A setting that is in several files appears once, with its newest row. "
                                                "A line that was cut off at the end of a file is left out.",
-                                      .options = specs,
-                                      .n_options = sizeof specs / sizeof *specs,
+                                      .options = table,
+                                      .n_options = sizeof table / sizeof *table,
                                       .values_bytes = sizeof(struct merge_options),
                                       .takes_operands = true,
                                       .operands_offset = offsetof(struct merge_options, files),

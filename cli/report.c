@@ -22,7 +22,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct page_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "output",
      .letter = 'o',
      .kind = OPTION_TEXT,
@@ -47,8 +47,8 @@ const struct command command_report = {
              "as JSON, in the element `rows`. A setting that\n"
              "is in several files, or several times in one, appears once, with its newest row. Files are named without "
              "their folders.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct page_options),
     .takes_operands = true,
     .operands_offset = AT(files),

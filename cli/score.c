@@ -13,7 +13,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct score_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -144,7 +144,7 @@ const struct command command_score = {
              "and gives one row per depth, which keeps the line's other members. Text is tokenised as the "
              "lm-evaluation-harness does it. Lines that\n"
              "cannot be scored end the run before anything is computed. See docs/score.md.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct score_options),
     .run = run};

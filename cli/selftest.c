@@ -46,7 +46,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     return status;
 }
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "device",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct selftest_options, device),
@@ -67,7 +67,7 @@ const struct command command_selftest = {
     .notes = "Prints the normalised mean squared error of each case; exit code 7 when one is above its limit. Without "
              "--quick it also\n"
              "checks that the number of rows in a pass changes no bit of the results.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct selftest_options),
     .run = run};

@@ -96,7 +96,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     return status;
 }
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -113,7 +113,7 @@ const struct command command_tokenize = {
     .example = "echo '{\"text\":\"sort 2 8 0 1 :\"}' | muninn tokenize",
     .notes =
         "Special tokens in the text are recognised; no begin token is added. Needs no device. Blank lines are skipped.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct tokenize_options),
     .run = run};

@@ -13,7 +13,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 
 #define AT(field) offsetof(struct trace_options, field)
 
-static const struct option_spec specs[] = {
+static const struct command_option table[] = {
     {.name = "model",
      .letter = 'm',
      .kind = OPTION_TEXT,
@@ -207,7 +207,7 @@ const struct command command_trace = {
         "               the way walked, and D is steady\n"
         "  unsettled    none of these: still converging, or wandering\n"
         "Steady: the mean |D| of the window's second half is at least steady times that of its first.",
-    .options = specs,
-    .n_options = sizeof specs / sizeof *specs,
+    .options = table,
+    .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct trace_options),
     .run = run};

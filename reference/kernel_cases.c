@@ -190,37 +190,41 @@ static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
 struct attention_case {
     const char *name;
     bool quick;
-    uint32_t heads, head_dim, n_ctx, n_sequences, first, n_rows;
+    uint32_t heads, kv_heads, head_dim, n_ctx, n_sequences, first, n_rows;
     bool kv_f16, core;
     uint32_t n_depths, n_slots, split; /* split 0: the device's own */
-    uint32_t plain_threads; /* workgroup of the twin without subgroups, which is free to choose; 0: the device's own */
+    uint32_t
+        plain_threads; /* workgroup of the version without subgroups, which is free to choose; 0: the device's own */
 };
 
 static const struct attention_case attention_cases[] = {
-    {"core, full slots, f16, mixed depths", true, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
-    {"core, share:2, f32, mixed depths", false, 3, 24, 40, 2, 0, 64, false, true, 7, 2, 16, 32},
-    {"core, share:1, f16", false, 5, 10, 33, 1, 1, 5, true, true, 4, 1, 16, 0},
-    {"prelude, f32, one split", false, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 32, 0},
-    {"prelude, f16, three splits", true, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 128, 0},
-    {"core, f32, own split, 3 sequences", false, 2, 10, 270, 3, 4, 13, false, true, 3, 3, 0, 0},
-    {"coda, f16, large heads", false, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 0, 64},
-    {"core, f32, large heads", false, 3, 96, 50, 2, 5, 6, false, true, 5, 4, 16, 0},
-    {"core, f16, odd pad", false, 3, 34, 70, 1, 0, 4, true, true, 5, 5, 32, 16},
-    {"core, f16, one split, mixed depths", true, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 64, 0},
-    {"coda, f16, one split, large heads", false, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 512, 64},
+    {"core, full slots, f16, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
+    {"core, share:2, f32, mixed depths", false, 3, 3, 24, 40, 2, 0, 64, false, true, 7, 2, 16, 32},
+    {"core, share:1, f16", false, 5, 5, 10, 33, 1, 1, 5, true, true, 4, 1, 16, 0},
+    {"prelude, f32, one split", false, 1, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 32, 0},
+    {"prelude, f16, three splits", true, 4, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 128, 0},
+    {"core, f32, own split, 3 sequences", false, 2, 2, 10, 270, 3, 4, 13, false, true, 3, 3, 0, 0},
+    {"coda, f16, large heads", false, 2, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 0, 64},
+    {"core, f32, large heads", false, 3, 3, 96, 50, 2, 5, 6, false, true, 5, 4, 16, 0},
+    {"core, f16, odd pad", false, 3, 3, 34, 70, 1, 0, 4, true, true, 5, 5, 32, 16},
+    {"core, f16, one split, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 64, 0},
+    {"coda, f16, one split, large heads", false, 2, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 512, 64},
+    {"core, f16, two heads per key", true, 4, 2, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
+    {"coda, f32, six heads per key", false, 6, 1, 10, 70, 1, 0, 5, false, false, 1, 1, 32, 16},
+    {"core, f32, share:2, three heads per key, one split", false, 6, 2, 34, 50, 2, 1, 6, false, true, 5, 2, 64, 0},
 };
 
 /* A row's splits. Those past its position are not written; where there is one at most, it is divided by its sum, which
  * is not written either. */
 static void expect_partials(const struct ref_kv *kv, const struct rig_rows *rows, uint32_t index, const double *q,
-                            uint32_t split, uint32_t n_splits, double *o, double *sums)
+                            uint32_t n_heads, uint32_t split, uint32_t n_splits, double *o, double *sums)
 {
     const struct row *row = &rows->row[index];
     for (uint32_t s = 0; s * split <= row->position; s++)
-        for (uint32_t head = 0; head < kv->n_heads; head++) {
-            const uint32_t at = (index * n_splits + s) * kv->n_heads + head, end = (s + 1) * split;
-            ref_attention(kv, row, head, q + ((size_t)index * kv->n_heads + head) * kv->head_pad, s * split,
-                          end < row->position + 1 ? end : row->position + 1, o + (size_t)at * kv->head_pad,
+        for (uint32_t head = 0; head < n_heads; head++) {
+            const uint32_t at = (index * n_splits + s) * n_heads + head, end = (s + 1) * split;
+            ref_attention(kv, row, head / (n_heads / kv->n_heads), q + ((size_t)index * n_heads + head) * kv->head_pad,
+                          s * split, end < row->position + 1 ? end : row->position + 1, o + (size_t)at * kv->head_pad,
                           &sums[2 * at], &sums[2 * at + 1]);
             for (uint32_t i = 0; i < kv->head_pad && n_splits == 1; i++)
                 o[(size_t)at * kv->head_pad + i] /= sums[2 * at + 1];
@@ -242,7 +246,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
     const enum element element = c->kv_f16 ? ELEMENT_F16 : ELEMENT_F32;
     const uint32_t pad = padded(c->head_dim), end = rows.first + rows.n, n_slots = c->n_ctx * c->n_sequences;
     const uint32_t split = c->split ? c->split : rig->tuning.attention_split, n_splits = (c->n_ctx + split - 1) / split;
-    const size_t n_cache = (size_t)n_slots * c->n_slots * 2 * c->heads * pad, n_query = (size_t)end * c->heads * pad,
+    const size_t n_cache = (size_t)n_slots * c->n_slots * 2 * c->kv_heads * pad, n_query = (size_t)end * c->heads * pad,
                  n_sums = (size_t)end * n_splits * c->heads;
     uint32_t *depths = (uint32_t *)(void *)rig_zeros(rig, n_slots), last = 0;
     double *depth_values = rig_zeros(rig, n_slots), *q = rig_noise(rig, n_query, 2.0, ELEMENT_F32);
@@ -254,13 +258,13 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
                               .depths = depths,
                               .n_ctx = c->n_ctx,
                               .n_slots = c->n_slots,
-                              .n_heads = c->heads,
+                              .n_heads = c->kv_heads,
                               .head_pad = pad,
                               .core = c->core};
     double *o = rig_filled(rig, n_sums * pad, UNTOUCHED), *sums = rig_filled(rig, 2 * n_sums, UNTOUCHED), *state,
            *state_expected;
     for (uint32_t i = rows.first; i < end; i++) {
-        expect_partials(&kv, &rows, i, q, split, n_splits, o, sums);
+        expect_partials(&kv, &rows, i, q, c->heads, split, n_splits, o, sums);
         last = rows.row[i].position > last ? rows.row[i].position : last;
     }
     struct guarded *const bindings[] = {
@@ -291,6 +295,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
         .per_lane = rig->tuning.attention_per_lane,
         .shared_slots = c->n_slots < c->n_depths,
         .whole = n_splits == 1,
+        .heads_per_kv = c->heads / c->kv_heads,
     };
     rig_commit(rig);
     rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
@@ -413,6 +418,7 @@ static void run_cache_rounding(struct rig *rig)
                                      .in_stride = D,
                                      .n_ctx = CTX,
                                      .n_heads = 1,
+                                     .n_kv_heads = 1,
                                      .head_dim = D,
                                      .head_pad = D,
                                      .n_slots = 1,
@@ -461,7 +467,7 @@ static void run_argmax(struct rig *rig, const char *name, uint32_t threads, uint
             }
         }
         if (i >= rows.first)
-            state_expected[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i] = winner;
+            state_expected[STATE_TOKENS + i] = winner;
     }
     struct guarded *const bindings[] = {buffer,
                                         rig_buffer(rig, "best", ELEMENT_U32, end * n_groups * 2, best, NULL, 0.0)};
@@ -574,7 +580,7 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
     float *row = (float *)(void *)rig_zeros(rig, n), *scratch = (float *)(void *)rig_zeros(rig, n);
     rig_read(rig, buffer, got);
     for (uint32_t i = rows.first; i < end; i++) {
-        const uint32_t word = STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i, id = got[RIG_GUARD_BYTES / 4 + word],
+        const uint32_t word = STATE_TOKENS + i, id = got[RIG_GUARD_BYTES / 4 + word],
                        position = rows.row[i].position + 1;
         for (uint32_t k = 0; k < n; k++)
             row[k] = (float)logits[(size_t)i * stride + k];

@@ -22,6 +22,7 @@ struct shape {
     bool quick, independence; /* part of the quick subset; of the row-independence check */
     uint32_t n_rows, first;   /* range of the row table */
     uint32_t heads, head_dim; /* qkv, and proj of attention partials */
+    uint32_t kv_heads;        /* qkv; 0: as many as heads */
     uint32_t n_in, n_out;     /* the others; gate: n_out = 2F */
     bool windows;             /* the matrix in windows of WINDOW_ROWS rows */
     uint32_t input, scale;
@@ -42,6 +43,11 @@ static const struct shape shapes[] = {
      .scale = SCALE_TWO, .core = true, .n_slots = 2},
     {KERNEL_QKV, "smallest head", .n_rows = 1, .first = 7, .heads = 1, .head_dim = 2, .input = INPUT_NORM,
      .scale = SCALE_ONE, .kv_f16 = true, .n_slots = 1},
+    {KERNEL_QKV, "two heads per key, f16 cache", .quick = true, .independence = true, .n_rows = 7, .first = 1,
+     .heads = 4, .kv_heads = 2, .head_dim = 24, .input = INPUT_NORM, .scale = SCALE_TWO, .kv_f16 = true, .core = true,
+     .n_slots = N_DEPTHS},
+    {KERNEL_QKV, "three heads per key, f32 cache", .n_rows = 3, .heads = 3, .kv_heads = 1, .head_dim = 10,
+     .input = INPUT_NORM, .scale = SCALE_ONE, .n_slots = 1},
     {KERNEL_QKV, "windows of a large matrix", .n_rows = 2, .heads = 3, .head_dim = 96, .windows = true,
      .input = INPUT_NORM, .scale = SCALE_ONE, .kv_f16 = true, .core = true, .n_slots = 3},
 
@@ -284,20 +290,26 @@ static void zero_tail(double *row, uint32_t n, uint32_t group)
         row[n] = 0.0;
 }
 
+static uint32_t kv_heads(const struct shape *shape)
+{
+    return shape->kv_heads ? shape->kv_heads : shape->heads;
+}
+
 static void expect_qkv(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
-    const uint32_t h = shape->head_dim, pad = padded(h), heads = shape->heads, d = heads * h,
+    const struct ref_heads n = {.n = shape->heads, .n_kv = kv_heads(shape), .dim = shape->head_dim};
+    const uint32_t h = n.dim, pad = padded(h), heads = n.n, d = heads * h, n_bias = d + n.n_kv * h,
                    n_slots = N_CTX * N_SEQUENCES;
-    double *bias = rig_noise(rig, 2 * (size_t)d, 1.0, ELEMENT_F32), *rotary = rig_zeros(rig, (size_t)N_CTX * h);
+    double *bias = rig_noise(rig, n_bias, 1.0, ELEMENT_F32), *rotary = rig_zeros(rig, (size_t)N_CTX * h);
     double *q = rig_zeros(rig, 3 * (size_t)d), *k = q + d, *v = k + d;
     double *query = rig_filled(rig, (size_t)table_end(job) * heads * pad, UNTOUCHED),
            *depths = rig_filled(rig, n_slots, UNTOUCHED);
-    const size_t n_cache = (size_t)n_slots * shape->n_slots * 2 * heads * pad;
+    const size_t n_cache = (size_t)n_slots * shape->n_slots * 2 * n.n_kv * pad;
     struct ref_kv kv = {.values = rig_filled(rig, n_cache, UNTOUCHED),
                         .n_ctx = N_CTX,
                         .n_slots = shape->n_slots,
-                        .n_heads = heads,
+                        .n_heads = n.n_kv,
                         .head_pad = pad};
     for (uint32_t p = 0; p < N_CTX; p++) { /* (cos, sin) is where (1, 0) turns to */
         for (uint32_t i = 0; i < h; i += 2)
@@ -307,9 +319,10 @@ static void expect_qkv(struct rig *rig, struct job *job)
     for (uint32_t i = 0; i < job->rows.n; i++) {
         const struct row *row = &job->rows.row[job->rows.first + i];
         const uint32_t slot = shape->core ? row->depth % shape->n_slots : 0;
-        ref_qkv(job->w, bias, job->x + (size_t)i * d, heads, h, row->position, rope_base, q, k, v);
-        for (uint32_t head = 0; head < heads; head++) {
+        ref_qkv(job->w, bias, job->x + (size_t)i * d, d, &n, row->position, rope_base, q, k, v);
+        for (uint32_t head = 0; head < heads; head++)
             memcpy(query + ((size_t)(job->rows.first + i) * heads + head) * pad, q + head * h, h * sizeof *q);
+        for (uint32_t head = 0; head < n.n_kv; head++) {
             memcpy(ref_kv_entry(&kv, row->sequence, row->position, slot, 0, head), k + head * h, h * sizeof *k);
             memcpy(ref_kv_entry(&kv, row->sequence, row->position, slot, 1, head), v + head * h, h * sizeof *v);
         }
@@ -320,7 +333,7 @@ static void expect_qkv(struct rig *rig, struct job *job)
     job->constants.qkv = (struct qkv_constants){
         .kv_f16 = shape->kv_f16, .core = shape->core, .shared_slots = shape->n_slots < N_DEPTHS, .head_dim = h};
     job->bindings[5] = rig_buffer(rig, "query", ELEMENT_F32, table_end(job) * heads * pad, NULL, query, LIMIT_MATMUL);
-    job->bindings[6] = rig_buffer(rig, "bias", ELEMENT_F32, 2 * d, bias, NULL, 0.0);
+    job->bindings[6] = rig_buffer(rig, "bias", ELEMENT_F32, n_bias, bias, NULL, 0.0);
     job->bindings[7] = rig_buffer(rig, "rotary", ELEMENT_F32, N_CTX * h, rotary, NULL, 0.0);
     job->bindings[8] = rig_buffer(rig, "cache", shape->kv_f16 ? ELEMENT_F16 : ELEMENT_F32, (uint32_t)n_cache, NULL,
                                   kv.values, shape->kv_f16 ? LIMIT_CACHE_F16 : LIMIT_CACHE_F32);
@@ -442,7 +455,7 @@ static void expect_argmax(struct rig *rig, struct job *job)
         const uint32_t index = job->rows.first + i, *bits = words + RIG_GUARD_BYTES / 4 + (size_t)index * v;
         float *row = (float *)(void *)rig_zeros(rig, (v + 1) / 2);
         memcpy(row, bits, v * sizeof *row);
-        job->state_expected[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + index] = ref_argmax(row, v);
+        job->state_expected[STATE_TOKENS + index] = ref_argmax(row, v);
         for (uint32_t g = 0; g < n_groups; g++) {
             uint32_t begin = g * step, n = v - begin < step ? v - begin : step, id = begin + ref_argmax(row + begin, n);
             double *pair = best + ((size_t)index * n_groups + g) * 2;
@@ -472,7 +485,7 @@ static void job_setup(struct rig *rig, struct job *job, const struct shape *shap
     rig_rows(rig, &job->rows);
     const uint32_t d = shape->heads * shape->head_dim;
     job->n_in = d ? d : shape->n_in;
-    job->n_out = shape->id == KERNEL_QKV ? 3 * d : shape->n_out;
+    job->n_out = shape->id == KERNEL_QKV ? d + 2 * kv_heads(shape) * shape->head_dim : shape->n_out;
     job->n_chunks = padded(shape->input == INPUT_MERGE ? shape->heads * padded(shape->head_dim) : job->n_in) / CHUNK;
     job->args = (struct matmul_args){.table = job->rows.table,
                                      .n_chunks = job->n_chunks,
@@ -480,6 +493,7 @@ static void job_setup(struct rig *rig, struct job *job, const struct shape *shap
                                      .eps = eps,
                                      .n_ctx = N_CTX,
                                      .n_heads = shape->heads,
+                                     .n_kv_heads = kv_heads(shape),
                                      .head_dim = shape->head_dim,
                                      .head_pad = padded(shape->head_dim),
                                      .split = N_CTX,

@@ -355,8 +355,7 @@ double *rig_state(struct rig *rig, const struct rig_rows *rows)
         row[1] = rows->row[i].position;
         row[2] = rows->row[i].sequence;
         row[3] = rows->row[i].depth;
-        state[STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS + i] =
-            4000000000.0; /* tokens: overwritten where a kernel picks one */
+        state[STATE_TOKENS + i] = 4000000000.0; /* tokens: overwritten where a kernel picks one */
     }
     return state;
 }

@@ -123,7 +123,6 @@ struct rig_rows {
 };
 void rig_rows(struct rig *rig, struct rig_rows *rows);
 double *rig_state(struct rig *rig, const struct rig_rows *rows); /* [STATE_WORDS] */
-enum { STATE_WORDS = STATE_HEAD_WORDS + 5 * STATE_MAX_ROWS };
 uint32_t rig_slot(const struct rig_rows *rows, uint32_t index);
 
 /* kernel_matmul_cases.c */

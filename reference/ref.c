@@ -55,21 +55,21 @@ void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t positio
         }
 }
 
-void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim,
+void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_in, const struct ref_heads *heads,
              uint32_t position, float rope_base, double *q, double *k, double *v)
 {
-    const size_t d = (size_t)n_heads * head_dim;
-    ref_matmul(w, (uint32_t)d, (uint32_t)d, x, q);
-    ref_matmul(w + d * d, (uint32_t)d, (uint32_t)d, x, k);
-    ref_matmul(w + 2 * d * d, (uint32_t)d, (uint32_t)d, x, v);
-    for (size_t i = 0; i < d && bias; i++) {
+    const uint32_t n_q = heads->n * heads->dim, n_k = heads->n_kv * heads->dim;
+    ref_matmul(w, n_q, n_in, x, q);
+    ref_matmul(w + (size_t)n_q * n_in, n_k, n_in, x, k);
+    ref_matmul(w + (size_t)(n_q + n_k) * n_in, n_k, n_in, x, v);
+    for (uint32_t i = 0; i < n_q && bias; i++)
         q[i] += bias[i];
-        k[i] += bias[d + i];
-    }
-    ref_rotary(q, n_heads, head_dim, position, rope_base);
-    ref_rotary(k, n_heads, head_dim, position, rope_base);
-    for (size_t i = 0; i < d; i++)
-        q[i] /= sqrt((double)head_dim);
+    for (uint32_t i = 0; i < n_k && bias; i++)
+        k[i] += bias[n_q + i];
+    ref_rotary(q, heads->n, heads->dim, position, rope_base);
+    ref_rotary(k, heads->n_kv, heads->dim, position, rope_base);
+    for (uint32_t i = 0; i < n_q; i++)
+        q[i] /= sqrt((double)heads->dim);
 }
 
 void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, double *scratch, double *h)
@@ -331,7 +331,7 @@ enum mn_status ref_session_create(struct ref_session **out, const struct ref_mod
         s->kv[i] = (struct ref_kv){.depths = s->depths,
                                    .n_ctx = params->n_ctx,
                                    .n_slots = core ? kv_policy_slots(params->policy, params->num_steps) : 1,
-                                   .n_heads = config->n_heads,
+                                   .n_heads = config->n_kv_heads,
                                    .head_pad = config->head_dim,
                                    .core = core};
         s->kv[i].values = calloc((size_t)params->n_ctx * s->kv[i].n_slots * 2 * config->n_embd, sizeof(double));
@@ -373,18 +373,19 @@ static void write_cache(struct ref_session *s, uint32_t index, const struct batc
     const struct model_config *config = &s->model->config;
     const struct ref_block *w = &s->model->blocks[index];
     const struct ref_kv *kv = &s->kv[index];
+    const struct ref_heads heads = {.n = config->n_heads, .n_kv = kv->n_heads, .dim = config->head_dim};
     const size_t d = config->n_embd;
     const uint32_t slot = kv->core ? batch->step % kv->n_slots : 0;
     for (uint32_t i = 0; i < batch->n; i++) {
         double *k = batch->b, *v = batch->c;
         ref_norm(batch->x + i * d, w->norm[0], config->n_embd, (double)config->norm_eps, batch->a);
-        ref_qkv(w->qkv, w->bias, batch->a, config->n_heads, config->head_dim, batch->first + i, config->rope_base,
+        ref_qkv(w->qkv, w->bias, batch->a, config->n_embd, &heads, batch->first + i, config->rope_base,
                 batch->q + i * d, k, v);
         for (size_t j = 0; j < d && s->kv_type == KV_F16; j++) {
             k[j] = (double)f16_to_f32(f32_to_f16((float)k[j]));
             v[j] = (double)f16_to_f32(f32_to_f16((float)v[j]));
         }
-        for (uint32_t head = 0; head < config->n_heads; head++) {
+        for (uint32_t head = 0; head < kv->n_heads; head++) {
             memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 0, head), k + (size_t)head * config->head_dim,
                    config->head_dim * sizeof *k);
             memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 1, head), v + (size_t)head * config->head_dim,
@@ -401,6 +402,7 @@ static void block_forward(struct ref_session *s, uint32_t index, const struct ba
     const struct model_config *config = &s->model->config;
     const struct ref_block *w = &s->model->blocks[index];
     const uint32_t d = config->n_embd, f = config->intermediate_size, h = config->head_dim;
+    const uint32_t per_kv = config->n_heads / s->kv[index].n_heads;
     const double eps = (double)config->norm_eps;
     write_cache(s, index, batch);
     for (uint32_t i = 0; i < batch->n; i++) {
@@ -408,8 +410,8 @@ static void block_forward(struct ref_session *s, uint32_t index, const struct ba
         double *x = batch->x + (size_t)i * d, *a = batch->a, *b = batch->b, *c = batch->c;
         for (uint32_t head = 0; head < config->n_heads; head++) {
             double max, sum;
-            ref_attention(&s->kv[index], &row, head, batch->q + (size_t)i * d + head * h, 0, row.position + 1, b, &max,
-                          &sum);
+            ref_attention(&s->kv[index], &row, head / per_kv, batch->q + (size_t)i * d + head * h, 0, row.position + 1,
+                          b, &max, &sum);
             ref_merge(b, 0, &max, &sum, 0, 1, h, a + head * h);
         }
         ref_matmul(w->proj, d, d, a, b);

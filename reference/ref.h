@@ -33,9 +33,14 @@ void ref_initial_state(uint64_t seed, uint32_t position, double std, uint32_t n,
 /* Turns the pairs (2i, 2i+1) of each head by position * rope_base^(-2i/head_dim), in place. v [n_heads, head_dim]. */
 void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t position, float rope_base);
 
-/* [q; k; v] = W x, plus bias (NULL: none) and rotary on q and k, q times 1/sqrt(head_dim).
- * w [3d, d], bias [2, d], x [d] normalised; q, k, v [d]. */
-void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_heads, uint32_t head_dim,
+/* Head i of the queries has key and value head i / (n / n_kv). */
+struct ref_heads {
+    uint32_t n, n_kv, dim;
+};
+
+/* [q; k; v] = W x, plus bias (NULL: none) and rotary on q and k, q times 1/sqrt(dim).
+ * w [(n + 2 n_kv) dim, n_in], bias [(n + n_kv) dim], x [n_in] normalised; q [n dim]; k, v [n_kv dim]. */
+void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_in, const struct ref_heads *heads,
              uint32_t position, float rope_base, double *q, double *k, double *v);
 
 /* h = silu(g) * u with [g; u] = W x. w [2F, d], gate rows first; h [F]; scratch [2F]. */
@@ -45,7 +50,7 @@ void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, do
 struct ref_kv {
     double *values;
     const uint32_t *depths; /* [sequence, position]: steps each position has; read by core blocks only */
-    uint32_t n_ctx, n_slots, n_heads, head_pad;
+    uint32_t n_ctx, n_slots, n_heads, head_pad; /* heads of keys and values */
     bool core;
 };
 
@@ -53,9 +58,9 @@ struct ref_kv {
 double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part,
                      uint32_t head);
 
-/* Softmax attention of a row over positions begin .. end-1, not yet divided: o = sum_j e^(s_j - max) v_j, sum = sum_j
- * e^(s_j - max), s_j = q . k_j, where position j is read at the depth slot that the row may see (kv_slot). q [head_pad]
- * scaled, o [head_pad]. */
+/* Softmax attention of a row, with a key and value head, over positions begin .. end-1, not yet divided: o = sum_j
+ * e^(s_j - max) v_j, sum = sum_j e^(s_j - max), s_j = q . k_j, where position j is read at the depth slot that the row
+ * may see (kv_slot). q [head_pad] scaled, o [head_pad]. */
 void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t begin,
                    uint32_t end, double *o, double *max, double *sum);
 

@@ -1,4 +1,4 @@
-/* What C and GLSL must agree on: the state buffer's layout, specialization values, push-constant structs.
+/* What C and GLSL must agree on: the state buffer's layout, numbers with names, push-constant structs.
  * Included by both; every member is one 32-bit word, so std430 and C lay the structs out alike. */
 #ifndef MUNINN_ARGS_H
 #define MUNINN_ARGS_H
@@ -31,6 +31,16 @@
 #define STATE_MIN_P 25
 #define STATE_INIT_MODE 26
 #define STATE_INIT_STD 27
+/* Where the rows end and the tokens begin; all of it. */
+#define STATE_TOKENS (STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS)
+#define STATE_WORDS (STATE_TOKENS + STATE_MAX_ROWS)
+
+/* What noise is for: the last word of Philox's counter. */
+#define NOISE_GUMBEL 0
+#define NOISE_STATE 1
+#define NOISE_ACCEPT 2
+#define NOISE_DIFFUSION 3
+#define NOISE_WEIGHT 4
 
 #define INIT_ZERO 0
 #define INIT_NORMAL 1
@@ -72,7 +82,8 @@ struct matmul_args {
     U32 n_norm; /* length of the normalised vector (unpadded) */
     F32 eps;
     U32 n_ctx;
-    U32 n_heads, head_dim, head_pad;
+    U32 n_heads, n_kv_heads, head_dim,
+        head_pad;        /* head i of the queries has key and value head i / (n_heads / n_kv_heads) */
     U32 n_slots;         /* depth slots per position in this block's cache */
     U32 split, n_splits; /* positions per attention split; most splits a row can have */
     F32 query_scale;     /* 1/sqrt(head_dim) */
@@ -187,7 +198,8 @@ struct attention_constants {
     U32 octets;   /* head_pad / 8 */
     U32 per_lane; /* positions a lane scores per block */
     U32 shared_slots;
-    U32 whole; /* 1: no row ever has a second split */
+    U32 whole;        /* 1: no row ever has a second split */
+    U32 heads_per_kv; /* query heads that share a key and value head */
 };
 #endif
 

@@ -1,7 +1,7 @@
 #version 460
 // Split-KV attention of one (head, split, row): partial o = sum_j e^(s_j - m) v_j, and (m, sum_j e^(s_j - m)).
 //
-//   q [rows, heads, head_pad], scaled        cache [sequence, depth slot, heads, key or value, position, head_pad]
+//   q [rows, heads, head_pad], scaled        cache [sequence, depth slot, kv heads, key or value, position, head_pad]
 //   o [rows, splits, heads, head_pad]        ml [rows, splits, heads] of (maximum, sum)
 //
 // A row at step t reads of position j the depth slot min(t, depths_j - 1) mod n_slots: its own step where position j got that
@@ -19,6 +19,7 @@ layout(constant_id = 4) const uint OCTETS = 4; // head_pad / 8
 layout(constant_id = 5) const uint PER_LANE = 1; // positions a lane scores per block
 layout(constant_id = 6) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
 layout(constant_id = 7) const uint WHOLE = 0; // 1: no row ever has a second split; o is divided by the sum, and ml not written
+layout(constant_id = 8) const uint HEADS_PER_KV = 1; // query heads that share a key and value head
 
 READ4(1, query);
 READ4(2, cache);
@@ -61,7 +62,7 @@ float dot4(vec4 a, vec4 b, float sum)
 void main()
 {
     const uint lane = own_lane();
-    const uint head = gl_WorkGroupID.x, split = gl_WorkGroupID.y;
+    const uint head = gl_WorkGroupID.x, kv_head = head / HEADS_PER_KV, n_kv_heads = args.n_heads / HEADS_PER_KV, split = gl_WorkGroupID.y;
     if (gl_WorkGroupID.z >= table_count(args.table))
         return;
     const uint row_index = table_first(args.table) + gl_WorkGroupID.z;
@@ -93,7 +94,7 @@ void main()
                 uint depth = min(row.w, load4(depths, position_slot / 4)[position_slot % 4] - 1);
                 slot += SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
             }
-            key[u] = ((slot * args.n_heads + head) * 2 * args.n_ctx + position) * OCTETS;
+            key[u] = ((slot * n_kv_heads + kv_head) * 2 * args.n_ctx + position) * OCTETS;
             float s_lo = 0.0, s_hi = 0.0;
             [[unroll]] for (uint c = 0; c < OCTETS; c++) {
                 vec4 lo, hi;

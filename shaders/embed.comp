@@ -76,7 +76,7 @@ void main()
     float sum = 0.0;
     for (uint c = lane; c < args.n_chunks; c += LOCAL) {
         vec4 lo, hi;
-        load_group(weight_base, c, lo, hi);
+        load_group(weight_base, args.n_chunks, c, lo, hi);
         lo *= args.scale;
         hi *= args.scale;
         outputs.x[row_index * (args.stride / 4) + 2 * c] = lo;

@@ -1,7 +1,8 @@
 #version 460
 // [q; k; v] = Wqkv norm(x), + bias on q and k, rotary on q and k (neighbouring pairs), q scaled, k and v into the cache.
-// Shapes: Wqkv [3d, d], x [rows, d] with a pending norm, q [rows, heads, head_pad],
-//         cache [sequence, depth slot, heads, key or value, position, head_pad] as f16 pairs or f32.
+// Shapes: Wqkv [q + k + v, d]: heads * HEAD_DIM rows for q, kv heads * HEAD_DIM each for k and v; x [rows, d] with a
+//         pending norm; q [rows, heads, head_pad];
+//         cache [sequence, depth slot, kv heads, key or value, position, head_pad] as f16 pairs or f32.
 // A row at depth t writes depth slot t mod n_slots and notes in `depths` that t + 1 depths exist. Skeleton: matmul.glsl.
 #extension GL_GOOGLE_include_directive : require
 #include "rows.glsl"
@@ -15,7 +16,7 @@ layout(constant_id = 11) const uint HEAD_DIM = 32;    // even
 
 WRITE4(5, query);
 WRITE2(5, query_pairs); // the same, and cache_words the same as cache: for heads that are no multiple of four
-READ4(6, bias);   // float [2, d]: q then k; zeros when the model has none
+READ4(6, bias);   // float [q + k]; zeros when the model has none
 READ4(7, rotary); // vec2 [position, head_dim / 2] of (cos, sin)
 WRITE2(8, cache);
 layout(std430, binding = 8) writeonly buffer CacheWords { uint w[]; } cache_words;
@@ -46,11 +47,12 @@ vec2 turn(vec2 y, vec2 bias_pair, vec2 cs)
 // Outputs global_o .. global_o + 3, or with `pair` the first two of them: where a head is no multiple of four, four may belong to two heads.
 void put(uint row_index, uvec4 row, uint global_o, vec4 y, bool live, const bool pair)
 {
-    const uint d = args.n_heads * HEAD_DIM;
-    const uint part = (global_o >= d ? 1 : 0) + (global_o >= 2 * d ? 1 : 0), within = global_o - part * d;
+    const uint n_q = args.n_heads * HEAD_DIM, n_k = args.n_kv_heads * HEAD_DIM;
+    const uint part = (global_o >= n_q ? 1 : 0) + (global_o >= n_q + n_k ? 1 : 0);
+    const uint within = global_o - (part > 0 ? n_q : 0) - (part > 1 ? n_k : 0);
     const uint head = within / HEAD_DIM, i = within % HEAD_DIM;
     // A value is not turned and has no bias; what it would add is loaded all the same, from a place that exists.
-    uint at_bias = min(part, 1) * d + within, at_cs = row.y * HEAD_DIM + i;
+    uint at_bias = (part > 0 ? n_q : 0) + within, at_cs = row.y * HEAD_DIM + i;
     uvec4 b = load4(bias, at_bias / 4), cs = load4(rotary, at_cs / 4);
     vec4 turned;
     if (pair)
@@ -69,7 +71,7 @@ void put(uint row_index, uvec4 row, uint global_o, vec4 y, bool live, const bool
     }
     uint depth = CORE != 0 ? row.w : 0;
     uint depth_slot = SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
-    at = ((((row.z * args.n_slots + depth_slot) * args.n_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
+    at = ((((row.z * args.n_slots + depth_slot) * args.n_kv_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
     if (KV_F16 != 0) {
         uint xy = to_half2(y.xy), zw = to_half2(y.zw);
         if (live && part > 0) {

@@ -1,6 +1,5 @@
 // Counter-based noise: Philox4x32-10 (Salmon et al. 2011), keyed by the seed; the counter says what the number is for, so
-// that every pass which needs the noise of a position draws the same one. engine/sampler.c has the C version.
-const uint NOISE_GUMBEL = 0u, NOISE_STATE = 1u, NOISE_WEIGHT = 4u;
+// that every pass which needs the noise of a position draws the same one. engine/base/philox.c has the C version.
 
 uvec4 philox(uvec4 counter, uvec2 key)
 {

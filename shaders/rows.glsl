@@ -1,4 +1,5 @@
-// What the matmuls and attention read of the state buffer (binding 0): row tables, and rows (token, position, sequence, depth).
+// What the matmuls and attention read of the state buffer (binding 0): row tables, and rows (token, position, sequence,
+// depth).
 #include "common.glsl"
 #include "buffers.glsl"
 

@@ -1,5 +1,5 @@
-// The state buffer (binding 0) for kernels with one workgroup per row: words, then rows (token, position, sequence, depth), then
-// output tokens. The matmuls and attention read rows and row tables alone: rows.glsl.
+// The state buffer (binding 0) for kernels with one workgroup per row: words, then rows (token, position, sequence,
+// depth), then output tokens. The matmuls and attention read rows and row tables alone: rows.glsl.
 #include "common.glsl"
 
 layout(std430, binding = 0) buffer State {

@@ -11,16 +11,19 @@
 
 const uint GROUP_CHUNKS = 1; // chunks of 8 that are stored together
 const uint GROUP_WORDS = WEIGHT_TYPE == WEIGHT_F32 ? 2 : 1; // for a group's values
+const uint GROUP_SCALE_BYTES = 0;
 
-// Words of a row, and so where row r begins: r * row_words(n_chunks).
+// Words of a row, and so where row r begins: r * row_words(n_chunks). Its scales begin n_chunks / GROUP_CHUNKS * GROUP_WORDS
+// words later.
 uint row_words(uint n_chunks)
 {
-    return n_chunks / GROUP_CHUNKS * GROUP_WORDS;
+    const uint n_groups = n_chunks / GROUP_CHUNKS;
+    return n_groups * GROUP_WORDS + (n_groups * GROUP_SCALE_BYTES + 15) / 16;
 }
 
 #ifdef weight_word
-// The eight weights of a chunk, of the row that begins at word row_at.
-void load_group(uint row_at, uint chunk, out vec4 lo, out vec4 hi)
+// The eight weights of a chunk, of the row of n_chunks that begins at word row_at.
+void load_group(uint row_at, uint n_chunks, uint chunk, out vec4 lo, out vec4 hi)
 {
     const uint at = row_at + chunk / GROUP_CHUNKS * GROUP_WORDS;
     const uvec4 v = weight_word(at);

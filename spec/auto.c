@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/numbers.h"
 #include "spec/cost.h"
-#include "spec/strategy.h"
+#include "spec/strategies.h"
 
 /* Agreement is counted at all of `depths` when a prediction is made there anyway; probes stop at few, since each stop
  * costs a head. */
@@ -35,6 +36,7 @@ enum {
     WAVE,
     N_FAMILIES,
     N_DEPTHS = sizeof depths / sizeof *depths,
+    N_PROBES = sizeof probe_depths / sizeof *probe_depths,
     PROBE_EVERY = 16,
     FEW_TOKENS = 10,
     AUTO_ROWS = 16,
@@ -53,12 +55,16 @@ struct setting {
 };
 
 struct automatic {
-    struct cost_table costs;
+    const struct mn_cost_table *costs;
     double hits[N_DEPTHS], trials[N_DEPTHS];
     uint32_t seen[N_DEPTHS]
                  [SESSION_MAX_ROWS]; /* predictions of rows in flight by position modulo the rows; UINT32_MAX: none */
     double correction[N_FAMILIES];   /* time measured over time predicted; 0: that family has not run */
     struct setting current;
+    void *families[N_FAMILIES]; /* their states */
+    uint32_t probes[N_PROBES],
+        n_probes;                     /* depths at which the event under way is stopped for a prediction; ascending */
+    struct request rest;              /* of a request that was stopped there; no rows: none */
     double predicted_ns, measured_ns; /* of the event under way */
     double probes_ns, charged_ns;     /* of it: predicted for probes; taken off the lead */
     double lead_ns;                   /* how far ahead of ar this run is */
@@ -68,7 +74,13 @@ struct automatic {
     bool brought;  /* the last event brought a token */
 };
 
+/* Driven by their next and absorb alone: what they would open is for settings that auto has not. */
 static const struct strategy *const families[N_FAMILIES] = {&strategy_ar, &strategy_draft_verify, &strategy_wavefront};
+
+static struct automatic *automatic_of(const struct generation *g)
+{
+    return g->state;
+}
 
 /* EXPECTED: counted, with one prior trial. CAUTIOUS: as if two more trials had failed. PERFECT: always 1. */
 enum view { EXPECTED, CAUTIOUS, PERFECT };
@@ -125,7 +137,7 @@ static double agreement(const struct automatic *a, enum view view, uint32_t dept
 /* ---- what passes take: the part of it that falls to this generation's rows when others share them ---- */
 
 struct pricing {
-    const struct cost_table *costs;
+    const struct mn_cost_table *costs;
     uint32_t others; /* rows of other generations in a pass */
 };
 
@@ -151,7 +163,7 @@ static double enter(const struct pricing *p)
 
 static struct pricing pricing_of(const struct generation *g)
 {
-    return (struct pricing){&g->automatic->costs, g->n_others};
+    return (struct pricing){automatic_of(g)->costs, g->n_others};
 }
 
 /* ---- what an event takes and brings ---- */
@@ -268,7 +280,7 @@ static double correction_of(const struct automatic *a, uint32_t family)
 static double current_ar_ns(const struct generation *g)
 {
     const struct pricing p = pricing_of(g);
-    return ar_ns(&p, g->num_steps) * correction_of(g->automatic, AR);
+    return ar_ns(&p, g->num_steps) * correction_of(automatic_of(g), AR);
 }
 
 static bool is_current(const struct automatic *a, const struct setting *s)
@@ -296,14 +308,14 @@ static bool affordable(struct yield y, double ar, double credit)
 static double in_flight_ns(const struct generation *g, double ar)
 {
     double ns = 0.0;
-    for (uint32_t i = 0; i < g->n_rows && g->automatic->current.family == WAVE; i++)
+    for (uint32_t i = 0; i < g->n_rows && automatic_of(g)->current.family == WAVE; i++)
         ns += ar * g->rows[i].depth / g->num_steps;
     return ns;
 }
 
 static void consider_waves(const struct generation *g, enum view view, double credit, struct setting *best)
 {
-    const struct automatic *a = g->automatic;
+    const struct automatic *a = automatic_of(g);
     const struct pricing p = pricing_of(g);
     const struct ticks ticks = price_ticks(&p);
     const uint32_t steps = g->num_steps, wanted = generation_remaining(g);
@@ -331,7 +343,7 @@ static void consider_waves(const struct generation *g, enum view view, double cr
 /* The cheapest setting for what is still wanted, within the credit. */
 static struct setting choose(const struct generation *g, enum view view, double credit)
 {
-    const struct automatic *a = g->automatic;
+    const struct automatic *a = automatic_of(g);
     const struct pricing p = pricing_of(g);
     const uint32_t steps = g->num_steps, wanted = generation_remaining(g);
     const double ar = ar_ns(&p, steps), given_up = in_flight_ns(g, ar) / wanted;
@@ -353,7 +365,7 @@ static struct setting choose(const struct generation *g, enum view view, double 
 
 static void take(struct generation *g, struct setting setting)
 {
-    struct automatic *a = g->automatic;
+    struct automatic *a = automatic_of(g);
     g->stats->n_choices += !is_current(a, &setting);
     if (setting.family != a->current.family)
         g->n_rows = 0; /* a wave in flight is given up */
@@ -361,7 +373,7 @@ static void take(struct generation *g, struct setting setting)
     g->draft_steps = setting.draft_steps;
     g->lookahead = setting.lookahead;
     g->max_inflight = setting.rows;
-    g->stats->chosen_strategy = families[setting.family]->name;
+    g->stats->chosen_strategy = families[setting.family]->about.name;
     g->stats->chosen_draft_steps = setting.draft_steps;
     g->stats->chosen_lookahead = setting.lookahead;
 }
@@ -371,13 +383,13 @@ static double credit_of(const struct generation *g)
 {
     const double ar = current_ar_ns(g);
     const uint32_t n = g->stats->n_new > FEW_TOKENS ? g->stats->n_new : FEW_TOKENS;
-    return g->automatic->lead_ns + in_flight_ns(g, ar) + may_lose * ar * n; /* rows in flight are not lost yet */
+    return automatic_of(g)->lead_ns + in_flight_ns(g, ar) + may_lose * ar * n; /* rows in flight are not lost yet */
 }
 
 /* Between two events: what comes next? */
 static void decide(struct generation *g)
 {
-    struct automatic *a = g->automatic;
+    struct automatic *a = automatic_of(g);
     if (a->n_events == 0)
         a->hopeless = choose(g, PERFECT, INFINITY).family == AR;
     const bool probe = !a->hopeless && a->n_events >= a->next_probe;
@@ -385,9 +397,9 @@ static void decide(struct generation *g)
     take(g, a->hopeless || credit < 0.0 ? (struct setting){.family = AR} : choose(g, EXPECTED, credit));
     /* The more is known, the less a token tells. */
     a->next_choice = g->stats->n_new + (g->stats->n_new < MANY_TOKENS ? g->stats->n_new : MANY_TOKENS) / 8;
-    g->probe.n_depths = 0;
-    for (size_t i = 0; i < sizeof probe_depths / sizeof *probe_depths && probe && probe_depths[i] < g->num_steps; i++)
-        g->probe.depths[g->probe.n_depths++] = probe_depths[i];
+    a->n_probes = 0;
+    for (uint32_t i = 0; i < N_PROBES && probe && probe_depths[i] < g->num_steps; i++)
+        a->probes[a->n_probes++] = probe_depths[i];
     if (probe) {
         a->probe_interval = a->probe_interval == 0            ? 2
                             : a->probe_interval < PROBE_EVERY ? 2 * a->probe_interval
@@ -400,7 +412,7 @@ static void decide(struct generation *g)
 
 static double request_ns(const struct generation *g, const struct request *request)
 {
-    const struct cost_table *costs = &g->automatic->costs;
+    const struct mn_cost_table *costs = automatic_of(g)->costs;
     const uint32_t rows = request->n_rows + g->n_others;
     return costs->submit_ns + cost_at(costs, costs->prelude_ns, request->n_new) +
            request->steps * cost_at(costs, costs->core_ns, rows) +
@@ -419,7 +431,7 @@ static void remember(struct generation *g)
     for (uint32_t j = g->request.first; j < g->request.first + g->request.n_rows && g->request.predict; j++)
         for (uint32_t i = 0; i < N_DEPTHS; i++)
             if (g->rows[j].depth == depths[i])
-                g->automatic->seen[i][g->rows[j].position % SESSION_MAX_ROWS] = g->predicted[j];
+                automatic_of(g)->seen[i][g->rows[j].position % SESSION_MAX_ROWS] = g->predicted[j];
 }
 
 /* The first n rows were committed with these predictions. */
@@ -438,7 +450,7 @@ static void count_hits(struct automatic *a, uint32_t position, const uint32_t *p
 /* The event is over. */
 static void settle(struct generation *g)
 {
-    struct automatic *a = g->automatic;
+    struct automatic *a = automatic_of(g);
     for (uint32_t i = 0; i < N_DEPTHS; i++) {
         a->hits[i] *= stale;
         a->trials[i] *= stale;
@@ -459,44 +471,72 @@ static void settle(struct generation *g)
     a->n_events++;
 }
 
-static enum mn_status next(struct generation *g, struct request *request)
+/* Cuts a request at the next probe. The family does not notice: it absorbs when the whole request is done. A wave
+ * predicts at every tick anyway. */
+static void stop_at_probe(const struct generation *g, struct automatic *a, struct request *request)
 {
-    struct automatic *a = g->automatic;
+    const uint32_t from = g->rows[request->first].depth;
+    a->rest = (struct request){0};
+    for (uint32_t i = 0; i < a->n_probes && request->predict && a->current.family != WAVE; i++)
+        if (a->probes[i] > from && a->probes[i] < from + request->steps) {
+            a->rest = *request;
+            a->rest.n_new = 0;
+            a->rest.steps = from + request->steps - a->probes[i];
+            request->steps = a->probes[i] - from;
+            return;
+        }
+}
+
+/* Which family, unless it is in the middle of something, and what it asks for. */
+static enum mn_status ask(struct generation *g, struct automatic *a, struct request *request)
+{
     /* A wave is between two events at every tick, but only one that brought a token is a good moment to stop it.
      * Choosing takes tens of microseconds, which small models notice: not at every token. */
     const bool wave_goes_on = a->current.family == WAVE && g->n_rows > 0 &&
                               (!a->brought || (g->stats->n_new < a->next_choice && credit_of(g) >= 0.0));
-    if (g->phase == 0 && !wave_goes_on) {
+    if (!g->in_event && !wave_goes_on) {
         decide(g);
     } else if (wave_goes_on && credit_of(g) < 0.0) {
         /* It loses: its oldest row, which is always right, is brought to its end alone. */
         g->n_rows = g->max_inflight = 1;
         g->draft_steps = g->num_steps;
     }
-    enum mn_status status = families[a->current.family]->next(g, request);
+    return families[a->current.family]->next(g, a->families[a->current.family], request);
+}
+
+static enum mn_status next(struct generation *g, void *state, struct request *request)
+{
+    struct automatic *a = state;
+    enum mn_status status = MN_OK;
+    if (a->rest.n_rows)
+        *request = a->rest;
+    else
+        status = ask(g, a, request);
+    stop_at_probe(g, a, request);
     for (uint32_t i = 0; i < request->n_new; i++)
         forget(a, &g->rows[request->first + request->n_rows - 1 - i]);
     a->predicted_ns += request_ns(g, request);
-    if (a->current.family == AR && request->predict && request->n_rows &&
-        g->rows[request->first].depth + request->steps < g->num_steps)
-        a->probes_ns += cost_at(&a->costs, a->costs.head_ns, request->n_rows + g->n_others) + a->costs.submit_ns;
+    if (a->current.family == AR && a->rest.n_rows)
+        a->probes_ns += cost_at(a->costs, a->costs->head_ns, request->n_rows + g->n_others) + a->costs->submit_ns;
     return status;
 }
 
-static enum mn_status absorb(struct generation *g)
+static enum mn_status absorb(struct generation *g, void *state)
 {
-    struct automatic *a = g->automatic;
+    struct automatic *a = state;
     uint32_t predicted[SESSION_MAX_ROWS];
-    const uint32_t before = g->stats->n_new, position = g->rows[0].position, rows = g->request.n_rows;
+    const uint32_t before = g->stats->n_new, position = g->rows[0].position, rows_here = g->request.n_rows;
     const double ns = g->stats->draft_ns + g->stats->verify_ns - a->spent_ns;
     memcpy(predicted, g->predicted, sizeof predicted);
     a->spent_ns += ns;
     a->measured_ns += ns;
-    a->charged_ns += ns * rows / (rows + g->n_others);
-    a->lead_ns -= ns * rows / (rows + g->n_others);
+    a->charged_ns += ns * rows_here / (rows_here + g->n_others);
+    a->lead_ns -= ns * rows_here / (rows_here + g->n_others);
     remember(g);
-    enum mn_status status = families[a->current.family]->absorb(g);
-    if (status || g->phase != 0)
+    if (a->rest.n_rows)
+        return MN_OK;
+    enum mn_status status = families[a->current.family]->absorb(g, a->families[a->current.family]);
+    if (status || g->in_event)
         return status;
     a->brought = g->stats->n_new > before;
     count_hits(a, position, predicted, g->stats->n_new - before);
@@ -504,23 +544,41 @@ static enum mn_status absorb(struct generation *g)
     return MN_OK;
 }
 
-static enum mn_status open(struct generation *g)
+static uint32_t rows(const struct mn_generate_params *params)
 {
-    struct automatic *a = calloc(1, sizeof *a);
-    if (!a)
-        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the choice of a strategy");
-    g->automatic = a;
-    a->max_rows = g->max_inflight = session_info(g->session)->max_rows < AUTO_ROWS ? session_info(g->session)->max_rows
-                                                                                   : AUTO_ROWS;
-    a->committed = 1; /* the prompt's */
-    return cost_get(g->session, g->params->speculation.cost_dir, &a->costs);
+    const uint32_t most = params->speculation.max_inflight;
+    return most && most < AUTO_ROWS ? most : AUTO_ROWS;
 }
 
-static void close(struct generation *g)
+static enum mn_status open(struct generation *g, void *state)
 {
-    free(g->automatic);
-    g->automatic = NULL;
+    struct automatic *a = state;
+    for (uint32_t i = 0; i < N_FAMILIES; i++)
+        if (families[i]->state_bytes && !(a->families[i] = calloc(1, families[i]->state_bytes)))
+            return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the choice of a strategy");
+    a->max_rows = g->max_inflight = min_u32(min_u32(g->max_inflight, session_info(g->session)->max_rows), AUTO_ROWS);
+    a->committed = 1; /* the prompt's */
+    a->costs = g->costs;
+    return cost_ready(g->session, g->costs);
+}
+
+static void close(void *state)
+{
+    struct automatic *a = state;
+    for (uint32_t i = 0; i < N_FAMILIES; i++)
+        free(a->families[i]);
 }
 
 const struct strategy strategy_auto = {
-    .name = "auto", .lossless = true, .batches = true, .open = open, .close = close, .next = next, .absorb = absorb};
+    .about = {.name = "auto",
+              .help = "one of the above with K and L, by what passes cost here and what the text allows",
+              .lossless = true,
+              .batches = true,
+              .uses = MN_USES_COSTS,
+              .usual_inflight = AUTO_ROWS},
+    .state_bytes = sizeof(struct automatic),
+    .rows = rows,
+    .open = open,
+    .close = close,
+    .next = next,
+    .absorb = absorb};

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/numbers.h"
 #include "spec/generation.h"
 
 struct batch {
     struct session *session;
+    struct mn_cost_table *costs;
     struct generation *generations; /* [n] */
     struct generation **active;     /* [n_sequences], those sharing passes */
     bool *taken;                    /* [n_sequences] */
@@ -37,9 +39,9 @@ static bool same_settings(const struct mn_generate_params *a, const struct mn_ge
 /* Most rows one generation has in a pass. */
 static uint32_t rows_of(const struct generation *g)
 {
-    if (g->strategy == &strategy_ar)
-        return 1;
-    return g->strategy->drafts ? g->lookahead + 1 : g->max_inflight;
+    struct mn_generate_params params = *g->params;
+    params.speculation.max_inflight = g->max_inflight;
+    return g->strategy->rows ? min_u32(g->strategy->rows(&params), session_info(g->session)->max_rows) : 1;
 }
 
 /* Puts the sequence in front of messages of those who know of one only. */
@@ -64,13 +66,14 @@ static enum mn_status open_all(struct batch *b, const struct mn_generate_params 
                 "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
         struct sequence_log at = {log, i};
         const struct mn_log with_sequence = {write_with_sequence, &at};
-        enum mn_status status = generation_open(&b->generations[i], b->session, &params[i], &stats[i], &with_sequence);
+        enum mn_status status = generation_open(&b->generations[i], b->session, b->costs, &params[i], &stats[i],
+                                                &with_sequence);
         b->generations[i].log = log;
         if (status)
             return status;
-        if (!b->generations[i].strategy->batches)
-            return log_fail(log, MN_ERR_USAGE, "--strategy %s: cannot run in a batch",
-                            b->generations[i].strategy->name);
+        if (!b->generations[i].strategy->about.batches)
+            return log_fail(log, MN_ERR_USAGE, "strategy %s: cannot run in a batch",
+                            b->generations[i].strategy->about.name);
     }
     uint32_t most = session_info(b->session)->max_rows / rows_of(&b->generations[0]);
     b->capacity = most < session_info(b->session)->n_sequences ? most : session_info(b->session)->n_sequences;
@@ -146,12 +149,12 @@ static enum mn_status run(struct batch *b, struct mn_stats *total, int (*on_end)
     return status;
 }
 
-enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n,
-                              struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
-                              void *user)
+enum mn_status generate_batch_with_costs(struct session *s, struct mn_cost_table *costs,
+                                         const struct mn_generate_params *params, uint32_t n, struct mn_stats *stats,
+                                         struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
     const struct mn_log *log = session_info(s)->log;
-    struct batch b = {.session = s, .n = n};
+    struct batch b = {.session = s, .costs = costs, .n = n};
     *total = (struct mn_stats){0};
     if (n < 1)
         return log_fail(log, MN_ERR_USAGE, "the batch is empty: at least one sequence is needed");
@@ -175,4 +178,12 @@ enum mn_status generate_batch(struct session *s, const struct mn_generate_params
     free(b.active);
     free(b.taken);
     return status;
+}
+
+enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n,
+                              struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
+                              void *user)
+{
+    struct mn_cost_table costs = {0};
+    return generate_batch_with_costs(s, &costs, params, n, stats, total, on_end, user);
 }

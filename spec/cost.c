@@ -3,21 +3,17 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/hash.h"
-#include "engine/files/json.h"
 #include "engine/model/session_internal.h"
-#include "spec/strategy.h"
 
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
 enum { USUAL_POSITION = 128 };
 
-enum { ROUNDS = 3, REPETITIONS = 3, KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+enum { ROUNDS = 3, REPETITIONS = 3 };
 
-double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
+double cost_at(const struct mn_cost_table *t, const double *ns, uint32_t rows)
 {
     if (rows == 0 || t->n == 0)
         return 0.0;
@@ -37,7 +33,7 @@ double cost_at(const struct cost_table *t, const double *ns, uint32_t rows)
 /* Row counts from 1 that the session can run. */
 static uint32_t n_points(const struct session *s)
 {
-    uint32_t n = session_info(s)->max_rows < COST_POINTS ? session_info(s)->max_rows : COST_POINTS;
+    uint32_t n = session_info(s)->max_rows < MN_COST_POINTS ? session_info(s)->max_rows : MN_COST_POINTS;
     return n < session_info(s)->n_ctx ? n : session_info(s)->n_ctx;
 }
 
@@ -85,8 +81,8 @@ static double above_zero(double ns)
 /* More rows never take less: neighbours that say so are taken together. */
 static void rising(double *ns, uint32_t n)
 {
-    double sum[COST_POINTS];
-    uint32_t count[COST_POINTS], n_groups = 0;
+    double sum[MN_COST_POINTS];
+    uint32_t count[MN_COST_POINTS], n_groups = 0;
     for (uint32_t i = 0; i < n; i++, n_groups++) {
         sum[n_groups] = ns[i];
         count[n_groups] = 1;
@@ -100,11 +96,11 @@ static void rising(double *ns, uint32_t n)
             ns[i++] = sum[group] / count[group];
 }
 
-enum mn_status cost_measure(struct session *s, struct cost_table *t)
+static enum mn_status measure(struct session *s, struct mn_cost_table *t)
 {
-    double fastest[COST_POINTS][N_RUNS]; /* what disturbs a run only adds to it */
+    double fastest[MN_COST_POINTS][N_RUNS]; /* what disturbs a run only adds to it */
     const uint32_t n = n_points(s);
-    *t = (struct cost_table){.n = n};
+    *t = (struct mn_cost_table){.n = n};
     for (uint32_t i = 0; i < n * N_RUNS; i++)
         fastest[i / N_RUNS][i % N_RUNS] = INFINITY;
     for (int round = 0; round < ROUNDS; round++) /* a machine's slow moment meets one round */
@@ -128,9 +124,38 @@ enum mn_status cost_measure(struct session *s, struct cost_table *t)
     return MN_OK;
 }
 
-/* ---- keeping ---- */
+enum mn_status cost_ready(struct session *s, struct mn_cost_table *t)
+{
+    struct mn_cost_table measured;
+    if (t->n)
+        return MN_OK;
+    enum mn_status status = measure(s, &measured);
+    if (!status)
+        *t = measured;
+    return status;
+}
 
-/* Of the shaders and how they are cut to size: a build with others measures anew. */
+/* ---- given ---- */
+
+enum mn_status cost_check(const struct mn_cost_table *t, const struct mn_log *log)
+{
+    if (t->n < 1 || t->n > MN_COST_POINTS)
+        return log_fail(log, MN_ERR_USAGE, "a cost table of %u row counts: must be from 1 to %d", t->n, MN_COST_POINTS);
+    bool good = t->rows[0] == 1 && t->submit_ns > 0.0 && isfinite(t->submit_ns);
+    for (uint32_t i = 0; i < t->n; i++) {
+        const double ns[] = {t->prelude_ns[i], t->core_ns[i], t->head_ns[i]};
+        good &= i == 0 || t->rows[i] > t->rows[i - 1];
+        for (size_t k = 0; k < sizeof ns / sizeof *ns; k++)
+            good &= ns[k] > 0.0 && isfinite(ns[k]);
+    }
+    return good
+               ? MN_OK
+               : log_fail(log, MN_ERR_USAGE, "a cost table: its rows must ascend from 1 and its times must be above 0");
+}
+
+/* ---- the key ---- */
+
+/* Of the shaders as this device runs them and how they are cut to size: a build with others measures anew. */
 static uint64_t hash_kernels(const struct model *model)
 {
     uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
@@ -139,132 +164,15 @@ static uint64_t hash_kernels(const struct model *model)
     return hash;
 }
 
-/* What decides what a pass takes. A CPU device depends on the machine's processors and on the worker threads it is
- * given, too. */
-static void make_key(const struct session *s, char *key)
+size_t cost_key(const struct session *s, char *text, size_t n_bytes)
 {
     const struct model *m = s->model;
     const struct model_config *c = &m->config;
-    const char *threads = getenv("LP_NUM_THREADS");
-    snprintf(key, KEY_BYTES,
-             "%s|%s|%u|cpus%ld threads%.8s|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64
-             "|kv%d share%u rows%u at%u|%016" PRIx64,
-             m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, sysconf(_SC_NPROCESSORS_ONLN),
-             threads ? threads : "", c->n_embd, c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude,
-             c->n_core, c->n_coda, m->weights.arena.bytes, (int)session_info(s)->kv_type,
-             session_info(s)->kv_policy.share, n_points(s), first_position(s), hash_kernels(m));
-}
-
-static bool make_path(const char *dir, const char *key, char *path)
-{
-    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, hash_string(HASH_START, key)) < PATH_BYTES;
-}
-
-static bool read_times(const cJSON *root, const char *name, uint32_t n, double *out)
-{
-    const cJSON *array = cJSON_GetObjectItemCaseSensitive(root, name);
-    if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) != (int)n)
-        return false;
-    for (uint32_t i = 0; i < n; i++) {
-        const cJSON *item = cJSON_GetArrayItem(array, (int)i);
-        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0.0 && item->valuedouble < 1e12))
-            return false;
-        out[i] = item->valuedouble;
-    }
-    return true;
-}
-
-/* The key and every time as they are written, so that a digit that was changed shows. */
-static void checksum(const char *key, const struct cost_table *t, char *text)
-{
-    const double *const arrays[] = {t->prelude_ns, t->core_ns, t->head_ns, &t->submit_ns};
-    uint64_t hash = hash_string(HASH_START, key);
-    for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
-        for (uint32_t i = 0; i < (arrays[a] == &t->submit_ns ? 1 : t->n); i++) {
-            char number[64];
-            snprintf(number, sizeof number, "|%.1f", arrays[a][i]);
-            hash = hash_string(hash, number);
-        }
-    hash_write(hash, text);
-}
-
-static bool load(const struct session *s, const char *path, const char *key, struct cost_table *t)
-{
-    struct json_doc doc = {0};
-    const struct mn_log silent = {0};
-    char sum[HASH_TEXT_BYTES];
-    *t = (struct cost_table){.n = n_points(s)};
-    for (uint32_t i = 0; i < t->n; i++)
-        t->rows[i] = i + 1;
-    if (json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
-        return false;
-    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key"),
-                *stored_sum = cJSON_GetObjectItemCaseSensitive(doc.root, "checksum");
-    bool good = cJSON_IsString(stored) && !strcmp(stored->valuestring, key) &&
-                read_times(doc.root, "prelude_ns", t->n, t->prelude_ns) &&
-                read_times(doc.root, "core_ns", t->n, t->core_ns) &&
-                read_times(doc.root, "head_ns", t->n, t->head_ns) &&
-                read_times(doc.root, "submit_ns", 1, &t->submit_ns);
-    if (good)
-        checksum(key, t, sum);
-    good = good && cJSON_IsString(stored_sum) && !strcmp(stored_sum->valuestring, sum);
-    json_destroy(&doc);
-    return good;
-}
-
-static void write_times(FILE *file, const char *name, uint32_t n, const double *ns)
-{
-    fprintf(file, ",\"%s\":[", name);
-    for (uint32_t i = 0; i < n; i++)
-        fprintf(file, "%s%.1f", i ? "," : "", ns[i]);
-    fputc(']', file);
-}
-
-/* Under another name first: a reader, or the next run after a crash, sees the whole file or none. */
-static bool save(const char *path, const char *key, const struct cost_table *t)
-{
-    char temporary[PATH_BYTES + 32], sum[HASH_TEXT_BYTES];
-    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
-    FILE *file = fopen(temporary, "w");
-    if (!file)
-        return false;
-    checksum(key, t, sum);
-    fputs("{\"key\":", file);
-    json_write_string(file, key, strlen(key));
-    fprintf(file, ",\"checksum\":\"%s\"", sum);
-    write_times(file, "prelude_ns", t->n, t->prelude_ns);
-    write_times(file, "core_ns", t->n, t->core_ns);
-    write_times(file, "head_ns", t->n, t->head_ns);
-    write_times(file, "submit_ns", 1, &t->submit_ns);
-    fputs("}\n", file);
-    bool good = !ferror(file);
-    good = fclose(file) == 0 && good;
-    if (good && rename(temporary, path) == 0)
-        return true;
-    remove(temporary);
-    return false;
-}
-
-bool cost_store(const struct session *s, const char *dir, const struct cost_table *t)
-{
-    char key[KEY_BYTES], path[PATH_BYTES];
-    make_key(s, key);
-    return make_path(dir, key, path) && save(path, key, t);
-}
-
-enum mn_status cost_get(struct session *s, const char *dir, struct cost_table *t)
-{
-    char key[KEY_BYTES], path[PATH_BYTES];
-    const struct mn_log *log = session_info(s)->log;
-    make_key(s, key);
-    const bool keeps = dir && make_path(dir, key, path), exists = keeps && access(path, F_OK) == 0;
-    if (exists && load(s, path, key, t))
-        return MN_OK;
-    if (exists)
-        log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again",
-                 path);
-    enum mn_status status = cost_measure(s, t);
-    if (!status && keeps && !save(path, key, t))
-        log_note(log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
-    return status;
+    const int n = snprintf(text, n_bytes,
+                           "%s|%s|%u|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u at%u|%016" PRIx64,
+                           m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, c->n_embd,
+                           c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda,
+                           m->weights.arena.bytes, (int)session_info(s)->kv_type, session_info(s)->kv_policy.share,
+                           n_points(s), first_position(s), hash_kernels(m));
+    return n > 0 ? (size_t)n : 0;
 }

@@ -1,4 +1,4 @@
-/* The diffusion-forcing sampler (arXiv 2510.14961; the spec's section 6). Lossy.
+/* The diffusion-forcing sampler (arXiv 2510.14961; docs/contract.md, 9). Lossy.
  *
  * A window of rows, the first one on the newest committed token. A tick
  *
@@ -17,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spec/exit.h"
 #include "spec/strategy.h"
+
+enum { USUAL_ROWS = 128 };
 
 struct window {
     float *states;   /* [rows, n_embd] behind the last tick; the other three lie behind it */
@@ -27,23 +30,56 @@ struct window {
     uint32_t steps[SESSION_MAX_ROWS];
 };
 
-static enum mn_status open(struct generation *g)
+static uint32_t rows(const struct mn_generate_params *params)
 {
-    const size_t n = (size_t)g->max_inflight * session_info(g->session)->config->n_embd;
-    struct window *w = g->window = calloc(1, sizeof *w);
-    float *all = w ? malloc(4 * n * sizeof *all) : NULL;
-    if (!all)
-        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a window of %u rows", g->max_inflight);
-    *w = (struct window){.states = all, .moved = all + n, .injected = all + 2 * n, .fresh = all + 3 * n};
+    return params->speculation.max_inflight ? params->speculation.max_inflight : USUAL_ROWS;
+}
+
+static const char *lossy_because(const struct mn_generate_params *params)
+{
+    (void)params;
+    return "strategy diffusion";
+}
+
+static enum mn_status check(const struct generation *g)
+{
+    const struct mn_diffusion_params *p = &g->params->diffusion;
+    const uint32_t max_rows = session_info(g->session)->max_rows;
+    enum mn_status status = check_max_inflight(g);
+    if (status)
+        return status;
+    if (session_info(g->session)->kv_policy.share != 1)
+        return log_fail(g->log, MN_ERR_USAGE, "strategy diffusion: needs kv_policy share:1");
+    if (g->draft_steps < 1 || g->draft_steps > g->num_steps)
+        return log_fail(g->log, MN_ERR_USAGE, "draft_steps %u: must be from 1 to %u with diffusion", g->draft_steps,
+                        g->num_steps);
+    if (p->headway > max_rows)
+        return log_fail(g->log, MN_ERR_USAGE, "headway %u: the session has at most %u rows per pass", p->headway,
+                        max_rows);
+    if (!(p->freeze_threshold >= 0.0f && p->freeze_threshold <= 1e6f))
+        return log_fail(g->log, MN_ERR_USAGE, "freeze_threshold %g: must be a number above 0",
+                        (double)p->freeze_threshold);
+    if (!is_share(p->state_noise))
+        return log_fail(g->log, MN_ERR_USAGE, "state_noise %g: must be from 0 to 1", (double)p->state_noise);
+    if (!(p->embed_average >= 0.0f && p->embed_average < 1.0f))
+        return log_fail(g->log, MN_ERR_USAGE, "embed_average %g: must be from 0 to below 1", (double)p->embed_average);
     return MN_OK;
 }
 
-static void close(struct generation *g)
+static enum mn_status open(struct generation *g, void *state)
 {
-    if (g->window)
-        free(g->window->states);
-    free(g->window);
-    g->window = NULL;
+    const size_t n = (size_t)g->max_inflight * session_info(g->session)->config->n_embd;
+    float *all = malloc(4 * n * sizeof *all);
+    if (!all)
+        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for a window of %u rows", g->max_inflight);
+    *(struct window *)state = (struct window){
+        .states = all, .moved = all + n, .injected = all + 2 * n, .fresh = all + 3 * n};
+    return MN_OK;
+}
+
+static void close(void *state)
+{
+    free(((struct window *)state)->states);
 }
 
 /* The standard deviation of initial states at scale 1: sqrt(2 / (5 d)) * sqrt(d). */
@@ -169,7 +205,7 @@ static void shift(struct generation *g, struct window *w, uint32_t n)
 
 static enum mn_status tick(struct generation *g, struct window *w)
 {
-    generation_event(g);
+    generation_begin_event(g);
     append(g, w);
     const struct work_mark mark = work_begin(g->session);
     enum mn_status status = advance(g, w);
@@ -184,17 +220,29 @@ static enum mn_status tick(struct generation *g, struct window *w)
     uint32_t committed = 0;
     for (; committed < frozen && !g->done; committed++)
         generation_commit(g, g->predicted[committed], w->steps[committed]);
-    generation_trace(g, "window", g->n_rows, g->n_rows);
+    generation_end_event(g, "window", g->n_rows, g->n_rows);
     shift(g, w, committed);
     return MN_OK;
 }
 
-static enum mn_status run(struct generation *g)
+static enum mn_status run(struct generation *g, void *state)
 {
     enum mn_status status = MN_OK;
     while (!g->done && !status)
-        status = tick(g, g->window);
+        status = tick(g, state);
     return status;
 }
 
-const struct strategy strategy_diffusion = {.name = "diffusion", .open = open, .close = close, .run = run};
+const struct strategy strategy_diffusion = {
+    .about = {.name = "diffusion",
+              .help = "LOSSY: a window of rows refined together on one shared slot",
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_WHOLE_DEPTH,
+              .usual_inflight = USUAL_ROWS,
+              .kv_policy = "share:1"},
+    .state_bytes = sizeof(struct window),
+    .rows = rows,
+    .lossy_because = lossy_because,
+    .check = check,
+    .open = open,
+    .close = close,
+    .run = run};

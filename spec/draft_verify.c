@@ -1,4 +1,4 @@
-/* Draft and verify with one model (the spec's section 3): L tokens are drafted one by one at depth K, then all of them
+/* Draft and verify with one model (docs/contract.md, 5): L tokens are drafted one by one at depth K, then all of them
  * and the committed token before them go on from depth K to depth R together.
  *
  * With `full` slots the first K steps of a draft ARE the first K steps of its verification, so nothing is recomputed
@@ -9,21 +9,80 @@
  * from tokens that were accepted because they equal the targets before it; noise is keyed by position. Only targets are
  * committed - except under a verification threshold, the lossy rule, where an accepted draft is committed as it
  * is. */
-#include "spec/strategy.h"
+#include <stdlib.h>
 
-enum { BETWEEN = 0, DRAFTING, FILLING, LEVELLING, VERIFYING };
+#include "engine/base/numbers.h"
+#include "spec/early_exit.h"
+
+enum phase { DRAFTING, FILLING, LEVELLING, VERIFYING };
+
+struct round {
+    enum phase phase;
+    uint32_t cursor; /* the row under way */
+    struct early_exit early;
+    float *logits; /* [vocab_size], for the verification threshold */
+};
+
+static uint32_t rows(const struct mn_generate_params *params)
+{
+    return min_u32(params->speculation.lookahead, SESSION_MAX_ROWS - 1) + 1;
+}
+
+static const char *lossy_because(const struct mn_generate_params *params)
+{
+    return params->speculation.verification_threshold > 0.0f ? "verification_threshold" : NULL;
+}
+
+static enum mn_status check(const struct generation *g)
+{
+    const struct mn_speculation_params *p = &g->params->speculation;
+    const uint32_t max_rows = session_info(g->session)->max_rows, most = min_u32(max_rows - 1, MN_MAX_LOOKAHEAD);
+    if (!is_share(p->verification_threshold))
+        return log_fail(g->log, MN_ERR_USAGE, "verification_threshold %g: must be above 0 and at most 1",
+                        (double)p->verification_threshold);
+    enum mn_status status = early_exit_check(g);
+    if (!status)
+        status = check_drafts(g);
+    if (status)
+        return status;
+    if (max_rows < 2)
+        return log_fail(g->log, MN_ERR_USAGE, "strategy draft-verify: needs a session with at least 2 rows per pass");
+    if (p->lookahead < 1 || p->lookahead > most)
+        return log_fail(g->log, MN_ERR_USAGE, "lookahead %u: must be from 1 to %u", p->lookahead, most);
+    return MN_OK;
+}
+
+static enum mn_status open(struct generation *g, void *state)
+{
+    struct round *r = state;
+    const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
+    g->stats->draft_steps = g->draft_steps;
+    g->stats->lookahead = g->lookahead;
+    enum mn_status status = early_exit_open(&r->early, g, 1);
+    if (!status && g->params->speculation.verification_threshold > 0.0f &&
+        !(r->logits = malloc(n_vocab * sizeof *r->logits)))
+        status = log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the logits of a draft");
+    return status;
+}
+
+static void close(void *state)
+{
+    struct round *r = state;
+    early_exit_close(&r->early);
+    free(r->logits);
+}
 
 /* A row may not be deeper than the rows before it: its steps beyond theirs would read entries that are not final. */
-static uint32_t draft_depth(const struct generation *g)
+static uint32_t draft_depth(const struct generation *g, const struct round *r)
 {
-    return g->cursor > 0 ? g->rows[g->cursor - 1].depth : g->draft_steps;
+    return r->cursor > 0 ? g->rows[r->cursor - 1].depth : g->draft_steps;
 }
 
 /* The next row of the round: one behind which a token is drafted, or the last one, which is only brought to the draft
  * depth. */
-static void enter_row(struct generation *g)
+static void enter_row(struct generation *g, struct round *r)
 {
-    const uint32_t i = g->cursor;
+    const uint32_t i = r->cursor;
     /* A round commits at most one token more than it drafts; drafting past the last wanted token is waste. */
     uint32_t limit = generation_remaining(g) - 1;
     limit = limit < g->lookahead ? limit : g->lookahead;
@@ -32,9 +91,9 @@ static void enter_row(struct generation *g)
     g->n_rows = i + 1;
     /* Nothing follows a stop token. */
     bool drafts = i < limit && !(i > 0 && generation_is_stop(g, g->rows[i].token));
-    g->phase = drafts ? DRAFTING : FILLING;
-    if (drafts && g->exit.criterion)
-        early_exit_begin(g, i, draft_depth(g));
+    r->phase = drafts ? DRAFTING : FILLING;
+    if (drafts && r->early.rule.criterion)
+        early_exit_begin(&r->early, i, draft_depth(g, r));
 }
 
 /* Rows that exited early come to the depth of the row before them, the last ones first: a row at step t needs step t of
@@ -50,33 +109,29 @@ static bool level(const struct generation *g, struct request *request)
     return false;
 }
 
-static enum mn_status next(struct generation *g, struct request *request)
+static enum mn_status next(struct generation *g, void *state, struct request *request)
 {
-    if (g->phase == BETWEEN) {
-        generation_event(g);
-        g->cursor = 0;
-        enter_row(g);
+    struct round *r = state;
+    if (!g->in_event) {
+        generation_begin_event(g);
+        r->cursor = 0;
+        enter_row(g, r);
     }
-    if (g->early.active) {
-        early_exit_next(g, request);
-    } else if (g->phase == DRAFTING || g->phase == FILLING) {
-        const uint32_t depth = g->rows[g->cursor].depth, to = draft_depth(g);
-        *request = (struct request){.first = g->cursor,
-                                    .n_rows = 1,
-                                    .n_new = depth == 0,
-                                    .steps = g->phase == DRAFTING ? generation_steps_to(g, depth, to) : to - depth,
-                                    .predict = g->phase == DRAFTING};
-    } else if (g->phase == VERIFYING || !level(g, request)) {
-        g->phase = VERIFYING;
+    if (r->early.active) {
+        early_exit_next(&r->early, request);
+    } else if (r->phase == DRAFTING || r->phase == FILLING) {
         *request = (struct request){
-            .n_rows = g->n_rows, .steps = generation_steps_to(g, g->rows[0].depth, g->num_steps), .predict = true};
+            .first = r->cursor, .n_rows = 1, .n_new = 1, .steps = draft_depth(g, r), .predict = r->phase == DRAFTING};
+    } else if (!level(g, request)) {
+        r->phase = VERIFYING;
+        *request = (struct request){.n_rows = g->n_rows, .steps = g->num_steps - g->rows[0].depth, .predict = true};
     }
-    request->draft = g->phase == DRAFTING || g->phase == FILLING;
+    request->draft = r->phase == DRAFTING || r->phase == FILLING;
     return MN_OK;
 }
 
 /* Leading drafts that stand. */
-static enum mn_status count_accepted(struct generation *g, uint32_t *accepted)
+static enum mn_status count_accepted(struct generation *g, float *logits, uint32_t *accepted)
 {
     const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
     for (*accepted = 0; *accepted + 1 < g->n_rows; (*accepted)++) {
@@ -85,19 +140,19 @@ static enum mn_status count_accepted(struct generation *g, uint32_t *accepted)
             continue;
         if (g->params->speculation.verification_threshold == 0.0f)
             break;
-        enum mn_status status = session_read_logits(g->session, g->first_head + i, g->logits);
+        enum mn_status status = session_read_logits(g->session, g->first_head + i, logits);
         if (status)
             return status;
-        if (!accept_threshold(g->logits, n_vocab, g->rows[i + 1].token, g->params->speculation.verification_threshold))
+        if (!accept_threshold(logits, n_vocab, g->rows[i + 1].token, g->params->speculation.verification_threshold))
             break;
     }
     return MN_OK;
 }
 
-static enum mn_status finish_round(struct generation *g)
+static enum mn_status finish_round(struct generation *g, const struct round *r)
 {
     uint32_t accepted, committed = 0;
-    enum mn_status status = count_accepted(g, &accepted);
+    enum mn_status status = count_accepted(g, r->logits, &accepted);
     if (status)
         return status;
     stats_round(g->stats, g->n_rows - 1, accepted);
@@ -106,39 +161,45 @@ static enum mn_status finish_round(struct generation *g)
     for (; committed <= accepted && !g->done; committed++)
         generation_commit(g, committed < accepted ? g->rows[committed + 1].token : g->predicted[committed],
                           g->num_steps);
-    generation_trace(g, "round", g->n_rows, accepted + 1);
-    g->phase = BETWEEN;
+    generation_end_event(g, "round", g->n_rows, accepted + 1);
     return MN_OK;
 }
 
-static enum mn_status absorb(struct generation *g)
+static enum mn_status absorb(struct generation *g, void *state)
 {
-    switch (g->phase) {
+    struct round *r = state;
+    switch (r->phase) {
     case DRAFTING:
-        if (g->early.active) {
-            enum mn_status status = early_exit_absorb(g);
-            if (status || g->early.active)
+        if (r->early.active) {
+            enum mn_status status = early_exit_absorb(&r->early, g);
+            if (status || r->early.active)
                 return status;
-        } else if (g->rows[g->cursor].depth < draft_depth(g)) {
-            return MN_OK;
         }
-        g->cursor++;
-        enter_row(g);
+        r->cursor++;
+        enter_row(g, r);
         return MN_OK;
     case FILLING:
         for (uint32_t i = 0; i < g->n_rows; i++)
             g->before[i] = g->rows[i].depth;
-        g->phase = LEVELLING;
+        r->phase = LEVELLING;
         return MN_OK;
-    case VERIFYING: return g->rows[0].depth < g->num_steps ? MN_OK : finish_round(g);
+    case VERIFYING: return finish_round(g, r);
     default: /* LEVELLING: next looks for the next row that is not level */ return MN_OK;
     }
 }
 
-const struct strategy strategy_draft_verify = {.name = "draft-verify",
-                                               .lossless = true,
-                                               .drafts = true,
-                                               .exits = true,
-                                               .batches = true,
-                                               .next = next,
-                                               .absorb = absorb};
+const struct strategy strategy_draft_verify = {
+    .about = {.name = "draft-verify",
+              .help = "drafts L tokens at K steps, verifies them together from K steps on",
+              .lossless = true,
+              .batches = true,
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKAHEAD | MN_USES_EXIT | MN_USES_VERIFICATION_THRESHOLD |
+                      MN_USES_FORCED_ACCEPTANCE},
+    .state_bytes = sizeof(struct round),
+    .rows = rows,
+    .lossy_because = lossy_because,
+    .check = check,
+    .open = open,
+    .close = close,
+    .next = next,
+    .absorb = absorb};

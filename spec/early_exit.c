@@ -1,14 +1,55 @@
 /* Running rows under an exit rule: one core step at a time, a look at the state or the logits, and on or out.
  *
- * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (the spec's section
- * 2). A single row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run
- * here from end to end. */
-#include "engine/model/pace.h"
-#include "spec/strategy.h"
+ * A token that stops at depth e leaves its cache at that depth; later rows read its deepest slot (docs/contract.md, 2).
+ * A single row is a small state machine inside its strategy's; a prompt, whose positions leave together, is run here
+ * from end to end. */
+#include "spec/early_exit.h"
 
-static bool is_due(const struct generation *g, uint32_t step)
+#include <stdlib.h>
+
+#include "engine/model/pace.h"
+
+/* ---- memory ---- */
+
+enum mn_status early_exit_check(const struct generation *g)
 {
-    return step >= g->exit.min_steps && step % g->exit.check_interval == 0;
+    struct exit_rule rule;
+    return exit_parse(g->params->exit.rule, &rule, g->log);
+}
+
+enum mn_status early_exit_open(struct early_exit *e, const struct generation *g, uint32_t n_rows)
+{
+    const struct model_config *config = session_info(g->session)->config;
+    const size_t n = (size_t)n_rows * config->n_embd;
+    enum mn_status status = exit_parse(g->params->exit.rule, &e->rule, g->log);
+    if (status || e->rule.criterion == EXIT_NONE)
+        return status;
+    e->rule.min_steps = g->params->exit.min_steps ? g->params->exit.min_steps : 1;
+    e->rule.check_interval = g->params->exit.check_interval ? g->params->exit.check_interval : 1;
+    status = exit_memory_init(&e->memory, config->vocab_size, g->log);
+    if (status)
+        return status;
+    if (!(e->rows = calloc(n_rows, sizeof *e->rows)) || !(e->before = malloc(n * sizeof *e->before)) ||
+        !(e->now = malloc(n * sizeof *e->now)) || !(e->logits = malloc(config->vocab_size * sizeof *e->logits)))
+        return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the early exit of %u rows", n_rows);
+    return MN_OK;
+}
+
+void early_exit_close(struct early_exit *e)
+{
+    exit_memory_finish(&e->memory);
+    free(e->before);
+    free(e->now);
+    free(e->logits);
+    free(e->rows);
+    *e = (struct early_exit){0};
+}
+
+/* ---- checks ---- */
+
+static bool is_due(const struct early_exit *e, uint32_t step)
+{
+    return step >= e->rule.min_steps && step % e->rule.check_interval == 0;
 }
 
 static void swap_states(struct early_exit *e)
@@ -28,39 +69,41 @@ static enum mn_status read_states(struct generation *g, const struct row *rows, 
 }
 
 /* Do the latent states ask for the exit? The criterion's value is averaged over the rows. */
-static enum mn_status check_states(struct generation *g, const struct row *rows, uint32_t n, bool *leave)
+static enum mn_status check_states(struct early_exit *e, struct generation *g, const struct row *rows, uint32_t n,
+                                   bool *leave)
 {
     const uint32_t d = session_info(g->session)->config->n_embd;
     double sum = 0.0;
-    enum mn_status status = read_states(g, rows, n, g->early.now);
+    enum mn_status status = read_states(g, rows, n, e->now);
     for (uint32_t i = 0; i < n; i++)
-        sum += exit_latent_value(g->exit.criterion, g->early.now + (size_t)i * d, g->early.before + (size_t)i * d, d);
-    swap_states(&g->early);
-    *leave = exit_latent(&g->exit, sum / n);
+        sum += exit_latent_value(e->rule.criterion, e->now + (size_t)i * d, e->before + (size_t)i * d, d);
+    swap_states(e);
+    *leave = exit_latent(&e->rule, sum / n);
     return status;
 }
 
-static enum mn_status check_logits(struct generation *g, uint32_t head_row, bool *leave)
+static enum mn_status check_logits(struct early_exit *e, struct generation *g, uint32_t head_row, bool *leave)
 {
-    enum mn_status status = session_read_logits(g->session, head_row, g->logits);
+    enum mn_status status = session_read_logits(g->session, head_row, e->logits);
     if (!status)
-        *leave = exit_logits(&g->exit, &g->exit_memory, g->logits);
+        *leave = exit_logits(&e->rule, &e->memory, e->logits);
     return status;
 }
 
 /* ---- one row ---- */
 
-void early_exit_begin(struct generation *g, uint32_t row, uint32_t max_steps)
+void early_exit_begin(struct early_exit *e, uint32_t row, uint32_t max_steps)
 {
-    struct early_exit *e = &g->early;
-    *e = (struct early_exit){
-        .row = row, .max_steps = max_steps, .active = true, .before = e->before, .now = e->now, .rows = e->rows};
-    exit_begin(&g->exit_memory);
+    e->row = row;
+    e->max_steps = max_steps;
+    e->step = 0;
+    e->active = true;
+    e->entered = e->leave = false;
+    exit_begin(&e->memory);
 }
 
-void early_exit_next(struct generation *g, struct request *request)
+void early_exit_next(const struct early_exit *e, struct request *request)
 {
-    struct early_exit *e = &g->early;
     *request = (struct request){.first = e->row, .n_rows = 1};
     if (!e->entered) {
         /* Without steps: the first comparison of the latent criteria is with the initial state. */
@@ -69,15 +112,14 @@ void early_exit_next(struct generation *g, struct request *request)
         request->predict = true;
     } else {
         request->steps = 1;
-        request->predict = !exit_is_latent(g->exit.criterion) && is_due(g, e->step + 1);
+        request->predict = !exit_is_latent(e->rule.criterion) && is_due(e, e->step + 1);
     }
 }
 
-enum mn_status early_exit_absorb(struct generation *g)
+enum mn_status early_exit_absorb(struct early_exit *e, struct generation *g)
 {
-    struct early_exit *e = &g->early;
     const struct row *row = &g->rows[e->row];
-    const bool latent = exit_is_latent(g->exit.criterion);
+    const bool latent = exit_is_latent(e->rule.criterion);
     enum mn_status status = MN_OK;
     if (!e->entered) {
         e->entered = true;
@@ -87,10 +129,10 @@ enum mn_status early_exit_absorb(struct generation *g)
         bool leave = false;
         e->step++;
         if (latent)
-            status = check_states(g, row, 1, &leave);
+            status = check_states(e, g, row, 1, &leave);
         else if (g->request.predict)
-            status = check_logits(g, g->first_head, &leave);
-        e->leave = leave && is_due(g, e->step);
+            status = check_logits(e, g, g->first_head, &leave);
+        e->leave = leave && is_due(e, e->step);
         if (!g->request.predict || !(e->leave || e->step == e->max_steps))
             return status;
     }
@@ -126,37 +168,38 @@ static enum mn_status run_prompt(struct generation *g, struct row *rows, uint32_
     return status;
 }
 
-static enum mn_status leave_together(struct generation *g, struct row *rows, uint32_t n, uint32_t *token)
+static enum mn_status leave_together(struct early_exit *e, struct generation *g, uint32_t n, uint32_t *token)
 {
-    const bool latent = exit_is_latent(g->exit.criterion);
+    struct row *rows = e->rows;
+    const bool latent = exit_is_latent(e->rule.criterion);
     bool leave = false, predicted = false;
-    exit_begin(&g->exit_memory);
+    exit_begin(&e->memory);
     enum mn_status status = run_prompt(g, rows, n, 0, true, false, NULL);
     if (!status && latent)
-        status = read_states(g, rows, n, g->early.before);
+        status = read_states(g, rows, n, e->before);
     for (uint32_t step = 1; step <= g->num_steps && !leave && !status; step++) {
-        bool due = is_due(g, step);
+        bool due = is_due(e, step);
         predicted = due && !latent;
         status = run_prompt(g, rows, n, 1, false, predicted, token);
         if (!status && latent)
-            status = check_states(g, rows, n, &leave);
+            status = check_states(e, g, rows, n, &leave);
         else if (!status && due)
-            status = check_logits(g, 0, &leave);
+            status = check_logits(e, g, 0, &leave);
         leave = leave && due;
     }
     return status || predicted ? status : run_prompt(g, rows, n, 0, false, true, token);
 }
 
-enum mn_status early_exit_prompt(struct generation *g, uint32_t *steps, uint32_t *token)
+enum mn_status early_exit_prompt(struct early_exit *e, struct generation *g, uint32_t *steps, uint32_t *token)
 {
     const uint32_t n = g->params->n_prompt;
-    struct row *rows = g->early.rows;
+    struct row *rows = e->rows;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (struct row){.token = g->params->prompt[i], .position = i, .sequence = g->sequence};
     enum mn_status status = g->params->state0 ? session_write_states(g->session, g->sequence, 0, g->params->state0, n)
                                               : MN_OK;
     if (!status)
-        status = leave_together(g, rows, n, token);
+        status = leave_together(e, g, n, token);
     *steps = rows[0].depth;
     g->stats->exit_steps += rows[0].depth;
     g->stats->exit_rows++;

@@ -39,16 +39,17 @@ enum mn_status exit_parse(const char *text, struct exit_rule *out, const struct 
             out->threshold = criteria[i].threshold;
         }
     if (out->criterion == EXIT_NONE)
-        return log_fail(log, MN_ERR_USAGE,
-                        "--exit %s: must be latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability, then "
-                        ":THRESHOLD if wanted",
-                        text);
+        return log_fail(
+            log, MN_ERR_USAGE,
+            "exit.rule %s: must be latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability, then "
+            ":THRESHOLD if wanted",
+            text);
     if (text[n] == '\0')
         return MN_OK;
     char *end;
     out->threshold = strtod(text + n + 1, &end);
     if (end == text + n + 1 || *end || !(out->threshold > 0.0 && out->threshold < 1e6))
-        return log_fail(log, MN_ERR_USAGE, "--exit %s: the threshold must be a number above 0", text);
+        return log_fail(log, MN_ERR_USAGE, "exit.rule %s: the threshold must be a number above 0", text);
     return MN_OK;
 }
 

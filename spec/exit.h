@@ -1,4 +1,4 @@
-/* Early exit: when a token has had enough recurrence (the spec's section 5).
+/* Early exit: when a token has had enough recurrence (docs/contract.md, 7).
  *
  * Six criteria, each a value compared with a threshold after every checked step. The two latent ones look at the state
  * before ln_f, s, and the one a step earlier, s'; the other four need the coda and the head at every check. All run on

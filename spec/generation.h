@@ -9,12 +9,21 @@
 /* Refuses what cannot be; session, params, strategy, num_steps and log are set. MN_ERR_USAGE names option and value. */
 enum mn_status generation_check(const struct generation *generation);
 /* Checks, reserves all host memory, sets the session's sampler. Also after a failure, generation_close is to be called.
- * `params` and `stats` must outlive the generation. */
-enum mn_status generation_open(struct generation *generation, struct session *session,
+ * `costs`, `params` and `stats` must outlive the generation. */
+enum mn_status generation_open(struct generation *generation, struct session *session, struct mn_cost_table *costs,
                                const struct mn_generate_params *params, struct mn_stats *stats,
                                const struct mn_log *log);
 /* Runs the prompt in the cache's `sequence` and commits the first token. */
 enum mn_status generation_prefill(struct generation *generation, uint32_t sequence);
 void generation_close(struct generation *generation);
+
+/* ---- the scheduler (schedule.c) ---- */
+
+/* One pass sequence for all generations [n], none of which is done: opens their next requests where needed, takes the
+ * steps that the shortest one needs, lets those that are complete absorb. Passes and bytes are added to *work. */
+enum mn_status schedule_tick(struct session *session, struct generation *const *generations, uint32_t n,
+                             struct mn_stats *work);
+/* Ticks until the generation is done. */
+enum mn_status schedule_run(struct generation *generation);
 
 #endif

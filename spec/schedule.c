@@ -5,7 +5,7 @@
  * Outputs do not depend on who shares a pass: a row's arithmetic is independent of the rows beside it (see session.h),
  * and what a generation asks for depends on its own tokens alone. Coda and head run for all rows as soon as one needs
  * them: the coda entries that others write on the way are written again before anything reads them. */
-#include "spec/strategy.h"
+#include "spec/generation.h"
 
 static enum mn_status open_requests(struct generation *const *generations, uint32_t n)
 {
@@ -15,7 +15,7 @@ static enum mn_status open_requests(struct generation *const *generations, uint3
         if (g->open)
             continue;
         g->request = (struct request){0};
-        status = g->strategy->next(g, &g->request);
+        status = g->strategy->next(g, g->state, &g->request);
         g->steps_left = g->request.steps;
         g->open = g->fresh = true;
     }
@@ -68,7 +68,7 @@ static enum mn_status absorb(struct generation *g, const struct place *place, co
         g->predicted[first + j] = tokens[place_of(g, place, j)];
     g->first_head = place_of(g, place, 0);
     g->open = false;
-    return g->strategy->absorb(g);
+    return g->strategy->absorb(g, g->state);
 }
 
 enum mn_status schedule_tick(struct session *s, struct generation *const *generations, uint32_t n,

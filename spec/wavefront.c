@@ -1,4 +1,4 @@
-/* Wavefront decoding (the spec's section 4): rows at staggered depths advance together.
+/* Wavefront decoding (docs/contract.md, 6): rows at staggered depths advance together.
  *
  * All depths share the core's weights, so one core pass advances rows that sit at DIFFERENT depths. In flight are the
  * rows of consecutive positions, the oldest the deepest. A tick
@@ -18,6 +18,29 @@
 
 #include "spec/strategy.h"
 
+enum { USUAL_ROWS = 8 };
+
+static uint32_t rows(const struct mn_generate_params *params)
+{
+    return params->speculation.max_inflight ? params->speculation.max_inflight : USUAL_ROWS;
+}
+
+static enum mn_status check(const struct generation *g)
+{
+    enum mn_status status = check_max_inflight(g);
+    return status ? status : check_drafts(g);
+}
+
+/* The cost model: what a full tick reads while its rows share the weights. */
+static enum mn_status open(struct generation *g, void *state)
+{
+    const struct session_info *w = session_info(g->session);
+    (void)state;
+    g->stats->draft_steps = g->draft_steps;
+    g->stats->tick_weight_bytes = w->prelude_bytes + w->core_bytes * g->draft_steps + w->coda_bytes;
+    return MN_OK;
+}
+
 /* The row of the newest predicted token, unless the wave is full or nothing will be wanted there. */
 static bool append(struct generation *g)
 {
@@ -36,9 +59,10 @@ static bool append(struct generation *g)
     return true;
 }
 
-static enum mn_status next(struct generation *g, struct request *request)
+static enum mn_status next(struct generation *g, void *state, struct request *request)
 {
-    generation_event(g);
+    (void)state;
+    generation_begin_event(g);
     bool entered = append(g);
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
@@ -48,9 +72,10 @@ static enum mn_status next(struct generation *g, struct request *request)
     return MN_OK;
 }
 
-static enum mn_status absorb(struct generation *g)
+static enum mn_status absorb(struct generation *g, void *state)
 {
     const uint32_t n = g->n_rows;
+    (void)state;
     g->stats->rounds++;
     g->stats->inflight_rows += n;
     uint32_t kept = 1;
@@ -59,7 +84,7 @@ static enum mn_status absorb(struct generation *g)
     bool commit = g->rows[0].depth == g->num_steps;
     if (commit)
         generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
-    generation_trace(g, "tick", n, kept);
+    generation_end_event(g, "tick", n, kept);
     g->n_rows = kept;
     if (!commit)
         return MN_OK;
@@ -72,4 +97,14 @@ static enum mn_status absorb(struct generation *g)
 }
 
 const struct strategy strategy_wavefront = {
-    .name = "wavefront", .lossless = true, .wave = true, .batches = true, .next = next, .absorb = absorb};
+    .about = {.name = "wavefront",
+              .help = "a queue of rows at staggered depths: every tick advances all of them K steps",
+              .lossless = true,
+              .batches = true,
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_FORCED_ACCEPTANCE,
+              .usual_inflight = USUAL_ROWS},
+    .rows = rows,
+    .check = check,
+    .open = open,
+    .next = next,
+    .absorb = absorb};

@@ -249,7 +249,7 @@ static void test_refusals(void **state)
         {{.prompt = prompt, .n_prompt = 4, .n_new = 62},
          "sequence 1 of the batch: a prompt of 4 tokens and 62 new ones"},
         {{.prompt = prompt, .n_prompt = 0, .n_new = 5}, "sequence 1 of the batch: the prompt is empty"},
-        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .num_steps = 5}, "sequence 1 of the batch: --num-steps 5"},
+        {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .num_steps = 5}, "sequence 1 of the batch: num_steps 5"},
         {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .sampler = {.temperature = 1.0f}},
          "must be those of sequence 0"},
         {{.prompt = prompt, .n_prompt = 4, .n_new = 5, .strategy = "wavefront", .speculation = {.draft_steps = 1}},

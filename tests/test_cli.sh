@@ -212,25 +212,25 @@ same "auto: one cost table stored" 1 "$(find "$tmp/cache/muninn" -name 'costs-*.
 # Lossy ways say so everywhere, and --compare-ar says how far they strayed.
 run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy diffusion --compare-ar
 json_ok "diffusion: JSON" "$out"
-has "diffusion: lossy" "$out" '"lossless":false,"lossy_because":"--strategy diffusion"'
+has "diffusion: lossy" "$out" '"lossless":false,"lossy_because":"strategy diffusion"'
 has "diffusion: its policy" "$out" '"kv_policy":"share:1"'
 has "diffusion: agreement" "$out" '"agreement":{"compared":32,"equal":'
-has "diffusion: LOSSY on stderr" "$err" "LOSSY (--strategy diffusion)"
+has "diffusion: LOSSY on stderr" "$err" "LOSSY (strategy diffusion)"
 has "diffusion: agreement on stderr" "$err" "against ar with a full cache: "
 run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy wavefront --compare-ar
 has "--compare-ar of a lossless run" "$out" '"agreement":{"compared":32,"equal":32,"rate":1,"diverged":false,"forced_agreement":1}'
 has "wavefront: cost model beside the measure" "$out" '"tick_weight_bytes_model":'
 run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --continuous
-has "--continuous: LOSSY" "$err" "LOSSY (--continuous)"
+has "--continuous: LOSSY" "$err" "LOSSY (continuous)"
 run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy draft-verify --verification-threshold 0.5
-has "--verification-threshold: LOSSY" "$err" "LOSSY (--verification-threshold)"
+has "--verification-threshold: LOSSY" "$err" "LOSSY (verification_threshold)"
 run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy wavefront --draft-steps 3 --trace "$tmp/trace.jsonl"
 has "wavefront: cost model in the summary" "$err" "a tick of "
 has "trace: settings first" "$(head -n 1 "$tmp/trace.jsonl")" '{"event":"prompt","strategy":"wavefront","lossless":true,"num_steps":8,"draft_steps":3,'
 same "trace: JSON lines" 0 "$(while read -r record; do printf '{"text":"","json":%s}\n' "$record"; done <"$tmp/trace.jsonl" | "$muninn" tokenize >/dev/null 2>&1; echo $?)"
 refuses "diffusion with a full cache" 2 "share:1" generate -p x --strategy diffusion --kv-policy full
-refuses "diffusion under --require-lossless" 2 "--require-lossless" generate -p x --strategy diffusion --require-lossless
-refuses "--continuous with draft-verify" 2 "--continuous" generate -p x --strategy draft-verify --continuous
+refuses "diffusion under --require-lossless" 2 "require_lossless" generate -p x --strategy diffusion --require-lossless
+refuses "--continuous with draft-verify" 2 "continuous: strategy draft-verify" generate -p x --strategy draft-verify --continuous
 refuses "--verification-threshold above 1" 2 "--verification-threshold 1.5:" generate -p x --strategy draft-verify --verification-threshold 1.5
 refuses "--compare-ar with --batch" 2 "--compare-ar" generate --batch "$tmp/none" --compare-ar
 refuses "--parallel without --batch" 2 "--parallel" generate -p x --parallel 2
@@ -321,15 +321,15 @@ run generate -p "$kai" --num-steps 4 --stop hinX --stop 'mill.Y'
 same "--stop: what was held back comes out" " behind the mill." "$out"
 
 refuses "--lookahead of 0" 2 "--lookahead 0:" generate -p x --strategy draft-verify --lookahead 0
-refuses "--exit unknown" 2 "--exit confidence:" generate -p x --exit confidence
-refuses "--exit in wavefront" 2 "--exit kl: strategy wavefront" generate -p x --strategy wavefront --exit kl
-refuses "wavefront: --draft-steps not below --num-steps" 2 "--draft-steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy wavefront
+refuses "--exit unknown" 2 "exit.rule confidence:" generate -p x --exit confidence
+refuses "--exit in wavefront" 2 "exit.rule kl: strategy wavefront" generate -p x --strategy wavefront --exit kl
+refuses "wavefront: --draft-steps not below --num-steps" 2 "draft_steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy wavefront
 for strategy in ar draft-verify wavefront auto; do
-    refuses "$strategy: share:k under --require-lossless" 2 "--require-lossless: --kv-policy share:k" generate -p x --num-steps 4 --strategy $strategy --kv-policy share:2 --require-lossless
+    refuses "$strategy: share:k under --require-lossless" 2 "require_lossless: kv_policy share:k" generate -p x --num-steps 4 --strategy $strategy --kv-policy share:2 --require-lossless
 done
-refuses "--draft-steps not below --num-steps" 2 "--draft-steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy draft-verify
-refuses "draft-verify with one step" 2 "--num-steps" generate -p x --num-steps 1 --strategy draft-verify
-refuses "context too small" 2 "--ctx" generate -p x -n 100 --ctx 50
+refuses "--draft-steps not below --num-steps" 2 "draft_steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy draft-verify
+refuses "draft-verify with one step" 2 "num_steps 1" generate -p x --num-steps 1 --strategy draft-verify
+refuses "context too small" 2 "(n_ctx)" generate -p x -n 100 --ctx 50
 refuses "token id outside the vocabulary" 2 "token id 512 at place 2" generate --ids 0,512
 refuses "logits: token id outside the vocabulary" 2 "token id 512 at place 2" logits --ids 0,512
 
@@ -365,7 +365,7 @@ same "bench: the table has them all" 12 "$(grep -c '^| [^d]' "$tmp/out")"
 same "bench: CSV on stderr, and what was left out" 14 "$(wc -l <"$tmp/err" | tr -d ' ')"
 has "bench: what was left out is counted" "$(cat "$tmp/err")" "2 combinations cannot run"
 json_ok "bench: rows are JSON" "[$(paste -s -d, "$tmp/all")]"
-same "bench: lossy rows are there, and say so" 2 "$(grep -c '"lossless":false,"lossy_because":"--strategy diffusion"' "$tmp/all")"
+same "bench: lossy rows are there, and say so" 2 "$(grep -c '"lossless":false,"lossy_because":"strategy diffusion"' "$tmp/all")"
 same "bench: lossless rows equal ar, in batches too" 10 "$(grep -c '"lossless":true,"lossy_because":"","equals_ar":true,"agreement":1,' "$tmp/all")"
 same "bench: prompt tokens are not generated ones" 12 "$(grep -c '"total_prompt_tokens":96,"total_new_tokens":24,' "$tmp/all")"
 same "bench: no progress bar in a file" 0 "$(grep -c "$(printf '\r')" "$tmp/err")"

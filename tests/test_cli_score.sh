@@ -86,7 +86,7 @@ run score -f "$tmp/norm" --num-steps 8
 line=$(rows | sed 's/.*"logprobs":\[\([^,]*\),\([^]]*\)\].*"pred":\([01]\),"pred_norm":\([01]\).*/\1 \2 \3 \4/')
 same "acc_norm divides by the choice's bytes" ok "$(echo "$line" | awk '{p = ($1 >= $2) ? 0 : 1; q = ($1 / 22 >= $2 / 1) ? 0 : 1; print (p == $3 && q == $4) ? "ok" : $0}')"
 run score -f "$tmp/choice" --num-steps 4 --kv-policy share:2
-same "a shared cache: every line says so" 0 "$(grep -vc '"lossy_because":"--kv-policy share:k"' "$tmp/out")"
+same "a shared cache: every line says so" 0 "$(grep -vc '"lossy_because":"kv_policy share:k"' "$tmp/out")"
 has "a shared cache: LOSSY" "$err" "LOSSY"
 run score -f "$tmp/choice" --num-steps 2,8 --group-by task -o md
 has "table: head" "$out" '| task | metric | n | R = 2 | R = 8 |'

@@ -60,7 +60,7 @@ refuses "id outside the vocabulary" 2 "token id 512 at place 2" trace --ids 0,51
 refuses "text that is not UTF-8" 2 "UTF-8" trace -p "$(printf 'a\377')"
 refuses "text without a tokenizer" 4 "tokenizer.json" trace -m "$vectors/square" -p x
 refuses "empty prompt without begin token" 2 "prompt is empty" trace -p '' --no-bos --num-steps 2
-refuses "more than the context holds" 2 "--ctx" trace -p x -n 600 --num-steps 2
+refuses "more than the context holds" 2 "n_ctx" trace -p x -n 600 --num-steps 2
 
 # ---- records ----
 

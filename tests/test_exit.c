@@ -214,7 +214,7 @@ static void test_rules(void **state)
         log.n_errors = 0;
         assert_int_equal(exit_parse(bad[i], &rule, &log.log), MN_ERR_USAGE);
         assert_int_equal(log.n_errors, 1);
-        assert_non_null(strstr(log.last, "--exit"));
+        assert_non_null(strstr(log.last, "exit.rule "));
     }
     assert_int_equal(exit_parse("minp-kl:0.5", &rule, &log.log), MN_OK);
     assert_int_equal(rule.criterion, EXIT_MINP_KL);

@@ -1,6 +1,6 @@
 /* Goal: every kernel computes its formula, writes what it should and nothing else, and computes a row the same whether
- * it runs alone or with others: on every Vulkan device found, with subgroup operations and without (the `_plain`
- * twins), with texel buffers (the `_texels` twins) and without.
+ * it runs alone or with others: on every Vulkan device found, with subgroup operations and without
+ * (shaders/plain), with a CPU device's texel buffers (shaders/cpu) and without.
  * Method: kernel_cases.h runs each kernel on random inputs against plain loops in double (ref.c) with guard words
  * around and inside all outputs, and compares passes of 1 to 16 rows bit for bit with 1-row passes, for each way of
  * tiling. The loops themselves are held against the golden logits of the published code, with golden tokens for the

@@ -249,7 +249,7 @@ static void test_matrix_beyond_allocation(void **state)
     model = open_model_with(&log, dir, &(struct limits){.max_allocation_bytes = STREAM_STAGING_BYTES + ARENA_ALIGN});
     const struct matrix *matrix = &model->weights.embedding;
     assert_int_equal(matrix->n_windows, 2);
-    assert_true(matrix->windows[0].values.block != matrix->windows[1].values.block);
+    assert_true(matrix->windows[0].block != matrix->windows[1].block);
     for (const struct arena_block *block = model->weights.arena.first; block; block = block->next)
         assert_true(block->bytes <= STREAM_STAGING_BYTES + ARENA_ALIGN);
     float *got = take_prints(model, 64);

@@ -91,7 +91,7 @@ static void check_diffusion_as_ar(bool random)
     g.speculation.draft_steps = R;
     g.speculation.max_inflight = 1;
     struct token_list got = run(f.shared, g, &stats);
-    assert_lossy(&stats, "--strategy diffusion");
+    assert_lossy(&stats, "strategy diffusion");
     assert_int_equal(got.n, 40);
     assert_int_equal(n_equal(&got, &expected), 40);
     assert_int_equal(stats.rounds, 39);
@@ -161,7 +161,7 @@ static void test_continuous(void **state)
     struct token_list expected = run(f.full, g, &stats);
     g.continuous = true;
     struct token_list got = run(f.full, g, &stats), again = run(f.full, g, &stats);
-    assert_lossy(&stats, "--continuous");
+    assert_lossy(&stats, "continuous");
     assert_int_equal(got.n, 40);
     assert_int_equal(n_equal(&got, &again), 40);
     const uint32_t n = n_equal(&got, &expected);
@@ -183,7 +183,7 @@ static void test_threshold(void **state)
     run(f.full, g, &loose);
     g.speculation.verification_threshold = 1.0f;
     struct token_list got = run(f.full, g, &stats);
-    assert_lossy(&stats, "--verification-threshold");
+    assert_lossy(&stats, "verification_threshold");
     assert_int_equal(n_equal(&got, &expected), 60); /* as likely as the best is the best */
     assert_int_equal(stats.accepted, loose.accepted);
     g.speculation.verification_threshold = 1e-30f;
@@ -297,57 +297,59 @@ static void test_refusals(void **state)
         const char *part;
     } cases[] = {
         {false, {.strategy = "diffusion", .speculation = {.draft_steps = 2}}, "share:1"},
-        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 0}}, "--draft-steps 0"},
-        {true, {.strategy = "diffusion", .speculation = {.draft_steps = R + 1}}, "--draft-steps 9"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 0}}, "draft_steps 0"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = R + 1}}, "draft_steps 9"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.headway = 17}},
-         "--headway 17"},
-        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 2, .max_inflight = 17}}, "--max-inflight 17"},
+         "headway 17"},
+        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 2, .max_inflight = 17}}, "max_inflight 17"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.freeze_threshold = -1.0f}},
-         "--freeze-threshold"},
+         "freeze_threshold"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.freeze_threshold = NAN}},
-         "--freeze-threshold"},
+         "freeze_threshold"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.state_noise = 1.5f}},
-         "--state-noise"},
+         "state_noise"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .diffusion = {.embed_average = 1.0f}},
-         "--embed-average"},
-        {true, {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .exit = {.rule = "kl"}}, "--exit kl"},
+         "embed_average"},
+        {true,
+         {.strategy = "diffusion", .speculation = {.draft_steps = 2}, .exit = {.rule = "kl"}},
+         "exit.rule kl: strategy diffusion has no early exit"},
         {true,
          {.strategy = "diffusion", .speculation = {.draft_steps = 2, .require_lossless = true}},
-         "--require-lossless: --strategy diffusion"},
+         "require_lossless: strategy diffusion"},
         {true,
          {.strategy = "wavefront", .speculation = {.draft_steps = 2, .require_lossless = true}},
-         "--require-lossless: --kv-policy share:k"},
-        {false, {.strategy = "wavefront", .speculation = {.draft_steps = 2}, .continuous = true}, "--continuous"},
-        {false, {.strategy = "auto", .continuous = true}, "--continuous"},
-        {false, {.strategy = "ar", .speculation = {.verification_threshold = 0.5f}}, "--verification-threshold"},
+         "require_lossless: kv_policy share:k"},
+        {false, {.strategy = "wavefront", .speculation = {.draft_steps = 2}, .continuous = true}, "continuous"},
+        {false, {.strategy = "auto", .continuous = true}, "continuous"},
+        {false, {.strategy = "ar", .speculation = {.verification_threshold = 0.5f}}, "verification_threshold"},
         {false,
          {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 2, .verification_threshold = NAN}},
-         "--verification-threshold"},
+         "verification_threshold"},
         {false,
          {.strategy = "draft-verify",
           .speculation = {.draft_steps = 2, .lookahead = 2, .verification_threshold = 1.1f}},
-         "--verification-threshold"},
+         "verification_threshold"},
         {false,
          {.strategy = "draft-verify",
           .speculation = {.draft_steps = 2, .lookahead = 2, .verification_threshold = 0.5f, .require_lossless = true}},
-         "--require-lossless"},
+         "require_lossless"},
         {false,
          {.strategy = "draft-verify",
           .speculation = {.draft_steps = 2, .lookahead = 2},
           .measuring = {.forced_acceptance = bad, .n_forced_acceptance = 2}},
-         "forced acceptance of 1.5"},
+         "forced_acceptance of 1.5"},
         {false,
          {.strategy = "ar", .measuring = {.forced_acceptance = bad, .n_forced_acceptance = 1}},
-         "forced acceptance"},
+         "forced_acceptance: strategy ar"},
         {false,
          {.strategy = "ar", .continuous = true, .speculation = {.require_lossless = true}},
-         "--require-lossless: --continuous"},
-        {false, {.strategy = "guess"}, "--strategy guess"},
+         "require_lossless: continuous"},
+        {false, {.strategy = "guess"}, "strategy guess"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct mn_generate_params p = cases[i].p;

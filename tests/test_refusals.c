@@ -1,4 +1,4 @@
-/* Goal: what cannot be done is refused, with one line that names the option or the argument, before anything runs.
+/* Goal: what cannot be done is refused, with one line that names the parameter or the argument, before anything runs.
  * Method: one random model with odd sizes, on every device found; settings that work, with one thing wrong at a time;
  * every public function without each of its arguments. The Vulkan validation layer must stay silent. */
 #include <math.h>
@@ -38,12 +38,14 @@ static int close_model(void **state)
     return 0;
 }
 
-/* Runs good settings after the edits given. */
+/* Runs good settings after the edits given; the message names the parameter and no option of a command line. */
 #define REFUSE(flag, ...) \
     do { \
         struct mn_generate_params p = good; \
         (void)(__VA_ARGS__); \
         test_refused(&f.log, generate(session, &p, &stats), flag, #__VA_ARGS__); \
+        if (strstr(f.log.last, "--")) \
+            fail_msg("a command line's option in '%s'", f.log.last); \
         assert_int_equal(list.n + stats.n_new, 0); \
     } while (0)
 
@@ -62,36 +64,37 @@ static void test_refusals(void **state)
                                             .speculation = {.draft_steps = 2, .lookahead = 3},
                                             .on_token = token_list_add,
                                             .user = &list};
-    REFUSE("--strategy", p.strategy = "beam");
-    REFUSE("--strategy", p.strategy = "");
+    REFUSE("strategy", p.strategy = "beam");
+    REFUSE("strategy", p.strategy = "");
     REFUSE("prompt", p.n_prompt = 0);
     REFUSE("prompt", p.prompt = NULL, p.n_prompt = 0);
-    REFUSE("-n 0", p.n_new = 0);
-    REFUSE("--ctx", p.n_new = N_FULL + 1);
-    REFUSE("--ctx", p.n_new = UINT32_MAX);
-    REFUSE("--ctx", p.n_prompt = UINT32_MAX);
+    REFUSE("n_new 0", p.n_new = 0);
+    REFUSE("n_ctx", p.n_new = N_FULL + 1);
+    REFUSE("n_ctx", p.n_new = UINT32_MAX);
+    REFUSE("n_ctx", p.n_prompt = UINT32_MAX);
     REFUSE("token id 173", p.prompt = beyond, p.n_prompt = 3);
     REFUSE("token id 4294967295", p.prompt = far_beyond, p.n_prompt = 1);
-    REFUSE("--num-steps", p.num_steps = R + 1);
-    REFUSE("--num-steps", p.num_steps = UINT32_MAX);
-    REFUSE("--draft-steps", p.speculation.draft_steps = 0);
-    REFUSE("--draft-steps", p.speculation.draft_steps = R);
-    REFUSE("--draft-steps", p.speculation.draft_steps = UINT32_MAX);
-    REFUSE("--draft-steps", p.num_steps = 2);
-    REFUSE("--num-steps", p.num_steps = 1, p.speculation.draft_steps = 1);
-    REFUSE("--draft-steps", p.strategy = "wavefront", p.speculation.draft_steps = 0);
-    REFUSE("--draft-steps", p.strategy = "wavefront", p.speculation.draft_steps = R);
-    REFUSE("--lookahead", p.speculation.lookahead = 0);
-    REFUSE("--lookahead", p.speculation.lookahead = 16);
-    REFUSE("--lookahead", p.speculation.lookahead = MN_MAX_LOOKAHEAD + 1);
-    REFUSE("--lookahead", p.speculation.lookahead = UINT32_MAX);
-    REFUSE("--max-inflight", p.strategy = "wavefront", p.speculation.max_inflight = 17);
-    REFUSE("--exit", p.exit.rule = "patience");
-    REFUSE("--exit", p.strategy = "wavefront", p.exit.rule = "cosine");
-    REFUSE("--require-lossless", p.strategy = "ar", p.exit.rule = "cosine", p.speculation.require_lossless = true);
-    REFUSE("--init-scale", p.init_scale = -1.0f);
-    REFUSE("--init-scale", p.init_scale = 1e9f);
-    REFUSE("--init-scale", p.init_scale = NAN);
+    REFUSE("num_steps", p.num_steps = R + 1);
+    REFUSE("num_steps", p.num_steps = UINT32_MAX);
+    REFUSE("draft_steps", p.speculation.draft_steps = 0);
+    REFUSE("draft_steps", p.speculation.draft_steps = R);
+    REFUSE("draft_steps", p.speculation.draft_steps = UINT32_MAX);
+    REFUSE("draft_steps", p.num_steps = 2);
+    REFUSE("num_steps", p.num_steps = 1, p.speculation.draft_steps = 1);
+    REFUSE("draft_steps", p.strategy = "wavefront", p.speculation.draft_steps = 0);
+    REFUSE("draft_steps", p.strategy = "wavefront", p.speculation.draft_steps = R);
+    REFUSE("lookahead", p.speculation.lookahead = 0);
+    REFUSE("lookahead", p.speculation.lookahead = 16);
+    REFUSE("lookahead", p.speculation.lookahead = MN_MAX_LOOKAHEAD + 1);
+    REFUSE("lookahead", p.speculation.lookahead = UINT32_MAX);
+    REFUSE("max_inflight", p.strategy = "wavefront", p.speculation.max_inflight = 17);
+    REFUSE("exit.rule", p.exit.rule = "patience");
+    REFUSE("exit.rule", p.strategy = "wavefront", p.exit.rule = "cosine");
+    REFUSE("require_lossless: exit in ar", p.strategy = "ar", p.exit.rule = "cosine",
+           p.speculation.require_lossless = true);
+    REFUSE("init_scale", p.init_scale = -1.0f);
+    REFUSE("init_scale", p.init_scale = 1e9f);
+    REFUSE("init_scale", p.init_scale = NAN);
     REFUSE("temperature", p.sampler.temperature = -0.5f);
     REFUSE("temperature", p.sampler.temperature = 1e-5f);
     REFUSE("temperature", p.sampler.temperature = 101.0f);

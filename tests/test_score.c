@@ -428,8 +428,8 @@ static void test_refusals(void **state)
                  {{ids, 0, 0}, &ok, 1, "item 1: 0 ids"},
                  {{ids, 4, 1}, &ok, 1, "item 1: token id 173 at place 4"},
                  {{ids, 66, 1}, &ok, 1, "item 1: 66 ids do not fit into the context of 64"},
-                 {{ids, 3, 1}, &zero, 1, "--num-steps 0"},
-                 {{ids, 3, 1}, &deep, 1, "--num-steps 8"},
+                 {{ids, 3, 1}, &zero, 1, "num_steps 0"},
+                 {{ids, 3, 1}, &deep, 1, "num_steps 8"},
                  {{ids, 3, 1}, &ok, 0, "at 0 depths"},
                  {{ids, 3, 1}, many, MN_MAX_SCORE_DEPTHS + 1, "at 129 depths"},
                  {{ids, 3, 1}, NULL, 1, "missing"}};

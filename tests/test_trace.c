@@ -446,11 +446,11 @@ static void test_refusals(void **state)
     struct mn_depth_trace_params p = params_of(sort_prompt, 0, 0, 4);
     assert_refused(s, &log, "prompt is empty", &p);
     p = params_of(sort_prompt, N_SORT, 6, 4);
-    assert_refused(s, &log, "--ctx", &p);
+    assert_refused(s, &log, "n_ctx", &p);
     p = params_of(sort_prompt, N_SORT, UINT32_MAX, 4);
-    assert_refused(s, &log, "--ctx", &p);
+    assert_refused(s, &log, "n_ctx", &p);
     p = params_of(sort_prompt, N_SORT, 0, 5);
-    assert_refused(s, &log, "--num-steps 5", &p);
+    assert_refused(s, &log, "num_steps 5", &p);
     p = params_of(sort_prompt, N_SORT, 0, 4);
     p.n_components = MN_MAX_COMPONENTS + 1;
     assert_refused(s, &log, "n_components 7", &p);

@@ -50,3 +50,9 @@ void cpu_device_prepare_synthetic(const char *option, const char *shape)
 {
     prepare(option, NULL, shape);
 }
+
+const char *cpu_device_threads(void)
+{
+    const char *threads = getenv("LP_NUM_THREADS");
+    return threads ? threads : "";
+}

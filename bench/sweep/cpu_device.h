@@ -7,5 +7,7 @@
  * is set. */
 void cpu_device_prepare(const char *option, const char *dir);
 void cpu_device_prepare_synthetic(const char *option, const char *shape);
+/* The worker threads that a CPU device is given from here on; "": as many as its driver likes. */
+const char *cpu_device_threads(void);
 
 #endif

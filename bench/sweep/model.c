@@ -182,19 +182,17 @@ static int keep(void *user, uint32_t token)
 void bench_params(struct mn_generate_params *p, const struct expected *e, const struct bench_setting *s,
                   const struct bench_common *common)
 {
-    *p = (struct mn_generate_params){.prompt = e->ids,
-                                     .n_prompt = e->n_ids,
-                                     .n_new = s->n_new,
-                                     .num_steps = s->num_steps,
-                                     .strategy = s->strategy,
-                                     .speculation = {.draft_steps = s->draft_steps,
-                                                     .lookahead = s->lookahead,
-                                                     .max_inflight = s->max_inflight,
-                                                     .cost_dir = common->cost_dir},
-                                     .diffusion = {.embed_average = 0.1f},
-                                     .sampler = {.temperature = common->temperature, .seed = common->seed},
-                                     .ignore_eos = !common->stop_at_eos};
-    if (common->n_acceptance && (!strcmp(s->strategy, "draft-verify") || !strcmp(s->strategy, "wavefront"))) {
+    *p = (struct mn_generate_params){
+        .prompt = e->ids,
+        .n_prompt = e->n_ids,
+        .n_new = s->n_new,
+        .num_steps = s->num_steps,
+        .strategy = s->strategy,
+        .speculation = {.draft_steps = s->draft_steps, .lookahead = s->lookahead, .max_inflight = s->max_inflight},
+        .diffusion = {.embed_average = 0.1f},
+        .sampler = {.temperature = common->temperature, .seed = common->seed},
+        .ignore_eos = !common->stop_at_eos};
+    if (common->n_acceptance && mn_strategy_find(s->strategy)->uses & MN_USES_FORCED_ACCEPTANCE) {
         p->measuring.forced_acceptance = common->acceptance;
         p->measuring.n_forced_acceptance = common->n_acceptance;
     }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
 
 enum { DECODE, PREFILL, COLUMNS };
@@ -309,13 +310,16 @@ static enum mn_status prepare(struct run *r)
         r->params[i].user = &r->sequences[i];
     }
     const uint32_t rows = bench_rows(s) * s->batch;
-    return mn_session_create(&r->session, r->model->engine,
-                             &(struct mn_session_params){.n_ctx = r->model->longest + s->n_new,
-                                                         .num_steps = s->num_steps,
-                                                         .n_sequences = s->batch,
-                                                         .max_rows = rows,
-                                                         .kv_policy = s->kv_policy,
-                                                         .kv_type = s->kv_type});
+    status = mn_session_create(&r->session, r->model->engine,
+                               &(struct mn_session_params){.n_ctx = r->model->longest + s->n_new,
+                                                           .num_steps = s->num_steps,
+                                                           .n_sequences = s->batch,
+                                                           .max_rows = rows,
+                                                           .kv_policy = s->kv_policy,
+                                                           .kv_type = s->kv_type});
+    if (!status && mn_strategy_find(s->strategy)->uses & MN_USES_COSTS)
+        status = cost_file_use(r->session, r->common->cost_dir, r->common->log);
+    return status;
 }
 
 enum mn_status bench_measure(struct bench_model *model, const struct bench_setting *setting,

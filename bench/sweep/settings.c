@@ -11,7 +11,7 @@
 #include "engine/files/json.h"
 #include "engine/files/lines.h"
 
-enum { SETTINGS_MAX = 100000, WAVE_ROWS = 8, WINDOW_ROWS = 128, AUTO_ROWS = 16 };
+enum { SETTINGS_MAX = 100000 };
 
 /* ---- what to run over ---- */
 
@@ -52,7 +52,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
                  {"weight-type", p->weight_types, "bf16|f16|f32", &l->weight_types},
                  {"kv-policy", p->kv_policies, NULL, &l->kv_policies},
                  {"kv-type", p->kv_types, "f16|f32", &l->kv_types},
-                 {"strategy", p->strategies, "ar|draft-verify|wavefront|auto|diffusion", &l->strategies}};
+                 {"strategy", p->strategies, NULL, &l->strategies}};
     const struct {
         const char *option, *text;
         uint32_t min, max;
@@ -72,6 +72,10 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         if (numbers[i].text)
             status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
                                    log);
+    for (uint32_t i = 0; i < l->strategies.n && !status; i++)
+        if (!mn_strategy_find(l->strategies.words[i]))
+            status = log_fail(log, MN_ERR_USAGE, "--strategy %s: no such strategy; `muninn bench --help` lists them",
+                              l->strategies.words[i]);
     for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
         status = mn_kv_policy_check(l->kv_policies.words[i], log);
     }
@@ -95,44 +99,37 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
 
 /* ---- the cross product ---- */
 
-static bool is_strategy(const struct bench_setting *s, const char *name)
-{
-    return !strcmp(s->strategy, name);
-}
-
 uint32_t bench_rows(const struct bench_setting *s)
 {
-    return !strcmp(s->strategy, "draft-verify") ? s->lookahead + 1 : s->max_inflight ? s->max_inflight : 1;
+    return mn_strategy_rows(&(struct mn_generate_params){
+        .strategy = s->strategy, .speculation = {.lookahead = s->lookahead, .max_inflight = s->max_inflight}});
 }
 
 /* Can this combination run? The rules are the engine's (spec/check.c); here they leave holes in the product instead of
  * ending it. */
 static bool is_possible(const struct bench_setting *s)
 {
-    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront");
-    if ((drafts || wave) && s->draft_steps >= s->num_steps)
+    const struct mn_strategy *strategy = mn_strategy_find(s->strategy);
+    const uint32_t most_steps = strategy->uses & MN_USES_WHOLE_DEPTH ? s->num_steps : s->num_steps - 1;
+    if (strategy->uses & MN_USES_DRAFT_STEPS && s->draft_steps > most_steps)
         return false;
-    if (is_strategy(s, "diffusion") && (s->draft_steps > s->num_steps || s->batch > 1))
-        return false;
-    return bench_rows(s) * s->batch <= ROWS_PER_PASS;
+    return (strategy->batches || s->batch == 1) && bench_rows(s) * s->batch <= ROWS_PER_PASS;
 }
 
 /* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in
  * flight that nobody asked for are what a batch has room for. */
 static void normalise(struct bench_setting *s, uint32_t max_inflight)
 {
-    const bool drafts = is_strategy(s, "draft-verify"), wave = is_strategy(s, "wavefront"),
-               diffusion = is_strategy(s, "diffusion");
-    const uint32_t room = ROWS_PER_PASS / s->batch;
-    if (!drafts)
+    const struct mn_strategy *strategy = mn_strategy_find(s->strategy);
+    if (!(strategy->uses & MN_USES_LOOKAHEAD))
         s->lookahead = 0;
-    if (!drafts && !wave && !diffusion)
+    if (!(strategy->uses & MN_USES_DRAFT_STEPS))
         s->draft_steps = 0;
-    if (diffusion)
-        s->kv_policy = "share:1"; /* the only one it has */
-    s->max_inflight = wave        ? (max_inflight ? max_inflight : min_u32(WAVE_ROWS, room))
-                      : diffusion ? (max_inflight ? max_inflight : WINDOW_ROWS)
-                                  : (is_strategy(s, "auto") ? min_u32(AUTO_ROWS, room) : 0);
+    if (strategy->kv_policy)
+        s->kv_policy = strategy->kv_policy;
+    s->max_inflight = !strategy->usual_inflight ? 0
+                      : max_inflight            ? max_inflight
+                                                : min_u32(strategy->usual_inflight, ROWS_PER_PASS / s->batch);
 }
 
 /* Among those of the same sizes, types and batch. */

@@ -222,8 +222,7 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
                     cpu_device_prepare(p->cpu_threads, dir);
                 else
                     cpu_device_prepare_synthetic(p->cpu_threads, synthetic);
-                const char *threads = getenv("LP_NUM_THREADS");
-                common->cpu_threads = threads ? threads : "";
+                common->cpu_threads = cpu_device_threads();
                 w->n_models_left--;
                 status = run_model(w, dir, synthetic, l->devices.n ? l->devices.words[d] : NULL,
                                    l->weight_types.n ? l->weight_types.words[t] : NULL, &counter, common);

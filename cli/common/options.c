@@ -70,14 +70,36 @@ static enum mn_status parse_ids(const char *text, struct id_list *list, const st
     }
 }
 
-static enum mn_status refuse_range(const struct option_spec *option, const char *text, const char *what,
+/* "ar|draft-verify|..." */
+static void list_strategies(char *text, size_t n_bytes)
+{
+    *text = '\0';
+    for (uint32_t i = 0; mn_strategy_at(i) && strlen(text) < n_bytes; i++)
+        snprintf(text + strlen(text), n_bytes - strlen(text), "%s%s", i ? "|" : "", mn_strategy_at(i)->name);
+}
+
+static enum mn_status store_choice(const struct command_option *option, const char *text, const char **at,
+                                   const struct mn_log *log)
+{
+    char names[256];
+    if (option->strategies)
+        list_strategies(names, sizeof names);
+    const char *choices = option->strategies ? names : option->choices;
+    if (!is_choice(choices, text))
+        return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, choices);
+    *at = text;
+    return MN_OK;
+}
+
+static enum mn_status refuse_range(const struct command_option *option, const char *text, const char *what,
                                    const struct mn_log *log)
 {
     return log_fail(log, MN_ERR_USAGE, "--%s %s: must be %s from %.10g to %.10g", option->name, text, what, option->min,
                     option->max);
 }
 
-static enum mn_status store(const struct option_spec *option, const char *text, void *values, const struct mn_log *log)
+static enum mn_status store(const struct command_option *option, const char *text, void *values,
+                            const struct mn_log *log)
 {
     void *at = (char *)values + option->offset;
     uint64_t whole;
@@ -100,11 +122,7 @@ static enum mn_status store(const struct option_spec *option, const char *text, 
         *(float *)at = (float)number;
         return MN_OK;
     case OPTION_TEXT: *(const char **)at = text; return MN_OK;
-    case OPTION_CHOICE:
-        if (!is_choice(option->choices, text))
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, option->choices);
-        *(const char **)at = text;
-        return MN_OK;
+    case OPTION_CHOICE: return store_choice(option, text, at, log);
     case OPTION_LIST: {
         struct text_list *list = at;
         if (*text == '\0')
@@ -130,7 +148,7 @@ static void build_getopt(const struct command *command, struct option *longs, ch
     letters[n_letters++] = ':';
     letters[n_letters++] = 'h';
     for (size_t i = 0; i < command->n_options; i++) {
-        const struct option_spec *option = &command->options[i];
+        const struct command_option *option = &command->options[i];
         bool argument = option->kind != OPTION_FLAG;
         longs[i] = (struct option){option->name, argument ? required_argument : no_argument, NULL,
                                    OPTION_CODE + (int)i};
@@ -144,7 +162,7 @@ static void build_getopt(const struct command *command, struct option *longs, ch
     letters[n_letters] = '\0';
 }
 
-static const struct option_spec *option_of_code(const struct command *command, int code)
+static const struct command_option *option_of_code(const struct command *command, int code)
 {
     if (code >= OPTION_CODE)
         return &command->options[code - OPTION_CODE];
@@ -219,12 +237,23 @@ void options_free(const struct command *command, void *values)
             free(((struct id_list *)(void *)((char *)values + command->options[i].offset))->ids);
 }
 
+static void print_strategies(FILE *stream)
+{
+    const struct mn_strategy *strategy;
+    for (uint32_t i = 0; (strategy = mn_strategy_at(i)); i++) {
+        fprintf(stream, "  %-34s   %-12s  %s", "", strategy->name, strategy->help);
+        if (strategy->usual_inflight)
+            fprintf(stream, "; W is %u unless given", strategy->usual_inflight);
+        fputc('\n', stream);
+    }
+}
+
 void options_print_help(const struct command *command, FILE *stream)
 {
     fprintf(stream, "%s\n\nUsage: muninn %s%s%s\n\nOptions:\n", command->summary, command->name,
             *command->synopsis ? " " : "", command->synopsis);
     for (size_t i = 0; i < command->n_options; i++) {
-        const struct option_spec *option = &command->options[i];
+        const struct command_option *option = &command->options[i];
         const char *shown = option->shown                 ? option->shown
                             : option->value               ? option->value
                             : option->kind == OPTION_FLAG ? "off"
@@ -234,6 +263,8 @@ void options_print_help(const struct command *command, FILE *stream)
         snprintf(left, sizeof left, "%c%c%s --%s %s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
                  option->letter ? "," : " ", option->name, argument);
         fprintf(stream, "  %-34s %s [default: %s]\n", left, option->help, shown);
+        if (option->strategies)
+            print_strategies(stream);
     }
     fprintf(stream, "  %-34s this text\n", "-h, --help");
     if (command->notes)

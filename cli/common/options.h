@@ -42,7 +42,7 @@ struct operand_list {
     uint32_t n;
 };
 
-struct option_spec {
+struct command_option {
     const char *name; /* long name, without dashes */
     char letter;      /* short name, or 0 */
     enum option_kind kind;
@@ -51,6 +51,7 @@ struct option_spec {
     const char *value;    /* default, parsed like an argument; NULL: zero */
     const char *shown;    /* default in words, where it depends on the model or the machine */
     const char *choices;  /* "text|json" */
+    bool strategies;      /* the choices are the strategies' names; the help lists them */
     double min, max;
     const char *help;
 };
@@ -58,7 +59,7 @@ struct option_spec {
 struct command {
     const char *name, *summary, *synopsis, *example;
     const char *notes; /* paragraphs behind the options; may be NULL */
-    const struct option_spec *options;
+    const struct command_option *options;
     size_t n_options, values_bytes;
     bool takes_operands;
     size_t operands_offset; /* of the struct operand_list in the values, where it does */

@@ -183,13 +183,9 @@ static enum mn_status run_all(struct batch *b)
     struct mn_session_params session_params;
     struct mn_session *session = NULL;
     struct mn_stats total = {0};
-    char cache_dir[CLI_PATH_BYTES];
-    const char *cost_dir = !strcmp(options->strategy, "auto") ? cli_cache_dir(cache_dir) : NULL;
     enum mn_status status = settle_all(b, &session_params);
     if (status)
         return status;
-    for (uint32_t i = 0; i < b->n; i++)
-        b->params[i].speculation.cost_dir = cost_dir;
     uint32_t parallel = options->parallel ? options->parallel : DEFAULT_PARALLEL;
     parallel = parallel < b->n ? parallel : b->n;
     parallel = parallel < ROWS_MAX / rows ? parallel : ROWS_MAX / rows;
@@ -200,7 +196,9 @@ static enum mn_status run_all(struct batch *b)
     status = mn_session_create(&session, b->common->engine, &session_params);
     if (status)
         return status;
-    status = mn_generate_batch(session, b->params, b->n, b->stats, &total, on_end, b);
+    status = run_use_costs(b->common, session);
+    if (!status)
+        status = mn_generate_batch(session, b->params, b->n, b->stats, &total, on_end, b);
     mn_session_destroy(session);
     if (!status)
         status = b->status;

@@ -68,20 +68,21 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
     struct mn_session_params session_params;
     struct mn_generate_params params;
     struct mn_session *session = NULL;
-    char cache_dir[CLI_PATH_BYTES];
     run->n_new = run->options->n_new;
     enum mn_status status = run->options->ids.ids ? run_take_ids(run, &run->options->ids)
                                                   : run_take_text(run, text, n_bytes);
     if (!status)
         status = settle_run(run, &session_params, &params);
-    if (!status && !strcmp(run->options->strategy, "auto"))
-        params.speculation.cost_dir = cli_cache_dir(cache_dir);
     if (!status)
         status = run_prepare(run);
     if (!status && !cli_interrupted())
         status = mn_session_create(&session, run->engine, &session_params);
-    if (status)
+    if (!status && session)
+        status = run_use_costs(run, session);
+    if (status) {
+        mn_session_destroy(session);
         return status;
+    }
     if (session && !cli_interrupted())
         status = mn_generate(session, &params, &run->stats);
     mn_session_destroy(session);

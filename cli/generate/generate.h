@@ -54,10 +54,11 @@ enum mn_status run_generate(const struct generate_options *options, const struct
 enum mn_status run_take_text(struct generate_run *run, const char *text, size_t n_bytes);
 enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids);
 /* Fills in what depends on the model, for a run whose prompt is there: n_new, num_steps, and the parameters of its
- * session and its generation. Impossible values are left to the engine, which knows the rules; only what would fail
- * there unclearly is refused. */
+ * session and its generation. Impossible values are left to the engine, which knows the rules. */
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
                           struct mn_generate_params *generate);
+/* Costs of passes, from the caller's caches, for a strategy that decides by them. */
+enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *session);
 /* Rows per pass of one sequence. */
 uint32_t rows_per_sequence(const struct generate_options *options);
 /* Makes room for n_new tokens and their text. */

@@ -5,18 +5,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/sweep/cost_file.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
+#include "cli/common/paths.h"
 #include "cli/common/prompt.h"
 #include "cli/generate/generate.h"
+#include "engine/base/numbers.h"
 #include "engine/files/lines.h"
 
 enum {
     DEFAULT_NEW = 64,
     DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
-    DEFAULT_WAVE_ROWS = 8,
-    DEFAULT_WINDOW_ROWS = 128,
-    AUTO_ROWS = 16,
 };
 
 /* ---- the prompt ---- */
@@ -51,21 +51,12 @@ enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
 
 /* ---- its parameters ---- */
 
-static bool is_strategy(const struct generate_options *options, const char *name)
-{
-    return !strcmp(options->strategy, name);
-}
-
 /* Fewer rows are fewer pipelines to build. */
 uint32_t rows_per_sequence(const struct generate_options *options)
 {
-    if (is_strategy(options, "draft-verify"))
-        return options->lookahead + 1;
-    if (is_strategy(options, "wavefront"))
-        return options->max_inflight ? options->max_inflight : DEFAULT_WAVE_ROWS;
-    if (is_strategy(options, "diffusion"))
-        return options->max_inflight ? options->max_inflight : DEFAULT_WINDOW_ROWS;
-    return is_strategy(options, "auto") ? AUTO_ROWS : 1;
+    return mn_strategy_rows(&(struct mn_generate_params){
+        .strategy = options->strategy,
+        .speculation = {.lookahead = options->lookahead, .max_inflight = options->max_inflight}});
 }
 
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
@@ -73,10 +64,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
 {
     const struct generate_options *options = run->options;
     const uint32_t n_ctx = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
-    if (!run->num_steps)
-        run->num_steps = options->num_steps ? options->num_steps : run->info.shape.mean_recurrence;
-    if ((is_strategy(options, "draft-verify") || is_strategy(options, "wavefront")) && run->num_steps < 2)
-        return log_fail(run->log, MN_ERR_USAGE, "--strategy %s: needs --num-steps of at least 2", options->strategy);
+    run->num_steps = depth_or(depth_or(run->num_steps, options->num_steps), run->info.shape.mean_recurrence);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
                                  : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
                                  : run->num_steps > 1                   ? run->num_steps - 1
@@ -85,7 +73,8 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
         run->n_new = options->n_new;
     if (!run->n_new)
         run->n_new = n_prompt <= n_ctx && n_ctx + 1 - n_prompt < DEFAULT_NEW ? n_ctx + 1 - n_prompt : DEFAULT_NEW;
-    run->kv_policy = options->kv_policy ? options->kv_policy : is_strategy(options, "diffusion") ? "share:1" : "full";
+    const char *needed = mn_strategy_find(options->strategy)->kv_policy;
+    run->kv_policy = options->kv_policy ? options->kv_policy : needed ? needed : "full";
     *session = (struct mn_session_params){.n_ctx = n_ctx,
                                           .num_steps = run->num_steps,
                                           .max_rows = rows_per_sequence(options),
@@ -121,6 +110,14 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
     run->live = &run->stats;
     run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = run->num_steps, .n_prompt = n_prompt};
     return MN_OK;
+}
+
+enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *session)
+{
+    char dir[CLI_PATH_BYTES];
+    return mn_strategy_find(run->options->strategy)->uses & MN_USES_COSTS
+               ? cost_file_use(session, cli_cache_dir(dir), run->log)
+               : MN_OK;
 }
 
 /* ---- tokens on their way out ---- */

@@ -103,7 +103,7 @@ enum mn_status score_matches(struct score_run *run);
 enum mn_status run_score(const struct score_options *options, const struct mn_log *log);
 
 /* A shared cache is another function of the model: rows and summaries say so. */
-#define SCORE_LOSSY "--kv-policy share:k"
+#define SCORE_LOSSY "kv_policy share:k"
 bool score_is_lossy(const struct score_run *run);
 
 /* On a terminal: how far it is, with `more` core steps of rows beyond run->done, and what time is left. */

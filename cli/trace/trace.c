@@ -14,6 +14,7 @@
 #include "cli/common/output.h"
 #include "cli/common/prompt.h"
 #include "cli/trace/trace_out.h"
+#include "engine/base/numbers.h"
 #include "engine/files/lines.h"
 #include "engine/files/safetensors_write.h"
 
@@ -98,7 +99,7 @@ static int stop(void *user)
 static enum mn_status trace_prompt(const struct trace_options *o, struct trace_report *report, const uint32_t *ids,
                                    uint32_t n_ids, const struct mn_log *log)
 {
-    const uint32_t num_steps = o->num_steps ? o->num_steps : report->info.shape.mean_recurrence;
+    const uint32_t num_steps = depth_or(o->num_steps, report->info.shape.mean_recurrence);
     const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
     const struct mn_depth_trace_params params = {.prompt = ids,
                                                  .n_prompt = n_ids,

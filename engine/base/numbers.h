@@ -26,6 +26,13 @@ static inline uint32_t round_up_u32(uint32_t n, uint32_t step)
     return (n + step - 1) / step * step;
 }
 
+/* The depth that was asked for, or the usual one for 0: a run's is its session's, a session's the model's
+ * mean_recurrence. The one place that knows what a depth of 0 means. */
+static inline uint32_t depth_or(uint32_t num_steps, uint32_t usual)
+{
+    return num_steps ? num_steps : usual;
+}
+
 /* A float's bits and back. */
 static inline uint32_t bits_of(float x)
 {

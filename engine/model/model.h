@@ -8,7 +8,7 @@
 
 #include "engine/model/weights.h"
 
-/* How a matmul is cut into workgroups; see shaders/matmul.glsl. The order of additions depends on `k_lanes` alone. */
+/* How a matmul is cut into workgroups; see shaders/gpu/matmul.glsl. The order of additions depends on `k_lanes` alone. */
 struct tile {
     uint32_t threads;   /* workgroup size */
     uint32_t k_lanes;   /* lanes that share an output row */

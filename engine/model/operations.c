@@ -89,6 +89,7 @@ static struct matmul_args base_args(const struct recorder *r, const struct activ
                                 .eps = config->norm_eps,
                                 .n_ctx = s->info.n_ctx,
                                 .n_heads = config->n_heads,
+                                .n_kv_heads = config->n_kv_heads,
                                 .head_dim = config->head_dim,
                                 .head_pad = r->model->head_pad,
                                 .split = r->model->tuning.attention_split,
@@ -301,7 +302,8 @@ struct activation attention(struct recorder *r, const struct block *block)
                                                   .octets = model->head_pad / 8,
                                                   .per_lane = tuning->attention_per_lane,
                                                   .shared_slots = block->kv->n_slots < s->info.num_steps,
-                                                  .whole = s->n_splits == 1};
+                                                  .whole = s->n_splits == 1,
+                                                  .heads_per_kv = model->config.n_heads / model->config.n_kv_heads};
     const struct attention_args args = {.table = r->table,
                                         .n_heads = model->config.n_heads,
                                         .head_pad = model->head_pad,

@@ -11,6 +11,7 @@
 
 #include "engine/base/philox.h"
 #include "engine/base/status.h"
+#include "shaders/args.h" /* NOISE_.. */
 
 struct sampler_params {
     float temperature; /* 0: greedy, everything else is ignored */
@@ -21,9 +22,6 @@ struct sampler_params {
 };
 
 enum mn_status sampler_check(const struct sampler_params *params, const struct mn_log *log);
-
-/* Noise purposes: the last word of philox's counter. */
-enum { NOISE_GUMBEL = 0, NOISE_STATE = 1, NOISE_ACCEPT = 2, NOISE_DIFFUSION = 3, NOISE_WEIGHT = 4 };
 
 /* Lowest id among the largest logits. */
 uint32_t sampler_argmax(const float *logits, uint32_t n);

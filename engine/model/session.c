@@ -111,7 +111,7 @@ static enum mn_status reserve_buffers(struct session *s)
     for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
         status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
     if (!status)
-        status = arena_reserve(&s->shared, (STATE_HEAD_WORDS + 5 * STATE_MAX_ROWS) * sizeof(uint32_t), &s->state);
+        status = arena_reserve(&s->shared, STATE_WORDS * sizeof(uint32_t), &s->state);
     if (!status && !(s->host_logits = malloc(config->vocab_size * sizeof *s->host_logits)))
         status = log_fail(model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
     if (!status)

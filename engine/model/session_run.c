@@ -148,8 +148,7 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     status = pace_end(&pace);
     if (status)
         return status;
-    const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS +
-                             (p->n_rows - p->n_head);
+    const uint32_t *picked = (const uint32_t *)span_host(s->state) + STATE_TOKENS + (p->n_rows - p->n_head);
     for (uint32_t i = 0; tokens && i < p->n_head; i++)
         tokens[i] = picked[i];
     return MN_OK;

@@ -389,7 +389,7 @@ static enum mn_status create_logical(struct device *device)
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
     const VkPhysicalDeviceFeatures features = {
-        .shaderInt64 = device->caps.texel_loads}; /* the texel twins write pairs of words */
+        .shaderInt64 = device->caps.texel_loads}; /* shaders/cpu writes pairs of words */
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = device->caps.subgroup_size_control ? &control : NULL,
                                .queueCreateInfoCount = 1,

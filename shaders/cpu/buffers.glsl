@@ -1,5 +1,6 @@
-// Buffers on a CPU device. It reads texel buffers with one wide load per lane, and storage buffers word by word under bounds checks; what it
-// writes goes lane by lane and word by word. So what is only read is a texel buffer here, and what is written are words of 64 bits.
+// Buffers on a CPU device. It reads texel buffers with one wide load per lane, and storage buffers word by word under
+// bounds checks; what it writes goes lane by lane and word by word. So what is only read is a texel buffer here, and
+// what is written are words of 64 bits.
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 
 #define READ4(index, name) layout(binding = index, rgba32ui) readonly uniform uimageBuffer name

@@ -1,9 +1,11 @@
-// The matmul skeleton on a CPU device: that of gpu/matmul.glsl, and with BROADCAST another way through it. There every lane is an output row (LK = 1)
-// and needs the same inputs, but such a device loads lane by lane and pays per load instruction: so 8 lanes fetch four inputs each, 32 at once,
-// and hand them round. The order of additions is that of gpu/matmul.glsl.
+// The matmul skeleton on a CPU device: that of gpu/matmul.glsl, and with BROADCAST another way through it. There every
+// lane is an output row (LK = 1) and needs the same inputs, but such a device loads lane by lane and pays per load
+// instruction: so 8 lanes fetch four inputs each, 32 at once, and hand them round. The order of additions is that of
+// gpu/matmul.glsl.
 #extension GL_KHR_shader_subgroup_shuffle : require
 
-layout(constant_id = 7) const uint BROADCAST = 0; // 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8
+// 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8.
+layout(constant_id = 7) const uint BROADCAST = 0;
 
 #define matmul matmul_apart
 #include "../gpu/matmul.glsl"
@@ -48,7 +50,7 @@ uint matmul_sharing()
         [[dont_unroll]] for (uint j = 0; j < min(4, args.n_chunks - c0); j++) {
             vec4 w_lo[R], w_hi[R];
             [[unroll]] for (uint r = 0; r < R; r++)
-                load_group(w_base[r], c0 + j, w_lo[r], w_hi[r]);
+                load_group(w_base[r], args.n_chunks, c0 + j, w_lo[r], w_hi[r]);
             [[unroll]] for (uint n = 0; n < N; n++) {
                 vec4 lo = subgroupShuffle(mine[n], 2 * j), hi = subgroupShuffle(mine[n], 2 * j + 1);
                 [[unroll]] for (uint r = 0; r < R; r++)

@@ -1,5 +1,5 @@
-// The same as gpu/statistics.glsl for a CPU device. With BROADCAST the workgroup is one subgroup: its lanes meet in registers, and no barrier
-// splits the shader.
+// The same as gpu/statistics.glsl for a CPU device. With BROADCAST the workgroup is one subgroup: its lanes meet in
+// registers, and no barrier splits the shader.
 #define scale_residual scale_residual_apart
 #define residual_scale_of residual_scale_apart
 #define keep_squares keep_squares_apart

@@ -1,5 +1,5 @@
-// How the lanes of a workgroup of attention.comp hand values round: the workgroup is one subgroup (LOCAL = subgroup size), values go from register to
-// register, and there is no barrier.
+// How the lanes of a workgroup of attention.comp hand values round: the workgroup is one subgroup (LOCAL = subgroup
+// size), values go from register to register, and there is no barrier.
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 

@@ -164,7 +164,7 @@ uint matmul()
     for (uint c = k_lane; c < args.n_chunks; c += LK) {
         vec4 w_lo[R], w_hi[R];
         [[unroll]] for (uint r = 0; r < R; r++)
-            load_group(w_base[r], c, w_lo[r], w_hi[r]);
+            load_group(w_base[r], args.n_chunks, c, w_lo[r], w_hi[r]);
         vec4 norm_lo = load_norm(8 * c), norm_hi = load_norm(8 * c + 4);
         [[unroll]] for (uint n = 0; n < N; n++) {
             vec4 lo = load_four(x_base[n], rows[n].y, raw[n], 8 * c, norm_lo);

@@ -1,5 +1,5 @@
-// The same as gpu/exchange.glsl for devices that cannot pin the size of their subgroups or lack shuffles: values go through shared memory, in the same
-// order.
+// The same as gpu/exchange.glsl for devices that cannot pin the size of their subgroups or lack shuffles: values go
+// through shared memory, in the same order.
 shared vec4 lane_lo[LOCAL], lane_hi[LOCAL];
 shared float lane_float[PER_LANE * LOCAL];
 shared uint lane_uint[PER_LANE * LOCAL];

@@ -1,0 +1,146 @@
+#include "bench/sweep/cost_file.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/sweep/cpu_device.h"
+#include "engine/base/hash.h"
+#include "engine/files/json.h"
+
+enum { KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+
+/* A CPU device depends on the machine's processors and on the worker threads it is given, too. False: too long. */
+static bool make_key(const struct mn_session *session, char *key)
+{
+    const int n = snprintf(key, KEY_BYTES, "cpus%ld threads%.8s|", sysconf(_SC_NPROCESSORS_ONLN), cpu_device_threads());
+    return n > 0 && (size_t)n + mn_session_cost_key(session, key + n, KEY_BYTES - (size_t)n) < KEY_BYTES;
+}
+
+static bool make_path(const char *dir, const char *key, char *path)
+{
+    return snprintf(path, PATH_BYTES, "%s/costs-%016" PRIx64 ".json", dir, hash_string(HASH_START, key)) < PATH_BYTES;
+}
+
+/* ---- reading ---- */
+
+/* Returns how many there are, 0 when something is wrong with them. */
+static uint32_t read_numbers(const cJSON *root, const char *name, double *out)
+{
+    const cJSON *array = cJSON_GetObjectItemCaseSensitive(root, name);
+    const int n = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : 0;
+    if (n < 1 || n > MN_COST_POINTS)
+        return 0;
+    for (int i = 0; i < n; i++) {
+        const cJSON *item = cJSON_GetArrayItem(array, i);
+        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0.0 && item->valuedouble < 1e12))
+            return 0;
+        out[i] = item->valuedouble;
+    }
+    return (uint32_t)n;
+}
+
+/* The key and every time as they are written, so that a digit that was changed shows. */
+static void checksum(const char *key, const struct mn_cost_table *t, char *text)
+{
+    const double *const arrays[] = {t->prelude_ns, t->core_ns, t->head_ns, &t->submit_ns};
+    char number[64];
+    uint64_t hash = hash_string(HASH_START, key);
+    for (uint32_t i = 0; i < t->n; i++) {
+        snprintf(number, sizeof number, "|%" PRIu32, t->rows[i]);
+        hash = hash_string(hash, number);
+    }
+    for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
+        for (uint32_t i = 0; i < (arrays[a] == &t->submit_ns ? 1 : t->n); i++) {
+            snprintf(number, sizeof number, "|%.1f", arrays[a][i]);
+            hash = hash_string(hash, number);
+        }
+    hash_write(hash, text);
+}
+
+static bool load(const char *path, const char *key, struct mn_cost_table *t)
+{
+    struct json_doc doc = {0};
+    const struct mn_log silent = {0};
+    char sum[HASH_TEXT_BYTES];
+    double rows[MN_COST_POINTS], submit[MN_COST_POINTS];
+    *t = (struct mn_cost_table){0};
+    if (json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
+        return false;
+    const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key"),
+                *stored_sum = cJSON_GetObjectItemCaseSensitive(doc.root, "checksum");
+    const uint32_t n = read_numbers(doc.root, "rows", rows);
+    bool good = n > 0 && cJSON_IsString(stored) && !strcmp(stored->valuestring, key) && cJSON_IsString(stored_sum) &&
+                read_numbers(doc.root, "prelude_ns", t->prelude_ns) == n &&
+                read_numbers(doc.root, "core_ns", t->core_ns) == n &&
+                read_numbers(doc.root, "head_ns", t->head_ns) == n && read_numbers(doc.root, "submit_ns", submit) == 1;
+    if (good) {
+        t->n = n;
+        t->submit_ns = submit[0];
+        for (uint32_t i = 0; i < n; i++) {
+            t->rows[i] = (uint32_t)fmin(rows[i], UINT32_MAX);
+            good &= i == 0 ? t->rows[0] == 1 : t->rows[i] > t->rows[i - 1];
+        }
+        checksum(key, t, sum);
+    }
+    good = good && !strcmp(stored_sum->valuestring, sum);
+    json_destroy(&doc);
+    return good;
+}
+
+/* ---- writing ---- */
+
+static void write_times(FILE *file, const char *name, uint32_t n, const double *ns)
+{
+    fprintf(file, ",\"%s\":[", name);
+    for (uint32_t i = 0; i < n; i++)
+        fprintf(file, "%s%.1f", i ? "," : "", ns[i]);
+    fputc(']', file);
+}
+
+/* Under another name first: a reader, or the next run after a crash, sees the whole file or none. */
+static bool save(const char *path, const char *key, const struct mn_cost_table *t)
+{
+    char temporary[PATH_BYTES + 32], sum[HASH_TEXT_BYTES];
+    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
+    FILE *file = fopen(temporary, "w");
+    if (!file)
+        return false;
+    checksum(key, t, sum);
+    fputs("{\"key\":", file);
+    json_write_string(file, key, strlen(key));
+    fprintf(file, ",\"checksum\":\"%s\",\"rows\":[", sum);
+    for (uint32_t i = 0; i < t->n; i++)
+        fprintf(file, "%s%" PRIu32, i ? "," : "", t->rows[i]);
+    fputc(']', file);
+    write_times(file, "prelude_ns", t->n, t->prelude_ns);
+    write_times(file, "core_ns", t->n, t->core_ns);
+    write_times(file, "head_ns", t->n, t->head_ns);
+    write_times(file, "submit_ns", 1, &t->submit_ns);
+    fputs("}\n", file);
+    bool good = !ferror(file);
+    good = fclose(file) == 0 && good;
+    if (good && rename(temporary, path) == 0)
+        return true;
+    remove(temporary);
+    return false;
+}
+
+enum mn_status cost_file_use(struct mn_session *session, const char *dir, const struct mn_log *log)
+{
+    char key[KEY_BYTES], path[PATH_BYTES];
+    struct mn_cost_table table;
+    const bool keeps = dir && make_key(session, key) && make_path(dir, key, path),
+               exists = keeps && access(path, F_OK) == 0;
+    if (exists && load(path, key, &table))
+        return mn_session_set_costs(session, &table);
+    if (exists)
+        log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again",
+                 path);
+    enum mn_status status = mn_session_costs(session, &table);
+    if (!status && keeps && !save(path, key, &table))
+        log_note(log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* What goes to the device as it is, or stands for a number there, and is declared apart from shaders/args.h. */
+#include <stddef.h>
+
+#include "engine/model/session.h"
+#include "engine/model/weight_type.h"
+#include "shaders/args.h"
+
+_Static_assert((int)WEIGHT_TYPE_F32 == WEIGHT_F32 && (int)WEIGHT_TYPE_F16 == WEIGHT_F16 &&
+                   (int)WEIGHT_TYPE_BF16 == WEIGHT_BF16,
+               "a weight type is its number in the shaders");
+
+/* The state buffer's rows are uvec4. */
+_Static_assert(sizeof(struct row) == 16 && offsetof(struct row, token) == 0 && offsetof(struct row, position) == 4 &&
+                   offsetof(struct row, sequence) == 8 && offsetof(struct row, depth) == 12,
+               "struct row is (token, position, sequence, depth)");
+_Static_assert((int)SESSION_MAX_ROWS == STATE_MAX_ROWS, "a session's rows fit into the state buffer");
+_Static_assert(STATE_HEAD_WORDS % 4 == 0 && STATE_TOKENS % 4 == 0, "rows begin and end at 16 bytes");
+
+/* The words in front of the rows: four tables of two words, four group counts of three, then single words. */
+_Static_assert(2 * TABLE_HEAD + 2 <= STATE_GROUPS, "row tables end where group counts begin");
+_Static_assert(STATE_GROUPS + 3 * (TABLE_HEAD + 1) <= STATE_SEED_LO, "group counts end where single words begin");
+_Static_assert(STATE_SEED_LO < STATE_SEED_HI && STATE_SEED_HI < STATE_TEMPERATURE && STATE_TEMPERATURE < STATE_TOP_K &&
+                   STATE_TOP_K < STATE_TOP_P && STATE_TOP_P < STATE_MIN_P && STATE_MIN_P < STATE_INIT_MODE &&
+                   STATE_INIT_MODE < STATE_INIT_STD && STATE_INIT_STD < STATE_HEAD_WORDS,
+               "each word has a place of its own");
+
+_Static_assert(offsetof(union any_matmul_constants, matmul) == 0 && offsetof(struct qkv_constants, matmul) == 0 &&
+                   offsetof(struct proj_constants, matmul) == 0 && offsetof(struct gate_constants, matmul) == 0 &&
+                   offsetof(struct head_constants, matmul) == 0,
+               "the constants of all matmuls begin alike");
