@@ -233,6 +233,21 @@ static void expect_partials(const struct ref_kv *kv, const struct rig_rows *rows
         }
 }
 
+static struct attention_constants attention_constants_of(const struct rig *rig, const struct attention_case *c,
+                                                         uint32_t split, uint32_t n_splits)
+{
+    const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
+    return (struct attention_constants){.threads = plain ? c->plain_threads : rig->tuning.attention_threads,
+                                        .split = split,
+                                        .kv_f16 = c->kv_f16,
+                                        .core = c->core,
+                                        .octets = padded(c->head_dim) / CHUNK,
+                                        .per_lane = rig->tuning.attention_per_lane,
+                                        .shared_slots = c->n_slots < c->n_depths,
+                                        .whole = n_splits == 1,
+                                        .heads_per_kv = c->heads / c->kv_heads};
+}
+
 static void run_attention(struct rig *rig, const struct attention_case *c, uint64_t seed)
 {
     rig_begin(rig, "attention", c->name, seed);
@@ -285,18 +300,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
                                         .n_slots = c->n_slots,
                                         .n_ctx = c->n_ctx,
                                         .n_splits = n_splits};
-    const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
-    const struct attention_constants constants = {
-        .threads = plain ? c->plain_threads : rig->tuning.attention_threads,
-        .split = split,
-        .kv_f16 = c->kv_f16,
-        .core = c->core,
-        .octets = pad / CHUNK,
-        .per_lane = rig->tuning.attention_per_lane,
-        .shared_slots = c->n_slots < c->n_depths,
-        .whole = n_splits == 1,
-        .heads_per_kv = c->heads / c->kv_heads,
-    };
+    const struct attention_constants constants = attention_constants_of(rig, c, split, n_splits);
     rig_commit(rig);
     rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
                                                          .constants = &constants,
