@@ -1,12 +1,9 @@
 #include "spec/cost.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "engine/base/clock.h"
-#include "engine/base/hash.h"
-#include "engine/model/session_internal.h"
 
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
 enum { USUAL_POSITION = 128 };
@@ -155,24 +152,9 @@ enum mn_status cost_check(const struct mn_cost_table *t, const struct mn_log *lo
 
 /* ---- the key ---- */
 
-/* Of the shaders as this device runs them and how they are cut to size: a build with others measures anew. */
-static uint64_t hash_kernels(const struct model *model)
-{
-    uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
-    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
-        hash = hash_bytes(hash, kernels_code(&model->kernels, id)->words, kernels_code(&model->kernels, id)->bytes);
-    return hash;
-}
-
 size_t cost_key(const struct session *s, char *text, size_t n_bytes)
 {
-    const struct model *m = s->model;
-    const struct model_config *c = &m->config;
-    const int n = snprintf(text, n_bytes,
-                           "%s|%s|%u|d%u h%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv%d share%u rows%u at%u|%016" PRIx64,
-                           m->device->caps.name, m->device->caps.driver, m->device->caps.api_version, c->n_embd,
-                           c->n_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda,
-                           m->weights.arena.bytes, (int)session_info(s)->kv_type, session_info(s)->kv_policy.share,
-                           n_points(s), first_position(s), hash_kernels(m));
-    return n > 0 ? (size_t)n : 0;
+    const size_t n = session_fingerprint(s, text, n_bytes), left = n < n_bytes ? n_bytes - n : 0;
+    const int more = snprintf(left ? text + n : NULL, left, "|rows%u at%u", n_points(s), first_position(s));
+    return n + (more > 0 ? (size_t)more : 0);
 }

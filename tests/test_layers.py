@@ -37,6 +37,9 @@ visible = ('api/muninn.h', 'engine/base/', 'engine/files/', 'reference/selftest.
 wrong += [f'{f} includes {i}' for f in sorted(files) if f.startswith(('cli/', 'bench/'))
           for i in includes[f] if i in files and not i.startswith(visible)]
 
+wrong += [f'{f} includes {i}: a session is opaque there' for f in sorted(files) for i in includes[f]
+          if i.endswith('session_internal.h') and not f.startswith('engine/model/')]
+
 def reaches_vulkan(f, seen):
     return any('vulkan/vulkan.h' in i or (i in files and i not in seen and not seen.add(i) and reaches_vulkan(i, seen)) for i in includes[f])
 

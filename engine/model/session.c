@@ -1,9 +1,12 @@
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/hash.h"
 #include "engine/base/numbers.h"
+#include "engine/model/family.h"
 #include "engine/model/forward.h"
 #include "engine/model/pace.h"
 #include "engine/model/session_internal.h"
@@ -219,6 +222,29 @@ struct session_counts session_counts(const struct session *s)
     counts.submits = s->stream.n_submits;
     counts.dispatches = s->stream.n_dispatches;
     return counts;
+}
+
+/* Of the shaders in use and how they are cut to size. */
+static uint64_t hash_kernels(const struct model *model)
+{
+    uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
+    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
+        hash = hash_bytes(hash, kernels_code(&model->kernels, id)->words, kernels_code(&model->kernels, id)->bytes);
+    return hash;
+}
+
+size_t session_fingerprint(const struct session *s, char *text, size_t text_bytes)
+{
+    const struct model *m = s->model;
+    const struct caps *caps = &m->device->caps;
+    const struct model_config *c = &m->config;
+    const int n = snprintf(text, text_bytes,
+                           "%s|%s|%u|%s d%u h%u g%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv %s share%u|%016" PRIx64,
+                           caps->name, caps->driver, caps->api_version, c->family->model_type, c->n_embd, c->n_heads,
+                           c->n_kv_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda,
+                           m->weights.arena.bytes, kv_type_name(s->info.kv_type), s->info.kv_policy.share,
+                           hash_kernels(m));
+    return n > 0 ? (size_t)n : 0;
 }
 
 enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)

@@ -81,6 +81,9 @@ void session_destroy(struct session *session);
 const struct session_info *session_info(const struct session *session);
 /* What was computed since the session began. */
 struct session_counts session_counts(const struct session *session);
+/* Names what a pass takes depends on: device, driver, the shaders in use, shapes, the cache. Returns the length as
+ * snprintf does. */
+size_t session_fingerprint(const struct session *session, char *text, size_t text_bytes);
 
 /* Computes and waits. tokens[i] (may be NULL) receives the token of the i-th head row. */
 enum mn_status session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
