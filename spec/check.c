@@ -2,6 +2,7 @@
  * strategies, before anything runs. */
 #include <stdio.h>
 
+#include "engine/model/family.h"
 #include "spec/generation.h"
 
 static enum mn_status check_lengths(const struct session *s, const struct mn_generate_params *p,
@@ -46,6 +47,22 @@ static enum mn_status check_used(const struct generation *g)
             return log_fail(g->log, MN_ERR_USAGE, "%s%s: strategy %s has no %s", settings[i].name, settings[i].value,
                             g->strategy->about.name, settings[i].what);
     return MN_OK;
+}
+
+/* Where the embedding does not enter every step, the state that a row begins with is its token: no other will do. */
+static enum mn_status check_family(const struct generation *g)
+{
+    const struct mn_generate_params *p = g->params;
+    const struct family *family = session_info(g->session)->config->family;
+    const char *needs = g->strategy->injection  ? g->strategy->about.name
+                        : p->continuous         ? "continuous"
+                        : p->init_scale != 0.0f ? "init_scale"
+                        : p->state0             ? "state0"
+                                                : NULL;
+    if (!needs || family->injects)
+        return MN_OK;
+    return log_fail(g->log, MN_ERR_USAGE, "%s: %s models take their initial state from the token", needs,
+                    family->model_type);
 }
 
 static enum mn_status check_forced(const struct generation *g)
@@ -108,5 +125,7 @@ enum mn_status generation_check(const struct generation *g)
     status = sampler_check(&sampler, g->log);
     if (!status)
         status = check_used(g);
+    if (!status)
+        status = check_family(g);
     return status || !g->strategy->check ? status : g->strategy->check(g);
 }

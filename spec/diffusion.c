@@ -239,6 +239,7 @@ const struct strategy strategy_diffusion = {
               .uses = MN_USES_DRAFT_STEPS | MN_USES_WHOLE_DEPTH,
               .usual_inflight = USUAL_ROWS,
               .kv_policy = "share:1"},
+    .injection = true,
     .state_bytes = sizeof(struct window),
     .rows = rows,
     .lossy_because = lossy_because,

@@ -63,6 +63,7 @@ struct generation {
 
 struct strategy {
     struct mn_strategy about;
+    bool injection;     /* needs a family that injects the embedding into every step */
     size_t state_bytes; /* of its state: zeroed, and handed to the functions below */
     /* NULL: 1. Most rows of one sequence in a pass, before there is a session. */
     uint32_t (*rows)(const struct mn_generate_params *params);

@@ -269,6 +269,43 @@ static void test_other_plan(void **state)
     random_model_remove(dir_b);
 }
 
+/* What needs an injection is refused by name in a family without one; nothing has run by then. */
+static void test_no_injection(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *word;
+        struct mn_generate_params params;
+    } cases[] = {{"continuous", {.strategy = "ar", .continuous = true}},
+                 {"init_scale", {.strategy = "ar", .init_scale = 1.0f}},
+                 {"diffusion", {.strategy = "diffusion", .speculation = {.draft_steps = 1}}}};
+    static const uint32_t prompt[] = {1, 2, 3};
+    struct test_model m;
+    struct family looped = *family_find("huginn_raven");
+    looped.model_type = "looped";
+    looped.injects = false;
+    test_model_open(&m, &shape);
+    m.engine->model->config.family = &looped;
+    const struct session_params with = {
+        .n_ctx = 16, .num_steps = STEPS, .max_rows = 2, .kv_type = KV_F16, .policy = {1}};
+    struct session *session = test_session(m.engine, &with);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mn_generate_params params = cases[i].params;
+        struct mn_stats stats;
+        params.prompt = prompt;
+        params.n_prompt = 3;
+        params.n_new = 1;
+        test_refused(&m.log, generate(session, &params, &stats), "looped models", cases[i].word);
+        assert_int_equal(session->counts.passes[PASS_PRELUDE], 0);
+        m.engine->model->config.family = family_find("huginn_raven");
+        assert_int_equal(generate(session, &params, &stats), MN_OK);
+        session->counts = (struct session_counts){0};
+        m.engine->model->config.family = &looped;
+    }
+    session_destroy(session);
+    test_model_close(&m);
+}
+
 static void test_table(void **state)
 {
     (void)state;
@@ -287,6 +324,7 @@ static void test_table(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_other_plan), cmocka_unit_test(test_table)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_other_plan), cmocka_unit_test(test_no_injection),
+                                       cmocka_unit_test(test_table)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

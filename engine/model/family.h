@@ -22,9 +22,9 @@ struct family {
     /* weight_plan.h: the tensors, and norms joined where a reader's norm meets one that its input is owed. */
     void (*plan_weights)(struct weight_plan *plan, struct weights *weights);
     /* operations.h: what the passes do. */
-    void (*prelude)(struct recorder *r);            /* embedding, prelude blocks, what a step needs of them */
-    void (*step)(struct recorder *r);               /* one recurrence step; its last dispatch raises the rows' depths */
-    void (*coda)(struct recorder *r);               /* from the latent state to what the head reads */
+    void (*prelude)(struct recorder *r); /* embedding, initial state, prelude blocks, what a step needs of them */
+    void (*step)(struct recorder *r); /* one recurrence step and what follows each; its last dispatch raises depths */
+    void (*coda)(struct recorder *r); /* from the latent state to what the head reads */
     void (*head)(struct recorder *r, bool sampled); /* logits and the choice of a token */
     bool injects; /* the embedding enters every step: any initial state is as good, so warm starts and random ones
                    * exist */
