@@ -192,8 +192,8 @@ static enum mn_status check_layout(const char *file, struct tensor_view *views, 
 }
 
 /* N of the header, checked against the limit and the file. */
-static enum mn_status check_prefix(const char *file, const unsigned char *prefix, uint64_t file_bytes,
-                                   const struct safetensors_limits *limits, uint64_t *header_bytes,
+static enum mn_status check_prefix(uint64_t *header_bytes, const char *file, const unsigned char *prefix,
+                                   uint64_t file_bytes, const struct safetensors_limits *limits,
                                    const struct mn_log *log)
 {
     uint64_t n = 0;
@@ -361,7 +361,7 @@ enum mn_status safetensors_parse(struct safetensors **out, const char *file, con
                         (uintmax_t)file_bytes);
     if (n_bytes < PREFIX_BYTES)
         return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes are too short for a header", file, (uintmax_t)file_bytes);
-    enum mn_status status = check_prefix(file, bytes, file_bytes, &l, &header_bytes, log);
+    enum mn_status status = check_prefix(&header_bytes, file, bytes, file_bytes, &l, log);
     if (status)
         return status;
     if (header_bytes > n_bytes - PREFIX_BYTES)
@@ -419,7 +419,7 @@ enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const 
     uint64_t file_bytes = (uint64_t)info.st_size;
     enum mn_status status = read_at(shard, 0, PREFIX_BYTES, prefix, log);
     if (!status)
-        status = check_prefix(shard->path, prefix, file_bytes, &st->limits, &header_bytes, log);
+        status = check_prefix(&header_bytes, shard->path, prefix, file_bytes, &st->limits, log);
     if (status)
         return status;
     char *header = malloc((size_t)header_bytes + 1);
