@@ -122,7 +122,7 @@ int main(int argc, char **argv)
     const struct mn_log log = {.write = write_line, .user = &terminal};
     enum mn_status status = dispatch(argc, argv, &log);
     /* What a failed command printed before it failed still goes out; the first failure decides the exit code. */
-    if (status == MN_OK)
+    if (!status)
         status = cli_flush(&log);
     else
         fflush(stdout);

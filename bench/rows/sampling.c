@@ -15,7 +15,7 @@ enum mn_status sampling_run(const struct sampling *sampling, sampling_once once,
     while (!status && out->n < SAMPLES_MAX &&
            (out->n < sampling->min_repetitions || sampling->now(sampling->user) - start < sampling->min_seconds)) {
         status = stop && stop() ? MN_ERR_INTERRUPTED : once(user, out->values[out->n]);
-        out->n += status == MN_OK;
+        out->n += !status;
     }
     if (status)
         samples_free(out);

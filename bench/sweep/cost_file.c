@@ -67,7 +67,7 @@ static bool load(const char *path, const char *key, struct mn_cost_table *t)
     char sum[HASH_TEXT_BYTES];
     double rows[MN_COST_POINTS], submit[MN_COST_POINTS];
     *t = (struct mn_cost_table){0};
-    if (json_read_file(&doc, path, FILE_BYTES_MAX, &silent) != MN_OK)
+    if (json_read_file(&doc, path, FILE_BYTES_MAX, &silent))
         return false;
     const cJSON *stored = cJSON_GetObjectItemCaseSensitive(doc.root, "key"),
                 *stored_sum = cJSON_GetObjectItemCaseSensitive(doc.root, "checksum");

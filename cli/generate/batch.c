@@ -209,7 +209,7 @@ static enum mn_status run_all(struct batch *b)
         if (!b->printed[i] && b->runs[i].n_tokens)
             print_run(b, i, status);
     report_total(&b->runs[0], &total, parallel);
-    enum mn_status flushed = status == MN_OK || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
+    enum mn_status flushed = !status || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
     report_banner(b->common);
     report_summary(&total);
     if (status == MN_ERR_INTERRUPTED)

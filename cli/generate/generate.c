@@ -58,7 +58,7 @@ static enum mn_status compare(struct generate_run *run, const struct mn_session_
     if (status)
         return status;
     status = mn_compare_ar(session, &same, run->tokens, run->n_tokens, &run->agreement);
-    run->compared = status == MN_OK;
+    run->compared = !status;
     mn_session_destroy(session);
     return status;
 }

@@ -7,7 +7,7 @@
 
 static const char *finish_reason(const struct generate_run *run, enum mn_status status)
 {
-    if (status != MN_OK && status != MN_ERR_INTERRUPTED)
+    if (status && status != MN_ERR_INTERRUPTED)
         return "error";
     if (run->text.stopped)
         return "stop";

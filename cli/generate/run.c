@@ -140,7 +140,7 @@ int run_on_token(void *user, uint32_t token)
     run->tokens[run->n_tokens++] = token;
     note_end(run, token);
     /* A vocabulary may have ids that the tokenizer does not know; they have no text. */
-    if (run->decoder && mn_stream_decoder_push(run->decoder, token, &text, &n_bytes) == MN_OK)
+    if (run->decoder && !mn_stream_decoder_push(run->decoder, token, &text, &n_bytes))
         run->status = text_out_push(&run->text, text, n_bytes, run->log);
     else if (!run->decoder && !run->collects)
         printf("%s%" PRIu32, run->n_tokens > 1 ? " " : "", token);

@@ -310,7 +310,7 @@ static enum mn_status check_keys(const struct json_doc *doc, const struct cJSON 
     cJSON_ArrayForEach (member, object)
         keys[i++] = member->string;
     qsort(keys, n, sizeof *keys, compare_keys);
-    for (i = 1; i < n && status == MN_OK; i++)
+    for (i = 1; i < n && !status; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0)
             status = log_fail(doc->log, MN_ERR_FORMAT, "%s: key '%.*s': given twice in one object", doc->file,
                               clip(keys[i]), keys[i]);
@@ -324,87 +324,97 @@ static enum mn_status check_tree(const struct json_doc *doc, const struct cJSON 
     if (cJSON_IsNumber(node) && !isfinite(node->valuedouble))
         return json_refuse(doc, MN_ERR_FORMAT, node->string ? node->string : "", node, "outside the range of double");
     enum mn_status status = cJSON_IsObject(node) ? check_keys(doc, node) : MN_OK;
-    for (const struct cJSON *child = node->child; child && status == MN_OK; child = child->next)
+    for (const struct cJSON *child = node->child; child && !status; child = child->next)
         status = check_tree(doc, child);
     return status;
 }
 
 /* ---- documents ---- */
 
+static enum mn_status check_grammar(const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
+                                    const struct mn_log *log)
+{
+    struct scan s = {.p = bytes, .n = n_bytes};
+    if (n_bytes > cap_bytes)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %zu bytes of JSON, the limit is %zu", file, n_bytes, cap_bytes);
+    const char *why = scan_document(&s);
+    return why ? log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: %s", file, s.at, why) : MN_OK;
+}
+
+/* Whatever the result, json_destroy frees what has been made. */
+static enum mn_status build_tree(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes)
+{
+    doc->file = strdup(file);
+    doc->root = cJSON_ParseWithLength(bytes, n_bytes);
+    if (!doc->file || !doc->root) /* the grammar has been checked: only memory is left as a reason */
+        return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory for %zu bytes of JSON", file, n_bytes);
+    return check_tree(doc, doc->root);
+}
+
 enum mn_status json_parse(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
                           const struct mn_log *log)
 {
-    enum mn_status status;
     *doc = (struct json_doc){.log = log};
-    if (n_bytes > cap_bytes) {
-        status = log_fail(log, MN_ERR_FORMAT, "%s: %zu bytes of JSON, the limit is %zu", file, n_bytes, cap_bytes);
-        goto fail;
-    }
-    struct scan s = {.p = bytes, .n = n_bytes};
-    const char *why = scan_document(&s);
-    if (why) {
-        status = log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: %s", file, s.at, why);
-        goto fail;
-    }
-    doc->file = strdup(file);
-    doc->root = cJSON_ParseWithLength(bytes, n_bytes);
-    if (!doc->file || !doc->root) { /* the grammar has been checked: only memory is left as a reason */
-        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for %zu bytes of JSON", file, n_bytes);
-        goto fail;
-    }
-    status = check_tree(doc, doc->root);
-    if (status != MN_OK)
-        goto fail;
-    return MN_OK;
+    enum mn_status status = check_grammar(file, bytes, n_bytes, cap_bytes, log);
+    if (!status)
+        status = build_tree(doc, file, bytes, n_bytes);
+    if (status)
+        json_destroy(doc);
+    return status;
+}
 
-fail:
-    json_destroy(doc);
+static enum mn_status file_size(size_t *n_bytes, const char *path, int fd, size_t cap_bytes, const struct mn_log *log)
+{
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) != 0)
+        return log_fail(log, MN_ERR_FILE, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return log_fail(log, MN_ERR_FILE, "%s: not a regular file", path);
+    if ((uintmax_t)info.st_size > cap_bytes)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes of JSON, the limit is %zu", path, (uintmax_t)info.st_size,
+                        cap_bytes);
+    *n_bytes = (size_t)info.st_size;
+    return MN_OK;
+}
+
+static enum mn_status read_bytes(char *bytes, const char *path, int fd, size_t n_bytes, const struct mn_log *log)
+{
+    size_t n_read = 0;
+    while (n_read < n_bytes) {
+        ssize_t got = read(fd, bytes + n_read, n_bytes - n_read);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return log_fail(log, MN_ERR_FILE, "%s: read %zu of %zu bytes: %s", path, n_read, n_bytes,
+                            got < 0 ? strerror(errno) : "the file has become shorter");
+        n_read += (size_t)got;
+    }
+    return MN_OK;
+}
+
+/* `fd` is what open returned: -1 is reported here. */
+static enum mn_status read_open_file(struct json_doc *doc, const char *path, int fd, size_t cap_bytes,
+                                     const struct mn_log *log)
+{
+    size_t n_bytes = 0;
+    enum mn_status status = file_size(&n_bytes, path, fd, cap_bytes, log);
+    if (status)
+        return status;
+    char *bytes = malloc(n_bytes + 1);
+    if (!bytes)
+        return log_fail(log, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, n_bytes);
+    status = read_bytes(bytes, path, fd, n_bytes, log);
+    if (!status)
+        status = json_parse(doc, path, bytes, n_bytes, cap_bytes, log);
+    free(bytes);
     return status;
 }
 
 enum mn_status json_read_file(struct json_doc *doc, const char *path, size_t cap_bytes, const struct mn_log *log)
 {
-    enum mn_status status;
-    char *bytes = NULL;
-    size_t n_bytes = 0, n_read = 0;
-    struct stat info;
     *doc = (struct json_doc){.log = log};
-
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not make us wait for a writer */
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        status = log_fail(log, MN_ERR_FILE, "%s: %s", path, strerror(errno));
-        goto fail;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        status = log_fail(log, MN_ERR_FILE, "%s: not a regular file", path);
-        goto fail;
-    }
-    if ((uintmax_t)info.st_size > cap_bytes) {
-        status = log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes of JSON, the limit is %zu", path, (uintmax_t)info.st_size,
-                          cap_bytes);
-        goto fail;
-    }
-    n_bytes = (size_t)info.st_size;
-    bytes = malloc(n_bytes + 1);
-    if (!bytes) {
-        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, n_bytes);
-        goto fail;
-    }
-    while (n_read < n_bytes) {
-        ssize_t got = read(fd, bytes + n_read, n_bytes - n_read);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            status = log_fail(log, MN_ERR_FILE, "%s: read %zu of %zu bytes: %s", path, n_read, n_bytes,
-                              got < 0 ? strerror(errno) : "the file has become shorter");
-            goto fail;
-        }
-        n_read += (size_t)got;
-    }
-    status = json_parse(doc, path, bytes, n_bytes, cap_bytes, log);
-
-fail:
-    free(bytes);
+    enum mn_status status = read_open_file(doc, path, fd, cap_bytes, log);
     if (fd >= 0)
         close(fd);
     return status;
@@ -456,7 +466,7 @@ enum mn_status json_as_u32(const struct json_doc *doc, const char *key, const st
 {
     uint64_t wide = 0;
     enum mn_status status = json_as_u64(doc, key, node, min, max, &wide);
-    if (status == MN_OK)
+    if (!status)
         *out = (uint32_t)wide;
     return status;
 }

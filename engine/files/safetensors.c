@@ -101,30 +101,38 @@ static enum mn_status parse_shape(const struct json_doc *doc, const struct cJSON
         if (view->rank == TENSOR_RANK_MAX)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, entry->string, shape, "more than 8 dimensions");
         enum mn_status status = json_as_u64(doc, entry->string, dim, 0, JSON_INTEGER_MAX, &view->shape[view->rank++]);
-        if (status != MN_OK)
+        if (status)
             return status;
     }
     return MN_OK;
 }
 
+static enum mn_status parse_range(uint64_t range[2], const struct json_doc *doc, const struct cJSON *entry)
+{
+    const struct cJSON *offsets = json_find(entry, "data_offsets");
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2)
+        return json_refuse(doc, MN_ERR_FORMAT, entry->string, offsets, "data_offsets must be [begin, end]");
+    enum mn_status status = MN_OK;
+    for (int i = 0; i < 2 && !status; i++)
+        status = json_as_u64(doc, entry->string, cJSON_GetArrayItem(offsets, i), 0, JSON_INTEGER_MAX, &range[i]);
+    return status;
+}
+
 /* One `name: {dtype, shape, data_offsets}`. view->offset stays relative to the data here. */
 static enum mn_status parse_tensor(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
 {
-    const struct cJSON *offsets = json_find(entry, "data_offsets");
     uint64_t range[2], bytes;
-    enum mn_status status;
     if (entry->string[0] == 0 || strlen(entry->string) > TENSOR_NAME_BYTES_MAX)
         return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "a tensor name has 1 to 512 bytes");
     if (!cJSON_IsObject(entry))
         return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "must be an object");
-    if ((status = parse_dtype(doc, entry, view)) != MN_OK || (status = parse_shape(doc, entry, view)) != MN_OK)
+    enum mn_status status = parse_dtype(doc, entry, view);
+    if (!status)
+        status = parse_shape(doc, entry, view);
+    if (!status)
+        status = parse_range(range, doc, entry);
+    if (status)
         return status;
-    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2)
-        return json_refuse(doc, MN_ERR_FORMAT, entry->string, offsets, "data_offsets must be [begin, end]");
-    for (int i = 0; i < 2; i++)
-        if ((status = json_as_u64(doc, entry->string, cJSON_GetArrayItem(offsets, i), 0, JSON_INTEGER_MAX,
-                                  &range[i])) != MN_OK)
-            return status;
     if (!tensor_bytes(view, &bytes))
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: key '%s': the size of this shape overflows", doc->file,
                         entry->string);
@@ -184,8 +192,8 @@ static enum mn_status check_layout(const char *file, struct tensor_view *views, 
 }
 
 /* N of the header, checked against the limit and the file. */
-static enum mn_status check_prefix(const char *file, const unsigned char *prefix, uint64_t file_bytes,
-                                   const struct safetensors_limits *limits, uint64_t *header_bytes,
+static enum mn_status check_prefix(uint64_t *header_bytes, const char *file, const unsigned char *prefix,
+                                   uint64_t file_bytes, const struct safetensors_limits *limits,
                                    const struct mn_log *log)
 {
     uint64_t n = 0;
@@ -201,60 +209,74 @@ static enum mn_status check_prefix(const char *file, const unsigned char *prefix
     return MN_OK;
 }
 
+static bool is_metadata(const struct cJSON *entry)
+{
+    return strcmp(entry->string, "__metadata__") == 0;
+}
+
+/* Room for the tensors of a header and for their names, which belong to the shard. */
+static enum mn_status reserve_tensors(struct safetensors *st, uint32_t shard, const struct json_doc *doc)
+{
+    const struct cJSON *entry;
+    size_t n_names_bytes = 0;
+    uint64_t n_new = 0;
+    cJSON_ArrayForEach (entry, doc->root) {
+        n_new += !is_metadata(entry);
+        n_names_bytes += strlen(entry->string) + 1; /* bounded by the bytes of the header */
+    }
+    if (n_new > st->limits.n_tensors_max - st->n_tensors)
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: %ju tensors so far, the limit is %u", doc->file,
+                        (uintmax_t)(st->n_tensors + n_new), (unsigned)st->limits.n_tensors_max);
+    struct tensor_view *grown = realloc(st->tensors, (size_t)(st->n_tensors + n_new + 1) * sizeof *grown);
+    if (grown)
+        st->tensors = grown;
+    st->shards[shard].names = malloc(n_names_bytes + 1);
+    if (!grown || !st->shards[shard].names)
+        return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory for %ju tensors", doc->file, (uintmax_t)n_new);
+    return MN_OK;
+}
+
+/* Writes *n views behind those that st has. */
+static enum mn_status parse_tensors(uint32_t *n, struct safetensors *st, uint32_t shard, const struct json_doc *doc)
+{
+    struct tensor_view *view = st->tensors + st->n_tensors;
+    char *names = st->shards[shard].names;
+    const struct cJSON *entry;
+    cJSON_ArrayForEach (entry, doc->root) {
+        enum mn_status status;
+        if (is_metadata(entry)) {
+            status = check_metadata(doc, entry);
+        } else {
+            size_t name_bytes = strlen(entry->string) + 1;
+            *view = (struct tensor_view){.name = memcpy(names, entry->string, name_bytes), .shard = shard};
+            names += name_bytes;
+            status = parse_tensor(doc, entry, view++);
+        }
+        if (status)
+            return status;
+    }
+    *n = (uint32_t)(view - (st->tensors + st->n_tensors));
+    return MN_OK;
+}
+
 /* Appends the tensors of one shard to st; `shard` is its number and its path is already set. */
 static enum mn_status parse_header(struct safetensors *st, uint32_t shard, const void *header, uint64_t header_bytes,
                                    uint64_t file_bytes, const struct mn_log *log)
 {
     const char *file = st->shards[shard].path;
-    const struct cJSON *entry;
-    size_t n_names_bytes = 0;
-    uint64_t n_new = 0;
     struct json_doc doc = {0};
-    enum mn_status status;
-
+    uint32_t n = 0;
     if (header_bytes == 0 || *(const char *)header != '{')
         return log_fail(log, MN_ERR_FORMAT, "%s: the header does not start with '{'", file);
-    status = json_parse(&doc, file, header, (size_t)header_bytes, (size_t)header_bytes, log);
-    if (status != MN_OK)
-        return status;
-
-    cJSON_ArrayForEach (entry, doc.root) {
-        n_new += strcmp(entry->string, "__metadata__") != 0;
-        n_names_bytes += strlen(entry->string) + 1; /* bounded by header_bytes */
-    }
-    if (n_new > st->limits.n_tensors_max - st->n_tensors) {
-        status = log_fail(log, MN_ERR_FORMAT, "%s: %ju tensors so far, the limit is %u", file,
-                          (uintmax_t)(st->n_tensors + n_new), (unsigned)st->limits.n_tensors_max);
-        goto fail;
-    }
-    struct tensor_view *grown = realloc(st->tensors, (size_t)(st->n_tensors + n_new + 1) * sizeof *grown);
-    if (grown)
-        st->tensors = grown;
-    char *names = st->shards[shard].names = malloc(n_names_bytes + 1);
-    if (!grown || !names) {
-        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for %ju tensors", file, (uintmax_t)n_new);
-        goto fail;
-    }
-
-    struct tensor_view *views = st->tensors + st->n_tensors;
-    uint32_t n = 0;
-    cJSON_ArrayForEach (entry, doc.root) {
-        if (strcmp(entry->string, "__metadata__") == 0) {
-            status = check_metadata(&doc, entry);
-        } else {
-            size_t name_bytes = strlen(entry->string) + 1;
-            views[n] = (struct tensor_view){.name = memcpy(names, entry->string, name_bytes), .shard = shard};
-            names += name_bytes;
-            status = parse_tensor(&doc, entry, &views[n++]);
-        }
-        if (status != MN_OK)
-            goto fail;
-    }
-    status = check_layout(file, views, n, PREFIX_BYTES + header_bytes, file_bytes, log);
-    if (status == MN_OK)
+    enum mn_status status = json_parse(&doc, file, header, (size_t)header_bytes, (size_t)header_bytes, log);
+    if (!status)
+        status = reserve_tensors(st, shard, &doc);
+    if (!status)
+        status = parse_tensors(&n, st, shard, &doc);
+    if (!status)
+        status = check_layout(file, st->tensors + st->n_tensors, n, PREFIX_BYTES + header_bytes, file_bytes, log);
+    if (!status)
         st->n_tensors += n;
-
-fail:
     json_destroy(&doc);
     return status;
 }
@@ -339,21 +361,21 @@ enum mn_status safetensors_parse(struct safetensors **out, const char *file, con
                         (uintmax_t)file_bytes);
     if (n_bytes < PREFIX_BYTES)
         return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes are too short for a header", file, (uintmax_t)file_bytes);
-    enum mn_status status = check_prefix(file, bytes, file_bytes, &l, &header_bytes, log);
-    if (status != MN_OK)
+    enum mn_status status = check_prefix(&header_bytes, file, bytes, file_bytes, &l, log);
+    if (status)
         return status;
     if (header_bytes > n_bytes - PREFIX_BYTES)
         return log_fail(log, MN_ERR_USAGE, "%s: %zu bytes at hand, the header ends after %ju", file, n_bytes,
                         (uintmax_t)(PREFIX_BYTES + header_bytes));
-    if ((status = safetensors_create(&st, file, NULL, &file, 1, &l, log)) != MN_OK ||
-        (status = parse_header(st, 0, (const char *)bytes + PREFIX_BYTES, header_bytes, file_bytes, log)) != MN_OK ||
-        (status = safetensors_build_names(st, log)) != MN_OK)
-        goto fail;
-    *out = st;
-    return MN_OK;
-
-fail:
-    safetensors_close(st);
+    status = safetensors_create(&st, file, NULL, &file, 1, &l, log);
+    if (!status)
+        status = parse_header(st, 0, (const char *)bytes + PREFIX_BYTES, header_bytes, file_bytes, log);
+    if (!status)
+        status = safetensors_build_names(st, log);
+    if (status)
+        safetensors_close(st);
+    else
+        *out = st;
     return status;
 }
 
@@ -396,16 +418,16 @@ enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const 
 
     uint64_t file_bytes = (uint64_t)info.st_size;
     enum mn_status status = read_at(shard, 0, PREFIX_BYTES, prefix, log);
-    if (status == MN_OK)
-        status = check_prefix(shard->path, prefix, file_bytes, &st->limits, &header_bytes, log);
-    if (status != MN_OK)
+    if (!status)
+        status = check_prefix(&header_bytes, shard->path, prefix, file_bytes, &st->limits, log);
+    if (status)
         return status;
     char *header = malloc((size_t)header_bytes + 1);
     if (!header)
         return log_fail(log, MN_ERR_MEMORY, "%s: no memory for a header of %ju bytes", shard->path,
                         (uintmax_t)header_bytes);
     status = read_at(shard, PREFIX_BYTES, header_bytes, header, log);
-    if (status == MN_OK)
+    if (!status)
         status = parse_header(st, i, header, header_bytes, file_bytes, log);
     free(header);
     return status;
@@ -418,14 +440,14 @@ enum mn_status safetensors_open_file(struct safetensors **out, const char *path,
     struct safetensors *st = NULL;
     *out = NULL;
     enum mn_status status = safetensors_create(&st, path, NULL, &path, 1, &l, log);
-    if (status != MN_OK || (status = safetensors_open_shard(st, 0, log)) != MN_OK ||
-        (status = safetensors_build_names(st, log)) != MN_OK)
-        goto fail;
-    *out = st;
-    return MN_OK;
-
-fail:
-    safetensors_close(st);
+    if (!status)
+        status = safetensors_open_shard(st, 0, log);
+    if (!status)
+        status = safetensors_build_names(st, log);
+    if (status)
+        safetensors_close(st);
+    else
+        *out = st;
     return status;
 }
 

@@ -17,52 +17,76 @@ static bool is_base_name(const char *name)
     return name[0] != 0 && name[0] != '.' && !strpbrk(name, "/\\") && !strstr(name, "..");
 }
 
-/* Checks the weight_map and lists the distinct shard names, ascending, as pointers into `doc`. The caller frees
- * *names. */
-static enum mn_status list_shards(const struct json_doc *doc, const struct safetensors_limits *limits,
-                                  const struct cJSON **map, const char ***names, uint32_t *n_names)
+static enum mn_status find_map(const struct cJSON **map, size_t *n_entries, const struct json_doc *doc,
+                               const struct safetensors_limits *limits)
 {
     const struct cJSON *entry;
-    size_t n = 0, n_distinct = 0;
-    enum mn_status status;
-    *names = NULL;
+    size_t n = 0;
     if (!cJSON_IsObject(doc->root))
         return json_refuse(doc, MN_ERR_FORMAT, "", doc->root, "an index must be an object");
-    if ((status = json_get_object(doc, doc->root, "weight_map", map)) != MN_OK)
+    enum mn_status status = json_get_object(doc, doc->root, "weight_map", map);
+    if (status)
         return status;
     cJSON_ArrayForEach (entry, *map)
         n++;
     if (n == 0 || n > limits->n_tensors_max)
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'weight_map': %zu tensors, must be 1 to %u", doc->file, n,
                         (unsigned)limits->n_tensors_max);
+    *n_entries = n;
+    return MN_OK;
+}
 
+/* The shard names of all entries, as pointers into `doc`. */
+static enum mn_status read_names(const char **names, const struct json_doc *doc, const struct cJSON *map)
+{
+    const struct cJSON *entry;
+    cJSON_ArrayForEach (entry, map) {
+        enum mn_status status = json_as_string(doc, entry->string, entry, SHARD_NAME_BYTES_MAX, names++);
+        if (!status && !is_base_name(entry->valuestring))
+            status = json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "must be a plain file name");
+        if (status)
+            return status;
+    }
+    return MN_OK;
+}
+
+/* Sorts names and moves the distinct ones to the front; how many there are. */
+static size_t keep_distinct(const char **names, size_t n)
+{
+    size_t n_distinct = 0;
+    qsort(names, n, sizeof *names, compare_strings);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(names[i], names[n_distinct - 1]) != 0)
+            names[n_distinct++] = names[i];
+    return n_distinct;
+}
+
+/* Checks the weight_map and lists the distinct shard names, ascending, as pointers into `doc`. The caller frees
+ * *names. */
+static enum mn_status list_shards(const struct cJSON **map, const char ***names, uint32_t *n_names,
+                                  const struct json_doc *doc, const struct safetensors_limits *limits)
+{
+    size_t n = 0;
+    *names = NULL;
+    enum mn_status status = find_map(map, &n, doc, limits);
+    if (status)
+        return status;
     const char **all = malloc(n * sizeof *all);
     if (!all)
         return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory for %zu tensors", doc->file, n);
-    n = 0;
-    cJSON_ArrayForEach (entry, *map) {
-        status = json_as_string(doc, entry->string, entry, SHARD_NAME_BYTES_MAX, &all[n++]);
-        if (status == MN_OK && !is_base_name(entry->valuestring))
-            status = json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "must be a plain file name");
-        if (status != MN_OK)
-            goto fail;
-    }
-    qsort(all, n, sizeof *all, compare_strings);
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || strcmp(all[i], all[n_distinct - 1]) != 0)
-            all[n_distinct++] = all[i];
-    if (n_distinct > limits->n_shards_max) {
-        status = log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'weight_map': %zu shards, the limit is %u", doc->file,
-                          n_distinct, (unsigned)limits->n_shards_max);
-        goto fail;
+    status = read_names(all, doc, *map);
+    if (!status)
+        n = keep_distinct(all, n);
+    if (!status && n > limits->n_shards_max)
+        status = log_fail(doc->log, MN_ERR_FORMAT, "%s: key 'weight_map': %zu shards, the limit is %u", doc->file, n,
+                          (unsigned)limits->n_shards_max);
+    if (status) {
+        free(all);
+        return status;
     }
     *names = all;
-    *n_names = (uint32_t)n_distinct;
+    *n_names = (uint32_t)n;
     return MN_OK;
-
-fail:
-    free(all);
-    return status;
 }
 
 enum mn_status safetensors_parse_index(const char *file, const void *bytes, size_t n_bytes,
@@ -74,8 +98,8 @@ enum mn_status safetensors_parse_index(const char *file, const void *bytes, size
     uint32_t n_names;
     struct json_doc doc = {0};
     enum mn_status status = json_parse(&doc, file, bytes, n_bytes, (size_t)l.header_bytes_max, log);
-    if (status == MN_OK)
-        status = list_shards(&doc, &l, &map, &names, &n_names);
+    if (!status)
+        status = list_shards(&map, &names, &n_names, &doc, &l);
     free(names);
     json_destroy(&doc);
     return status;
@@ -103,19 +127,20 @@ enum mn_status safetensors_open_index(struct safetensors **out, const char *dir,
     struct safetensors *st = NULL;
     struct json_doc doc = {0};
     enum mn_status status = json_read_file(&doc, index_path, (size_t)limits->header_bytes_max, log);
-    if (status != MN_OK || (status = list_shards(&doc, limits, &map, &names, &n_names)) != MN_OK ||
-        (status = safetensors_create(&st, index_path, dir, names, n_names, limits, log)) != MN_OK)
-        goto fail;
-    for (uint32_t i = 0; i < n_names; i++)
-        if ((status = safetensors_open_shard(st, i, log)) != MN_OK)
-            goto fail;
-    if ((status = safetensors_build_names(st, log)) != MN_OK || (status = check_map(st, &doc, map, names)) != MN_OK)
-        goto fail;
-    *out = st;
-    st = NULL;
-
-fail:
-    safetensors_close(st);
+    if (!status)
+        status = list_shards(&map, &names, &n_names, &doc, limits);
+    if (!status)
+        status = safetensors_create(&st, index_path, dir, names, n_names, limits, log);
+    for (uint32_t i = 0; i < n_names && !status; i++)
+        status = safetensors_open_shard(st, i, log);
+    if (!status)
+        status = safetensors_build_names(st, log);
+    if (!status)
+        status = check_map(st, &doc, map, names);
+    if (status)
+        safetensors_close(st);
+    else
+        *out = st;
     free(names);
     json_destroy(&doc);
     return status;

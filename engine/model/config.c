@@ -28,7 +28,7 @@ enum mn_status config_check_choices(const struct json_doc *doc, const struct con
         const struct config_choice *c = &choices[i];
         const char *name;
         enum mn_status status = json_get_string_or(doc, doc->root, c->key, NAME_BYTES_MAX, c->names[0], &name);
-        if (status != MN_OK)
+        if (status)
             return status;
         if (!is_one_of(name, c->names)) {
             char why[NAME_BYTES_MAX];
@@ -53,7 +53,7 @@ enum mn_status config_check_repeats(const struct json_doc *doc, const struct con
         const struct config_repeat *r = &repeats[i];
         uint32_t value;
         enum mn_status status = json_get_u32_or(doc, doc->root, r->key, 1, CONFIG_EMBD_MAX, r->expected, &value);
-        if (status != MN_OK)
+        if (status)
             return status;
         if (value != r->expected)
             return json_refuse(doc, r->status, r->key, json_find(doc->root, r->key), r->why);
@@ -95,7 +95,7 @@ static enum mn_status read_family(struct model_config *c, const struct json_doc 
 {
     const char *name;
     enum mn_status status = json_get_string(doc, doc->root, "model_type", NAME_BYTES_MAX, &name);
-    if (status != MN_OK)
+    if (status)
         return status;
     c->family = family_find(name);
     if (c->family)
@@ -111,7 +111,7 @@ static enum mn_status parse_torch_dtype(struct model_config *c, const struct jso
     const char *key = json_find(doc->root, "torch_dtype") ? "torch_dtype" : "dtype"; /* the newer writers' name */
     const char *name;
     enum mn_status status = json_get_string_or(doc, doc->root, key, NAME_BYTES_MAX, known[0], &name);
-    if (status != MN_OK)
+    if (status)
         return status;
     if (!is_one_of(name, known))
         return json_refuse(doc, MN_ERR_UNSUPPORTED, key, json_find(doc->root, key),
@@ -126,7 +126,7 @@ static enum mn_status parse_token_ids(struct model_config *c, const struct json_
     const uint32_t max = c->vocab_size - 1;
     const struct cJSON *eos = json_find(doc->root, "eos_token_id"), *id;
     enum mn_status status = json_get_u32_or(doc, doc->root, "bos_token_id", 0, max, c->bos_token_id, &c->bos_token_id);
-    if (status != MN_OK || !eos || cJSON_IsNull(eos))
+    if (status || !eos || cJSON_IsNull(eos))
         return status;
     c->n_eos = 0;
     if (!cJSON_IsArray(eos)) {
@@ -137,7 +137,7 @@ static enum mn_status parse_token_ids(struct model_config *c, const struct json_
         if (c->n_eos == CONFIG_EOS_MAX)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, "eos_token_id", eos, "more than 16 ids");
         status = json_as_u32(doc, "eos_token_id", id, 0, max, &c->eos_token_ids[c->n_eos++]);
-        if (status != MN_OK)
+        if (status)
             return status;
     }
     return MN_OK;
@@ -154,16 +154,22 @@ static enum mn_status config_from_docs(struct model_config *out, const struct js
                                        const struct json_doc *generation)
 {
     struct model_config c = {.bos_token_id = UINT32_MAX};
-    enum mn_status status;
-    if ((status = check_object(doc)) != MN_OK || (status = read_family(&c, doc)) != MN_OK ||
-        (status = c.family->read_config(&c, doc)) != MN_OK || (status = parse_torch_dtype(&c, doc)) != MN_OK ||
-        (status = parse_token_ids(&c, doc)) != MN_OK)
-        return status;
-    if (generation &&
-        ((status = check_object(generation)) != MN_OK || (status = parse_token_ids(&c, generation)) != MN_OK))
-        return status;
-    *out = c;
-    return MN_OK;
+    enum mn_status status = check_object(doc);
+    if (!status)
+        status = read_family(&c, doc);
+    if (!status)
+        status = c.family->read_config(&c, doc);
+    if (!status)
+        status = parse_torch_dtype(&c, doc);
+    if (!status)
+        status = parse_token_ids(&c, doc);
+    if (!status && generation)
+        status = check_object(generation);
+    if (!status && generation)
+        status = parse_token_ids(&c, generation);
+    if (!status)
+        *out = c;
+    return status;
 }
 
 enum mn_status config_parse(struct model_config *out, const char *file, const void *bytes, size_t n_bytes,
@@ -173,10 +179,10 @@ enum mn_status config_parse(struct model_config *out, const char *file, const vo
     struct json_doc doc = {0}, generation_doc = {0};
     *out = (struct model_config){0};
     enum mn_status status = json_parse(&doc, file, bytes, n_bytes, CONFIG_FILE_BYTES_MAX, log);
-    if (status == MN_OK && generation)
+    if (!status && generation)
         status = json_parse(&generation_doc, generation_file, generation, n_generation_bytes, CONFIG_FILE_BYTES_MAX,
                             log);
-    if (status == MN_OK)
+    if (!status)
         status = config_from_docs(out, &doc, generation ? &generation_doc : NULL);
     json_destroy(&generation_doc);
     json_destroy(&doc);
@@ -189,25 +195,21 @@ enum mn_status config_load(struct model_config *out, const char *dir, const stru
     struct json_doc doc = {0}, generation_doc = {0};
     struct stat info;
     bool has_generation = false;
-    enum mn_status status;
     *out = (struct model_config){0};
     size_t n = strlen(dir) + sizeof generation_name + 1;
     char *path = malloc(n);
-    if (!path) {
-        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for file names", dir);
-        goto fail;
-    }
+    if (!path)
+        return log_fail(log, MN_ERR_MEMORY, "%s: no memory for file names", dir);
     snprintf(path, n, "%s/%s", dir, name);
-    status = json_read_file(&doc, path, CONFIG_FILE_BYTES_MAX, log);
-    if (status != MN_OK)
-        goto fail;
-    snprintf(path, n, "%s/%s", dir, generation_name);
-    has_generation = stat(path, &info) == 0 || errno != ENOENT; /* other errors: reading reports them */
-    if (has_generation && (status = json_read_file(&generation_doc, path, CONFIG_FILE_BYTES_MAX, log)) != MN_OK)
-        goto fail;
-    status = config_from_docs(out, &doc, has_generation ? &generation_doc : NULL);
-
-fail:
+    enum mn_status status = json_read_file(&doc, path, CONFIG_FILE_BYTES_MAX, log);
+    if (!status) {
+        snprintf(path, n, "%s/%s", dir, generation_name);
+        has_generation = stat(path, &info) == 0 || errno != ENOENT; /* other errors: reading reports them */
+    }
+    if (has_generation)
+        status = json_read_file(&generation_doc, path, CONFIG_FILE_BYTES_MAX, log);
+    if (!status)
+        status = config_from_docs(out, &doc, has_generation ? &generation_doc : NULL);
     free(path);
     json_destroy(&generation_doc);
     json_destroy(&doc);

@@ -75,14 +75,14 @@ static enum mn_status check_fixed_behaviour(struct model_config *c, const struct
 {
     double noise, scale, expected = sqrt((double)c->n_embd);
     enum mn_status status = json_get_double_or(doc, doc->root, "test_time_noise", -DBL_MAX, DBL_MAX, 0, &noise);
-    if (status != MN_OK)
+    if (status)
         return status;
     if (noise > 0)
         return json_refuse(doc, MN_ERR_UNSUPPORTED, "test_time_noise", json_find(doc->root, "test_time_noise"),
                            "noise between recurrence steps is not supported");
     const struct cJSON *init = json_find(doc->root, "init_values");
     status = json_get_double_or(doc, init, "embed_scale", -DBL_MAX, DBL_MAX, expected, &scale);
-    if (status == MN_OK && fabs(scale - expected) > 1e-3 * expected)
+    if (!status && fabs(scale - expected) > 1e-3 * expected)
         status = json_refuse(doc, MN_ERR_UNSUPPORTED, "embed_scale", json_find(init, "embed_scale"),
                              "only sqrt(n_embd) is supported");
     c->embed_scale = sqrtf((float)c->n_embd);
@@ -94,15 +94,18 @@ static enum mn_status parse_constants(struct model_config *c, const struct json_
     const struct cJSON *root = doc->root;
     double base;
     bool tie_word;
-    enum mn_status status;
-    if ((status = config_read_eps(c, doc, "norm_eps", 1e-6)) != MN_OK ||
-        (status = json_get_double_or(doc, root, "rope_base", 1, 1e12, 50000, &base)) != MN_OK ||
-        (status = json_get_bool_or(doc, root, "qk_bias", true, &c->qk_bias)) != MN_OK ||
-        (status = json_get_bool_or(doc, root, "tie_word_embeddings", true, &tie_word)) != MN_OK ||
-        (status = json_get_bool_or(doc, root, "tie_embeddings", tie_word, &c->tie_embeddings)) != MN_OK)
-        return status;
-    c->rope_base = (float)base;
-    return MN_OK;
+    enum mn_status status = config_read_eps(c, doc, "norm_eps", 1e-6);
+    if (!status)
+        status = json_get_double_or(doc, root, "rope_base", 1, 1e12, 50000, &base);
+    if (!status)
+        status = json_get_bool_or(doc, root, "qk_bias", true, &c->qk_bias);
+    if (!status)
+        status = json_get_bool_or(doc, root, "tie_word_embeddings", true, &tie_word);
+    if (!status)
+        status = json_get_bool_or(doc, root, "tie_embeddings", tie_word, &c->tie_embeddings);
+    if (!status)
+        c->rope_base = (float)base;
+    return status;
 }
 
 static enum mn_status read_config(struct model_config *c, const struct json_doc *doc)

@@ -164,70 +164,87 @@ size_t bpe_spelling_to_bytes(const struct bpe *bpe, const char *spelling, size_t
 
 /* --- reading ---------------------------------------------------------------------------------------------------- */
 
-static enum mn_status vocab_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *vocab,
-                                 const struct mn_log *log)
+/* Checks ids and spellings; how many there are, and the bytes of all spellings. */
+static enum mn_status vocab_measure(uint32_t *n_tokens, size_t *n_bytes, struct bpe *bpe, const struct json_doc *doc,
+                                    const struct cJSON *vocab)
 {
-    enum mn_status status = MN_OK;
     const struct cJSON *node;
-    size_t n_bytes = 0;
-    uint32_t n_tokens = 0;
-
+    *n_tokens = 0;
+    *n_bytes = 0;
     cJSON_ArrayForEach (node, vocab) {
         uint32_t id;
-        if ((status = json_as_u32(doc, "model.vocab", node, 0, BPE_IDS_MAX - 1, &id)) != MN_OK)
-            goto fail;
+        enum mn_status status = json_as_u32(doc, "model.vocab", node, 0, BPE_IDS_MAX - 1, &id);
+        if (status)
+            return status;
         size_t length = strlen(node->string);
-        if (length > BPE_TOKEN_BYTES_MAX) {
-            status = log_fail(log, MN_ERR_FORMAT, "%s: key 'model.vocab': id %u has a spelling of %zu bytes, limit %d",
-                              doc->file, id, length, BPE_TOKEN_BYTES_MAX);
-            goto fail;
-        }
-        n_bytes += length + 1;
-        n_tokens++;
+        if (length > BPE_TOKEN_BYTES_MAX)
+            return log_fail(doc->log, MN_ERR_FORMAT,
+                            "%s: key 'model.vocab': id %u has a spelling of %zu bytes, limit %d", doc->file, id, length,
+                            BPE_TOKEN_BYTES_MAX);
+        *n_bytes += length + 1;
+        ++*n_tokens;
         if (id >= bpe->n_ids)
             bpe->n_ids = id + 1;
     }
-    if (!n_tokens) {
-        status = json_refuse(doc, MN_ERR_FORMAT, "model.vocab", NULL, "the vocabulary is empty");
-        goto fail;
-    }
-    if (n_bytes >= BPE_NO_ID) {
-        status = json_refuse(doc, MN_ERR_FORMAT, "model.vocab", NULL, "the spellings are too long in all");
-        goto fail;
-    }
+    if (!*n_tokens)
+        return json_refuse(doc, MN_ERR_FORMAT, "model.vocab", NULL, "the vocabulary is empty");
+    if (*n_bytes >= BPE_NO_ID)
+        return json_refuse(doc, MN_ERR_FORMAT, "model.vocab", NULL, "the spellings are too long in all");
+    return MN_OK;
+}
+
+static enum mn_status vocab_reserve(struct bpe *bpe, const struct json_doc *doc, uint32_t n_tokens, size_t n_bytes)
+{
     bpe->slot_mask = table_mask(n_tokens);
     bpe->spellings = malloc(n_bytes);
     bpe->offsets = malloc(bpe->n_ids * sizeof *bpe->offsets);
     bpe->slots = malloc(((size_t)bpe->slot_mask + 1) * sizeof *bpe->slots);
-    if (!bpe->spellings || !bpe->offsets || !bpe->slots) {
-        status = log_fail(log, MN_ERR_MEMORY, "%s: out of memory for a vocabulary of %u tokens", doc->file, n_tokens);
-        goto fail;
-    }
+    if (!bpe->spellings || !bpe->offsets || !bpe->slots)
+        return log_fail(doc->log, MN_ERR_MEMORY, "%s: out of memory for a vocabulary of %u tokens", doc->file,
+                        n_tokens);
     memset(bpe->offsets, 0xff, bpe->n_ids * sizeof *bpe->offsets);
     memset(bpe->slots, 0xff, ((size_t)bpe->slot_mask + 1) * sizeof *bpe->slots);
+    return MN_OK;
+}
 
+static enum mn_status vocab_fill(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *vocab)
+{
+    const struct cJSON *node;
     uint32_t offset = 0;
     cJSON_ArrayForEach (node, vocab) {
-        uint32_t id = (uint32_t)node->valuedouble; /* checked above */
+        uint32_t id = (uint32_t)node->valuedouble; /* checked by vocab_measure */
         size_t length = strlen(node->string);
-        if (bpe->offsets[id] != BPE_NO_ID) {
-            status = json_refuse(doc, MN_ERR_FORMAT, "model.vocab", node, "an id is used twice");
-            goto fail;
-        }
-        if (!slot_insert(bpe, id, node->string, length)) {
-            status = json_refuse(doc, MN_ERR_FORMAT, "model.vocab", node, "spellings collide by construction");
-            goto fail;
-        }
+        if (bpe->offsets[id] != BPE_NO_ID)
+            return json_refuse(doc, MN_ERR_FORMAT, "model.vocab", node, "an id is used twice");
+        if (!slot_insert(bpe, id, node->string, length))
+            return json_refuse(doc, MN_ERR_FORMAT, "model.vocab", node, "spellings collide by construction");
         memcpy(bpe->spellings + offset, node->string, length + 1);
         bpe->offsets[id] = offset;
         offset += (uint32_t)length + 1;
     }
+    return MN_OK;
+}
+
+static void byte_ids_init(struct bpe *bpe)
+{
     for (unsigned b = 0; b < 256; b++) {
         char spelling[2];
         size_t length = byte_spell(bpe, (unsigned char)b, spelling);
         bpe->byte_ids[b] = bpe_find(bpe, spelling, length);
     }
-fail:
+}
+
+static enum mn_status vocab_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *vocab)
+{
+    uint32_t n_tokens;
+    size_t n_bytes;
+    enum mn_status status = vocab_measure(&n_tokens, &n_bytes, bpe, doc, vocab);
+    if (!status)
+        status = vocab_reserve(bpe, doc, n_tokens, n_bytes);
+    if (!status)
+        status = vocab_fill(bpe, doc, vocab);
+    if (!status)
+        byte_ids_init(bpe);
     return status;
 }
 
@@ -305,7 +322,7 @@ static enum mn_status merges_read(struct bpe *bpe, const struct json_doc *doc, c
         if (cJSON_IsString(node) && !strncmp(node->valuestring, "#version", 8))
             continue;
         enum mn_status status = merge_read(bpe, doc, node, log);
-        if (status != MN_OK)
+        if (status)
             return status;
     }
     /* Without merges every text falls apart into bytes: it still runs and still prints, only wrongly. */
@@ -314,67 +331,87 @@ static enum mn_status merges_read(struct bpe *bpe, const struct json_doc *doc, c
     return MN_OK;
 }
 
-static enum mn_status options_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *model)
+static enum mn_status affixes_check(const struct json_doc *doc, const struct cJSON *model)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    enum mn_status status;
-    const char *text;
-    double dropout;
-    bool byte_fallback;
-
     for (int i = 0; i < 2; i++) {
-        if ((status = json_get_string_or(doc, model, affixes[i], BPE_TOKEN_BYTES_MAX, "", &text)) != MN_OK)
+        const char *text;
+        enum mn_status status = json_get_string_or(doc, model, affixes[i], BPE_TOKEN_BYTES_MAX, "", &text);
+        if (status)
             return status;
         if (*text)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, affixes[i], json_find(model, affixes[i]),
                                "byte-level BPE with affixes is not supported");
     }
-    if ((status = json_get_double_or(doc, model, "dropout", 0, 1, 0, &dropout)) != MN_OK)
+    return MN_OK;
+}
+
+static enum mn_status options_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *model)
+{
+    double dropout = 0;
+    bool byte_fallback = false;
+    enum mn_status status = affixes_check(doc, model);
+    if (!status)
+        status = json_get_double_or(doc, model, "dropout", 0, 1, 0, &dropout);
+    if (!status && dropout > 0)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "dropout", json_find(model, "dropout"),
+                             "random merges are not supported");
+    if (!status)
+        status = json_get_bool_or(doc, model, "byte_fallback", false, &byte_fallback);
+    if (!status && byte_fallback)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "byte_fallback", json_find(model, "byte_fallback"),
+                             "byte fallback belongs to character-level BPE; only byte-level BPE is supported");
+    if (!status)
+        status = json_get_bool_or(doc, model, "fuse_unk", false, &bpe->fuse_unk);
+    if (!status)
+        status = json_get_bool_or(doc, model, "ignore_merges", false, &bpe->ignore_merges);
+    return status;
+}
+
+/* Files older than the `type` key exist and are BPE when they have merges. */
+static enum mn_status type_check(const struct json_doc *doc, const struct cJSON *model)
+{
+    const char *type;
+    enum mn_status status = json_get_string_or(doc, model, "type", 64, "BPE", &type);
+    if (!status && strcmp(type, "BPE"))
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "model.type", json_find(model, "type"), "only BPE is supported");
+    return status;
+}
+
+static enum mn_status unk_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *model)
+{
+    const char *unk;
+    enum mn_status status = json_get_string_or(doc, model, "unk_token", BPE_TOKEN_BYTES_MAX, NULL, &unk);
+    if (status || !unk)
         return status;
-    if (dropout > 0)
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "dropout", json_find(model, "dropout"),
-                           "random merges are not supported");
-    if ((status = json_get_bool_or(doc, model, "byte_fallback", false, &byte_fallback)) != MN_OK)
-        return status;
-    if (byte_fallback)
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "byte_fallback", json_find(model, "byte_fallback"),
-                           "byte fallback belongs to character-level BPE; only byte-level BPE is supported");
-    if ((status = json_get_bool_or(doc, model, "fuse_unk", false, &bpe->fuse_unk)) != MN_OK)
-        return status;
-    return json_get_bool_or(doc, model, "ignore_merges", false, &bpe->ignore_merges);
+    bpe->unk_id = bpe_find(bpe, unk, strlen(unk));
+    if (bpe->unk_id == BPE_NO_ID)
+        return json_refuse(doc, MN_ERR_FORMAT, "model.unk_token", json_find(model, "unk_token"),
+                           "the unknown token is not in the vocabulary");
+    return MN_OK;
 }
 
 enum mn_status bpe_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *model,
                         const struct mn_log *log)
 {
-    enum mn_status status;
     const struct cJSON *vocab, *merges;
-    const char *type, *unk;
-
     *bpe = (struct bpe){.unk_id = BPE_NO_ID};
     alphabet_init(bpe);
-    /* Files older than the `type` key exist and are BPE when they have merges. */
-    if ((status = json_get_string_or(doc, model, "type", 64, "BPE", &type)) != MN_OK)
-        goto fail;
-    if (strcmp(type, "BPE")) {
-        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "model.type", json_find(model, "type"), "only BPE is supported");
-        goto fail;
-    }
-    if ((status = options_read(bpe, doc, model)) != MN_OK ||
-        (status = json_get_object(doc, model, "vocab", &vocab)) != MN_OK ||
-        (status = json_get_array(doc, model, "merges", &merges)) != MN_OK ||
-        (status = vocab_read(bpe, doc, vocab, log)) != MN_OK ||
-        (status = merges_read(bpe, doc, merges, log)) != MN_OK ||
-        (status = json_get_string_or(doc, model, "unk_token", BPE_TOKEN_BYTES_MAX, NULL, &unk)) != MN_OK)
-        goto fail;
-    if (unk && (bpe->unk_id = bpe_find(bpe, unk, strlen(unk))) == BPE_NO_ID) {
-        status = json_refuse(doc, MN_ERR_FORMAT, "model.unk_token", json_find(model, "unk_token"),
-                             "the unknown token is not in the vocabulary");
-        goto fail;
-    }
-    return MN_OK;
-fail:
-    bpe_destroy(bpe);
+    enum mn_status status = type_check(doc, model);
+    if (!status)
+        status = options_read(bpe, doc, model);
+    if (!status)
+        status = json_get_object(doc, model, "vocab", &vocab);
+    if (!status)
+        status = json_get_array(doc, model, "merges", &merges);
+    if (!status)
+        status = vocab_read(bpe, doc, vocab);
+    if (!status)
+        status = merges_read(bpe, doc, merges, log);
+    if (!status)
+        status = unk_read(bpe, doc, model);
+    if (status)
+        bpe_destroy(bpe);
     return status;
 }
 
@@ -509,38 +546,37 @@ static uint32_t piece_find(const struct bpe *bpe, const char *piece, size_t n_by
     return bpe_find(bpe, spelling, length);
 }
 
+static enum mn_status token_append(struct id_vector *out, uint32_t id, const struct mn_log *log)
+{
+    if (!id_vector_append(out, id))
+        return log_fail(log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", out->n);
+    return MN_OK;
+}
+
 enum mn_status bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece, size_t n_bytes,
                           struct id_vector *out, const struct mn_log *log)
 {
     size_t n_symbols = 0;
-    enum mn_status status;
-
     if (!n_bytes)
         return MN_OK;
     if (n_bytes > BPE_PIECE_BYTES_MAX)
         return log_fail(log, MN_ERR_MEMORY, "tokenizer: a pre-token of %zu bytes, limit %d", n_bytes,
                         BPE_PIECE_BYTES_MAX);
-    if (bpe->ignore_merges) {
-        uint32_t id = piece_find(bpe, piece, n_bytes);
-        if (id != BPE_NO_ID) {
-            if (!id_vector_append(out, id))
-                goto memory;
-            return MN_OK;
-        }
-    }
-    if ((status = scratch_reserve(scratch, n_bytes, log)) != MN_OK ||
-        (status = symbols_init(bpe, scratch, piece, n_bytes, &n_symbols, log)) != MN_OK)
+    const uint32_t whole = bpe->ignore_merges ? piece_find(bpe, piece, n_bytes) : BPE_NO_ID;
+    if (whole != BPE_NO_ID)
+        return token_append(out, whole, log);
+    enum mn_status status = scratch_reserve(scratch, n_bytes, log);
+    if (!status)
+        status = symbols_init(bpe, scratch, piece, n_bytes, &n_symbols, log);
+    if (status)
         return status;
     scratch->n_heap = 0;
     for (size_t i = 0; i < n_symbols; i++)
         pair_push(bpe, scratch, (int32_t)i);
     symbols_merge(bpe, scratch);
-    for (int32_t i = 0; i >= 0; i = scratch->symbols[i].next)
-        if (!id_vector_append(out, scratch->symbols[i].id))
-            goto memory;
-    return MN_OK;
-memory:
-    return log_fail(log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", out->n);
+    for (int32_t i = 0; i >= 0 && !status; i = scratch->symbols[i].next)
+        status = token_append(out, scratch->symbols[i].id, log);
+    return status;
 }
 
 void bpe_scratch_destroy(struct bpe_scratch *scratch)

@@ -9,36 +9,40 @@ static const char *const chat_tokens[N_CHAT_TOKENS] = {"<|begin_text|>", "<|begi
                                                        "<|end_turn|>"};
 static const char chat_reply_role[] = "Huginn";
 
+static enum mn_status memory_refuse(const struct encode_run *run, size_t n_bytes)
+{
+    return log_fail(run->log, MN_ERR_MEMORY, "chat: out of memory for a message of %zu bytes", n_bytes);
+}
+
+/* n_bytes: of the message, for the reason. */
+static enum mn_status token_append(struct encode_run *run, uint32_t id, size_t n_bytes)
+{
+    return id_vector_append(&run->ids, id) ? MN_OK : memory_refuse(run, n_bytes);
+}
+
 /* What one message consists of. The blank line belongs to the same stretch of text as the content, because the
  * pre-tokenizer may join line breaks with what follows. */
 static enum mn_status chat_append(struct encode_run *run, const uint32_t special[N_CHAT_TOKENS], const char *role,
                                   const char *content, size_t n_bytes, bool is_reply)
 {
-    enum mn_status status;
-    char *text = NULL;
-
     if (n_bytes > TOKENIZER_TEXT_BYTES_MAX - 2)
         return log_fail(run->log, MN_ERR_USAGE, "chat: a message of %zu bytes, limit %d", n_bytes,
                         TOKENIZER_TEXT_BYTES_MAX - 2);
-    text = malloc(n_bytes + 2);
+    char *text = malloc(n_bytes + 2);
     if (!text)
-        goto memory;
+        return memory_refuse(run, n_bytes);
     memcpy(text, "\n\n", 2);
     if (n_bytes)
         memcpy(text + 2, content, n_bytes);
-    if (!id_vector_append(&run->ids, special[CHAT_BEGIN_HEADER]))
-        goto memory;
-    if ((status = encode_text(run, role, strlen(role))) != MN_OK)
-        goto fail;
-    if (!id_vector_append(&run->ids, special[CHAT_END_HEADER]))
-        goto memory;
-    if ((status = encode_text(run, text, n_bytes + 2)) != MN_OK)
-        goto fail;
-    if (is_reply || id_vector_append(&run->ids, special[CHAT_END_TURN]))
-        goto fail;
-memory:
-    status = log_fail(run->log, MN_ERR_MEMORY, "chat: out of memory for a message of %zu bytes", n_bytes);
-fail:
+    enum mn_status status = token_append(run, special[CHAT_BEGIN_HEADER], n_bytes);
+    if (!status)
+        status = encode_text(run, role, strlen(role));
+    if (!status)
+        status = token_append(run, special[CHAT_END_HEADER], n_bytes);
+    if (!status)
+        status = encode_text(run, text, n_bytes + 2);
+    if (!status && !is_reply)
+        status = token_append(run, special[CHAT_END_TURN], n_bytes);
     free(text);
     return status;
 }
@@ -64,11 +68,11 @@ enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_ch
         n_bytes += messages[i].n_bytes;
     }
     status = encode_init(&run, tokenizer, n_bytes, ENCODE_PLAIN, log);
-    if (status == MN_OK && !id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
+    if (!status && !id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
         status = log_fail(log, MN_ERR_MEMORY, "chat: out of memory");
-    for (size_t i = 0; status == MN_OK && i < n_messages; i++)
+    for (size_t i = 0; !status && i < n_messages; i++)
         status = chat_append(&run, special, messages[i].role, messages[i].text, messages[i].n_bytes, false);
-    if (status == MN_OK)
+    if (!status)
         status = chat_append(&run, special, chat_reply_role, "", 0, true);
     return encode_finish(&run, status, ids, n_ids);
 }

@@ -24,47 +24,46 @@ static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|
 
 /* --- reading ---------------------------------------------------------------------------------------------------- */
 
+/* Oniguruma's ^ and $ always mean lines. ANCHORED: the search loop is ours, so that every attempt has a limit. */
+static enum mn_status pattern_compile(pcre2_code **out, const char *file, const char *translated,
+                                      pcre2_compile_context *context, const struct mn_log *log)
+{
+    int error;
+    PCRE2_SIZE offset;
+    *out = pcre2_compile((PCRE2_SPTR)translated, strlen(translated),
+                         PCRE2_UTF | PCRE2_MULTILINE | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C |
+                             PCRE2_NO_START_OPTIMIZE,
+                         &error, &offset, context);
+    if (*out)
+        return MN_OK;
+    char text[128] = "";
+    pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof text);
+    return log_fail(log, error == PCRE2_ERROR_HEAP_FAILED ? MN_ERR_MEMORY : MN_ERR_UNSUPPORTED,
+                    "%s: key 'pre_tokenizer': pattern: %s", file, text);
+}
+
 static enum mn_status pattern_add(struct pretokenizer *p, const char *file, const char *pattern, size_t n_bytes,
                                   const struct mn_log *log)
 {
-    enum mn_status status = MN_OK;
-    pcre2_compile_context *context = NULL;
-    char *translated = NULL;
     const char *why = NULL;
     size_t at = 0;
-    int error;
-    PCRE2_SIZE offset;
-
     if (p->n_patterns == PRETOKENIZER_STEPS_MAX)
         return log_fail(log, MN_ERR_UNSUPPORTED, "%s: key 'pre_tokenizer': more than %d steps", file,
                         PRETOKENIZER_STEPS_MAX);
     if (n_bytes > PRETOKENIZER_PATTERN_BYTES_MAX)
         return log_fail(log, MN_ERR_FORMAT, "%s: key 'pre_tokenizer': a pattern of %zu bytes, limit %d", file, n_bytes,
                         PRETOKENIZER_PATTERN_BYTES_MAX);
-    translated = pattern_translate(pattern, n_bytes, &why, &at);
-    if (!translated && why) {
-        status = log_fail(log, MN_ERR_UNSUPPORTED, "%s: key 'pre_tokenizer': pattern, offset %zu: %s", file, at, why);
-        goto fail;
-    }
-    context = pcre2_compile_context_create(NULL);
-    if (!translated || !context || pcre2_set_newline(context, PCRE2_NEWLINE_LF)) {
+    char *translated = pattern_translate(pattern, n_bytes, &why, &at);
+    if (!translated && why)
+        return log_fail(log, MN_ERR_UNSUPPORTED, "%s: key 'pre_tokenizer': pattern, offset %zu: %s", file, at, why);
+    enum mn_status status = MN_OK;
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    if (!translated || !context || pcre2_set_newline(context, PCRE2_NEWLINE_LF))
         status = log_fail(log, MN_ERR_MEMORY, "%s: out of memory for the pre-tokenizer pattern", file);
-        goto fail;
-    }
-    /* Oniguruma's ^ and $ always mean lines. ANCHORED: the search loop is ours, so that every attempt has a limit. */
-    p->patterns[p->n_patterns] = pcre2_compile((PCRE2_SPTR)translated, strlen(translated),
-                                               PCRE2_UTF | PCRE2_MULTILINE | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C |
-                                                   PCRE2_NO_START_OPTIMIZE,
-                                               &error, &offset, context);
-    if (!p->patterns[p->n_patterns]) {
-        char text[128] = "";
-        pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof text);
-        status = log_fail(log, error == PCRE2_ERROR_HEAP_FAILED ? MN_ERR_MEMORY : MN_ERR_UNSUPPORTED,
-                          "%s: key 'pre_tokenizer': pattern: %s", file, text);
-        goto fail;
-    }
-    p->n_patterns++;
-fail:
+    if (!status)
+        status = pattern_compile(&p->patterns[p->n_patterns], file, translated, context, log);
+    if (!status)
+        p->n_patterns++;
     pcre2_compile_context_free(context);
     free(translated);
     return status;
@@ -88,9 +87,9 @@ enum mn_status pretokenizer_from_pattern(struct pretokenizer *pretokenizer, cons
 {
     *pretokenizer = (struct pretokenizer){0};
     enum mn_status status = limits_init(pretokenizer, file, log);
-    if (status == MN_OK)
+    if (!status)
         status = pattern_add(pretokenizer, file, pattern, n_bytes, log);
-    if (status != MN_OK)
+    if (status)
         pretokenizer_destroy(pretokenizer);
     pretokenizer->n_split_patterns = pretokenizer->n_patterns;
     return status;
@@ -99,14 +98,15 @@ enum mn_status pretokenizer_from_pattern(struct pretokenizer *pretokenizer, cons
 static enum mn_status split_read(struct pretokenizer *p, const struct json_doc *doc, const struct cJSON *node,
                                  const struct mn_log *log)
 {
-    enum mn_status status;
     const struct cJSON *pattern;
     const char *regex, *behavior;
     bool invert;
-
-    if ((status = json_get_string(doc, node, "behavior", 64, &behavior)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "invert", false, &invert)) != MN_OK ||
-        (status = json_get_object(doc, node, "pattern", &pattern)) != MN_OK)
+    enum mn_status status = json_get_string(doc, node, "behavior", 64, &behavior);
+    if (!status)
+        status = json_get_bool_or(doc, node, "invert", false, &invert);
+    if (!status)
+        status = json_get_object(doc, node, "pattern", &pattern);
+    if (status)
         return status;
     if (strcmp(behavior, "Isolated") || invert)
         return json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer.behavior", json_find(node, "behavior"),
@@ -115,19 +115,29 @@ static enum mn_status split_read(struct pretokenizer *p, const struct json_doc *
         return json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer.pattern.Regex", NULL,
                            "only Regex patterns are supported");
     /* The cap is checked with the pattern, where the message can name it. */
-    if ((status = json_get_string(doc, pattern, "Regex", SIZE_MAX, &regex)) != MN_OK)
-        return status;
-    return pattern_add(p, doc->file, regex, strlen(regex), log);
+    status = json_get_string(doc, pattern, "Regex", SIZE_MAX, &regex);
+    return status ? status : pattern_add(p, doc->file, regex, strlen(regex), log);
+}
+
+static enum mn_status byte_level_read(struct pretokenizer *p, const struct json_doc *doc, const struct cJSON *node,
+                                      const struct mn_log *log)
+{
+    bool use_regex;
+    p->n_split_patterns = p->n_patterns;
+    enum mn_status status = json_get_bool(doc, node, "add_prefix_space", &p->add_prefix_space);
+    if (!status)
+        status = json_get_bool_or(doc, node, "use_regex", true, &use_regex);
+    if (!status && use_regex)
+        status = pattern_add(p, doc->file, gpt2_pattern, sizeof gpt2_pattern - 1, log);
+    return status;
 }
 
 static enum mn_status step_read(struct pretokenizer *p, const struct json_doc *doc, const struct cJSON *node,
                                 bool *has_byte_level, const struct mn_log *log)
 {
-    enum mn_status status;
     const char *type;
-    bool use_regex;
-
-    if ((status = json_get_string(doc, node, "type", 64, &type)) != MN_OK)
+    enum mn_status status = json_get_string(doc, node, "type", 64, &type);
+    if (status)
         return status;
     if (*has_byte_level)
         return json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer.type", json_find(node, "type"),
@@ -138,45 +148,41 @@ static enum mn_status step_read(struct pretokenizer *p, const struct json_doc *d
         return json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer.type", json_find(node, "type"),
                            "only Split and ByteLevel are supported");
     *has_byte_level = true;
-    p->n_split_patterns = p->n_patterns;
-    if ((status = json_get_bool(doc, node, "add_prefix_space", &p->add_prefix_space)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "use_regex", true, &use_regex)) != MN_OK)
+    return byte_level_read(p, doc, node, log);
+}
+
+/* A sequence of steps, or one step without a sequence around it. */
+static enum mn_status steps_read(struct pretokenizer *p, const struct json_doc *doc, const struct cJSON *node,
+                                 bool *has_byte_level, const struct mn_log *log)
+{
+    const struct cJSON *steps, *step, *type = json_find(node, "type");
+    if (!cJSON_IsString(type) || strcmp(type->valuestring, "Sequence"))
+        return step_read(p, doc, node, has_byte_level, log);
+    enum mn_status status = json_get_array(doc, node, "pretokenizers", &steps);
+    if (status)
         return status;
-    return use_regex ? pattern_add(p, doc->file, gpt2_pattern, sizeof gpt2_pattern - 1, log) : MN_OK;
+    cJSON_ArrayForEach (step, steps) {
+        status = step_read(p, doc, step, has_byte_level, log);
+        if (status)
+            return status;
+    }
+    return MN_OK;
 }
 
 enum mn_status pretokenizer_read(struct pretokenizer *pretokenizer, const struct json_doc *doc,
                                  const struct cJSON *node, const struct mn_log *log)
 {
-    enum mn_status status;
-    const struct cJSON *steps, *step;
-    const struct cJSON *type = json_find(node, "type");
     bool has_byte_level = false;
-
     *pretokenizer = (struct pretokenizer){0};
-    if ((status = limits_init(pretokenizer, doc->file, log)) != MN_OK)
-        goto fail;
-    if (!cJSON_IsObject(node)) {
+    enum mn_status status = limits_init(pretokenizer, doc->file, log);
+    if (!status && !cJSON_IsObject(node))
         status = json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer", node, "a byte-level pre-tokenizer is required");
-        goto fail;
-    }
-    if (cJSON_IsString(type) && !strcmp(type->valuestring, "Sequence")) {
-        if ((status = json_get_array(doc, node, "pretokenizers", &steps)) != MN_OK)
-            goto fail;
-        cJSON_ArrayForEach (step, steps) {
-            if ((status = step_read(pretokenizer, doc, step, &has_byte_level, log)) != MN_OK)
-                goto fail;
-        }
-    } else if ((status = step_read(pretokenizer, doc, node, &has_byte_level, log)) != MN_OK) {
-        goto fail;
-    }
-    if (!has_byte_level) {
+    if (!status)
+        status = steps_read(pretokenizer, doc, node, &has_byte_level, log);
+    if (!status && !has_byte_level)
         status = json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer", node, "a ByteLevel step is required");
-        goto fail;
-    }
-    return MN_OK;
-fail:
-    pretokenizer_destroy(pretokenizer);
+    if (status)
+        pretokenizer_destroy(pretokenizer);
     return status;
 }
 
@@ -297,7 +303,7 @@ static enum mn_status split_from(const struct split_state *s, uint32_t i_pattern
     for (size_t at = 0; at <= n_bytes;) {
         size_t end;
         enum mn_status status = match_at(s->run, i_pattern, text, n_bytes, at, &end, s->log);
-        if (status != MN_OK)
+        if (status)
             return status;
         if (end == SIZE_MAX || (end == at && last_end == at)) {
             do
@@ -305,8 +311,10 @@ static enum mn_status split_from(const struct split_state *s, uint32_t i_pattern
             while (at < n_bytes && ((unsigned char)text[at] & 0xc0) == 0x80);
             continue;
         }
-        if ((status = split_next(s, i_pattern + 1, text + piece, at - piece)) != MN_OK ||
-            (status = split_next(s, i_pattern + 1, text + at, end - at)) != MN_OK)
+        status = split_next(s, i_pattern + 1, text + piece, at - piece);
+        if (!status)
+            status = split_next(s, i_pattern + 1, text + at, end - at);
+        if (status)
             return status;
         piece = at = last_end = end;
     }

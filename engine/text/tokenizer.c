@@ -220,7 +220,7 @@ static enum mn_status encode_gap(struct encode_run *run, bool is_normalized, con
     char *normalized;
     size_t n_normalized;
     enum mn_status status = text_normalize(text, n_bytes, &normalized, &n_normalized, run->log);
-    if (status != MN_OK)
+    if (status)
         return status;
     status = encode_spans(run, true, normalized, n_normalized);
     free(normalized);
@@ -231,12 +231,12 @@ static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, c
 {
     const struct added_list *list = is_normalized ? &run->tokenizer->normalized : &run->tokenizer->verbatim;
     const struct added_token *token;
-    enum mn_status status;
     size_t done = 0, from = 0, start, end;
 
     while ((token = added_next(run, list, text, n_bytes, done, from, &start, &end, &from)) != NULL) {
         /* Not so when the previous token stripped spaces that this one begins with. */
-        if (start > done && (status = encode_gap(run, is_normalized, text + done, start - done)) != MN_OK)
+        enum mn_status status = start > done ? encode_gap(run, is_normalized, text + done, start - done) : MN_OK;
+        if (status)
             return status;
         if (!id_vector_append(&run->ids, token->id))
             return log_fail(run->log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", run->ids.n);
@@ -262,7 +262,7 @@ enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_by
         return log_fail(run->log, MN_ERR_USAGE, "tokenizer: the text is not UTF-8: byte 0x%02x at offset %zu",
                         (unsigned)(unsigned char)text[valid], valid);
     enum mn_status status = encode_spans(run, false, text, n_bytes);
-    if (status != MN_OK || run->mode != ENCODE_PLAIN)
+    if (status || run->mode != ENCODE_PLAIN)
         return status;
     /* Merges and ignore_merges can spell a special token, too: the promise is kept by looking at the result. */
     for (size_t i = first; i < run->ids.n; i++)
@@ -276,13 +276,13 @@ enum mn_status encode_finish(struct encode_run *run, enum mn_status status, uint
 {
     bpe_scratch_destroy(&run->scratch);
     pretokenizer_run_finish(&run->split);
-    if (status == MN_OK) {
-        *ids = run->ids.ids;
-        *n_ids = run->ids.n;
-    } else {
+    if (status) {
         free(run->ids.ids);
+        return status;
     }
-    return status;
+    *ids = run->ids.ids;
+    *n_ids = run->ids.n;
+    return MN_OK;
 }
 
 enum mn_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
@@ -292,7 +292,7 @@ enum mn_status tokenizer_encode(const struct tokenizer *tokenizer, const char *t
     *ids = NULL;
     *n_ids = 0;
     enum mn_status status = encode_init(&run, tokenizer, n_bytes, mode, log);
-    if (status == MN_OK)
+    if (!status)
         status = encode_text(&run, text, n_bytes);
     return encode_finish(&run, status, ids, n_ids);
 }

@@ -14,16 +14,33 @@ enum {
 static_assert((int)TOKENIZER_TOKEN_BYTES_MAX == (int)BPE_TOKEN_BYTES_MAX, "one limit on tokens");
 
 static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
+                                      bool is_member);
+
+static enum mn_status normalizers_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node)
+{
+    const struct cJSON *members, *member;
+    int n = 0;
+    enum mn_status status = json_get_array(doc, node, "normalizers", &members);
+    if (status)
+        return status;
+    cJSON_ArrayForEach (member, members) {
+        if (++n > NORMALIZERS_MAX)
+            return json_refuse(doc, MN_ERR_UNSUPPORTED, "normalizer", NULL, "too many normalizers");
+        status = normalizer_read(t, doc, member, true);
+        if (status)
+            return status;
+    }
+    return MN_OK;
+}
+
+static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
                                       bool is_member)
 {
-    enum mn_status status;
-    const struct cJSON *members, *member;
     const char *type;
-    int n = 0;
-
     if (!node || cJSON_IsNull(node))
         return MN_OK;
-    if ((status = json_get_string(doc, node, "type", 64, &type)) != MN_OK)
+    enum mn_status status = json_get_string(doc, node, "type", 64, &type);
+    if (status)
         return status;
     if (!strcmp(type, "NFC")) {
         t->nfc = true;
@@ -32,15 +49,7 @@ static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc
     if (strcmp(type, "Sequence") || is_member)
         return json_refuse(doc, MN_ERR_UNSUPPORTED, "normalizer.type", json_find(node, "type"),
                            "only NFC, or a sequence of it, is supported");
-    if ((status = json_get_array(doc, node, "normalizers", &members)) != MN_OK)
-        return status;
-    cJSON_ArrayForEach (member, members) {
-        if (++n > NORMALIZERS_MAX)
-            return json_refuse(doc, MN_ERR_UNSUPPORTED, "normalizer", NULL, "too many normalizers");
-        if ((status = normalizer_read(t, doc, member, true)) != MN_OK)
-            return status;
-    }
-    return MN_OK;
+    return normalizers_read(t, doc, node);
 }
 
 static enum mn_status decoder_check(const struct json_doc *doc)
@@ -61,16 +70,16 @@ static int added_compare(const void *a, const void *b)
 static enum mn_status added_measure(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *added,
                                     size_t *n_bytes)
 {
-    enum mn_status status;
     const struct cJSON *node;
     uint32_t n = 0, id;
     const char *content;
-
     cJSON_ArrayForEach (node, added) {
         if (++n > ADDED_MAX)
             return json_refuse(doc, MN_ERR_FORMAT, "added_tokens", NULL, "more added tokens than the limit of 65536");
-        if ((status = json_get_u32(doc, node, "id", 0, BPE_IDS_MAX - 1, &id)) != MN_OK ||
-            (status = json_get_string(doc, node, "content", ADDED_BYTES_MAX, &content)) != MN_OK)
+        enum mn_status status = json_get_u32(doc, node, "id", 0, BPE_IDS_MAX - 1, &id);
+        if (!status)
+            status = json_get_string(doc, node, "content", ADDED_BYTES_MAX, &content);
+        if (status)
             return status;
         if (!*content)
             return json_refuse(doc, MN_ERR_FORMAT, "added_tokens.content", json_find(node, "content"),
@@ -82,46 +91,73 @@ static enum mn_status added_measure(struct tokenizer *t, const struct json_doc *
     return MN_OK;
 }
 
-/* One element of added_tokens; `text` is where its content goes. */
-static enum mn_status added_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node, char *text,
-                                 const struct mn_log *log)
+static enum mn_status added_parse(struct added_token *added, bool *normalized, const struct json_doc *doc,
+                                  const struct cJSON *node, char *text)
 {
-    enum mn_status status;
-    struct added_token added = {.content = text};
     const char *content;
-    bool normalized;
-
-    if ((status = json_get_u32(doc, node, "id", 0, BPE_IDS_MAX - 1, &added.id)) != MN_OK ||
-        (status = json_get_string(doc, node, "content", ADDED_BYTES_MAX, &content)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "special", false, &added.special)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "single_word", false, &added.single_word)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "lstrip", false, &added.lstrip)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "rstrip", false, &added.rstrip)) != MN_OK ||
-        (status = json_get_bool_or(doc, node, "normalized", !added.special, &normalized)) != MN_OK)
+    *added = (struct added_token){.content = text};
+    enum mn_status status = json_get_u32(doc, node, "id", 0, BPE_IDS_MAX - 1, &added->id);
+    if (!status)
+        status = json_get_string(doc, node, "content", ADDED_BYTES_MAX, &content);
+    if (!status)
+        status = json_get_bool_or(doc, node, "special", false, &added->special);
+    if (!status)
+        status = json_get_bool_or(doc, node, "single_word", false, &added->single_word);
+    if (!status)
+        status = json_get_bool_or(doc, node, "lstrip", false, &added->lstrip);
+    if (!status)
+        status = json_get_bool_or(doc, node, "rstrip", false, &added->rstrip);
+    if (!status)
+        status = json_get_bool_or(doc, node, "normalized", !added->special, normalized);
+    if (status)
         return status;
-    added.n_bytes = (uint32_t)strlen(content);
-    memcpy(text, content, (size_t)added.n_bytes + 1);
+    added->n_bytes = (uint32_t)strlen(content);
+    memcpy(text, content, (size_t)added->n_bytes + 1);
+    return MN_OK;
+}
 
-    /* An added token is either a token of the vocabulary, by the same id, or has an id of its own. */
-    uint32_t vocab_id = bpe_find(&t->bpe, content, added.n_bytes);
-    struct token *token = &t->tokens[added.id];
-    if ((vocab_id != BPE_NO_ID && vocab_id != added.id) ||
-        (vocab_id == BPE_NO_ID && added.id < t->bpe.n_ids && bpe_spelling(&t->bpe, added.id)))
+/* An added token is either a token of the vocabulary, by the same id, or has an id of its own. */
+static enum mn_status added_enter(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
+                                  const struct added_token *added)
+{
+    uint32_t vocab_id = bpe_find(&t->bpe, added->content, added->n_bytes);
+    struct token *token = &t->tokens[added->id];
+    if ((vocab_id != BPE_NO_ID && vocab_id != added->id) ||
+        (vocab_id == BPE_NO_ID && added->id < t->bpe.n_ids && bpe_spelling(&t->bpe, added->id)))
         return json_refuse(doc, MN_ERR_FORMAT, "added_tokens.content", json_find(node, "content"),
                            "its id differs from the vocabulary's, or belongs to another token");
     if (token->content)
         return json_refuse(doc, MN_ERR_FORMAT, "added_tokens.id", json_find(node, "id"), "an id is used twice");
-    token->content = text;
-    token->special = added.special;
-    token->plain_added = !added.single_word && !added.lstrip && !added.rstrip;
+    token->content = added->content;
+    token->special = added->special;
+    token->plain_added = !added->single_word && !added->lstrip && !added->rstrip;
+    return MN_OK;
+}
 
-    if (normalized && t->nfc) {
-        size_t n_normalized;
-        if ((status = text_normalize(content, added.n_bytes, &added.normalized, &n_normalized, log)) != MN_OK)
-            return status;
-        added.content = added.normalized;
-        added.n_bytes = (uint32_t)n_normalized;
-    }
+static enum mn_status added_normalize(struct added_token *added, const struct mn_log *log)
+{
+    size_t n_bytes;
+    enum mn_status status = text_normalize(added->content, added->n_bytes, &added->normalized, &n_bytes, log);
+    if (status)
+        return status;
+    added->content = added->normalized;
+    added->n_bytes = (uint32_t)n_bytes;
+    return MN_OK;
+}
+
+/* One element of added_tokens; `text` is where its content goes. */
+static enum mn_status added_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node, char *text,
+                                 const struct mn_log *log)
+{
+    struct added_token added;
+    bool normalized = false;
+    enum mn_status status = added_parse(&added, &normalized, doc, node, text);
+    if (!status)
+        status = added_enter(t, doc, node, &added);
+    if (!status && normalized && t->nfc)
+        status = added_normalize(&added, log);
+    if (status)
+        return status;
     struct added_list *list = normalized ? &t->normalized : &t->verbatim;
     list->tokens[list->n++] = added;
     return MN_OK;
@@ -136,39 +172,41 @@ static enum mn_status added_sort(struct added_list *list, const struct json_doc 
     return MN_OK;
 }
 
-/* Added tokens, then what every id decodes to. */
-static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
+/* Decoded bytes are at most as many as those of the spelling; added tokens need room for both. */
+static enum mn_status tokens_reserve(struct tokenizer *t, const struct json_doc *doc, size_t n_added,
+                                     size_t n_added_bytes)
 {
-    enum mn_status status;
-    const struct cJSON *added = json_find(doc->root, "added_tokens"), *node;
-    size_t n_bytes = 0, n_added_bytes = 0;
-
-    if (added && !cJSON_IsNull(added) && (status = json_get_array(doc, doc->root, "added_tokens", &added)) != MN_OK)
-        return status;
-    t->n_tokens = t->bpe.n_ids;
-    if ((status = added_measure(t, doc, added, &n_added_bytes)) != MN_OK)
-        return status;
+    size_t n_bytes = 0;
     for (uint32_t id = 0; id < t->bpe.n_ids; id++)
         if (bpe_spelling(&t->bpe, id))
             n_bytes += strlen(bpe_spelling(&t->bpe, id));
-
-    /* Decoded bytes are at most as many as those of the spelling; added tokens need room for both. */
-    size_t n_added = added ? (size_t)cJSON_GetArraySize(added) : 0;
     t->text = malloc(n_bytes + 2 * n_added_bytes + 1);
     t->tokens = calloc(t->n_tokens, sizeof *t->tokens);
     t->verbatim.tokens = calloc(n_added + 1, sizeof *t->verbatim.tokens);
     t->normalized.tokens = calloc(n_added + 1, sizeof *t->normalized.tokens);
     if (!t->text || !t->tokens || !t->verbatim.tokens || !t->normalized.tokens)
-        return log_fail(log, MN_ERR_MEMORY, "%s: out of memory for %u tokens", doc->file, t->n_tokens);
+        return log_fail(doc->log, MN_ERR_MEMORY, "%s: out of memory for %u tokens", doc->file, t->n_tokens);
+    return MN_OK;
+}
 
-    char *end = t->text;
+/* Their contents go to t->text; *end is behind them. */
+static enum mn_status added_read_all(char **end, struct tokenizer *t, const struct json_doc *doc,
+                                     const struct cJSON *added, const struct mn_log *log)
+{
+    const struct cJSON *node;
+    *end = t->text;
     cJSON_ArrayForEach (node, added) {
-        if ((status = added_read(t, doc, node, end, log)) != MN_OK)
+        enum mn_status status = added_read(t, doc, node, *end, log);
+        if (status)
             return status;
-        end += strlen(end) + 1;
+        *end += strlen(*end) + 1;
     }
-    if ((status = added_sort(&t->verbatim, doc)) != MN_OK || (status = added_sort(&t->normalized, doc)) != MN_OK)
-        return status;
+    return MN_OK;
+}
+
+/* What every id decodes to, from `end` on. */
+static void tokens_spell(struct tokenizer *t, char *end)
+{
     for (uint32_t id = 0; id < t->n_tokens; id++) {
         struct token *token = &t->tokens[id];
         if (!token->content && id < t->bpe.n_ids)
@@ -179,31 +217,60 @@ static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *do
         token->n_bytes = (uint32_t)bpe_spelling_to_bytes(&t->bpe, token->content, strlen(token->content), end);
         end += token->n_bytes;
     }
-    return MN_OK;
+}
+
+/* Added tokens, then what every id decodes to. */
+static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
+{
+    const struct cJSON *added = json_find(doc->root, "added_tokens");
+    size_t n_added_bytes = 0;
+    char *end = NULL;
+    enum mn_status status = MN_OK;
+    if (added && !cJSON_IsNull(added))
+        status = json_get_array(doc, doc->root, "added_tokens", &added);
+    t->n_tokens = t->bpe.n_ids;
+    if (!status)
+        status = added_measure(t, doc, added, &n_added_bytes);
+    if (!status)
+        status = tokens_reserve(t, doc, added ? (size_t)cJSON_GetArraySize(added) : 0, n_added_bytes);
+    if (!status)
+        status = added_read_all(&end, t, doc, added, log);
+    if (!status)
+        status = added_sort(&t->verbatim, doc);
+    if (!status)
+        status = added_sort(&t->normalized, doc);
+    if (!status)
+        tokens_spell(t, end);
+    return status;
+}
+
+/* Whatever the result, tokenizer_destroy frees what has been made. */
+static enum mn_status parts_read(struct tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
+{
+    const struct cJSON *model;
+    enum mn_status status = json_get_object(doc, doc->root, "model", &model);
+    if (!status)
+        status = bpe_read(&t->bpe, doc, model, log);
+    if (!status)
+        status = pretokenizer_read(&t->pretokenizer, doc, json_find(doc->root, "pre_tokenizer"), log);
+    if (!status)
+        status = normalizer_read(t, doc, json_find(doc->root, "normalizer"), false);
+    if (!status)
+        status = decoder_check(doc);
+    if (!status)
+        status = tokens_read(t, doc, log);
+    return status;
 }
 
 /* Takes over the document. */
 static enum mn_status tokenizer_read(struct tokenizer **out, struct json_doc *doc, const struct mn_log *log)
 {
-    enum mn_status status;
-    const struct cJSON *model;
     struct tokenizer *t = calloc(1, sizeof *t);
-
-    *out = NULL;
-    if (!t) {
-        status = log_fail(log, MN_ERR_MEMORY, "%s: out of memory", doc->file);
-        goto fail;
-    }
-    if ((status = json_get_object(doc, doc->root, "model", &model)) != MN_OK ||
-        (status = bpe_read(&t->bpe, doc, model, log)) != MN_OK ||
-        (status = pretokenizer_read(&t->pretokenizer, doc, json_find(doc->root, "pre_tokenizer"), log)) != MN_OK ||
-        (status = normalizer_read(t, doc, json_find(doc->root, "normalizer"), false)) != MN_OK ||
-        (status = decoder_check(doc)) != MN_OK || (status = tokens_read(t, doc, log)) != MN_OK)
-        goto fail;
-    *out = t;
-    t = NULL;
-fail:
-    tokenizer_destroy(t);
+    enum mn_status status = t ? parts_read(t, doc, log) : log_fail(log, MN_ERR_MEMORY, "%s: out of memory", doc->file);
+    if (status)
+        tokenizer_destroy(t);
+    else
+        *out = t;
     json_destroy(doc);
     return status;
 }
@@ -213,7 +280,7 @@ enum mn_status tokenizer_create(struct tokenizer **out, const char *path, const 
     struct json_doc doc;
     *out = NULL;
     enum mn_status status = json_read_file(&doc, path, TOKENIZER_FILE_BYTES_MAX, log);
-    return status == MN_OK ? tokenizer_read(out, &doc, log) : status;
+    return status ? status : tokenizer_read(out, &doc, log);
 }
 
 enum mn_status tokenizer_create_from_memory(struct tokenizer **out, const char *name, const void *json, size_t n_bytes,
@@ -222,7 +289,7 @@ enum mn_status tokenizer_create_from_memory(struct tokenizer **out, const char *
     struct json_doc doc;
     *out = NULL;
     enum mn_status status = json_parse(&doc, name, json, n_bytes, TOKENIZER_FILE_BYTES_MAX, log);
-    return status == MN_OK ? tokenizer_read(out, &doc, log) : status;
+    return status ? status : tokenizer_read(out, &doc, log);
 }
 
 static void added_finish(struct added_list *list)

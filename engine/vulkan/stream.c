@@ -36,16 +36,24 @@ static enum mn_status create_fence(struct stream *stream, VkFence *fence)
     return status;
 }
 
-static enum mn_status init_slot(struct stream *stream, struct staging_slot *slot)
+/* A command buffer without a command yet. */
+static enum mn_status record_nothing(VkCommandBuffer *commands, struct stream *stream)
 {
     struct recording recording;
+    enum mn_status status = stream_record(stream, &recording);
+    if (status)
+        return status;
+    *commands = recording.handle;
+    return stream_end(stream, &recording);
+}
+
+static enum mn_status init_slot(struct stream *stream, struct staging_slot *slot)
+{
     enum mn_status status = create_fence(stream, &slot->fence);
     if (!status)
         status = arena_reserve(&stream->staging_arena, STREAM_STAGING_BYTES, &slot->span);
-    if (!status && !(status = stream_record(stream, &recording))) {
-        slot->commands = recording.handle;
-        status = stream_end(stream, &recording);
-    }
+    if (!status)
+        status = record_nothing(&slot->commands, stream);
     return status;
 }
 
@@ -84,11 +92,8 @@ enum mn_status stream_init(struct stream *stream, struct device *device, struct 
         status = init_slot(stream, &stream->vk->staging[i]);
     if (!status)
         status = arena_commit(&stream->staging_arena);
-    struct recording transfer;
-    if (!status && !(status = stream_record(stream, &transfer))) {
-        stream->vk->transfer = transfer.handle;
-        status = stream_end(stream, &transfer);
-    }
+    if (!status)
+        status = record_nothing(&stream->vk->transfer, stream);
     if (status)
         stream_finish(stream);
     return status;
