@@ -103,7 +103,7 @@ static void test_length(void **state)
         params = params_of(&strategies[s], N_FULL + 1, &list);
         assert_int_equal(generate(session, &params, &stats), MN_ERR_USAGE);
         assert_int_equal(f.log.n_errors, 1);
-        assert_non_null(strstr(f.log.last, "-n 24 would fit"));
+        assert_non_null(strstr(f.log.last, "n_new 24 would fit"));
         assert_int_equal(list.n, 0);
         f.log.n_errors = 0;
     }
@@ -487,7 +487,7 @@ static void test_share_is_lossy(void **state)
             params.speculation.require_lossless = true;
             enum mn_status status = generate(session, &params, &stats);
             if (share)
-                test_refused(&f.log, status, "--kv-policy", strategies[s].name);
+                test_refused(&f.log, status, "kv_policy", strategies[s].name);
             else
                 assert_int_equal(status, MN_OK);
         }
