@@ -191,11 +191,9 @@ static void sandwich(struct recorder *r, const struct block *b, const struct act
     struct activation y = owing(sum_vectors(r), &b->w->attention_out), hidden = hidden_vectors(r);
     qkv(r, b, x, &b->w->attention_in);
     const struct activation heads = attention(r, b);
-    project(r, &(struct project){.what = "projection", .matrix = &b->w->proj, .in = &heads, .add = x, .out = &y});
+    PROJECT(r, .what = "projection", .matrix = &b->w->proj, .in = &heads, .add = x, .out = &y);
     gate(r, b, &y, &b->w->mlp_in, &hidden);
-    project(r,
-            &(struct project){
-                .what = "down", .matrix = &b->w->down, .in = &hidden, .add = &y, .out = out, .ends_step = ends_step});
+    PROJECT(r, .what = "down", .matrix = &b->w->down, .in = &hidden, .add = &y, .out = out, .ends_step = ends_step);
 }
 
 /* Blocks first .. first + n - 1, in place. */
@@ -215,8 +213,7 @@ static void prelude(struct recorder *r)
     struct activation x = row_vectors(r), injected = injected_vectors(r);
     embed(r, &x);
     sandwiches(r, 0, r->model->config.n_prelude, &x);
-    project(r, &(struct project){
-                   .what = "adapter", .matrix = &r->model->weights.adapter_embed, .in = &x, .out = &injected});
+    PROJECT(r, .what = "adapter", .matrix = &r->model->weights.adapter_embed, .in = &x, .out = &injected);
 }
 
 /* s = core(adapter [s; e]) */
@@ -226,10 +223,8 @@ static void step(struct recorder *r)
     const struct block last = block_at(r, c->n_prelude + c->n_core - 1);
     struct activation state = owing(state_vectors(r), &last.w->mlp_out), x = row_vectors(r);
     const struct activation injected = injected_vectors(r);
-    project(
-        r,
-        &(struct project){
-            .what = "adapter", .matrix = &r->model->weights.adapter_state, .in = &state, .add = &injected, .out = &x});
+    PROJECT(r, .what = "adapter", .matrix = &r->model->weights.adapter_state, .in = &state, .add = &injected,
+            .out = &x);
     sandwiches(r, c->n_prelude, c->n_core - 1, &x);
     sandwich(r, &last, &x, &state, true);
 }

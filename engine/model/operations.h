@@ -65,6 +65,7 @@ struct project {
 };
 /* out = W in + add. */
 void project(struct recorder *r, const struct project *p);
+#define PROJECT(r, ...) project(r, &(struct project){__VA_ARGS__})
 
 /* out = silu(Wg norm(in)) * Wu norm(in) */
 void gate(struct recorder *r, const struct block *block, const struct activation *in, const struct span *norm,
