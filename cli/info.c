@@ -92,13 +92,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct command_option table[] = {
-    {.name = "model",
-     .letter = 'm',
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct info_options, model),
-     .argument = "DIR",
-     .shown = "$MUNINN_MODEL, else raven-deep",
-     .help = "model folder"},
+    MODEL_OPTION(offsetof(struct info_options, model)),
     {.name = "output",
      .letter = 'o',
      .kind = OPTION_CHOICE,
@@ -106,18 +100,8 @@ static const struct command_option table[] = {
      .choices = "text|json",
      .value = "text",
      .help = "lines to read, or a JSON object"},
-    {.name = "device",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct info_options, device),
-     .argument = "D",
-     .shown = "the best one",
-     .help = "number or part of a name, see `muninn devices`"},
-    {.name = "weight-type",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct info_options, weight_type),
-     .choice_at = mn_weight_type_at,
-     .shown = "as stored",
-     .help = "convert the matrices"},
+    DEVICE_OPTION(offsetof(struct info_options, device)),
+    WEIGHT_TYPE_OPTION(offsetof(struct info_options, weight_type)),
 };
 
 const struct command command_info = {.name = "info",

@@ -47,12 +47,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 }
 
 static const struct command_option table[] = {
-    {.name = "device",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct selftest_options, device),
-     .argument = "D",
-     .shown = "the best one",
-     .help = "number or part of a name, see `muninn devices`"},
+    DEVICE_OPTION(offsetof(struct selftest_options, device)),
     {.name = "quick",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct selftest_options, quick),

@@ -57,6 +57,33 @@ struct command_option {
     const char *help;
 };
 
+/* Options that several commands have, by the offset of their value. */
+#define MODEL_OPTION(at) \
+    { \
+        .name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = at, .argument = "DIR", \
+        .shown = "$MUNINN_MODEL, else raven-deep", .help = "model folder" \
+    }
+#define DEVICE_OPTION(at) \
+    { \
+        .name = "device", .kind = OPTION_TEXT, .offset = at, .argument = "D", .shown = "the best one", \
+        .help = "number or part of a name, see `muninn devices`" \
+    }
+#define NUM_STEPS_OPTION(at) \
+    { \
+        .name = "num-steps", .kind = OPTION_U32, .offset = at, .argument = "R", \
+        .shown = "the model's mean_recurrence", .min = 1, .max = 4096, .help = "recurrence steps" \
+    }
+#define WEIGHT_TYPE_OPTION(at) \
+    { \
+        .name = "weight-type", .kind = OPTION_CHOICE, .offset = at, .choice_at = mn_weight_type_at, \
+        .shown = "as stored", .help = "convert the matrices" \
+    }
+#define KV_TYPE_OPTION(at, value_, help_) \
+    { \
+        .name = "kv-type", .kind = OPTION_CHOICE, .offset = at, .choice_at = mn_kv_type_at, .value = value_, \
+        .help = help_ \
+    }
+
 struct command {
     const char *name, *summary, *synopsis, *example;
     const char *notes; /* paragraphs behind the options; may be NULL */
