@@ -200,7 +200,7 @@ static void test_validation_notices(void **state)
         stream_copy(&stream, &recording, spans[1], spans[2], ARENA_ALIGN);
         assert_int_equal(stream_end(&stream, &recording), MN_OK);
         assert_true(with_barrier ? device->n_messages == 0 : device->n_messages > 0);
-        assert_true(with_barrier || strstr(device->first_message, "SYNC-HAZARD"));
+        assert_true(with_barrier || strstr(device->first_message, "READ_AFTER_WRITE"));
         stream_finish(&stream);
         arena_finish(&arena);
         kernels_finish(&kernels);
