@@ -51,7 +51,7 @@ static const struct shape shapes[] = {
     {KERNEL_QKV, "windows of a large matrix", .n_rows = 2, .heads = 3, .head_dim = 96, .windows = true,
      .input = INPUT_NORM, .scale = SCALE_ONE, .kv_f16 = true, .core = true, .n_slots = 3},
 
-    {KERNEL_PROJ, "adapter on embeddings, pending norm", .n_rows = 6, .first = 1, .n_in = 100, .n_out = 70,
+    {KERNEL_PROJ, "adapter on embeddings, owed a norm", .n_rows = 6, .first = 1, .n_in = 100, .n_out = 70,
      .input = INPUT_NORM, .scale = SCALE_ONE, .residual = RESIDUAL_NONE, .out_by_slot = true, .no_stats = true},
     {KERNEL_PROJ, "adapter on embeddings, plain", .n_rows = 1, .n_in = 9, .n_out = 11, .input = INPUT_PLAIN,
      .scale = SCALE_NONE, .residual = RESIDUAL_NONE, .out_by_slot = true, .no_stats = true},

@@ -1,6 +1,6 @@
 /* The model as plain loops in double: what every kernel is compared with, and a whole forward pass on the host.
  *
- * Each function is one formula on one row of activations, without padding, pending norms, splits of a sum or any other
+ * Each function is one formula on one row of activations, without padding, owed norms, splits of a sum or any other
  * device trick, so that it can be read against the paper (arXiv 2502.05171) and cannot share a mistake with a shader.
  * ref_forward is made of the same functions and reproduces the golden logits; that is the evidence that they are
  * right.

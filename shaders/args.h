@@ -74,7 +74,7 @@ enum weight_type {
 /* What PROJ adds to its product. */
 #define RESIDUAL_NONE 0
 #define RESIDUAL_PLAIN 1
-#define RESIDUAL_NORM 2 /* the residual has a pending norm */
+#define RESIDUAL_NORM 2 /* the residual is owed a norm */
 
 struct matmul_args {
     U32 table;

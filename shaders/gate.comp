@@ -1,6 +1,6 @@
 #version 460
 // h[n][i] = silu(g) * u with g, u = rows 2i, 2i+1 of W x[n]: the MLP's first matmul; gate and up rows lie interleaved.
-// Shapes: W [2F, d], x [rows, d] with a pending norm, h [rows, F padded to 8]. Skeleton and lanes: matmul.glsl.
+// Shapes: W [2F, d], x [rows, d] owed a norm, h [rows, F padded to 8]. Skeleton and lanes: matmul.glsl.
 #extension GL_GOOGLE_include_directive : require
 #include "rows.glsl"
 #include "matmul.glsl"

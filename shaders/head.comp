@@ -1,6 +1,6 @@
 #version 460
 // logits[n] = W norm(x[n]) and, for each workgroup, the largest of its logits with the lowest id that has it.
-// Shapes: W [V, d], x [rows, d] with a pending norm of a norm, logits [rows, V]; best [rows, groups] of (value, id bits).
+// Shapes: W [V, d], x [rows, d] owed a norm of a norm, logits [rows, V]; best [rows, groups] of (value, id bits).
 // Skeleton and lanes: matmul.glsl; second stage: argmax.comp.
 #extension GL_GOOGLE_include_directive : require
 #include "rows.glsl"

@@ -1,6 +1,6 @@
 #version 460
-// y[n] = RMSNorm_f(RMSNorm_4(state)): the coda's input ln_f(s_r), where the state still has its block's last norm pending
-// (a raw initial state, depth 0, has not). Also the sum of squares of y for the norm that follows.
+// y[n] = RMSNorm_f(RMSNorm_4(state)): the coda's input ln_f(s_r), where the state is still owed its block's last norm
+// (a raw initial state, depth 0, is not). Also the sum of squares of y for the norm that follows.
 // Shapes: states [slots, d], y [rows, d], parts_out [rows, 1]. One workgroup per row; lanes stride over single elements.
 #extension GL_GOOGLE_include_directive : require
 #include "state.glsl"

@@ -2,7 +2,7 @@
 // y[n] = W a[n] + residual[n], and the statistics of y for the norm that follows it.
 // Used for the adapter (residual: the embedding's constant half), the attention projection and the MLP's second matmul.
 // Shapes: W [d, K], a [rows, K], y [rows, d]; parts [rows, groups] of (sum y^2, sum (y w)^2) over each workgroup's outputs,
-// w the weight of the pending norm. Consumers add the parts up in order, so no dispatch is spent on a norm.
+// w the weight of the norm that is owed. Consumers add the parts up in order, so no dispatch is spent on a norm.
 // ADVANCE: this is the last dispatch of a core pass; the rows' depths go up by one. Skeleton and lanes: matmul.glsl.
 #extension GL_GOOGLE_include_directive : require
 #include "rows.glsl"

@@ -1,7 +1,7 @@
 #version 460
 // [q; k; v] = Wqkv norm(x), + bias on q and k, rotary on q and k (neighbouring pairs), q scaled, k and v into the cache.
-// Shapes: Wqkv [q + k + v, d]: heads * HEAD_DIM rows for q, kv heads * HEAD_DIM each for k and v; x [rows, d] with a
-//         pending norm; q [rows, heads, head_pad];
+// Shapes: Wqkv [q + k + v, d]: heads * HEAD_DIM rows for q, kv heads * HEAD_DIM each for k and v; x [rows, d], owed a
+//         norm; q [rows, heads, head_pad];
 //         cache [sequence, depth slot, kv heads, key or value, position, head_pad] as f16 pairs or f32.
 // A row at depth t writes depth slot t mod n_slots and notes in `depths` that t + 1 depths exist. Skeleton: matmul.glsl.
 #extension GL_GOOGLE_include_directive : require

@@ -38,7 +38,7 @@ struct session {
     struct span query;                 /* [rows, heads, head_pad] */
     struct span hidden;                /* [rows, F] */
     struct span partial_o, partial_ml; /* [rows, splits, heads(, head_pad)] */
-    struct span states;                /* [slots, d] latent states, last norm pending */
+    struct span states;                /* [slots, d] latent states, owed the last norm */
     struct span injected;              /* [slots, d] the adapter's embedding half: constant over a row's steps */
     struct span x_parts, y_parts, state_parts; /* norm statistics, [rows or slots, parts] */
     struct span logits, best;                  /* [prefill_rows, V], [rows, groups] */

@@ -47,7 +47,7 @@ enum mn_status session_read_states(struct session *s, uint32_t sequence, uint32_
 {
     const uint32_t d = s->model->config.n_embd;
     enum mn_status status = read_vectors(s, s->states, sequence, first, n, states);
-    for (uint32_t i = 0; i < n && depth > 0 && !status; i++) { /* the last block's norm is pending on the device */
+    for (uint32_t i = 0; i < n && depth > 0 && !status; i++) { /* on the device they are owed the last block's norm */
         float *state = states + (size_t)i * d;
         double sum = 0.0;
         for (uint32_t k = 0; k < d; k++)

@@ -1,4 +1,4 @@
-// How the lanes of a workgroup of proj.comp meet: the scale of a residual with a pending norm, from the statistics that
+// How the lanes of a workgroup of proj.comp meet: the scale of a residual that is owed a norm, from the statistics that
 // its producer left; and the statistics of the outputs, for the norm that follows. Sums are in a fixed order.
 
 shared float residual_sums[RESIDUAL == RESIDUAL_NORM ? N * LOCAL : 1];
