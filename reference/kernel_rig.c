@@ -359,3 +359,16 @@ double *rig_state(struct rig *rig, const struct rig_rows *rows)
     }
     return state;
 }
+
+struct guarded *rig_plan_state(struct rig *rig, const struct rig_rows *rows, double **initial, double **expected)
+{
+    *initial = rig_state(rig, rows);
+    *expected = rig_zeros(rig, STATE_WORDS);
+    memcpy(*expected, *initial, STATE_WORDS * sizeof **expected);
+    return rig_buffer(rig, "state", ELEMENT_U32, STATE_WORDS, *initial, *expected, LIMIT_EXACT);
+}
+
+void rig_set_state(double *initial, double *expected, uint32_t word, uint32_t value)
+{
+    initial[word] = expected[word] = value;
+}

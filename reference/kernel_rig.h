@@ -12,6 +12,8 @@
 #ifndef MUNINN_REFERENCE_KERNEL_RIG_H
 #define MUNINN_REFERENCE_KERNEL_RIG_H
 
+#include <math.h>
+
 #include "engine/model/model.h"
 #include "engine/model/session.h"
 #include "reference/kernel_cases.h"
@@ -124,6 +126,12 @@ struct rig_rows {
 void rig_rows(struct rig *rig, struct rig_rows *rows);
 double *rig_state(struct rig *rig, const struct rig_rows *rows); /* [STATE_WORDS] */
 uint32_t rig_slot(const struct rig_rows *rows, uint32_t index);
+/* The state buffer with equal initial and expected words; the caller changes what the kernel should change. */
+struct guarded *rig_plan_state(struct rig *rig, const struct rig_rows *rows, double **initial, double **expected);
+void rig_set_state(double *initial, double *expected, uint32_t word, uint32_t value);
+
+/* kernel_attention_cases.c */
+void attention_cases_run(struct rig *rig);
 
 /* kernel_matmul_cases.c */
 void matmul_cases_run(struct rig *rig);

@@ -1,0 +1,143 @@
+/* Cases of the attention kernel: heads, splits, depth slots, cache types, key and value heads fewer than query
+ * heads. */
+#include "reference/kernel_rig.h"
+#include "reference/ref.h"
+
+enum { CHUNK = 8 };
+
+static uint32_t padded(uint32_t n)
+{
+    return (n + CHUNK - 1) / CHUNK * CHUNK;
+}
+
+struct attention_case {
+    const char *name;
+    bool quick;
+    uint32_t heads, kv_heads, head_dim, n_ctx, n_sequences, first, n_rows;
+    bool kv_f16, core;
+    uint32_t n_depths, n_slots, split; /* split 0: the device's own */
+    uint32_t
+        plain_threads; /* workgroup of the version without subgroups, which is free to choose; 0: the device's own */
+};
+
+static const struct attention_case attention_cases[] = {
+    {"core, full slots, f16, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
+    {"core, share:2, f32, mixed depths", false, 3, 3, 24, 40, 2, 0, 64, false, true, 7, 2, 16, 32},
+    {"core, share:1, f16", false, 5, 5, 10, 33, 1, 1, 5, true, true, 4, 1, 16, 0},
+    {"prelude, f32, one split", false, 1, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 32, 0},
+    {"prelude, f16, three splits", true, 4, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 128, 0},
+    {"core, f32, own split, 3 sequences", false, 2, 2, 10, 270, 3, 4, 13, false, true, 3, 3, 0, 0},
+    {"coda, f16, large heads", false, 2, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 0, 64},
+    {"core, f32, large heads", false, 3, 3, 96, 50, 2, 5, 6, false, true, 5, 4, 16, 0},
+    {"core, f16, odd pad", false, 3, 3, 34, 70, 1, 0, 4, true, true, 5, 5, 32, 16},
+    {"core, f16, one split, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 64, 0},
+    {"coda, f16, one split, large heads", false, 2, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 512, 64},
+    {"core, f16, two heads per key", true, 4, 2, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
+    {"coda, f32, six heads per key", false, 6, 1, 10, 70, 1, 0, 5, false, false, 1, 1, 32, 16},
+    {"core, f32, share:2, three heads per key, one split", false, 6, 2, 34, 50, 2, 1, 6, false, true, 5, 2, 64, 0},
+};
+
+/* A row's splits. Those past its position are not written; where there is one at most, it is divided by its sum, which
+ * is not written either. */
+static void expect_partials(const struct ref_kv *kv, const struct rig_rows *rows, uint32_t index, const double *q,
+                            uint32_t n_heads, uint32_t split, uint32_t n_splits, double *o, double *sums)
+{
+    const struct row *row = &rows->row[index];
+    for (uint32_t s = 0; s * split <= row->position; s++)
+        for (uint32_t head = 0; head < n_heads; head++) {
+            const uint32_t at = (index * n_splits + s) * n_heads + head, end = (s + 1) * split;
+            ref_attention(kv, row, head / (n_heads / kv->n_heads), q + ((size_t)index * n_heads + head) * kv->head_pad,
+                          s * split, end < row->position + 1 ? end : row->position + 1, o + (size_t)at * kv->head_pad,
+                          &sums[2 * at], &sums[2 * at + 1]);
+            for (uint32_t i = 0; i < kv->head_pad && n_splits == 1; i++)
+                o[(size_t)at * kv->head_pad + i] /= sums[2 * at + 1];
+            if (n_splits == 1)
+                sums[2 * at] = sums[2 * at + 1] = UNTOUCHED;
+        }
+}
+
+static struct attention_constants attention_constants_of(const struct rig *rig, const struct attention_case *c,
+                                                         uint32_t split, uint32_t n_splits)
+{
+    const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
+    return (struct attention_constants){.threads = plain ? c->plain_threads : rig->tuning.attention_threads,
+                                        .split = split,
+                                        .kv_f16 = c->kv_f16,
+                                        .core = c->core,
+                                        .octets = padded(c->head_dim) / CHUNK,
+                                        .per_lane = rig->tuning.attention_per_lane,
+                                        .shared_slots = c->n_slots < c->n_depths,
+                                        .whole = n_splits == 1,
+                                        .heads_per_kv = c->heads / c->kv_heads};
+}
+
+static void run_attention(struct rig *rig, const struct attention_case *c, uint64_t seed)
+{
+    rig_begin(rig, "attention", c->name, seed);
+    struct rig_rows rows = {.table = TABLE_CORE,
+                            .first = c->first,
+                            .n = c->n_rows,
+                            .n_ctx = c->n_ctx,
+                            .n_sequences = c->n_sequences,
+                            .n_depths = c->n_depths};
+    rig_rows(rig, &rows);
+    const enum element element = c->kv_f16 ? ELEMENT_F16 : ELEMENT_F32;
+    const uint32_t pad = padded(c->head_dim), end = rows.first + rows.n, n_slots = c->n_ctx * c->n_sequences;
+    const uint32_t split = c->split ? c->split : rig->tuning.attention_split, n_splits = (c->n_ctx + split - 1) / split;
+    const size_t n_cache = (size_t)n_slots * c->n_slots * 2 * c->kv_heads * pad, n_query = (size_t)end * c->heads * pad,
+                 n_sums = (size_t)end * n_splits * c->heads;
+    uint32_t *depths = (uint32_t *)(void *)rig_zeros(rig, n_slots), last = 0;
+    double *depth_values = rig_zeros(rig, n_slots), *q = rig_noise(rig, n_query, 2.0, ELEMENT_F32);
+    for (uint32_t i = 0; i < n_slots; i++)
+        depth_values[i] = depths[i] = 1 + rig_random(rig) % c->n_depths;
+    for (size_t i = 0; i < n_query; i++)
+        q[i] = i % pad < c->head_dim ? q[i] : 0.0;
+    const struct ref_kv kv = {.values = rig_noise(rig, n_cache, 1.0, element),
+                              .depths = depths,
+                              .n_ctx = c->n_ctx,
+                              .n_slots = c->n_slots,
+                              .n_heads = c->kv_heads,
+                              .head_pad = pad,
+                              .core = c->core};
+    double *o = rig_filled(rig, n_sums * pad, UNTOUCHED), *sums = rig_filled(rig, 2 * n_sums, UNTOUCHED), *state,
+           *state_expected;
+    for (uint32_t i = rows.first; i < end; i++) {
+        expect_partials(&kv, &rows, i, q, c->heads, split, n_splits, o, sums);
+        last = rows.row[i].position > last ? rows.row[i].position : last;
+    }
+    struct guarded *const bindings[] = {
+        rig_plan_state(rig, &rows, &state, &state_expected),
+        rig_buffer(rig, "query", ELEMENT_F32, (uint32_t)n_query, q, NULL, 0.0),
+        rig_buffer(rig, "cache", element, (uint32_t)n_cache, kv.values, NULL, 0.0),
+        rig_buffer(rig, "depths", ELEMENT_U32, n_slots, depth_values, NULL, 0.0),
+        rig_buffer(rig, "partial outputs", ELEMENT_F32, (uint32_t)n_sums * pad, NULL, o, LIMIT_ATTENTION),
+        rig_buffer(rig, "partial sums", ELEMENT_F32, 2 * (uint32_t)n_sums, NULL, sums, LIMIT_ATTENTION)};
+    const uint32_t groups = STATE_GROUPS + 3 * rows.table;
+    rig_set_state(state, state_expected, groups, c->heads);
+    rig_set_state(state, state_expected, groups + 1, last / split + 1);
+    rig_set_state(state, state_expected, groups + 2,
+                  c->n_rows + 1); /* one too many: the kernel looks at the table itself */
+    const struct attention_args args = {.table = rows.table,
+                                        .n_heads = c->heads,
+                                        .head_pad = pad,
+                                        .n_slots = c->n_slots,
+                                        .n_ctx = c->n_ctx,
+                                        .n_splits = n_splits};
+    const struct attention_constants constants = attention_constants_of(rig, c, split, n_splits);
+    rig_commit(rig);
+    rig_dispatch_with(rig, &(struct rig_dispatch_params){.id = KERNEL_ATTENTION,
+                                                         .constants = &constants,
+                                                         .n_constants = sizeof constants / sizeof(uint32_t),
+                                                         .bindings = bindings,
+                                                         .push = &args,
+                                                         .groups = bindings[0],
+                                                         .groups_word = groups});
+    rig_end(rig);
+}
+
+void attention_cases_run(struct rig *rig)
+{
+    for (size_t i = 0; i < sizeof attention_cases / sizeof *attention_cases && !rig->status; i++)
+        if (!rig->params->quick || attention_cases[i].quick)
+            run_attention(rig, &attention_cases[i], i);
+}
