@@ -3,13 +3,6 @@
 #include "reference/kernel_rig.h"
 #include "reference/ref.h"
 
-enum { CHUNK = 8 };
-
-static uint32_t padded(uint32_t n)
-{
-    return (n + CHUNK - 1) / CHUNK * CHUNK;
-}
-
 struct attention_case {
     const char *name;
     bool quick;
@@ -64,7 +57,7 @@ static struct attention_constants attention_constants_of(const struct rig *rig, 
                                         .split = split,
                                         .kv_f16 = c->kv_f16,
                                         .core = c->core,
-                                        .octets = padded(c->head_dim) / CHUNK,
+                                        .octets = rig_padded(c->head_dim) / CHUNK,
                                         .per_lane = rig->tuning.attention_per_lane,
                                         .shared_slots = c->n_slots < c->n_depths,
                                         .whole = n_splits == 1,
@@ -82,7 +75,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
                             .n_depths = c->n_depths};
     rig_rows(rig, &rows);
     const enum element element = c->kv_f16 ? ELEMENT_F16 : ELEMENT_F32;
-    const uint32_t pad = padded(c->head_dim), end = rows.first + rows.n, n_slots = c->n_ctx * c->n_sequences;
+    const uint32_t pad = rig_padded(c->head_dim), end = rows.first + rows.n, n_slots = c->n_ctx * c->n_sequences;
     const uint32_t split = c->split ? c->split : rig->tuning.attention_split, n_splits = (c->n_ctx + split - 1) / split;
     const size_t n_cache = (size_t)n_slots * c->n_slots * 2 * c->kv_heads * pad, n_query = (size_t)end * c->heads * pad,
                  n_sums = (size_t)end * n_splits * c->heads;

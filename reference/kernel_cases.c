@@ -11,13 +11,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum { CHUNK = 8 };
 static const float eps = 0.01f;
-
-static uint32_t padded(uint32_t n)
-{
-    return (n + CHUNK - 1) / CHUNK * CHUNK;
-}
 
 /* ---- embed ---- */
 
@@ -48,7 +42,7 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
                             .n_depths = 1,
                             .n_vocab = c->n_vocab};
     rig_rows(rig, &rows);
-    const uint32_t n = c->n_embd, inner = padded(n), stride = inner + CHUNK, end = rows.first + rows.n,
+    const uint32_t n = c->n_embd, inner = rig_padded(n), stride = inner + CHUNK, end = rows.first + rows.n,
                    n_slots = rows.n_ctx * rows.n_sequences;
     const uint64_t noise_seed = 0x123456789abcdefu;
     const float std = 0.75f;
@@ -119,7 +113,7 @@ static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
     struct rig_rows rows = {
         .table = TABLE_CODA, .first = c->first, .n = c->n_rows, .n_ctx = 40, .n_sequences = 2, .n_depths = 3};
     rig_rows(rig, &rows);
-    const uint32_t n = c->n_embd, in_stride = padded(n), out_stride = in_stride + CHUNK, end = rows.first + rows.n,
+    const uint32_t n = c->n_embd, in_stride = rig_padded(n), out_stride = in_stride + CHUNK, end = rows.first + rows.n,
                    n_slots = rows.n_ctx * rows.n_sequences;
     const uint32_t parts_stride = c->n_parts + 1, step = (n + c->n_parts - 1) / c->n_parts;
     double *s = rig_noise(rig, (size_t)n_slots * in_stride, 3.0, ELEMENT_F32),

@@ -7,7 +7,7 @@
 #include "reference/kernel_rig.h"
 #include "reference/ref.h"
 
-enum { CHUNK = 8, N_CTX = 48, N_SEQUENCES = 2, N_DEPTHS = 5, SPLIT = 16, WINDOW_ROWS = 256 };
+enum { N_CTX = 48, N_SEQUENCES = 2, N_DEPTHS = 5, SPLIT = 16, WINDOW_ROWS = 256 };
 static const float rope_base = 50000.0f;
 /* Large enough to show when it is forgotten. */
 static const float eps = 0.01f;
@@ -153,11 +153,6 @@ static uint32_t rows_per_group(const struct tile *tile)
     return tile->threads / tile->k_lanes * tile->rows;
 }
 
-static uint32_t padded(uint32_t n)
-{
-    return (n + CHUNK - 1) / CHUNK * CHUNK;
-}
-
 static uint32_t table_end(const struct job *job)
 {
     return job->rows.first + job->rows.n;
@@ -182,7 +177,7 @@ static void write_parts(double *parts, const double *x, const double *w, uint32_
 
 static double *pad_vector(struct rig *rig, const double *values, uint32_t n)
 {
-    double *out = rig_zeros(rig, padded(n));
+    double *out = rig_zeros(rig, rig_padded(n));
     memcpy(out, values, n * sizeof *out);
     return out;
 }
@@ -192,7 +187,7 @@ static double *pad_vector(struct rig *rig, const double *values, uint32_t n)
 static void make_input(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
-    const uint32_t n = job->n_in, stride = padded(n), by_slot = shape->input == INPUT_STATE;
+    const uint32_t n = job->n_in, stride = rig_padded(n), by_slot = shape->input == INPUT_STATE;
     const uint32_t count = by_slot ? N_CTX * N_SEQUENCES : table_end(job);
     const uint32_t n_parts = tile_groups(&job->tile, n), parts_stride = n_parts + 2;
     /* The padding holds a finite value: the weights there are zero, so it must not matter. */
@@ -233,7 +228,7 @@ static void make_input(struct rig *rig, struct job *job)
 static void make_partials(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
-    const uint32_t pad = padded(shape->head_dim), n = shape->n_splits, split = n > 1 ? SPLIT : N_CTX;
+    const uint32_t pad = rig_padded(shape->head_dim), n = shape->n_splits, split = n > 1 ? SPLIT : N_CTX;
     const uint32_t n_sums = table_end(job) * n * shape->heads;
     double *o = rig_filled(rig, (size_t)n_sums * pad, UNTOUCHED),
            *sums = rig_filled(rig, 2 * (size_t)n_sums, UNTOUCHED);
@@ -274,7 +269,7 @@ static void make_weights(struct rig *rig, struct job *job)
         for (uint32_t i = 0; i < n_in; i++) {
             uint32_t from = shape->id == KERNEL_GATE ? o / 2 + (o % 2 ? n_out / 2 : 0) : o;
             uint32_t to = shape->input == INPUT_MERGE
-                              ? i / shape->head_dim * padded(shape->head_dim) + i % shape->head_dim
+                              ? i / shape->head_dim * rig_padded(shape->head_dim) + i % shape->head_dim
                               : i;
             packed[(size_t)o * inner + to] = job->w[(size_t)from * n_in + i];
         }
@@ -299,7 +294,7 @@ static void expect_qkv(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
     const struct ref_heads n = {.n = shape->heads, .n_kv = kv_heads(shape), .dim = shape->head_dim};
-    const uint32_t h = n.dim, pad = padded(h), heads = n.n, d = heads * h, n_bias = d + n.n_kv * h,
+    const uint32_t h = n.dim, pad = rig_padded(h), heads = n.n, d = heads * h, n_bias = d + n.n_kv * h,
                    n_slots = N_CTX * N_SEQUENCES;
     double *bias = rig_noise(rig, n_bias, 1.0, ELEMENT_F32), *rotary = rig_zeros(rig, (size_t)N_CTX * h);
     double *q = rig_zeros(rig, 3 * (size_t)d), *k = q + d, *v = k + d;
@@ -344,7 +339,7 @@ static void expect_qkv(struct rig *rig, struct job *job)
 static void add_residual(struct rig *rig, struct job *job, double *y)
 {
     const struct shape *shape = job->shape;
-    const uint32_t n = job->n_out, stride = padded(n) + CHUNK,
+    const uint32_t n = job->n_out, stride = rig_padded(n) + CHUNK,
                    count = shape->residual_by_slot ? N_CTX * N_SEQUENCES : table_end(job);
     const uint32_t n_parts = tile_groups(&job->tile, n), parts_stride = n_parts + 1;
     double *x = rig_noise(rig, (size_t)count * stride, 2.0, ELEMENT_F32), *norm = rig_noise(rig, n, 1.0, ELEMENT_F32),
@@ -368,7 +363,7 @@ static void add_residual(struct rig *rig, struct job *job, double *y)
     job->bindings[6] = rig_buffer(rig, "residual", ELEMENT_F32, count * stride, x, NULL, 0.0);
     if (shape->residual == RESIDUAL_NORM) {
         job->args.n_norm = n;
-        job->bindings[7] = rig_buffer(rig, "residual norm", ELEMENT_F32, padded(n), pad_vector(rig, norm, n), NULL,
+        job->bindings[7] = rig_buffer(rig, "residual norm", ELEMENT_F32, rig_padded(n), pad_vector(rig, norm, n), NULL,
                                       0.0);
         job->bindings[8] = rig_buffer(rig, "residual statistics", ELEMENT_F32, count * parts_stride * 2, parts, NULL,
                                       0.0);
@@ -378,7 +373,7 @@ static void add_residual(struct rig *rig, struct job *job, double *y)
 static void expect_proj(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
-    const uint32_t n = job->n_out, stride = padded(n) + CHUNK,
+    const uint32_t n = job->n_out, stride = rig_padded(n) + CHUNK,
                    count = shape->out_by_slot ? N_CTX * N_SEQUENCES : table_end(job);
     const uint32_t n_parts = tile_groups(&job->tile, n), parts_stride = n_parts + 3, step = rows_per_group(&job->tile);
     double *y = rig_zeros(rig, (size_t)job->rows.n * n), *norm = rig_noise(rig, n, 1.0, ELEMENT_F32);
@@ -406,14 +401,14 @@ static void expect_proj(struct rig *rig, struct job *job)
     job->constants.proj = (struct proj_constants){
         .residual = shape->residual, .advance = shape->advance, .stats = !shape->no_stats};
     job->bindings[5] = rig_buffer(rig, "output", ELEMENT_F32, count * stride, NULL, out, LIMIT_MATMUL);
-    job->bindings[9] = rig_buffer(rig, "next norm", ELEMENT_F32, padded(n), pad_vector(rig, norm, n), NULL, 0.0);
+    job->bindings[9] = rig_buffer(rig, "next norm", ELEMENT_F32, rig_padded(n), pad_vector(rig, norm, n), NULL, 0.0);
     job->bindings[10] = rig_buffer(rig, "output statistics", ELEMENT_F32, count * parts_stride * 2, NULL, parts,
                                    LIMIT_STATISTICS);
 }
 
 static void expect_gate(struct rig *rig, struct job *job)
 {
-    const uint32_t f = job->n_out / 2, stride = padded(f) + CHUNK;
+    const uint32_t f = job->n_out / 2, stride = rig_padded(f) + CHUNK;
     double *out = rig_filled(rig, (size_t)table_end(job) * stride, UNTOUCHED), *scratch = rig_zeros(rig, job->n_out);
     for (uint32_t i = 0; i < job->rows.n; i++) {
         double *row = out + (size_t)(job->rows.first + i) * stride;
@@ -486,7 +481,8 @@ static void job_setup(struct rig *rig, struct job *job, const struct shape *shap
     const uint32_t d = shape->heads * shape->head_dim;
     job->n_in = d ? d : shape->n_in;
     job->n_out = shape->id == KERNEL_QKV ? d + 2 * kv_heads(shape) * shape->head_dim : shape->n_out;
-    job->n_chunks = padded(shape->input == INPUT_MERGE ? shape->heads * padded(shape->head_dim) : job->n_in) / CHUNK;
+    job->n_chunks = rig_padded(shape->input == INPUT_MERGE ? shape->heads * rig_padded(shape->head_dim) : job->n_in) /
+                    CHUNK;
     job->args = (struct matmul_args){.table = job->rows.table,
                                      .n_chunks = job->n_chunks,
                                      .n_norm = job->n_in,
@@ -495,7 +491,7 @@ static void job_setup(struct rig *rig, struct job *job, const struct shape *shap
                                      .n_heads = shape->heads,
                                      .n_kv_heads = kv_heads(shape),
                                      .head_dim = shape->head_dim,
-                                     .head_pad = padded(shape->head_dim),
+                                     .head_pad = rig_padded(shape->head_dim),
                                      .split = N_CTX,
                                      .n_splits = 1,
                                      .query_scale = shape->head_dim ? 1.0f / sqrtf((float)shape->head_dim) : 0.0f};

@@ -372,3 +372,8 @@ void rig_set_state(double *initial, double *expected, uint32_t word, uint32_t va
 {
     initial[word] = expected[word] = value;
 }
+
+uint32_t rig_padded(uint32_t n)
+{
+    return (n + CHUNK - 1) / CHUNK * CHUNK;
+}

@@ -38,6 +38,10 @@
 #define LIMIT_CACHE_F16 1e-6 /* rounding to 11 bits, in any direction */
 #define LIMIT_ATTENTION 1e-11
 
+/* Inputs of a chunk: vectors are padded to whole ones. */
+enum { CHUNK = 8 };
+uint32_t rig_padded(uint32_t n);
+
 enum { RIG_MAX_BUFFERS = 16, RIG_GUARD_BYTES = 256, RIG_POOL_VALUES = 6 << 20, RIG_NAME_BYTES = 96 };
 
 enum element { ELEMENT_F32 = WEIGHT_F32, ELEMENT_F16 = WEIGHT_F16, ELEMENT_BF16 = WEIGHT_BF16, ELEMENT_U32 };
