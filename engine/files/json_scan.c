@@ -1,0 +1,236 @@
+#include "engine/files/json_scan.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "engine/files/json.h"
+
+size_t utf8_step(const unsigned char *p, size_t n, size_t *bad_bytes)
+{
+    unsigned char low = 0x80, high = 0xbf; /* the second byte excludes overlong forms, surrogates and > U+10FFFF */
+    size_t want;
+    *bad_bytes = 1;
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] >= 0xc2 && p[0] <= 0xdf) {
+        want = 2;
+    } else if (p[0] >= 0xe0 && p[0] <= 0xef) {
+        want = 3;
+        low = p[0] == 0xe0 ? 0xa0 : low;
+        high = p[0] == 0xed ? 0x9f : high;
+    } else if (p[0] >= 0xf0 && p[0] <= 0xf4) {
+        want = 4;
+        low = p[0] == 0xf0 ? 0x90 : low;
+        high = p[0] == 0xf4 ? 0x8f : high;
+    } else {
+        return 0;
+    }
+    for (size_t i = 1; i < want; i++) {
+        if (i >= n || p[i] < low || p[i] > high) {
+            *bad_bytes = i;
+            return 0;
+        }
+        low = 0x80;
+        high = 0xbf;
+    }
+    return want;
+}
+
+static void scan_space(struct json_scan *s)
+{
+    while (s->at < s->n && (s->p[s->at] == ' ' || s->p[s->at] == '\t' || s->p[s->at] == '\n' || s->p[s->at] == '\r'))
+        s->at++;
+}
+
+static int hex_digit(unsigned char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The four digits of a \u escape, or -1. */
+static int32_t scan_hex4(struct json_scan *s)
+{
+    int32_t value = 0;
+    if (s->n - s->at < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_digit(s->p[s->at + (size_t)i]);
+        if (digit < 0)
+            return -1;
+        value = value * 16 + digit;
+    }
+    s->at += 4;
+    return value;
+}
+
+/* After "\u". The scan_* functions return NULL or what is wrong; s->at is then where. */
+static const char *scan_unicode_escape(struct json_scan *s)
+{
+    int32_t unit = scan_hex4(s);
+    if (unit < 0)
+        return "bad \\u escape";
+    if (unit == 0)
+        return "\\u0000 in a string";
+    if (unit >= 0xdc00 && unit <= 0xdfff)
+        return "lone surrogate";
+    if (unit < 0xd800 || unit > 0xdbff)
+        return NULL;
+    if (s->n - s->at < 6 || s->p[s->at] != '\\' || s->p[s->at + 1] != 'u')
+        return "lone surrogate";
+    s->at += 2;
+    unit = scan_hex4(s);
+    return unit >= 0xdc00 && unit <= 0xdfff ? NULL : "lone surrogate";
+}
+
+static const char *scan_string(struct json_scan *s)
+{
+    if (s->at >= s->n || s->p[s->at] != '"')
+        return "expected a string";
+    s->at++;
+    while (s->at < s->n) {
+        unsigned char c = s->p[s->at];
+        if (c == '"') {
+            s->at++;
+            return NULL;
+        }
+        if (c < 0x20)
+            return "control character in a string";
+        if (c == '\\') {
+            if (s->n - s->at < 2)
+                break;
+            unsigned char escape = s->p[s->at + 1];
+            s->at += 2;
+            const char *why = NULL;
+            if (escape == 'u')
+                why = scan_unicode_escape(s);
+            else if (escape == 0 || !strchr("\"\\/bfnrt", escape))
+                why = "unknown escape";
+            if (why)
+                return why;
+            continue;
+        }
+        size_t bad_bytes, n_bytes = utf8_step(s->p + s->at, s->n - s->at, &bad_bytes);
+        if (n_bytes == 0)
+            return "invalid UTF-8";
+        s->at += n_bytes;
+    }
+    return "string without an end";
+}
+
+static size_t scan_digits(struct json_scan *s)
+{
+    size_t start = s->at;
+    while (s->at < s->n && s->p[s->at] >= '0' && s->p[s->at] <= '9')
+        s->at++;
+    return s->at - start;
+}
+
+static const char *scan_number(struct json_scan *s)
+{
+    size_t start = s->at;
+    if (s->p[s->at] == '-')
+        s->at++;
+    size_t first = s->at, n_digits = scan_digits(s);
+    if (n_digits == 0)
+        return "expected a value";
+    if (n_digits > 1 && s->p[first] == '0')
+        return "number with a leading zero";
+    if (s->at < s->n && s->p[s->at] == '.') {
+        s->at++;
+        if (scan_digits(s) == 0)
+            return "number without digits after its point";
+    }
+    if (s->at < s->n && (s->p[s->at] == 'e' || s->p[s->at] == 'E')) {
+        s->at++;
+        if (s->at < s->n && (s->p[s->at] == '+' || s->p[s->at] == '-'))
+            s->at++;
+        if (scan_digits(s) == 0)
+            return "number without digits in its exponent";
+    }
+    return s->at - start > JSON_NUMBER_BYTES_MAX ? "number too long" : NULL;
+}
+
+static const char *scan_scalar(struct json_scan *s)
+{
+    static const char *const words[] = {"true", "false", "null"};
+    if (s->p[s->at] == '"')
+        return scan_string(s);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        size_t n = strlen(words[i]);
+        if (s->n - s->at >= n && memcmp(s->p + s->at, words[i], n) == 0) {
+            s->at += n;
+            return NULL;
+        }
+    }
+    return scan_number(s);
+}
+
+static const char *scan_key(struct json_scan *s)
+{
+    scan_space(s);
+    const char *why = scan_string(s);
+    if (why)
+        return why;
+    scan_space(s);
+    if (s->at >= s->n || s->p[s->at] != ':')
+        return "expected ':'";
+    s->at++;
+    return NULL;
+}
+
+/* One round per value. */
+const char *json_scan_document(struct json_scan *s)
+{
+    bool in_object[JSON_DEPTH_MAX];
+    size_t depth = 0;
+    for (;;) {
+        const char *why = NULL;
+        scan_space(s);
+        if (s->at == s->n)
+            return "ends where a value is expected";
+        if (++s->n_values > JSON_VALUES_MAX)
+            return "too many values";
+        unsigned char c = s->p[s->at];
+        if (c == '{' || c == '[') {
+            if (depth == JSON_DEPTH_MAX)
+                return "nested too deeply";
+            in_object[depth++] = c == '{';
+            s->at++;
+            scan_space(s);
+            if (s->at >= s->n || s->p[s->at] != (c == '{' ? '}' : ']')) {
+                why = c == '{' ? scan_key(s) : NULL;
+                if (why)
+                    return why;
+                continue;
+            }
+            depth--;
+            s->at++;
+        } else if ((why = scan_scalar(s)) != NULL) {
+            return why;
+        }
+        for (;;) { /* a value has ended: close what ends with it, up to the next comma */
+            scan_space(s);
+            if (depth == 0)
+                return s->at == s->n ? NULL : "more after the end of the document";
+            if (s->at >= s->n)
+                return "ends inside an array or object";
+            c = s->p[s->at];
+            if (c == (in_object[depth - 1] ? '}' : ']')) {
+                depth--;
+                s->at++;
+                continue;
+            }
+            if (c != ',')
+                return in_object[depth - 1] ? "expected ',' or '}'" : "expected ',' or ']'";
+            s->at++;
+            why = in_object[depth - 1] ? scan_key(s) : NULL;
+            if (why)
+                return why;
+            break;
+        }
+    }
+}
