@@ -51,7 +51,9 @@ enum mn_status {
 
 enum mn_log_level { MN_LOG_INFO = 0, MN_LOG_WARN, MN_LOG_ERROR };
 
-/* Where messages go. `write` gets one line without newline. A NULL log or NULL write drops messages. */
+/* Where messages go. `write` gets one line without newline, in UTF-8 and fit for a terminal: control characters and
+ * marks of direction in names and values are spelled out (\u001b), as are bytes that are no text (\xff). A NULL log or
+ * NULL write drops messages. */
 struct mn_log {
     void (*write)(void *user, enum mn_log_level level, const char *line);
     void *user;

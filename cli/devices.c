@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/common/output.h"
+#include "engine/base/text.h"
 
 struct devices_options {
     const char *output;
@@ -18,11 +19,7 @@ struct listing {
 static void cell(const char *text)
 {
     fputs(" ", stdout);
-    for (; *text; text++)
-        if (*text == '|')
-            fputs("\\|", stdout);
-        else
-            putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    text_write_cell(stdout, text, "|", '\\');
     fputs(" |", stdout);
 }
 

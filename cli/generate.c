@@ -284,6 +284,9 @@ const struct command command_generate = {
         "With --kv-policy full, every strategy gives the tokens of `ar` with the same --num-steps, sampler and seed.\n"
         "A text prompt gets the model's begin token in front unless it starts with it.\n"
         "--batch prints a JSON line per sequence, in the order in which they end, and one with the total.\n"
+        "On a terminal, control characters and marks of direction in the text are spelled out (\\u001b); a pipe gets "
+        "its\n"
+        "bytes.\n"
         "--stop looks at the printed text: special tokens only count with --special.",
     .options = table,
     .n_options = sizeof table / sizeof *table,

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/common/engine.h"
 #include "cli/common/output.h"
+#include "engine/base/text.h"
 
 struct info_options {
     const char *model, *device, *weight_type, *output;
@@ -46,9 +47,11 @@ static void print_json(const char *dir, const struct mn_model_info *info)
 static void print_text(const char *dir, const struct mn_model_info *info)
 {
     const double mb = 1e6;
-    printf("model            %s\n", dir);
-    printf("device           %s\n", info->device_banner);
-    printf("parameters       %.2f M, %s%s\n", (double)info->n_parameters / 1e6,
+    fputs("model            ", stdout);
+    text_puts(stdout, dir);
+    fputs("\ndevice           ", stdout);
+    text_puts(stdout, info->device_banner);
+    printf("\nparameters       %.2f M, %s%s\n", (double)info->n_parameters / 1e6,
            info->shape.tied ? "tied embeddings" : "separate head",
            info->shape.qk_bias ? ", biases on queries and keys" : "");
     printf("width            %" PRIu32 " (%" PRIu32 " heads of %" PRIu32 "), feed-forward %" PRIu32 "\n",

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "cli/commands.h"
+#include "engine/base/text.h"
 
 struct selftest_options {
     const char *device;
@@ -18,7 +19,8 @@ struct tally {
 static void print_banner(void *user, const char *banner)
 {
     ((struct tally *)user)->begun = true;
-    puts(banner);
+    text_puts(stdout, banner);
+    putchar('\n');
 }
 
 static void print_case(void *user, const struct kernel_case_result *result)

@@ -9,6 +9,7 @@
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 /* What makes two rows a pair: settings, of runs and of passes. What is around them (environment) may differ, and is
@@ -264,11 +265,7 @@ static enum mn_status find_changes(const struct comparison *c, struct changes *c
 
 static void write_escaped(FILE *out, const char *text)
 {
-    for (const char *t = text; *t; t++) {
-        if (strchr("|\\<[`", *t))
-            fputc('\\', out);
-        fputc((unsigned char)*t < ' ' ? ' ' : *t, out);
-    }
+    text_write_cell(out, text, "|\\<[`", '\\');
 }
 
 static double number_of(const cJSON *row, const char *key)
@@ -324,7 +321,9 @@ static void write_markdown(const struct comparison *c, const struct changes *cha
             geometric_mean(c), c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
     fputs("\nWhat changed:\n\n", out);
     for (int i = 0; i < changes->n; i++) {
-        fprintf(out, "* %s: ", changes->items[i].key);
+        fputs("* ", out);
+        write_escaped(out, changes->items[i].key);
+        fputs(": ", out);
         write_escaped(out, changes->items[i].a);
         fputs(" -> ", out);
         write_escaped(out, changes->items[i].b);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bench/rows/rows.h"
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 enum { COLUMNS_MAX = 256 };
@@ -153,11 +154,7 @@ static const struct {
 /* Names come from outside: nothing in them may end a cell or become markup. */
 static void write_cell_text(FILE *stream, const char *text)
 {
-    for (const char *c = text; *c; c++) {
-        if (strchr("|\\<[`", *c))
-            fputc('\\', stream);
-        fputc((unsigned char)*c < ' ' ? ' ' : *c, stream);
-    }
+    text_write_cell(stream, text, "|\\<[`", '\\');
 }
 
 static void write_cell(FILE *stream, const cJSON *row, const struct column *column)
@@ -212,11 +209,7 @@ static bool write_field(FILE *stream, const cJSON *value)
     fputc('"', stream);
     if (cJSON_IsString(value) && *text && strchr("=+-@\t\r", *text)) /* a spreadsheet would take it for a formula */
         fputc('\'', stream);
-    for (const char *c = text; *c; c++) {
-        if (*c == '"')
-            fputc('"', stream);
-        fputc((unsigned char)*c < ' ' ? ' ' : *c, stream);
-    }
+    text_write_cell(stream, text, "\"", '"');
     fputc('"', stream);
     cJSON_free(printed);
     return true;
@@ -264,7 +257,9 @@ static enum mn_status write_json(const struct rows *rows, bool array, FILE *stre
         char *text = cJSON_PrintUnformatted(rows->items[r]);
         if (!text)
             return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
-        fprintf(stream, "%s%s%s", array && r ? ",\n" : "", text, array ? "" : "\n");
+        fputs(array && r ? ",\n" : "", stream);
+        text_puts(stream, text); /* what that shows is as JSON has it */
+        fputs(array ? "" : "\n", stream);
         cJSON_free(text);
     }
     fputs(array ? "]\n" : "", stream);

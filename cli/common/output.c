@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 enum mn_status cli_flush(const struct mn_log *log)
@@ -17,6 +18,13 @@ enum mn_status cli_flush(const struct mn_log *log)
         return MN_OK;
     return log_fail(log, MN_ERR_RUN, "cannot write to standard output%s%s", errno ? ": " : "",
                     errno ? strerror(errno) : "");
+}
+
+void cli_banner(const char *banner)
+{
+    fputs("muninn: ", stderr);
+    text_puts(stderr, banner);
+    fputc('\n', stderr);
 }
 
 void cli_json_key(const char *key, bool first)

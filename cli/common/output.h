@@ -12,6 +12,9 @@
 /* Flushes stdout; a failure now or earlier (disk full, closed pipe) is MN_ERR_RUN. */
 enum mn_status cli_flush(const struct mn_log *log);
 
+/* The device, for reports of others' machines; one line on stderr. */
+void cli_banner(const char *banner);
+
 /* JSON pieces on stdout. A number that is not finite is written as 0: JSON has no word for it. */
 void cli_json_key(const char *key, bool first); /* `"key":`, with a comma in front unless first */
 void cli_json_string(const char *key, const char *text, bool first);

@@ -254,7 +254,7 @@ void report_trace(void *user, const struct mn_trace *trace)
 
 void report_banner(const struct generate_run *run)
 {
-    fprintf(stderr, "muninn: %s\n", run->info.device_banner);
+    cli_banner(run->info.device_banner);
 }
 
 void report_summary(const struct mn_stats *stats)

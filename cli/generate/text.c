@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/text.h"
+
 static enum mn_status reserve(struct text_out *out, size_t n_bytes, const struct mn_log *log)
 {
     if (n_bytes <= out->capacity - out->n)
@@ -52,7 +54,7 @@ static size_t held_back(const struct text_out *out)
 static void print_until(struct text_out *out, size_t end)
 {
     if (out->stream && end > out->n_printed) {
-        fwrite(out->text + out->n_printed, 1, end - out->n_printed, out->stream);
+        text_write(out->stream, out->text + out->n_printed, end - out->n_printed);
         out->n_printed = end;
     }
 }
@@ -68,7 +70,8 @@ enum mn_status text_out_push(struct text_out *out, const char *bytes, size_t n_b
     memcpy(out->text + out->n, bytes, n_bytes);
     out->n += n_bytes;
     out->stopped = cut_at_stop(out, searched);
-    print_until(out, out->stopped ? out->n : out->n - held_back(out));
+    /* Never in the middle of a character, which a stop string that is held back may begin in. */
+    print_until(out, utf8_whole(out->text, out->stopped ? out->n : out->n - held_back(out)));
     return MN_OK;
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli/common/output.h"
 #include "cli/score/score.h"
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 enum { KEY_BYTES = 80 };
@@ -172,7 +173,8 @@ static enum mn_status put(struct score_run *run, cJSON *row, const cJSON *last)
     } else if (!(text = cJSON_PrintUnformatted(row))) {
         status = log_fail(run->log, MN_ERR_MEMORY, "out of host memory for a row");
     } else {
-        puts(text);
+        text_puts(stdout, text);
+        putchar('\n');
         status = cli_flush(run->log);
     }
     cJSON_free(text);

@@ -6,6 +6,7 @@
 
 #include "cli/common/output.h"
 #include "cli/score/score.h"
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 struct metric {
@@ -95,11 +96,7 @@ static void write_json(const struct score_run *run, const struct metric *metric,
 
 static void write_cell(const char *text)
 {
-    for (const char *c = text; *c; c++) {
-        if (*c == '|' || *c == '\\' || *c == '<')
-            putchar('\\');
-        putchar((unsigned char)*c < ' ' ? ' ' : *c);
-    }
+    text_write_cell(stdout, text, "|\\<", '\\');
 }
 
 static void write_markdown_head(const struct score_run *run)

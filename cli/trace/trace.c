@@ -134,7 +134,7 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (!status)
         status = open_results(o, &results, log);
     if (!status) { /* a run that is refused prints its reason only */
-        fprintf(stderr, "muninn: %s\n", report->info.device_banner);
+        cli_banner(report->info.device_banner);
         status = mn_depth_trace_run(&trace, session, &params);
     }
     mn_session_destroy(session);

@@ -2,6 +2,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "engine/base/text.h"
 
 enum { LOG_LINE_BYTES = 1024 };
 
@@ -45,13 +48,26 @@ static void log_write(const struct mn_log *log, enum mn_log_level level, const c
 {
     if (!log || !log->write)
         return;
-    char line[LOG_LINE_BYTES];
-    vsnprintf(line, sizeof line, fmt, args);
-    /* Names and values in messages come from hostile files: one line, no terminal escapes. */
-    for (unsigned char *c = (unsigned char *)line; *c; c++)
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
-    log->write(log->user, level, line);
+    static const char more[] = "...";
+    char line[LOG_LINE_BYTES], shown[LOG_LINE_BYTES];
+    const int n_wanted = vsnprintf(line, sizeof line, fmt, args);
+    size_t n = strlen(line), at = 0, n_shown = 0;
+    bool cut = n_wanted >= (int)sizeof line;
+    if (cut)
+        n = utf8_whole(line, n);
+    /* Names and values in messages come from hostile files: one line, and nothing that drives a terminal. */
+    while (at < n) {
+        char unit[TEXT_SHOWN_BYTES];
+        const size_t step = text_show(unit, line + at, n - at, true);
+        cut = cut || n_shown + strlen(unit) + sizeof more > sizeof shown;
+        if (n_shown + strlen(unit) + sizeof more > sizeof shown)
+            break;
+        memcpy(shown + n_shown, unit, strlen(unit));
+        n_shown += strlen(unit);
+        at += step;
+    }
+    strcpy(shown + n_shown, cut ? more : "");
+    log->write(log->user, level, shown);
 }
 
 enum mn_status log_fail(const struct mn_log *log, enum mn_status status, const char *fmt, ...)

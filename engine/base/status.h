@@ -22,7 +22,8 @@ extern "C" {
 #endif
 
 /* Internal: report a failure with its values and hand the status on: `return log_fail(log, MN_ERR_FILE, ...)`.
- * Bytes of hostile input inside the message (control characters, invalid UTF-8) are replaced by '?'. */
+ * What a message holds of hostile input is shown as text.h says, newlines and tabs as well: one line of well-formed
+ * UTF-8, cut at 1023 bytes, between characters. */
 enum mn_status log_fail(const struct mn_log *log, enum mn_status status, const char *fmt, ...) MN_PRINTF(3, 4);
 void log_note(const struct mn_log *log, enum mn_log_level level, const char *fmt, ...) MN_PRINTF(3, 4);
 

@@ -4,38 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/base/text.h"
 #include "engine/files/json.h"
-
-size_t utf8_step(const unsigned char *p, size_t n, size_t *bad_bytes)
-{
-    unsigned char low = 0x80, high = 0xbf; /* the second byte excludes overlong forms, surrogates and > U+10FFFF */
-    size_t want;
-    *bad_bytes = 1;
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] >= 0xc2 && p[0] <= 0xdf) {
-        want = 2;
-    } else if (p[0] >= 0xe0 && p[0] <= 0xef) {
-        want = 3;
-        low = p[0] == 0xe0 ? 0xa0 : low;
-        high = p[0] == 0xed ? 0x9f : high;
-    } else if (p[0] >= 0xf0 && p[0] <= 0xf4) {
-        want = 4;
-        low = p[0] == 0xf0 ? 0x90 : low;
-        high = p[0] == 0xf4 ? 0x8f : high;
-    } else {
-        return 0;
-    }
-    for (size_t i = 1; i < want; i++) {
-        if (i >= n || p[i] < low || p[i] > high) {
-            *bad_bytes = i;
-            return 0;
-        }
-        low = 0x80;
-        high = 0xbf;
-    }
-    return want;
-}
 
 static void scan_space(struct json_scan *s)
 {

@@ -1,5 +1,5 @@
+#include "engine/base/text.h"
 #include "engine/files/json.h"
-#include "engine/files/json_scan.h"
 
 void json_write_string(FILE *stream, const char *bytes, size_t n_bytes)
 {
@@ -14,8 +14,8 @@ void json_write_string(FILE *stream, const char *bytes, size_t n_bytes)
             fprintf(stream, "\\%c", c);
         else if (c == '\n')
             fputs("\\n", stream);
-        else if (c < 0x20 || c == 0x7f) /* 0x7f is legal JSON, but output may end up on a terminal */
-            fprintf(stream, "\\u%04x", (unsigned)c);
+        else if (text_control(p + at) >= 0) /* most are legal JSON, but output may end up on a terminal */
+            fprintf(stream, "\\u%04x", (unsigned)text_control(p + at));
         else
             fwrite(p + at, 1, n, stream);
         at += n ? n : bad_bytes;
