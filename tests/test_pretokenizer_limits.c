@@ -153,10 +153,10 @@ static void test_pattern_sizes(void **state)
     const struct mn_log log = {message_write, &messages};
     struct pretokenizer p;
 
-    char *too_long = repeated("a", PRETOKENIZER_PATTERN_BYTES_MAX + 1);
+    char *too_long = repeated("a", MATCHER_PATTERN_BYTES_MAX + 1);
     assert_int_equal(pretokenizer_from_pattern(&p, "f", too_long, strlen(too_long), &log), MN_ERR_FORMAT);
     assert_non_null(strstr(messages.last, "limit 8192"));
-    assert_int_equal(pretokenizer_from_pattern(&p, "f", too_long, PRETOKENIZER_PATTERN_BYTES_MAX, &log), MN_OK);
+    assert_int_equal(pretokenizer_from_pattern(&p, "f", too_long, MATCHER_PATTERN_BYTES_MAX, &log), MN_OK);
     pretokenizer_destroy(&p);
     free(too_long);
 
@@ -205,7 +205,7 @@ static void test_pattern_blow_up(void **state)
         assert_int_equal(messages.n_errors, cases[i].message ? 1 : 0);
         if (cases[i].message && !strstr(messages.last, cases[i].message))
             fail_msg("pattern '%s': '%s'", cases[i].pattern, messages.last);
-        assert_true(run.n_operations <= 100);
+        assert_true(run.matcher.n_operations <= 100);
         pretokenizer_run_finish(&run);
         pretokenizer_destroy(&p);
         free(text);
@@ -227,7 +227,7 @@ static void test_attempts_are_budgeted(void **state)
     assert_int_equal(pretokenizer_run_init(&run, &p, strlen(text), &log), MN_OK);
     assert_int_equal(pretokenizer_split(&run, text, strlen(text), cut_count, &n_cuts, &log), MN_ERR_MEMORY);
     assert_int_equal(messages.n_errors, 1);
-    assert_true(run.n_operations < 10000);
+    assert_true(run.matcher.n_operations < 10000);
     pretokenizer_run_finish(&run);
     pretokenizer_destroy(&p);
     free(text);

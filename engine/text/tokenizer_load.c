@@ -253,6 +253,9 @@ static enum mn_status parts_read(struct tokenizer *t, const struct json_doc *doc
         status = bpe_read(&t->bpe, doc, model, log);
     if (!status)
         status = pretokenizer_read(&t->pretokenizer, doc, json_find(doc->root, "pre_tokenizer"), log);
+    if (!status && !t->pretokenizer.is_byte_level)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer", json_find(doc->root, "pre_tokenizer"),
+                             "a ByteLevel step is required");
     if (!status)
         status = normalizer_read(t, doc, json_find(doc->root, "normalizer"), false);
     if (!status)
