@@ -1,6 +1,7 @@
 /* muninn report: result rows as one page for the browser, which needs no network. */
 #include "bench/page/page.h"
 #include "cli/commands.h"
+#include "cli/common/interrupt.h"
 
 struct page_options {
     struct operand_list files;
@@ -12,11 +13,13 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     const struct page_options *options = values;
     if (options->files.n == 0)
         return log_fail(log, MN_ERR_USAGE, "no file to report on; see `muninn report --help`");
+    cli_catch_interrupt(); /* so that nothing is left beside the page */
     return page_write(&(struct page_params){.files = (const char *const *)options->files.items,
                                             .n_files = options->files.n,
                                             .title = options->title,
                                             .output = options->output,
-                                            .out = stdout},
+                                            .out = stdout,
+                                            .stop = cli_interrupted},
                       log);
 }
 

@@ -101,7 +101,10 @@ static void write_scattered(const char *dir)
     safetensors_close(file);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     unlink(path);
-    assert_int_equal(safetensors_write(path, w->tensors, w->n, NULL), MN_OK);
+    struct output_file out;
+    assert_int_equal(output_open(&out, path, NULL), MN_OK);
+    assert_int_equal(safetensors_write(&out, w->tensors, w->n, NULL), MN_OK);
+    assert_int_equal(output_commit(&out, NULL), MN_OK);
     for (uint32_t i = 0; i < w->n; i++)
         free((void *)(uintptr_t)w->tensors[i].data);
     free(w);

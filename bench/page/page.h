@@ -3,6 +3,7 @@
 #ifndef MUNINN_BENCH_PAGE_PAGE_H
 #define MUNINN_BENCH_PAGE_PAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,10 +15,11 @@ struct page_params {
     const char *title;
     const char *output; /* the page's file, never one of `files`; "-": `out` */
     FILE *out;
+    bool (*stop)(void); /* asked between files and before the page gets its name; may be NULL */
 };
 
-/* Of several rows with one key the newest is shown. A file is written under another name first: whoever opens it sees
- * the whole page or the one before. */
+/* Of several rows with one key the newest is shown. Whoever opens the file sees the whole page or the one before
+ * (engine/files/output_file.h). MN_ERR_INTERRUPTED when `stop` said so. */
 enum mn_status page_write(const struct page_params *params, const struct mn_log *log);
 
 #endif

@@ -195,11 +195,17 @@ static enum mn_status take_line(struct rows *rows, const char *line, size_t n_by
     return status;
 }
 
-/* What may stand at the end of a file whose writer was killed: the beginning of a row, and nothing else. */
+/* What may stand at the end of a file whose writer was killed: the beginning of a row, or of a record of a trace, and
+ * nothing else. */
 static bool begins_a_row(const char *line, size_t n_bytes)
 {
-    static const char start[] = "{\"key\":\"";
-    return !memcmp(line, start, n_bytes < sizeof start - 1 ? n_bytes : sizeof start - 1);
+    static const char *const starts[] = {"{\"key\":\"", "{\"bench\":\"trace"};
+    bool begins = false;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        const size_t n = strlen(starts[i]);
+        begins |= !memcmp(line, starts[i], n_bytes < n ? n_bytes : n);
+    }
+    return begins;
 }
 
 enum mn_status rows_parse(struct rows *rows, const char *path, const char *text, size_t n_bytes, uint64_t *n_good,
@@ -244,15 +250,14 @@ enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missin
 
 /* ---- appending ---- */
 
-static enum mn_status write_failed(const char *path, const struct mn_log *log)
-{
-    return log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", path, strerror(errno));
-}
-
 /* Through the descriptor that holds the lock: closing any other one of the file would give the lock up. */
-static enum mn_status read_locked(struct rows *rows, int file, size_t n, const char *path, uint64_t *n_good,
+static enum mn_status read_locked(struct rows *rows, const struct output_file *out, const char *path, uint64_t *n_good,
                                   const struct mn_log *log)
 {
+    struct stat info;
+    if (fstat(out->fd, &info) != 0)
+        return log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    const size_t n = (size_t)info.st_size;
     if (n > TEXT_FILE_BYTES_MAX)
         return log_fail(log, MN_ERR_FILE, "%s: more than %d bytes", path, TEXT_FILE_BYTES_MAX);
     char *text = malloc(n + 1);
@@ -261,7 +266,7 @@ static enum mn_status read_locked(struct rows *rows, int file, size_t n, const c
     size_t at = 0;
     errno = 0;
     while (at < n) {
-        const ssize_t got = pread(file, text + at, n - at, (off_t)at);
+        const ssize_t got = pread(out->fd, text + at, n - at, (off_t)at);
         if (got == 0 || (got < 0 && errno != EINTR))
             break;
         at += got > 0 ? (size_t)got : 0;
@@ -273,44 +278,34 @@ static enum mn_status read_locked(struct rows *rows, int file, size_t n, const c
 }
 
 /* Two writers in one file would each miss what the other has; then what there is, and a clean end. */
-static enum mn_status begin_appending(struct rows *rows, int file, const char *path, const struct mn_log *log)
+static enum mn_status begin_appending(struct rows *rows, struct output_file *out, const char *path,
+                                      const struct mn_log *log)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    struct stat info;
     uint64_t n_good = 0;
     char last = '\n';
-    if (fcntl(file, F_SETLK, &lock) != 0 &&
+    if (out->kind != OUTPUT_APPENDS) /* a pipe or a device has nothing to go on from */
+        return MN_OK;
+    if (fcntl(out->fd, F_SETLK, &lock) != 0 &&
         (errno == EAGAIN || errno == EACCES)) /* file systems without locks: nothing to be done */
         return log_fail(log, MN_ERR_FILE, "%s: another process is writing it; shards need a file each", path);
-    if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) /* a pipe or a device has nothing to go on from */
-        return MN_OK;
-    enum mn_status status = read_locked(rows, file, (size_t)info.st_size, path, &n_good, log);
-    if (status)
-        return status;
-    if (ftruncate(file, (off_t)n_good) != 0)
-        return log_fail(log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", path, strerror(errno));
-    if (n_good > 0 && pread(file, &last, 1, (off_t)n_good - 1) == 1 && last != '\n' && write(file, "\n", 1) != 1)
-        return write_failed(path, log);
-    return MN_OK;
+    enum mn_status status = read_locked(rows, out, path, &n_good, log);
+    if (!status)
+        status = output_cut(out, n_good, log);
+    if (!status && n_good > 0 && pread(out->fd, &last, 1, (off_t)n_good - 1) == 1 && last != '\n')
+        status = output_write(out, "\n", 1, log);
+    return status;
 }
 
-enum mn_status rows_open(FILE **file, const char *path, struct rows *rows, const struct mn_log *log)
+enum mn_status rows_open(struct output_file *out, const char *path, struct rows *rows, const struct mn_log *log)
 {
     struct rows old = {0};
-    *file = NULL;
-    const int descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "a");
-    if (!stream) {
-        enum mn_status status = log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
-        if (descriptor >= 0)
-            close(descriptor);
-        return status;
-    }
-    enum mn_status status = begin_appending(&old, descriptor, path, log);
+    enum mn_status status = output_append(out, path, log);
     if (status)
-        fclose(stream);
-    else
-        *file = stream;
+        return status;
+    status = begin_appending(&old, out, path, log);
+    if (status)
+        output_discard(out);
     if (!status && rows)
         *rows = old;
     else
@@ -318,20 +313,12 @@ enum mn_status rows_open(FILE **file, const char *path, struct rows *rows, const
     return status;
 }
 
-enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const struct mn_log *log)
+enum mn_status rows_append(struct output_file *out, const cJSON *row, const struct mn_log *log)
 {
     char *text = cJSON_PrintUnformatted(row);
     if (!text)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
-    errno = 0;
-    const bool good = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0;
+    fprintf(out->text, "%s\n", text);
     cJSON_free(text);
-    return good ? MN_OK : write_failed(path, log);
-}
-
-enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log)
-{
-    errno = 0;
-    return fsync(fileno(file)) == 0 || errno == EINVAL ? MN_OK
-                                                       : write_failed(path, log); /* EINVAL: a pipe or a device */
+    return output_flush(out, log);
 }

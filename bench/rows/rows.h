@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "engine/files/lines.h"
+#include "engine/files/output_file.h"
 
 /* Zeroed is an empty list. */
 struct rows {
@@ -39,13 +40,11 @@ enum mn_status rows_parse(struct rows *rows, const char *path, const char *text,
 
 /* Opens a results file to append to, behind its last whole line: a cut-off one is taken away. Its rows go to *rows (may
  * be NULL). MN_ERR_FILE when another process has it open like this; a file of something else is MN_ERR_FORMAT and stays
- * as it is. */
-enum mn_status rows_open(FILE **file, const char *path, struct rows *rows, const struct mn_log *log);
-/* Hands a row to the system at once: it is in the file as a whole, or as a cut-off last line, which rows_open
- * repairs. */
-enum mn_status rows_append(FILE *file, const char *path, const cJSON *row, const struct mn_log *log);
-/* Waits until what was appended is on the disk. */
-enum mn_status rows_sync(FILE *file, const char *path, const struct mn_log *log);
+ * as it is. Ends with output_commit. */
+enum mn_status rows_open(struct output_file *out, const char *path, struct rows *rows, const struct mn_log *log);
+/* Hands a row to the system at once: it is in the file as a whole. Where it does not fit nothing of it stays, and what
+ * a killed program leaves of it rows_open repairs. */
+enum mn_status rows_append(struct output_file *out, const cJSON *row, const struct mn_log *log);
 
 /* A path's last part: people pass rows and pages on, and folders say who they are. */
 const char *path_name(const char *path);

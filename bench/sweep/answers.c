@@ -9,6 +9,7 @@
 
 #include "bench/sweep/measure.h"
 #include "engine/files/json.h"
+#include "engine/files/output_file.h"
 
 enum { ID_BYTES = 256, PATH_BYTES = 4096 };
 
@@ -72,21 +73,24 @@ enum mn_status answers_write(const struct bench_model *model, const struct bench
         return log_fail(common->log, MN_ERR_FILE, "--answers: a path of more than %d bytes", PATH_BYTES);
     if (mkdir(common->answers_dir, 0777) != 0 && errno != EEXIST)
         return log_fail(common->log, MN_ERR_FILE, "%s: cannot be made: %s", common->answers_dir, strerror(errno));
-    FILE *file = fopen(path, "w");
-    if (!file)
-        return log_fail(common->log, MN_ERR_FILE, "%s: cannot be written: %s", path, strerror(errno));
-    enum mn_status status = MN_OK;
+    struct output_file out;
+    enum mn_status status = output_open(&out, path, common->log);
+    if (status)
+        return status;
     for (uint32_t i = 0; i < model->n_expected && !status;) {
         const struct prompt *p = model->expected[i].prompt;
+        FILE *file = out.text;
         fprintf(file, "{\"question_id\":%s,\"category\":", p->question_id);
         json_write_string(file, p->category, strlen(p->category));
         fprintf(file, ",\"answer_id\":\"%s-%" PRIu32 "\",\"model_id\":\"%s\",\"choices\":[{\"index\":0,", id, i, id);
         status = write_turns(file, model, i, p->n_turns, answers);
         fprintf(file, "}],\"tstamp\":%lld}\n", (long long)time(NULL));
+        if (!status)
+            status = output_flush(&out, common->log);
         i += p->n_turns;
     }
-    const bool good = !ferror(file);
-    if ((fclose(file) != 0 || !good) && !status)
-        status = log_fail(common->log, MN_ERR_RUN, "%s: writing failed", path);
+    if (!status)
+        return output_commit(&out, common->log);
+    output_discard(&out);
     return status;
 }

@@ -9,6 +9,7 @@
 #include "bench/sweep/cpu_device.h"
 #include "engine/base/hash.h"
 #include "engine/files/json.h"
+#include "engine/files/output_file.h"
 
 enum { KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
 
@@ -100,32 +101,27 @@ static void write_times(FILE *file, const char *name, uint32_t n, const double *
     fputc(']', file);
 }
 
-/* Under another name first: a reader, or the next run after a crash, sees the whole file or none. */
+/* The reason of a failure is nobody's concern: what could not be kept is measured again. */
 static bool save(const char *path, const char *key, const struct mn_cost_table *t)
 {
-    char temporary[PATH_BYTES + 32], sum[HASH_TEXT_BYTES];
-    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
-    FILE *file = fopen(temporary, "w");
-    if (!file)
+    const struct mn_log silent = {0};
+    struct output_file out;
+    char sum[HASH_TEXT_BYTES];
+    if (output_open(&out, path, &silent))
         return false;
     checksum(key, t, sum);
-    fputs("{\"key\":", file);
-    json_write_string(file, key, strlen(key));
-    fprintf(file, ",\"checksum\":\"%s\",\"rows\":[", sum);
+    fputs("{\"key\":", out.text);
+    json_write_string(out.text, key, strlen(key));
+    fprintf(out.text, ",\"checksum\":\"%s\",\"rows\":[", sum);
     for (uint32_t i = 0; i < t->n; i++)
-        fprintf(file, "%s%" PRIu32, i ? "," : "", t->rows[i]);
-    fputc(']', file);
-    write_times(file, "prelude_ns", t->n, t->prelude_ns);
-    write_times(file, "core_ns", t->n, t->core_ns);
-    write_times(file, "head_ns", t->n, t->head_ns);
-    write_times(file, "submit_ns", 1, &t->submit_ns);
-    fputs("}\n", file);
-    bool good = !ferror(file);
-    good = fclose(file) == 0 && good;
-    if (good && rename(temporary, path) == 0)
-        return true;
-    remove(temporary);
-    return false;
+        fprintf(out.text, "%s%" PRIu32, i ? "," : "", t->rows[i]);
+    fputc(']', out.text);
+    write_times(out.text, "prelude_ns", t->n, t->prelude_ns);
+    write_times(out.text, "core_ns", t->n, t->core_ns);
+    write_times(out.text, "head_ns", t->n, t->head_ns);
+    write_times(out.text, "submit_ns", 1, &t->submit_ns);
+    fputs("}\n", out.text);
+    return !output_commit(&out, &silent);
 }
 
 enum mn_status cost_file_use(struct mn_session *session, const char *dir, const struct mn_log *log)

@@ -17,7 +17,7 @@ struct sweep {
     struct sweep_lists lists;
     struct setting_list settings; /* of the model under way */
     struct rows rows;             /* of this run, and of the file it resumes */
-    FILE *file;                   /* results, or NULL */
+    struct output_file file;      /* results; closed when none are kept */
     double started;
     size_t n_done, n_skipped, n_models_left; /* n_done, n_skipped: rows; models behind the one under way */
     enum mn_status failed;                   /* the first failure that the sweep outlived */
@@ -71,10 +71,10 @@ static void end_progress(const struct sweep *w)
 
 static enum mn_status append(struct sweep *w, const cJSON *row)
 {
-    if (!w->file)
+    if (!w->params->results)
         return MN_OK;
-    enum mn_status status = rows_append(w->file, w->params->results, row, w->log);
-    return status ? status : rows_sync(w->file, w->params->results, w->log);
+    enum mn_status status = rows_append(&w->file, row, w->log);
+    return status ? status : output_sync(&w->file, w->log);
 }
 
 static enum mn_status keep_row(struct sweep *w, cJSON *row)
@@ -278,8 +278,7 @@ static enum mn_status sweep(struct sweep *w, struct bench_common *common, const 
     report_left_out(w);
     if (status == MN_ERR_INTERRUPTED)
         log_note(log, MN_LOG_WARN, "interrupted%s", w->params->results ? "; --resume goes on" : "");
-    if (w->file && fclose(w->file) != 0 && !status)
-        status = log_fail(log, MN_ERR_RUN, "%s: writing failed", w->params->results);
+    output_discard(&w->file); /* each row is on the disk */
     prompts_free(&prompts);
     return status ? status : w->failed;
 }

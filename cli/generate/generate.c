@@ -1,7 +1,6 @@
 /* muninn generate: from the options to one sequence, or to the batch of them. */
 #include "cli/generate/generate.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,14 +105,17 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
 static enum mn_status run_engine(struct generate_run *run, const char *text, size_t n_bytes)
 {
     const struct generate_options *options = run->options;
-    FILE *trace = NULL;
+    struct output_file trace = {0};
     mn_engine_info(run->engine, &run->info);
-    if (options->trace && !(trace = fopen(options->trace, "w")))
-        return log_fail(run->log, MN_ERR_FILE, "%s: cannot be written: %s", options->trace, strerror(errno));
-    run->trace = trace;
-    enum mn_status status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
-    if (trace && (ferror(trace) | fclose(trace)) && !status)
-        status = log_fail(run->log, MN_ERR_RUN, "%s: writing failed", options->trace);
+    enum mn_status status = options->trace ? output_open(&trace, options->trace, run->log) : MN_OK;
+    if (status)
+        return status;
+    run->trace = options->trace ? &trace : NULL;
+    status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
+    /* However it ended: what happened until then is a trace. A run that was refused has none, and the old one stays. */
+    const enum mn_status kept = trace.n_bytes || trace.failed ? output_commit(&trace, run->log) : MN_OK;
+    output_discard(&trace);
+    status = status ? status : kept;
     if (!status && options->validate) {
         mn_engine_info(run->engine, &run->info);
         if (run->info.validation_messages)

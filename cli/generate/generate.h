@@ -4,6 +4,7 @@
 #define MUNINN_CLI_GENERATE_GENERATE_H
 
 #include "cli/generate/text.h"
+#include "engine/files/output_file.h"
 
 struct generate_options {
     const char *model, *prompt, *file, *batch, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output,
@@ -31,7 +32,7 @@ struct generate_run {
         num_steps; /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
     struct mn_stream_decoder *decoder; /* owned; NULL when the model has no tokenizer */
     struct text_out text;
-    FILE *trace; /* borrowed; NULL: no trace */
+    struct output_file *trace; /* borrowed; NULL: no trace */
     struct mn_stats stats;
     const struct mn_stats *live; /* borrowed: what mn_generate is filling in */
     struct mn_agreement agreement;

@@ -197,9 +197,9 @@ void report_total(const struct generate_run *any, const struct mn_stats *total, 
 
 static void trace_begin(const struct generate_run *run)
 {
-    fputc('{', run->trace);
+    fputc('{', run->trace->text);
     if (run->in_batch)
-        fprintf(run->trace, "\"sequence\":%" PRIu32 ",", run->index);
+        fprintf(run->trace->text, "\"sequence\":%" PRIu32 ",", run->index);
 }
 
 static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n)
@@ -213,7 +213,7 @@ static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n
 void report_trace_prompt(const struct generate_run *run, uint32_t token)
 {
     const struct mn_stats *stats = run->live;
-    FILE *file = run->trace;
+    FILE *file = run->trace->text;
     trace_begin(run);
     fprintf(file,
             "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32
@@ -227,12 +227,13 @@ void report_trace_prompt(const struct generate_run *run, uint32_t token)
     trace_ids(file, "prompt_ids", run->prompt, run->n_prompt);
     trace_ids(file, "tokens", &token, 1);
     fputs("}\n", file);
+    output_flush(run->trace, run->log); /* a failure is reported, and kept for the end */
 }
 
 void report_trace(void *user, const struct mn_trace *trace)
 {
     const struct generate_run *run = user;
-    FILE *file = run->trace;
+    FILE *file = run->trace->text;
     trace_begin(run);
     fprintf(file,
             "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"start_pass\":%" PRIu64
@@ -250,6 +251,7 @@ void report_trace(void *user, const struct mn_trace *trace)
                 row->kept ? "true" : "false");
     }
     fputs("]}\n", file);
+    output_flush(run->trace, run->log);
 }
 
 void report_banner(const struct generate_run *run)

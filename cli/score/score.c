@@ -199,8 +199,8 @@ static enum mn_status run_lines(struct score_run *run, const char *model_hash, c
     status = score_likelihoods(run);
     if (!status)
         status = score_matches(run);
-    if (!status && run->file)
-        status = rows_sync(run->file, run->options->results, run->log);
+    if (!status && run->options->results)
+        status = output_commit(&run->file, run->log);
     end_progress(run);
     if (status == MN_ERR_INTERRUPTED)
         log_note(run->log, MN_LOG_WARN, "interrupted after %zu of %zu lines%s", run->n_done, run->n_lines,
@@ -252,8 +252,7 @@ enum mn_status run_score(const struct score_options *options, const struct mn_lo
         open_run(&run);
         status = run_lines(&run, hash, text, n_bytes);
     }
-    if (run.file && fclose(run.file) != 0 && !status)
-        status = log_fail(log, MN_ERR_RUN, "%s: writing failed", options->results);
+    output_discard(&run.file); /* rows that were written stay */
     score_lines_free(&run);
     mn_engine_destroy(run.engine);
     free(text);

@@ -57,7 +57,7 @@ struct score_run {
     uint64_t settings;        /* hash of everything but the line that numbers depend on */
     struct score_line *lines; /* [n_lines], owned */
     size_t n_lines, n_done;   /* n_done: lines finished in this run */
-    FILE *file;               /* results; NULL: rows go to standard output */
+    struct output_file file;  /* results; closed: rows go to standard output */
     double synced;            /* seconds: when rows were last synced */
     double started, shown;    /* when work began; when progress was shown last */
     uint64_t done, total;     /* finished phases and sequences, and all: core steps of rows */

@@ -126,7 +126,7 @@ static cJSON *begin_row(const struct score_run *run, const struct score_line *li
     char key[KEY_BYTES];
     const cJSON *member;
     cJSON *row = cJSON_CreateObject();
-    if (run->file) {
+    if (run->options->results) {
         write_key(run, line, step, key);
         cJSON_AddStringToObject(row, "key", key);
     }
@@ -161,11 +161,11 @@ static enum mn_status put(struct score_run *run, cJSON *row, const cJSON *last)
     char *text = NULL;
     if (!last) {
         status = log_fail(run->log, MN_ERR_MEMORY, "out of host memory for a row");
-    } else if (run->file) {
-        status = rows_append(run->file, run->options->results, row, run->log);
+    } else if (run->options->results) {
+        status = rows_append(&run->file, row, run->log);
         /* A killed process loses nothing that was written; only a machine that stops loses what was not synced. */
         if (!status && clock_s() - run->synced > SYNC_SECONDS) {
-            status = rows_sync(run->file, run->options->results, run->log);
+            status = output_sync(&run->file, run->log);
             run->synced = clock_s();
         }
     } else if (!strcmp(run->options->output, "md")) {

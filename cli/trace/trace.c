@@ -1,12 +1,9 @@
 /* muninn trace: one prompt through the depth trace, and what comes out of it. */
 #include "cli/trace/trace.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bench/rows/rows.h"
 #include "cli/common/engine.h"
@@ -16,6 +13,7 @@
 #include "cli/trace/trace_out.h"
 #include "engine/base/numbers.h"
 #include "engine/files/lines.h"
+#include "engine/files/output_file.h"
 #include "engine/files/safetensors_write.h"
 
 /* ---- the prompt ---- */
@@ -31,8 +29,19 @@ static enum mn_status take_prompt(const struct trace_options *o, const struct tr
 
 /* ---- what comes out ---- */
 
-static enum mn_status write_states(const struct trace_options *o, const struct mn_depth_trace *t,
-                                   const struct mn_log *log)
+/* Opened before the work, so that nothing is computed for a file that cannot be written; what they hold stays until
+ * there is something to replace it. */
+struct trace_files {
+    struct output_file results, states;
+};
+
+static enum mn_status open_files(const struct trace_options *o, struct trace_files *files, const struct mn_log *log)
+{
+    enum mn_status status = o->results ? output_open(&files->results, o->results, log) : MN_OK;
+    return status || !o->states ? status : output_open(&files->states, o->states, log);
+}
+
+static enum mn_status write_states(const struct mn_depth_trace *t, struct output_file *file, const struct mn_log *log)
 {
     uint32_t *ids = malloc(t->n_tokens * sizeof *ids);
     if (!ids)
@@ -47,44 +56,29 @@ static enum mn_status write_states(const struct trace_options *o, const struct m
          .data = t->states},
         {.name = "tokens", .dtype = TENSOR_U32, .rank = 1, .shape = {t->n_tokens}, .data = ids},
     };
-    enum mn_status status = safetensors_write(o->states, tensors, sizeof tensors / sizeof *tensors, log);
+    enum mn_status status = safetensors_write(file, tensors, sizeof tensors / sizeof *tensors, log);
     free(ids);
-    return status;
+    return status ? status : output_commit(file, log);
 }
 
-/* Opened before the work, so that nothing is computed for a file that cannot be written; what it holds stays until
- * there is something to replace it. */
-static enum mn_status open_results(const struct trace_options *o, FILE **file, const struct mn_log *log)
-{
-    if (o->results && !(*file = fopen(o->results, "ab")))
-        return log_fail(log, MN_ERR_FILE, "%s: cannot be written: %s", o->results, strerror(errno));
-    return MN_OK;
-}
-
-static enum mn_status write_results(const struct trace_options *o, const struct trace_report *report, FILE *file,
+static enum mn_status write_results(const struct trace_report *report, struct output_file *file,
                                     const struct mn_log *log)
 {
-    struct stat about;
-    const bool regular = fstat(fileno(file), &about) == 0 &&
-                         S_ISREG(about.st_mode); /* a pipe holds nothing to replace */
-    const bool emptied = !regular || ftruncate(fileno(file), 0) == 0;
-    enum mn_status status = emptied ? trace_write_records(report, file, log) : MN_OK;
-    if ((fflush(file) != 0 || ferror(file) || !emptied) && !status)
-        status = log_fail(log, MN_ERR_RUN, "%s: writing failed", o->results);
-    return status;
+    enum mn_status status = trace_write_records(report, file->text, log);
+    return status ? status : output_commit(file, log);
 }
 
-static enum mn_status write_all(const struct trace_options *o, const struct trace_report *report, FILE *results,
-                                const struct mn_log *log)
+static enum mn_status write_all(const struct trace_options *o, const struct trace_report *report,
+                                struct trace_files *files, const struct mn_log *log)
 {
     const bool as_table = o->output ? !strcmp(o->output, "md") : o->results != NULL;
-    enum mn_status status = results ? write_results(o, report, results, log) : MN_OK;
+    enum mn_status status = o->results ? write_results(report, &files->results, log) : MN_OK;
     if (!status)
         status = as_table ? trace_write_table(report, stdout, log) : trace_write_records(report, stdout, log);
     if (!status)
         status = cli_flush(log);
     if (!status && o->states && report->trace->n_tokens)
-        status = write_states(o, report->trace, log);
+        status = write_states(report->trace, &files->states, log);
     return status;
 }
 
@@ -130,9 +124,9 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (status)
         return status;
     status = mn_depth_trace_check(session, &params);
-    FILE *results = NULL;
+    struct trace_files files = {0};
     if (!status)
-        status = open_results(o, &results, log);
+        status = open_files(o, &files, log);
     if (!status) { /* a run that is refused prints its reason only */
         cli_banner(report->info.device_banner);
         status = mn_depth_trace_run(&trace, session, &params);
@@ -144,11 +138,11 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (report->interrupted)
         log_note(log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", trace.n_tokens);
     if (!status || report->interrupted) {
-        const enum mn_status written = write_all(o, report, results, log);
+        const enum mn_status written = write_all(o, report, &files, log);
         status = status ? status : written;
     }
-    if (results)
-        fclose(results);
+    output_discard(&files.results);
+    output_discard(&files.states);
     mn_depth_trace_finish(&trace);
     return status;
 }

@@ -1,14 +1,12 @@
 /* Writing tensors in the safetensors format, in the strict layout that safetensors.h demands of what it reads: a header
- * that opens with
- * '{' and is padded with blanks to whole 8 bytes, then the tensors one behind the other in the order given, without
- * gaps.
+ * that opens with '{' and is padded with blanks to whole 8 bytes, then the tensors one behind the other in the order
+ * given, without gaps.
  *
- * Owns: the layout. Never: leaves half a file under the final name: it writes beside it and renames. Thread-safety:
- * stateless.
- */
+ * Owns: the layout. Never: opens or closes a file. Thread-safety: stateless. */
 #ifndef MUNINN_ENGINE_FILES_SAFETENSORS_WRITE_H
 #define MUNINN_ENGINE_FILES_SAFETENSORS_WRITE_H
 
+#include "engine/files/output_file.h"
 #include "engine/files/safetensors.h"
 
 struct tensor_source {
@@ -19,9 +17,8 @@ struct tensor_source {
     const void *data; /* product of shape times the size of dtype, as the format has it: little-endian */
 };
 
-/* MN_ERR_FILE: the file cannot be made. MN_ERR_RUN: writing failed. An older file of that name is replaced only by a
- * complete one. */
-enum mn_status safetensors_write(const char *path, const struct tensor_source *tensors, uint32_t n,
+/* Into a file that output_open opened and that the caller commits. MN_ERR_RUN: writing failed. */
+enum mn_status safetensors_write(struct output_file *out, const struct tensor_source *tensors, uint32_t n,
                                  const struct mn_log *log);
 
 #endif
