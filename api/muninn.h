@@ -94,7 +94,8 @@ struct mn_engine_params {
      * has no tokenizer. */
     const char *synthetic;
     uint64_t synthetic_seed;
-    const char *device;      /* NULL: the best one; an index; or part of a name */
+    /* NULL: the best one; an index; or part of one device's name, also one of digits that are no index. */
+    const char *device;
     const char *weight_type; /* NULL: as stored; "bf16", "f16", "f32" */
     bool validate;           /* run under the Vulkan validation layer; its messages go to the log and are counted */
     /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what

@@ -1,15 +1,15 @@
 #include "engine/vulkan/device.h"
 
-#include <ctype.h>
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/device_select.h"
 #include "engine/vulkan/vk.h"
 
-enum { MAX_DEVICES = 16, MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
+enum { MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
 
 static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
 
@@ -298,30 +298,6 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     return refusal_of(caps, limits);
 }
 
-static bool contains_ignoring_case(const char *text, const char *part)
-{
-    size_t n = strlen(part);
-    for (; *text; text++) {
-        size_t i = 0;
-        while (i < n && text[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i]))
-            i++;
-        if (i == n)
-            return true;
-    }
-    return n == 0;
-}
-
-static int device_rank(const struct caps *caps)
-{
-    switch (caps->type) {
-    case DEVICE_DISCRETE: return 4;
-    case DEVICE_INTEGRATED: return 3;
-    case DEVICE_VIRTUAL: return 2;
-    case DEVICE_CPU: return 1;
-    default: return 0;
-    }
-}
-
 static enum mn_status list_physical(struct device *device, VkPhysicalDevice *list, uint32_t *n)
 {
     *n = MAX_DEVICES;
@@ -336,37 +312,17 @@ static enum mn_status list_physical(struct device *device, VkPhysicalDevice *lis
 static enum mn_status choose_physical(struct device *device, const char *select)
 {
     VkPhysicalDevice list[MAX_DEVICES];
-    uint32_t n, chosen = UINT32_MAX;
+    struct device_candidate candidates[MAX_DEVICES];
+    uint32_t n, chosen;
     enum mn_status status = list_physical(device, list, &n);
+    for (uint32_t i = 0; !status && i < n; i++)
+        candidates[i].refusal = read_caps(device, list[i], &candidates[i].caps);
+    if (!status)
+        status = device_choose(&chosen, candidates, n, select, device->log);
     if (status)
         return status;
-    char *end = NULL;
-    unsigned long index = select && *select ? strtoul(select, &end, 10) : 0;
-    bool by_index = select && isdigit((unsigned char)*select) && *end == '\0';
-    const char *refusal = NULL;
-    struct caps caps, best = {0};
-    for (uint32_t i = 0; i < n; i++) {
-        const char *why = read_caps(device, list[i], &caps);
-        bool wanted = !select || (by_index ? index == i : contains_ignoring_case(caps.name, select));
-        if (!wanted)
-            continue;
-        if (why) {
-            refusal = why;
-            continue;
-        }
-        if (chosen == UINT32_MAX || device_rank(&caps) > device_rank(&best)) {
-            chosen = i;
-            best = caps;
-        }
-    }
-    if (chosen == UINT32_MAX && refusal)
-        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' cannot be used: %s", select ? select : "(any)",
-                        refusal);
-    if (chosen == UINT32_MAX)
-        return log_fail(device->log, MN_ERR_USAGE, "device '%s': no such device among the %u there are",
-                        select ? select : "", n);
     device->vk->physical = list[chosen];
-    device->caps = best;
+    device->caps = candidates[chosen].caps;
     return MN_OK;
 }
 

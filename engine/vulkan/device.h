@@ -52,7 +52,7 @@ struct device {
 };
 
 struct device_params {
-    const char *select; /* NULL: best device; "0", "1", ...: index; otherwise part of a name, any case */
+    const char *select; /* NULL: best device; "0", "1", ...: index; otherwise part of one name: device_select.h */
     bool validate;      /* load the validation layer with synchronization validation; count its messages */
 };
 
