@@ -52,7 +52,6 @@ void *__real_realloc(void *block, size_t n);
 char *__real_strdup(const char *text);
 void __real_free(void *block);
 pcre2_compile_context *__real_pcre2_compile_context_create_8(pcre2_general_context *general);
-pcre2_match_context *__real_pcre2_match_context_create_8(pcre2_general_context *general);
 pcre2_match_data *__real_pcre2_match_data_create_8(uint32_t n, pcre2_general_context *general);
 utf8proc_ssize_t __real_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t n, utf8proc_uint8_t **out,
                                      utf8proc_option_t options);
@@ -63,7 +62,6 @@ void *__wrap_realloc(void *block, size_t n);
 char *__wrap_strdup(const char *text);
 void __wrap_free(void *block);
 pcre2_compile_context *__wrap_pcre2_compile_context_create_8(pcre2_general_context *general);
-pcre2_match_context *__wrap_pcre2_match_context_create_8(pcre2_general_context *general);
 pcre2_match_data *__wrap_pcre2_match_data_create_8(uint32_t n, pcre2_general_context *general);
 utf8proc_ssize_t __wrap_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t n, utf8proc_uint8_t **out,
                                      utf8proc_option_t options);
@@ -117,12 +115,6 @@ pcre2_compile_context *__wrap_pcre2_compile_context_create_8(pcre2_general_conte
 {
     assert_null(general);
     return __real_pcre2_compile_context_create_8(pcre2_memory);
-}
-
-pcre2_match_context *__wrap_pcre2_match_context_create_8(pcre2_general_context *general)
-{
-    assert_null(general);
-    return __real_pcre2_match_context_create_8(pcre2_memory);
 }
 
 pcre2_match_data *__wrap_pcre2_match_data_create_8(uint32_t n, pcre2_general_context *general)

@@ -53,7 +53,7 @@ enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_ch
     struct encode_run run;
     uint32_t special[N_CHAT_TOKENS];
     size_t n_bytes = 0;
-    enum mn_status status;
+    enum mn_status status = MN_OK;
 
     *ids = NULL;
     *n_ids = 0;
@@ -67,8 +67,8 @@ enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_ch
             return log_fail(log, MN_ERR_USAGE, "chat: the messages are over %d bytes", TOKENIZER_TEXT_BYTES_MAX);
         n_bytes += messages[i].n_bytes;
     }
-    status = encode_init(&run, tokenizer, n_bytes, ENCODE_PLAIN, log);
-    if (!status && !id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
+    encode_init(&run, tokenizer, n_bytes, ENCODE_PLAIN, log);
+    if (!id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
         status = log_fail(log, MN_ERR_MEMORY, "chat: out of memory");
     for (size_t i = 0; !status && i < n_messages; i++)
         status = chat_append(&run, special, messages[i].role, messages[i].text, messages[i].n_bytes, false);

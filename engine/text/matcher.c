@@ -1,6 +1,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "engine/text/matcher.h"
 
+#include <inttypes.h>
 #include <pcre2.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -8,32 +9,27 @@
 
 #include "engine/text/pattern.h"
 
-enum {
-    DEPTH_LIMIT = 250000,
-    HEAP_LIMIT_KIB = 65536,
-    BUDGET_BASE = 50000000,
-    BUDGET_PER_BYTE = 1000,
-};
-
-/* Oniguruma itself gives up at 10 million steps. Lower limits are tried first only to learn, roughly, what an attempt
- * cost: PCRE2 does not tell. Attempts beyond the first tier are charged to the budget of the text, which an honest
- * pattern, linear in its match, cannot exhaust. */
-static const uint32_t tier_limits[MATCHER_TIERS] = {1000, 100000, 10000000};
+/* Steps that the regular expressions may take on a text: 3 to 4 ns each. Those of published tokenizers take 10 to 40
+ * per byte, and no more on any text that was tried. */
+enum { STEPS_BASE = 20000000, STEPS_PER_BYTE = 400 };
 
 /* --- creation --------------------------------------------------------------------------------------------------- */
 
-/* Oniguruma's ^ and $ always mean lines. ANCHORED: the search loop is ours, so that every attempt has a limit. */
-static enum mn_status pattern_compile(pcre2_code **out, const char *file, const char *key, const char *translated,
-                                      pcre2_compile_context *context, const struct mn_log *log)
+/* Is it a pattern at all? PCRE2 knows, and says what is wrong. */
+static enum mn_status pattern_check(const char *file, const char *key, const char *translated, const struct mn_log *log)
 {
     int error;
     PCRE2_SIZE offset;
-    *out = pcre2_compile((PCRE2_SPTR)translated, strlen(translated),
-                         PCRE2_UTF | PCRE2_MULTILINE | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C |
-                             PCRE2_NO_START_OPTIMIZE,
-                         &error, &offset, context);
-    if (*out)
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    if (!context)
+        return log_fail(log, MN_ERR_MEMORY, "%s: key '%s': out of memory for a pattern", file, key);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)translated, strlen(translated),
+                                     PCRE2_UTF | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context);
+    pcre2_compile_context_free(context);
+    if (code) {
+        pcre2_code_free(code);
         return MN_OK;
+    }
     char text[128] = "";
     pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof text);
     return log_fail(log, error == PCRE2_ERROR_HEAP_FAILED ? MN_ERR_MEMORY : MN_ERR_UNSUPPORTED,
@@ -51,37 +47,25 @@ static enum mn_status pattern_read(struct matcher *m, const char *file, const ch
     char *translated = pattern_translate(pattern, n_bytes, &why, &at);
     if (!translated && why)
         return log_fail(log, MN_ERR_UNSUPPORTED, "%s: key '%s': pattern, offset %zu: %s", file, key, at, why);
-    enum mn_status status = MN_OK;
-    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
-    if (!translated || !context || pcre2_set_newline(context, PCRE2_NEWLINE_LF))
-        status = log_fail(log, MN_ERR_MEMORY, "%s: key '%s': out of memory for a pattern", file, key);
-    if (!status)
-        status = pattern_compile(&m->code, file, key, translated, context, log);
-    pcre2_compile_context_free(context);
-    free(translated);
-    return status;
-}
-
-static enum mn_status limits_init(struct matcher *m, const char *file, const char *key, const struct mn_log *log)
-{
-    for (int i = 0; i < MATCHER_TIERS; i++) {
-        m->tiers[i] = pcre2_match_context_create(NULL);
-        if (!m->tiers[i])
-            return log_fail(log, MN_ERR_MEMORY, "%s: key '%s': out of memory for a pattern", file, key);
-        pcre2_set_match_limit(m->tiers[i], tier_limits[i]);
-        pcre2_set_depth_limit(m->tiers[i], DEPTH_LIMIT);
-        pcre2_set_heap_limit(m->tiers[i], HEAP_LIMIT_KIB);
+    if (!translated)
+        return log_fail(log, MN_ERR_MEMORY, "%s: key '%s': out of memory for a pattern", file, key);
+    enum mn_status status = pattern_check(file, key, translated, log);
+    if (!status) {
+        status = regex_compile(&m->regex, translated, &why);
+        if (status)
+            log_fail(log, status, "%s: key '%s': pattern: %s", file, key, why ? why : "out of memory");
     }
-    return MN_OK;
+    free(translated);
+    const size_t n_head = n_bytes < MATCHER_HEAD_BYTES - 1 ? n_bytes : MATCHER_HEAD_BYTES - 1;
+    memcpy(m->head, pattern, n_head); /* zeroed: it ends itself */
+    return status;
 }
 
 enum mn_status matcher_create(struct matcher *matcher, const char *file, const char *key, const char *pattern,
                               size_t n_bytes, const struct mn_log *log)
 {
     *matcher = (struct matcher){0};
-    enum mn_status status = limits_init(matcher, file, key, log);
-    if (!status)
-        status = pattern_read(matcher, file, key, pattern, n_bytes, log);
+    enum mn_status status = pattern_read(matcher, file, key, pattern, n_bytes, log);
     if (status)
         matcher_destroy(matcher);
     return status;
@@ -127,66 +111,47 @@ void matcher_destroy(struct matcher *matcher)
     if (!matcher)
         return;
     free(matcher->literal);
-    pcre2_code_free(matcher->code);
-    for (int i = 0; i < MATCHER_TIERS; i++)
-        pcre2_match_context_free(matcher->tiers[i]);
+    regex_destroy(&matcher->regex);
     *matcher = (struct matcher){0};
 }
 
 /* --- searching -------------------------------------------------------------------------------------------------- */
 
-enum mn_status matcher_run_init(struct matcher_run *run, size_t n_bytes, const struct mn_log *log)
+void matcher_run_init(struct matcher_run *run, size_t n_bytes)
 {
-    *run = (struct matcher_run){.budget = BUDGET_BASE + (uint64_t)n_bytes * BUDGET_PER_BYTE};
-    run->match = pcre2_match_data_create(1, NULL);
-    if (!run->match)
-        return log_fail(log, MN_ERR_MEMORY, "tokenizer: out of memory for matching");
-    return MN_OK;
+    *run = (struct matcher_run){0};
+    run->regex.max_steps = STEPS_BASE + (uint64_t)n_bytes * STEPS_PER_BYTE;
 }
 
 void matcher_run_finish(struct matcher_run *run)
 {
     if (!run)
         return;
-    pcre2_match_data_free(run->match);
+    regex_run_finish(&run->regex);
     *run = (struct matcher_run){0};
-}
-
-static const char *limit_name(int error)
-{
-    switch (error) {
-    case PCRE2_ERROR_MATCHLIMIT: return "its limit on steps";
-    case PCRE2_ERROR_DEPTHLIMIT: return "its limit on depth";
-    case PCRE2_ERROR_HEAPLIMIT: return "its limit on memory";
-    case PCRE2_ERROR_NOMEMORY: return "the end of memory";
-    default: return "an error of the matcher";
-    }
 }
 
 /* Tries the pattern at exactly text[at]; *end is SIZE_MAX when it does not match there. */
 static enum mn_status match_at(struct matcher_run *run, const struct matcher *m, const char *text, size_t n_bytes,
                                size_t at, size_t *end, const struct mn_log *log)
 {
-    int result = PCRE2_ERROR_MATCHLIMIT;
-    for (int tier = 0; tier < MATCHER_TIERS && result == PCRE2_ERROR_MATCHLIMIT; tier++) {
-        if (tier > 0) {
-            if (run->budget < tier_limits[tier])
-                break;
-            run->budget -= tier_limits[tier];
-        }
-        run->n_operations++;
-        result = pcre2_match(m->code, (PCRE2_SPTR)text, n_bytes, at, PCRE2_NO_UTF_CHECK, run->match, m->tiers[tier]);
-    }
     *end = SIZE_MAX;
-    if (result == PCRE2_ERROR_NOMATCH)
-        return MN_OK;
-    if (result < 0)
-        return log_fail(log, MN_ERR_MEMORY,
-                        "tokenizer: a pattern of tokenizer.json reached %s (PCRE2 error %d) at byte %zu of a piece "
-                        "of %zu",
-                        limit_name(result), result, at, n_bytes);
-    *end = pcre2_get_ovector_pointer(run->match)[1];
-    return MN_OK;
+    switch (regex_match(&m->regex, &run->regex, text, n_bytes, at, end)) {
+    case REGEX_FOUND:
+    case REGEX_NONE: return MN_OK;
+    case REGEX_STEPS:
+        return log_fail(log, MN_ERR_UNSUPPORTED,
+                        "tokenizer: the pattern '%s' of tokenizer.json reached its limit of %" PRIu64
+                        " steps for this text, at byte %zu of a piece of %zu",
+                        m->head, run->regex.max_steps, at, n_bytes);
+    case REGEX_STACK:
+        return log_fail(log, MN_ERR_UNSUPPORTED,
+                        "tokenizer: the pattern '%s' of tokenizer.json reached its limit of %d MiB of memory, "
+                        "at byte %zu of a piece of %zu",
+                        m->head, REGEX_STACK_BYTES_MAX >> 20, at, n_bytes);
+    case REGEX_MEMORY: break;
+    }
+    return log_fail(log, MN_ERR_MEMORY, "tokenizer: out of memory for matching");
 }
 
 static void literal_next(const struct matcher *m, const char *text, size_t n_bytes, struct match *match)

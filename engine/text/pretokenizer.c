@@ -149,11 +149,10 @@ void pretokenizer_destroy(struct pretokenizer *pretokenizer)
 
 /* --- splitting -------------------------------------------------------------------------------------------------- */
 
-enum mn_status pretokenizer_run_init(struct pretokenizer_run *run, const struct pretokenizer *pretokenizer,
-                                     size_t n_bytes, const struct mn_log *log)
+void pretokenizer_run_init(struct pretokenizer_run *run, const struct pretokenizer *pretokenizer, size_t n_bytes)
 {
     *run = (struct pretokenizer_run){.pretokenizer = pretokenizer};
-    return matcher_run_init(&run->matcher, n_bytes, log);
+    matcher_run_init(&run->matcher, n_bytes);
 }
 
 void pretokenizer_run_finish(struct pretokenizer_run *run)

@@ -75,11 +75,10 @@ enum mn_status pretokenizer_from_pattern(struct pretokenizer *pretokenizer, cons
 void pretokenizer_destroy(struct pretokenizer *pretokenizer);
 
 /* Starts a text of n_bytes in all; it may be split in several calls. */
-enum mn_status pretokenizer_run_init(struct pretokenizer_run *run, const struct pretokenizer *pretokenizer,
-                                     size_t n_bytes, const struct mn_log *log);
+void pretokenizer_run_init(struct pretokenizer_run *run, const struct pretokenizer *pretokenizer, size_t n_bytes);
 void pretokenizer_run_finish(struct pretokenizer_run *run);
 
-/* Cuts valid UTF-8. MN_ERR_MEMORY: out of memory, or the pattern reached a limit. */
+/* Cuts valid UTF-8. MN_ERR_UNSUPPORTED: a pattern reached its limit. MN_ERR_MEMORY. */
 enum mn_status pretokenizer_split(struct pretokenizer_run *run, const char *text, size_t n_bytes,
                                   pretokenizer_sink *sink, void *user, const struct mn_log *log);
 

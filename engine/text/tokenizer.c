@@ -245,11 +245,11 @@ static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, c
     return done < n_bytes ? encode_gap(run, is_normalized, text + done, n_bytes - done) : MN_OK;
 }
 
-enum mn_status encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes,
-                           enum encode_mode mode, const struct mn_log *log)
+void encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes, enum encode_mode mode,
+                 const struct mn_log *log)
 {
     *run = (struct encode_run){.tokenizer = tokenizer, .mode = mode, .log = log};
-    return pretokenizer_run_init(&run->split, &tokenizer->pretokenizer, n_bytes, log);
+    pretokenizer_run_init(&run->split, &tokenizer->pretokenizer, n_bytes);
 }
 
 enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_bytes)
@@ -291,10 +291,8 @@ enum mn_status tokenizer_encode(const struct tokenizer *tokenizer, const char *t
     struct encode_run run;
     *ids = NULL;
     *n_ids = 0;
-    enum mn_status status = encode_init(&run, tokenizer, n_bytes, mode, log);
-    if (!status)
-        status = encode_text(&run, text, n_bytes);
-    return encode_finish(&run, status, ids, n_ids);
+    encode_init(&run, tokenizer, n_bytes, mode, log);
+    return encode_finish(&run, encode_text(&run, text, n_bytes), ids, n_ids);
 }
 
 /* --- decoding --------------------------------------------------------------------------------------------------- */

@@ -48,8 +48,9 @@ enum encode_mode {
 };
 
 /* Encodes valid UTF-8 (zero bytes allowed) to *ids, which the caller frees; NULL when there are none.
- * MN_ERR_USAGE: not UTF-8, or over TOKENIZER_TEXT_BYTES_MAX. MN_ERR_MEMORY: out of memory, a pre-token over its
- * limit, or a pre-tokenizer pattern that reached a limit. MN_ERR_UNSUPPORTED: a byte without a token. */
+ * MN_ERR_USAGE: not UTF-8, or over TOKENIZER_TEXT_BYTES_MAX. MN_ERR_MEMORY: out of memory, or a pre-token over its
+ * limit. MN_ERR_UNSUPPORTED: a byte without a token, or a pre-tokenizer pattern that takes more than its share of
+ * steps. */
 enum mn_status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
                                 enum encode_mode mode, uint32_t **ids, size_t *n_ids, const struct mn_log *log);
 

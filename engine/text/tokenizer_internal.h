@@ -54,8 +54,8 @@ struct encode_run {
 };
 
 /* Starts texts of n_bytes in all. Whatever the result, end with encode_finish. */
-enum mn_status encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes,
-                           enum encode_mode mode, const struct mn_log *log);
+void encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes, enum encode_mode mode,
+                 const struct mn_log *log);
 enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_bytes);
 /* Hands over the ids, or frees them when `status` is a failure; returns `status`. */
 enum mn_status encode_finish(struct encode_run *run, enum mn_status status, uint32_t **ids, size_t *n_ids);
