@@ -1,12 +1,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "analysis/compare.h"
 #include "analysis/depth_trace.h"
 #include "api/handles.h"
 #include "engine/base/numbers.h"
+#include "engine/files/input.h"
 #include "engine/model/synthetic.h"
 #include "engine/vulkan/bandwidth.h"
 #include "spec/exit.h"
@@ -88,7 +88,7 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
     char path[PATH_BYTES];
     if (snprintf(path, sizeof path, "%s/tokenizer.json", dir) >= PATH_BYTES)
         return log_fail(engine->log, MN_ERR_FILE, "model path of more than %d bytes", PATH_BYTES);
-    if (engine->model && access(path, F_OK) != 0)
+    if (engine->model && !input_exists(path))
         return MN_OK;
     enum mn_status status = tokenizer_create(&engine->tokenizer, path, engine->log);
     if (!status && engine->model && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)

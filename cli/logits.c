@@ -24,8 +24,7 @@ static enum mn_status check_tensor(const struct safetensors *file, const char *p
     if (!tensor)
         return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing", path, key);
     if (tensor->dtype != TENSOR_F32)
-        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' has type %s: must be F32", path, key,
-                        tensor_dtype_name(tensor->dtype));
+        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' has type %s: must be F32", path, key, tensor->dtype_name);
     if (tensor->rank != 2 || tensor->shape[0] != n_ids || tensor->shape[1] != n_embd) {
         char shape[TENSOR_RANK_MAX * 24 + 4];
         size_t n = (size_t)snprintf(shape, sizeof shape, "[");

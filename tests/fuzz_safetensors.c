@@ -34,12 +34,14 @@ static void check_table(const struct safetensors *st, const uint8_t *bytes, uint
     require(at <= file_bytes && safetensors_n_tensors(st) <= limits.n_tensors_max && safetensors_n_shards(st) == 1);
     for (uint32_t i = 0; i < safetensors_n_tensors(st); i++) {
         const struct tensor_view *view = safetensors_tensor(st, i);
-        uint64_t product = tensor_dtype_bytes(view->dtype);
+        uint64_t product = tensor_dtype_bits(view->dtype);
+        const bool known = view->dtype != TENSOR_OTHER;
         char byte;
-        require(view->rank <= TENSOR_RANK_MAX && view->shard == 0 && product > 0);
+        require(view->rank <= TENSOR_RANK_MAX && view->shard == 0 && known == (product > 0));
         for (uint32_t d = 0; d < view->rank; d++)
             product *= view->shape[d];
-        require(product == view->bytes && view->offset == at);
+        require((!known || product == 8 * view->bytes) && view->offset == at);
+        require(!known || !strcmp(view->dtype_name, tensor_dtype_name(view->dtype)));
         at += view->bytes;
         require(at <= file_bytes);
         require(safetensors_find(st, view->name) == view);

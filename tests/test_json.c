@@ -386,7 +386,7 @@ static void test_files(void **state)
     expect_log(&c, path, "limit is 7");
     assert_int_equal(truncate(path, 0), 0);
     assert_int_equal(json_read_file(&doc, path, 7, &log), MN_ERR_FORMAT);
-    expect_log(&c, path, "ends where a value is expected");
+    expect_log(&c, path, "is empty");
     unlink(path);
     rmdir(dir);
 }

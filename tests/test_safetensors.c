@@ -105,9 +105,18 @@ static const struct {
     {"{" TENSOR("a", "U8", "[1]", "[-1,0]") "}", 1, MN_ERR_FORMAT, "key 'a': value -1"},
     {"{" TENSOR("a", "U8", "[1]", "[0,null]") "}", 1, MN_ERR_FORMAT, "key 'a': value null"},
     /* types: a negative or unknown type id has no way in, since types are names */
-    {"{" TENSOR("a", "F4", "[1]", "[0,1]") "}", 1, MN_ERR_UNSUPPORTED, "key 'a': value \"F4\": unknown dtype"},
-    {"{" TENSOR("a", "f32", "[1]", "[0,4]") "}", 4, MN_ERR_UNSUPPORTED, "key 'a': value \"f32\": unknown dtype"},
-    {"{" TENSOR("a", "", "[1]", "[0,4]") "}", 4, MN_ERR_UNSUPPORTED, "unknown dtype"},
+    {"{" TENSOR("a", "F4", "[1]", "[0,1]") "}", 1, MN_ERR_FORMAT, "key 'a': dtype F4 and shape make 4 bits, no whole"},
+    {"{" TENSOR("a", "F6_E2M3", "[2]", "[0,2]") "}", 2, MN_ERR_FORMAT, "make 12 bits"},
+    {"{" TENSOR("a", "F4", "[2]", "[0,2]") "}", 2, MN_ERR_FORMAT, "do not hold the 1 bytes"},
+    {"{" TENSOR("a", "F4", "[2]", "[0,1]") "," TENSOR("b", "C64", "[1]", "[1,9]") "}", 9, MN_OK, ""},
+    {"{" TENSOR("a", "f32", "[1]", "[0,4]") "}", 4, MN_OK, ""}, /* a type that nobody knows */
+    {"{" TENSOR("a", "F5", "[1]", "[0,4]") "}", 5, MN_ERR_FORMAT, "5 bytes of data, the tensors cover 4"},
+    {"{" TENSOR("a", "F5", "[1]", "[4,0]") "}", 4, MN_ERR_FORMAT, "key 'a': data_offsets [4, 0]"},
+    {"{" TENSOR("a", "F5", "[1]", "[1,4]") "}", 4, MN_ERR_FORMAT,
+     "key 'a': starts at byte 1 of the data, after a hole"},
+    {"{" TENSOR("a", "F5", "[9]", "[0,2]") "," TENSOR("b", "U8", "[3]", "[1,4]") "}", 4, MN_ERR_FORMAT,
+     "key 'b': starts at byte 1 of the data, inside another tensor"},
+    {"{" TENSOR("a", "F5", "[4294967296,4294967296]", "[0,1]") "}", 1, MN_ERR_FORMAT, "the size of this shape"},
     {"{\"a\":{\"dtype\":-1,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, MN_ERR_FORMAT, "key 'a': value -1: dtype"},
     {"{" TENSOR("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, MN_ERR_UNSUPPORTED,
      "key 'a': value [...]: more than 8"},
@@ -178,22 +187,53 @@ static void test_dtypes(void **state)
     (void)state;
     const struct {
         const char *name;
-        uint32_t bytes;
+        uint32_t bits;
     } official[] = {
-        {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
-        {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F32", 4},     {"F64", 8},     {"I64", 8}, {"U64", 8},
+        {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+        {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+        {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+        {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
     };
     assert_int_equal(sizeof official / sizeof *official, TENSOR_DTYPE_COUNT);
     for (size_t i = 0; i < TENSOR_DTYPE_COUNT; i++) {
         char header[128];
         struct safetensors *st;
-        snprintf(header, sizeof header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%u]}}",
-                 official[i].name, 3 * official[i].bytes);
-        assert_int_equal(parse(&st, header, 3 * official[i].bytes, NULL, NULL), MN_OK);
-        assert_string_equal(tensor_dtype_name(safetensors_tensor(st, 0)->dtype), official[i].name);
-        assert_int_equal(tensor_dtype_bytes(safetensors_tensor(st, 0)->dtype), official[i].bytes);
+        const uint32_t bytes = 12 * official[i].bits / 8;
+        snprintf(header, sizeof header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[12],\"data_offsets\":[0,%u]}}",
+                 official[i].name, bytes);
+        assert_int_equal(parse(&st, header, bytes, NULL, NULL), MN_OK);
+        assert_int_equal(safetensors_tensor(st, 0)->dtype, i);
+        assert_string_equal(safetensors_tensor(st, 0)->dtype_name, official[i].name);
+        assert_string_equal(tensor_dtype_name(i), official[i].name);
+        assert_int_equal(tensor_dtype_bits(i), official[i].bits);
+        assert_int_equal(tensor_dtype_bytes(i), official[i].bits % 8 ? 0 : official[i].bits / 8);
         safetensors_close(st);
+        assert_int_equal(parse(&st, header, bytes + 1, NULL, NULL), MN_ERR_FORMAT);
+        snprintf(header, sizeof header, "{\"a\":{\"dtype\":\"%s\",\"shape\":[12],\"data_offsets\":[0,%u]}}",
+                 official[i].name, bytes + 1);
+        assert_int_equal(parse(&st, header, bytes + 1, NULL, NULL), MN_ERR_FORMAT);
     }
+}
+
+/* A type newer than the list: the tensor is in the table with the place that the file gives it, and the layout is
+ * checked all the same. */
+static void test_new_dtype(void **state)
+{
+    (void)state;
+    struct safetensors *st;
+    const char *header = "{" TENSOR("b", "F5_E2M2", "[3]", "[4,6]") "," TENSOR("a", "F32", "[1]", "[0,4]") "," TENSOR(
+        "c", "", "[7,0]", "[6,6]") "}";
+    assert_int_equal(parse(&st, header, 6, NULL, NULL), MN_OK);
+    assert_int_equal(safetensors_n_tensors(st), 3);
+    const struct tensor_view *b = safetensors_find(st, "b");
+    assert_int_equal(b->dtype, TENSOR_OTHER);
+    assert_string_equal(b->dtype_name, "F5_E2M2");
+    assert_string_equal(safetensors_find(st, "c")->dtype_name, "");
+    assert_string_equal(safetensors_find(st, "a")->dtype_name, "F32");
+    assert_int_equal(b->bytes, 2);
+    assert_int_equal(tensor_dtype_bytes(b->dtype), 0);
+    assert_int_equal(tensor_dtype_bits(b->dtype), 0);
+    safetensors_close(st);
 }
 
 static void test_header_length(void **state)
@@ -370,7 +410,9 @@ static void test_missing_files(void **state)
     expect_open(f, MN_ERR_FILE, path, "not a regular file"); /* and does not wait for a writer */
     assert_int_equal(unlink(path), 0);
     write_file(f, "model.safetensors", "", 0);
-    expect_open(f, MN_ERR_FORMAT, path, "0 bytes are too short");
+    expect_open(f, MN_ERR_FORMAT, path, "the file is empty");
+    write_file(f, "model.safetensors", "\2\0\0", 3);
+    expect_open(f, MN_ERR_FORMAT, path, "3 bytes are too short");
     write_file(f, "model.safetensors", "\2\0\0\0\0\0\0\0{", 9);
     expect_open(f, MN_ERR_FORMAT, path, "the header claims 2 bytes");
 }
@@ -425,6 +467,12 @@ static void test_index(void **state)
     write_shard(f, "2.safetensors", TENSOR("a", "U8", "[2]", "[0,2]"), 2);
     write_shard(f, "1.safetensors", TENSOR("b", "U8", "[2]", "[0,2]") "," TENSOR("extra", "U8", "[1]", "[2,3]"), 3);
     write_text(f, index_name, "{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}");
+    expect_open(f, MN_ERR_FORMAT, index_name, "/1.safetensors is not in the index");
+    struct safetensors_limits limits = {.n_tensors_max = 2}; /* over all shards together */
+    assert_int_equal(safetensors_open(&st, f->path, &limits, &f->log), MN_ERR_FORMAT);
+    expect_log(&f->capture, ".safetensors", "3 tensors so far, the limit is 2");
+    write_text(f, index_name,
+               "{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\",\"extra\":\"1.safetensors\"}}");
     assert_int_equal(safetensors_open(&st, f->path, NULL, &f->log), MN_OK);
     assert_int_equal(safetensors_n_shards(st), 2);
     assert_int_equal(safetensors_n_tensors(st), 3);
@@ -434,27 +482,73 @@ static void test_index(void **state)
     assert_non_null(safetensors_find(st, "extra"));
     safetensors_close(st);
 
-    struct safetensors_limits limits = {.n_shards_max = 1};
+    limits = (struct safetensors_limits){.n_shards_max = 1};
     assert_int_equal(safetensors_open(&st, f->path, &limits, &f->log), MN_ERR_FORMAT);
     expect_log(&f->capture, index_name, "key 'weight_map': 2 shards, the limit is 1");
-    limits = (struct safetensors_limits){.n_tensors_max = 2}; /* over all shards together */
-    assert_int_equal(safetensors_open(&st, f->path, &limits, &f->log), MN_ERR_FORMAT);
-    expect_log(&f->capture, ".safetensors", "3 tensors so far, the limit is 2");
     limits = (struct safetensors_limits){.header_bytes_max = 8};
     assert_int_equal(safetensors_open(&st, f->path, &limits, &f->log), MN_ERR_FORMAT);
     expect_log(&f->capture, index_name, "the limit is 8");
 
     write_text(f, index_name, "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"}}");
-    expect_open(f, MN_ERR_FORMAT, index_name, "key 'a': value \"1.safetensors\": this shard does not hold");
+    expect_open(f, MN_ERR_FORMAT, index_name, "/1.safetensors does not hold the tensor");
+    write_text(f, index_name,
+               "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\",\"extra\":\"2.safetensors\"}}");
+    expect_open(f, MN_ERR_FORMAT, "key 'a': value \"1.safetensors\": this shard does not hold the tensor, ",
+                "/2.safetensors does");
     write_text(f, index_name, "{\"weight_map\":{\"gone\":\"1.safetensors\"}}");
     expect_open(f, MN_ERR_FORMAT, index_name, "key 'gone'");
     write_text(f, index_name, "{\"weight_map\":{\"a\":\"3.safetensors\"}}");
-    expect_open(f, MN_ERR_FILE, "/3.safetensors", "No such file");
+    expect_open(f, MN_ERR_FILE, index_name, "key 'a': value \"3.safetensors\": this shard is not in the folder");
     write_shard(f, "1.safetensors", TENSOR("a", "U8", "[2]", "[0,2]") "," TENSOR("b", "U8", "[1]", "[2,3]"), 3);
     write_text(f, index_name, "{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}");
     expect_open(f, MN_ERR_FORMAT, ".safetensors: key 'a': this tensor is also in", ".safetensors");
     write_shard(f, "2.safetensors", TENSOR("a", "U8", "[2]", "[0,2]"), 1);
     expect_open(f, MN_ERR_FORMAT, "2.safetensors: key 'a': ends at byte 2", "the file has 1");
+}
+
+/* Two tables of one checkpoint in one folder. */
+static void test_index_beside_file(void **state)
+{
+    struct folder *f = *state;
+    struct safetensors *st;
+    write_shard(f, "model.safetensors", TENSOR("a", "U8", "[2]", "[0,2]") "," TENSOR("b", "U8", "[1]", "[2,3]"), 3);
+    write_text(f, index_name,
+               "{\"metadata\":{\"total_size\":77},"
+               "\"weight_map\":{\"a\":\"model.safetensors\",\"b\":\"model.safetensors\"}}");
+    assert_int_equal(safetensors_open(&st, f->path, NULL, &f->log), MN_OK); /* as some writers leave it */
+    assert_int_equal(f->capture.n, 0);
+    safetensors_close(st);
+    write_text(f, index_name, "{\"weight_map\":{\"b\":\"2.safetensors\",\"a\":\"1.safetensors\"}}");
+    assert_int_equal(safetensors_open(&st, f->path, NULL, &f->log), MN_OK);
+    assert_int_equal(safetensors_n_shards(st), 1);
+    expect_log(&f->capture, index_name, "/model.safetensors is beside it and is the one that is read");
+    safetensors_close(st);
+    write_text(f, index_name, "{\"weight_map\":{\"a\":\"1.safetensors\",\"c\":\"1.safetensors\"}}");
+    expect_open(f, MN_ERR_FORMAT, index_name, "/model.safetensors does not hold the tensor");
+    write_text(f, index_name, "{\"weight_map\":{\"b\":\"1.safetensors\"}}");
+    expect_open(f, MN_ERR_FORMAT, index_name, "tensor 'a' of ");
+    write_text(f, index_name, "{");
+    expect_open(f, MN_ERR_FORMAT, index_name, "byte 1");
+}
+
+static void test_total_size(void **state)
+{
+    struct folder *f = *state;
+    struct safetensors *st;
+    write_shard(f, "1.safetensors", TENSOR("a", "U8", "[2]", "[0,2]"), 2);
+    static const char *const sizes[] = {"2", "2.0", "null", "\"x\"", "3", "-1", "1e300"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "{\"metadata\":{\"total_size\":%s},\"weight_map\":{\"a\":\"1.safetensors\"}}",
+                 sizes[i]);
+        write_text(f, index_name, text);
+        assert_int_equal(safetensors_open(&st, f->path, NULL, &f->log), MN_OK);
+        if (i < 4)
+            assert_int_equal(f->capture.n, 0);
+        else
+            expect_log(&f->capture, "key 'total_size': value", "but the tensors have 2 bytes");
+        safetensors_close(st);
+    }
 }
 
 static void test_index_rows(void **state)
@@ -543,11 +637,14 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_dtypes),
+        cmocka_unit_test(test_new_dtype),
         cmocka_unit_test(test_header_length),
         cmocka_unit_test(test_header_bloat),
         cmocka_unit_test_setup_teardown(test_missing_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reading, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_index, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_index_beside_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_total_size, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_index_rows, set_up, tear_down),
         cmocka_unit_test(test_golden),
     };

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/input.h"
+
 #ifndef MUNINN_INSTALL_MODEL_DIR
 #define MUNINN_INSTALL_MODEL_DIR ""
 #endif
@@ -29,10 +31,11 @@ static bool beside_executable(char *path)
     return true;
 }
 
+/* A broken one counts: what is wrong with the model that should be there is better said than another one taken. */
 static bool has_config(const char *dir)
 {
     char path[CLI_PATH_BYTES + 16];
-    return *dir && snprintf(path, sizeof path, "%s/config.json", dir) < (int)sizeof path && access(path, F_OK) == 0;
+    return *dir && snprintf(path, sizeof path, "%s/config.json", dir) < (int)sizeof path && input_exists(path);
 }
 
 enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log *log)

@@ -1,13 +1,11 @@
 #include "engine/files/json.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/input.h"
 #include "engine/files/json_scan.h"
 
 enum { TEXT_BYTES_MAX = 64 }; /* how much of a key or value a message shows */
@@ -94,14 +92,23 @@ static enum mn_status check_tree(const struct json_doc *doc, const struct cJSON 
 
 /* ---- documents ---- */
 
+static enum mn_status refuse_size(const char *file, uint64_t n_bytes, size_t cap_bytes, const struct mn_log *log)
+{
+    return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes of JSON, the limit is %zu", file, (uintmax_t)n_bytes, cap_bytes);
+}
+
 static enum mn_status check_grammar(const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
                                     const struct mn_log *log)
 {
     struct json_scan s = {.p = bytes, .n = n_bytes};
     if (n_bytes > cap_bytes)
-        return log_fail(log, MN_ERR_FORMAT, "%s: %zu bytes of JSON, the limit is %zu", file, n_bytes, cap_bytes);
+        return refuse_size(file, n_bytes, cap_bytes, log);
     const char *why = json_scan_document(&s);
-    return why ? log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: %s", file, s.at, why) : MN_OK;
+    if (!why)
+        return MN_OK;
+    const char *instead = n_bytes ? input_instead(bytes, n_bytes) : NULL;
+    return instead ? log_fail(log, MN_ERR_FORMAT, "%s: %s", file, instead)
+                   : log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: %s", file, s.at, why);
 }
 
 /* Whatever the result, json_destroy frees what has been made. */
@@ -126,60 +133,32 @@ enum mn_status json_parse(struct json_doc *doc, const char *file, const void *by
     return status;
 }
 
-static enum mn_status file_size(size_t *n_bytes, const char *path, int fd, size_t cap_bytes, const struct mn_log *log)
-{
-    struct stat info;
-    if (fd < 0 || fstat(fd, &info) != 0)
-        return log_fail(log, MN_ERR_FILE, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(info.st_mode))
-        return log_fail(log, MN_ERR_FILE, "%s: not a regular file", path);
-    if ((uintmax_t)info.st_size > cap_bytes)
-        return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes of JSON, the limit is %zu", path, (uintmax_t)info.st_size,
-                        cap_bytes);
-    *n_bytes = (size_t)info.st_size;
-    return MN_OK;
-}
-
-static enum mn_status read_bytes(char *bytes, const char *path, int fd, size_t n_bytes, const struct mn_log *log)
-{
-    size_t n_read = 0;
-    while (n_read < n_bytes) {
-        ssize_t got = read(fd, bytes + n_read, n_bytes - n_read);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return log_fail(log, MN_ERR_FILE, "%s: read %zu of %zu bytes: %s", path, n_read, n_bytes,
-                            got < 0 ? strerror(errno) : "the file has become shorter");
-        n_read += (size_t)got;
-    }
-    return MN_OK;
-}
-
-/* `fd` is what open returned: -1 is reported here. */
-static enum mn_status read_open_file(struct json_doc *doc, const char *path, int fd, size_t cap_bytes,
+static enum mn_status read_open_file(struct json_doc *doc, const char *path, int fd, size_t n_bytes,
                                      const struct mn_log *log)
 {
-    size_t n_bytes = 0;
-    enum mn_status status = file_size(&n_bytes, path, fd, cap_bytes, log);
-    if (status)
-        return status;
-    char *bytes = malloc(n_bytes + 1);
+    if (n_bytes == 0)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %s", path, input_instead(NULL, 0));
+    char *bytes = malloc(n_bytes);
     if (!bytes)
         return log_fail(log, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, n_bytes);
-    status = read_bytes(bytes, path, fd, n_bytes, log);
+    enum mn_status status = input_read(fd, path, 0, n_bytes, bytes, log);
     if (!status)
-        status = json_parse(doc, path, bytes, n_bytes, cap_bytes, log);
+        status = json_parse(doc, path, bytes, n_bytes, n_bytes, log);
     free(bytes);
     return status;
 }
 
 enum mn_status json_read_file(struct json_doc *doc, const char *path, size_t cap_bytes, const struct mn_log *log)
 {
+    int fd;
+    uint64_t n_bytes;
     *doc = (struct json_doc){.log = log};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not make us wait for a writer */
-    enum mn_status status = read_open_file(doc, path, fd, cap_bytes, log);
-    if (fd >= 0)
-        close(fd);
+    enum mn_status status = input_open(&fd, &n_bytes, path, log);
+    if (status)
+        return status;
+    status = n_bytes > cap_bytes ? refuse_size(path, n_bytes, cap_bytes, log)
+                                 : read_open_file(doc, path, fd, (size_t)n_bytes, log);
+    close(fd);
     return status;
 }
 

@@ -44,8 +44,9 @@ struct json_doc {
 enum mn_status json_parse(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
                           const struct mn_log *log);
 
-/* Reads and parses a regular file of at most `cap_bytes`. Adds MN_ERR_FILE: missing, unreadable, not a regular file,
- * shrank while it was read. */
+/* Reads and parses a regular file of at most `cap_bytes`. Adds MN_ERR_FILE: missing, unreadable, a link that leads
+ * nowhere, not a regular file, shrank while it was read. A file that is something else by its first bytes (input.h) is
+ * named as that. */
 enum mn_status json_read_file(struct json_doc *doc, const char *path, size_t cap_bytes, const struct mn_log *log);
 
 /* Frees the tree. NULL and zeroed documents are fine; the document is zeroed. */

@@ -1,20 +1,13 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/input.h"
 #include "engine/files/json.h"
 #include "engine/files/safetensors_internal.h"
 
-enum {
-    PREFIX_BYTES = 8,         /* the header length */
-    READ_BYTES_MAX = 1 << 30, /* per pread: the kernel does at most 2 GiB at once */
-};
-
-_Static_assert(sizeof(off_t) >= 8, "checkpoints are larger than 2 GiB: build with _FILE_OFFSET_BITS=64");
+enum { PREFIX_BYTES = 8 /* the header length */ };
 
 static const struct safetensors_limits default_limits = {
     .header_bytes_max = UINT64_C(1) << 20,
@@ -24,18 +17,35 @@ static const struct safetensors_limits default_limits = {
 
 static const struct {
     const char *name;
-    uint32_t bytes;
+    uint32_t bits;
 } dtypes[TENSOR_DTYPE_COUNT] = {
-    [TENSOR_BOOL] = {"BOOL", 1},       [TENSOR_U8] = {"U8", 1},           [TENSOR_I8] = {"I8", 1},
-    [TENSOR_F8_E5M2] = {"F8_E5M2", 1}, [TENSOR_F8_E4M3] = {"F8_E4M3", 1}, [TENSOR_I16] = {"I16", 2},
-    [TENSOR_U16] = {"U16", 2},         [TENSOR_F16] = {"F16", 2},         [TENSOR_BF16] = {"BF16", 2},
-    [TENSOR_I32] = {"I32", 4},         [TENSOR_U32] = {"U32", 4},         [TENSOR_F32] = {"F32", 4},
-    [TENSOR_F64] = {"F64", 8},         [TENSOR_I64] = {"I64", 8},         [TENSOR_U64] = {"U64", 8},
+    [TENSOR_BOOL] = {"BOOL", 8},
+    [TENSOR_F4] = {"F4", 4},
+    [TENSOR_F6_E2M3] = {"F6_E2M3", 6},
+    [TENSOR_F6_E3M2] = {"F6_E3M2", 6},
+    [TENSOR_U8] = {"U8", 8},
+    [TENSOR_I8] = {"I8", 8},
+    [TENSOR_F8_E5M2] = {"F8_E5M2", 8},
+    [TENSOR_F8_E4M3] = {"F8_E4M3", 8},
+    [TENSOR_F8_E8M0] = {"F8_E8M0", 8},
+    [TENSOR_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
+    [TENSOR_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8},
+    [TENSOR_I16] = {"I16", 16},
+    [TENSOR_U16] = {"U16", 16},
+    [TENSOR_F16] = {"F16", 16},
+    [TENSOR_BF16] = {"BF16", 16},
+    [TENSOR_I32] = {"I32", 32},
+    [TENSOR_U32] = {"U32", 32},
+    [TENSOR_F32] = {"F32", 32},
+    [TENSOR_C64] = {"C64", 64},
+    [TENSOR_F64] = {"F64", 64},
+    [TENSOR_I64] = {"I64", 64},
+    [TENSOR_U64] = {"U64", 64},
 };
 
 struct shard {
     char *path;  /* owned */
-    char *names; /* owned: the names of its tensors, one after the other */
+    char *names; /* owned: the names of its tensors and of types that are not known, one after the other */
     int fd;      /* -1 when parsed from memory */
 };
 
@@ -53,18 +63,23 @@ const char *tensor_dtype_name(enum tensor_dtype dtype)
     return (unsigned)dtype < TENSOR_DTYPE_COUNT ? dtypes[dtype].name : "?";
 }
 
+uint32_t tensor_dtype_bits(enum tensor_dtype dtype)
+{
+    return (unsigned)dtype < TENSOR_DTYPE_COUNT ? dtypes[dtype].bits : 0;
+}
+
 uint32_t tensor_dtype_bytes(enum tensor_dtype dtype)
 {
-    return (unsigned)dtype < TENSOR_DTYPE_COUNT ? dtypes[dtype].bytes : 0;
+    return tensor_dtype_bits(dtype) % 8 == 0 ? tensor_dtype_bits(dtype) / 8 : 0;
 }
 
 /* ---- one header ---- */
 
-/* Bytes of a tensor, or false on overflow. Zeros are left out of the check's product, not of the result: a shape such
+/* Bits of a tensor, or false on overflow. Zeros are left out of the check's product, not of the result: a shape such
  * as [0, 2^40, 2^40] has no bytes, but callers multiply dimensions in other orders. */
-static bool tensor_bytes(const struct tensor_view *view, uint64_t *bytes)
+static bool tensor_bits(const struct tensor_view *view, uint64_t *bits)
 {
-    uint64_t product = dtypes[view->dtype].bytes;
+    uint64_t product = view->dtype == TENSOR_OTHER ? 1 : dtypes[view->dtype].bits;
     bool empty = false;
     for (uint32_t i = 0; i < view->rank; i++) {
         uint64_t dim = view->shape[i];
@@ -75,21 +90,24 @@ static bool tensor_bytes(const struct tensor_view *view, uint64_t *bytes)
         else
             product *= dim;
     }
-    *bytes = empty ? 0 : product;
+    *bits = empty ? 0 : product;
     return true;
 }
 
+/* view->dtype_name: as this module or, for a type that is not known, as the document owns it. */
 static enum mn_status parse_dtype(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
 {
     const struct cJSON *name = json_find(entry, "dtype");
     if (!cJSON_IsString(name))
         return json_refuse(doc, MN_ERR_FORMAT, entry->string, name, "dtype must be a string");
+    view->dtype = TENSOR_OTHER;
+    view->dtype_name = name->valuestring;
     for (int i = 0; i < TENSOR_DTYPE_COUNT; i++)
         if (strcmp(dtypes[i].name, name->valuestring) == 0) {
             view->dtype = (enum tensor_dtype)i;
-            return MN_OK;
+            view->dtype_name = dtypes[i].name;
         }
-    return json_refuse(doc, MN_ERR_UNSUPPORTED, entry->string, name, "unknown dtype");
+    return MN_OK;
 }
 
 static enum mn_status parse_shape(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
@@ -118,10 +136,28 @@ static enum mn_status parse_range(uint64_t range[2], const struct json_doc *doc,
     return status;
 }
 
+/* Is a tensor as long as its place? Of a type that is not known nobody can say. */
+static enum mn_status check_size(const struct json_doc *doc, const struct tensor_view *view, const uint64_t range[2])
+{
+    uint64_t bits;
+    if (!tensor_bits(view, &bits))
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key '%s': the size of this shape overflows", doc->file,
+                        view->name);
+    const bool known = view->dtype != TENSOR_OTHER;
+    if (known && bits % 8 != 0)
+        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key '%s': dtype %s and shape make %ju bits, no whole byte",
+                        doc->file, view->name, view->dtype_name, (uintmax_t)bits);
+    if (range[0] > range[1] || (known && range[1] - range[0] != bits / 8))
+        return log_fail(doc->log, MN_ERR_FORMAT,
+                        "%s: key '%s': data_offsets [%ju, %ju] do not hold the %ju bytes of dtype and shape", doc->file,
+                        view->name, (uintmax_t)range[0], (uintmax_t)range[1], (uintmax_t)(bits / 8));
+    return MN_OK;
+}
+
 /* One `name: {dtype, shape, data_offsets}`. view->offset stays relative to the data here. */
 static enum mn_status parse_tensor(const struct json_doc *doc, const struct cJSON *entry, struct tensor_view *view)
 {
-    uint64_t range[2], bytes;
+    uint64_t range[2];
     if (entry->string[0] == 0 || strlen(entry->string) > TENSOR_NAME_BYTES_MAX)
         return json_refuse(doc, MN_ERR_FORMAT, entry->string, entry, "a tensor name has 1 to 512 bytes");
     if (!cJSON_IsObject(entry))
@@ -131,17 +167,12 @@ static enum mn_status parse_tensor(const struct json_doc *doc, const struct cJSO
         status = parse_shape(doc, entry, view);
     if (!status)
         status = parse_range(range, doc, entry);
+    if (!status)
+        status = check_size(doc, view, range);
     if (status)
         return status;
-    if (!tensor_bytes(view, &bytes))
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: key '%s': the size of this shape overflows", doc->file,
-                        entry->string);
-    if (range[0] > range[1] || range[1] - range[0] != bytes)
-        return log_fail(doc->log, MN_ERR_FORMAT,
-                        "%s: key '%s': data_offsets [%ju, %ju] do not hold the %ju bytes of dtype and shape", doc->file,
-                        entry->string, (uintmax_t)range[0], (uintmax_t)range[1], (uintmax_t)bytes);
     view->offset = range[0];
-    view->bytes = bytes;
+    view->bytes = range[1] - range[0];
     return MN_OK;
 }
 
@@ -191,14 +222,18 @@ static enum mn_status check_layout(const char *file, struct tensor_view *views, 
     return MN_OK;
 }
 
-/* N of the header, checked against the limit and the file. */
-static enum mn_status check_prefix(uint64_t *header_bytes, const char *file, const unsigned char *prefix,
-                                   uint64_t file_bytes, const struct safetensors_limits *limits,
-                                   const struct mn_log *log)
+/* N of the header, checked against the limit and the file, of which the first n_head bytes are at hand. */
+static enum mn_status check_head(uint64_t *header_bytes, const char *file, const unsigned char *head, size_t n_head,
+                                 uint64_t file_bytes, const struct safetensors_limits *limits, const struct mn_log *log)
 {
     uint64_t n = 0;
+    const char *instead = input_instead(head, n_head); /* read as a length, their first letters would be huge */
+    if (instead)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %s", file, instead);
+    if (n_head < PREFIX_BYTES)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes are too short for a header", file, (uintmax_t)file_bytes);
     for (int i = PREFIX_BYTES - 1; i >= 0; i--)
-        n = n << 8 | prefix[i];
+        n = n << 8 | head[i];
     if (n > limits->header_bytes_max)
         return log_fail(log, MN_ERR_FORMAT, "%s: the header claims %ju bytes, the limit is %ju", file, (uintmax_t)n,
                         (uintmax_t)limits->header_bytes_max);
@@ -222,7 +257,9 @@ static enum mn_status reserve_tensors(struct safetensors *st, uint32_t shard, co
     uint64_t n_new = 0;
     cJSON_ArrayForEach (entry, doc->root) {
         n_new += !is_metadata(entry);
+        const struct cJSON *dtype = json_find(entry, "dtype");
         n_names_bytes += strlen(entry->string) + 1; /* bounded by the bytes of the header */
+        n_names_bytes += cJSON_IsString(dtype) ? strlen(dtype->valuestring) + 1 : 0;
     }
     if (n_new > st->limits.n_tensors_max - st->n_tensors)
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: %ju tensors so far, the limit is %u", doc->file,
@@ -236,6 +273,15 @@ static enum mn_status reserve_tensors(struct safetensors *st, uint32_t shard, co
     return MN_OK;
 }
 
+/* Copies a string to *end, which moves behind it. */
+static const char *keep_string(char **end, const char *text)
+{
+    const size_t n = strlen(text) + 1;
+    char *copy = memcpy(*end, text, n);
+    *end += n;
+    return copy;
+}
+
 /* Writes *n views behind those that st has. */
 static enum mn_status parse_tensors(uint32_t *n, struct safetensors *st, uint32_t shard, const struct json_doc *doc)
 {
@@ -247,10 +293,11 @@ static enum mn_status parse_tensors(uint32_t *n, struct safetensors *st, uint32_
         if (is_metadata(entry)) {
             status = check_metadata(doc, entry);
         } else {
-            size_t name_bytes = strlen(entry->string) + 1;
-            *view = (struct tensor_view){.name = memcpy(names, entry->string, name_bytes), .shard = shard};
-            names += name_bytes;
-            status = parse_tensor(doc, entry, view++);
+            *view = (struct tensor_view){.name = keep_string(&names, entry->string), .shard = shard};
+            status = parse_tensor(doc, entry, view);
+            if (!status && view->dtype == TENSOR_OTHER)
+                view->dtype_name = keep_string(&names, view->dtype_name);
+            view++;
         }
         if (status)
             return status;
@@ -359,9 +406,7 @@ enum mn_status safetensors_parse(struct safetensors **out, const char *file, con
     if (n_bytes > file_bytes)
         return log_fail(log, MN_ERR_USAGE, "%s: %zu bytes at hand of a file of %ju", file, n_bytes,
                         (uintmax_t)file_bytes);
-    if (n_bytes < PREFIX_BYTES)
-        return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes are too short for a header", file, (uintmax_t)file_bytes);
-    enum mn_status status = check_prefix(&header_bytes, file, bytes, file_bytes, &l, log);
+    enum mn_status status = check_head(&header_bytes, file, bytes, n_bytes, file_bytes, &l, log);
     if (status)
         return status;
     if (header_bytes > n_bytes - PREFIX_BYTES)
@@ -381,52 +426,25 @@ enum mn_status safetensors_parse(struct safetensors **out, const char *file, con
 
 /* ---- files ---- */
 
-/* Reads exactly n bytes at `offset`. */
-static enum mn_status read_at(const struct shard *shard, uint64_t offset, uint64_t n, void *dst,
-                              const struct mn_log *log)
-{
-    char *to = dst;
-    while (n > 0) {
-        size_t want = n < READ_BYTES_MAX ? (size_t)n : READ_BYTES_MAX;
-        ssize_t got = pread(shard->fd, to, want, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return log_fail(log, MN_ERR_FILE, "%s: %ju bytes missing at byte %ju: %s", shard->path, (uintmax_t)n,
-                            (uintmax_t)offset, got < 0 ? strerror(errno) : "the file has become shorter");
-        to += got;
-        offset += (uint64_t)got;
-        n -= (uint64_t)got;
-    }
-    return MN_OK;
-}
-
 enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const struct mn_log *log)
 {
     struct shard *shard = &st->shards[i];
-    unsigned char prefix[PREFIX_BYTES];
-    uint64_t header_bytes = 0;
-    struct stat info;
-    shard->fd = open(shard->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not make us wait */
-    if (shard->fd < 0 || fstat(shard->fd, &info) != 0)
-        return log_fail(log, MN_ERR_FILE, "%s: %s", shard->path, strerror(errno));
-    if (!S_ISREG(info.st_mode))
-        return log_fail(log, MN_ERR_FILE, "%s: not a regular file", shard->path);
-    if (info.st_size < PREFIX_BYTES)
-        return log_fail(log, MN_ERR_FORMAT, "%s: %jd bytes are too short for a header", shard->path,
-                        (intmax_t)info.st_size);
-
-    uint64_t file_bytes = (uint64_t)info.st_size;
-    enum mn_status status = read_at(shard, 0, PREFIX_BYTES, prefix, log);
+    unsigned char head[INPUT_HEAD_BYTES] = {0};
+    uint64_t header_bytes = 0, file_bytes;
+    enum mn_status status = input_open(&shard->fd, &file_bytes, shard->path, log);
+    if (status)
+        return status;
+    const size_t n_head = file_bytes < sizeof head ? (size_t)file_bytes : sizeof head;
+    status = input_read(shard->fd, shard->path, 0, n_head, head, log);
     if (!status)
-        status = check_prefix(&header_bytes, shard->path, prefix, file_bytes, &st->limits, log);
+        status = check_head(&header_bytes, shard->path, head, n_head, file_bytes, &st->limits, log);
     if (status)
         return status;
     char *header = malloc((size_t)header_bytes + 1);
     if (!header)
         return log_fail(log, MN_ERR_MEMORY, "%s: no memory for a header of %ju bytes", shard->path,
                         (uintmax_t)header_bytes);
-    status = read_at(shard, PREFIX_BYTES, header_bytes, header, log);
+    status = input_read(shard->fd, shard->path, PREFIX_BYTES, header_bytes, header, log);
     if (!status)
         status = parse_header(st, i, header, header_bytes, file_bytes, log);
     free(header);
@@ -457,18 +475,23 @@ enum mn_status safetensors_open(struct safetensors **out, const char *dir, const
                                 const struct mn_log *log)
 {
     struct safetensors_limits l = safetensors_effective_limits(limits);
-    struct stat info;
     enum mn_status status;
     *out = NULL;
     char *single = join(dir, "model.safetensors"), *index = join(dir, "model.safetensors.index.json");
     if (!single || !index)
         status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for file names", dir);
-    else if (stat(single, &info) == 0 || errno != ENOENT) /* other errors: opening reports them */
+    else if (input_exists(single))
         status = safetensors_open_file(out, single, &l, log);
-    else if (stat(index, &info) == 0 || errno != ENOENT)
+    else if (input_exists(index))
         status = safetensors_open_index(out, dir, index, &l, log);
     else
         status = log_fail(log, MN_ERR_FILE, "%s: neither model.safetensors nor model.safetensors.index.json", dir);
+    if (!status && input_exists(single) && input_exists(index))
+        status = safetensors_check_index(*out, index, &l, log);
+    if (status) {
+        safetensors_close(*out);
+        *out = NULL;
+    }
     free(single);
     free(index);
     return status;
@@ -529,5 +552,6 @@ enum mn_status safetensors_read(const struct safetensors *st, const struct tenso
         return log_fail(log, MN_ERR_USAGE, "%s: tensor '%s' has %ju bytes, asked for %ju at %ju",
                         st->shards[tensor->shard].path, tensor->name, (uintmax_t)tensor->bytes, (uintmax_t)n_bytes,
                         (uintmax_t)byte_offset);
-    return read_at(&st->shards[tensor->shard], tensor->offset + byte_offset, n_bytes, dst, log);
+    const struct shard *shard = &st->shards[tensor->shard];
+    return input_read(shard->fd, shard->path, tensor->offset + byte_offset, n_bytes, dst, log);
 }

@@ -25,12 +25,19 @@ enum {
     TENSOR_NAME_BYTES_MAX = 512,
 };
 
+/* The types of the format; those of less than a byte are packed. */
 enum tensor_dtype {
     TENSOR_BOOL,
+    TENSOR_F4,
+    TENSOR_F6_E2M3,
+    TENSOR_F6_E3M2,
     TENSOR_U8,
     TENSOR_I8,
     TENSOR_F8_E5M2,
     TENSOR_F8_E4M3,
+    TENSOR_F8_E8M0,
+    TENSOR_F8_E4M3FNUZ,
+    TENSOR_F8_E5M2FNUZ,
     TENSOR_I16,
     TENSOR_U16,
     TENSOR_F16,
@@ -38,19 +45,22 @@ enum tensor_dtype {
     TENSOR_I32,
     TENSOR_U32,
     TENSOR_F32,
+    TENSOR_C64,
     TENSOR_F64,
     TENSOR_I64,
     TENSOR_U64,
     TENSOR_DTYPE_COUNT,
+    TENSOR_OTHER = TENSOR_DTYPE_COUNT, /* newer than this list: only its place in the file is known */
 };
 
 /* One tensor of an open checkpoint. Rank 0 is one value; a zero in `shape` is a legal tensor without bytes. */
 struct tensor_view {
-    const char *name; /* owned by the checkpoint */
+    const char *name;       /* owned by the checkpoint */
+    const char *dtype_name; /* as the file spells it; owned by the checkpoint */
     enum tensor_dtype dtype;
     uint32_t rank;                   /* <= TENSOR_RANK_MAX */
     uint64_t shape[TENSOR_RANK_MAX]; /* [rank], outermost first; unused ones are 0 */
-    uint64_t bytes;                  /* product of shape times the size of dtype */
+    uint64_t bytes;                  /* product of shape times the size of dtype, unless that is TENSOR_OTHER */
     uint32_t shard;                  /* which file, see safetensors_shard_name */
     uint64_t offset;                 /* of the first byte, from the start of that file; no alignment is promised */
 };
@@ -64,11 +74,12 @@ struct safetensors_limits {
 
 struct safetensors;
 
-/* Opens a checkpoint folder; model.safetensors wins over an index, as in the reference loader. NULL limits: defaults.
- * With an index, every tensor it lists must be in the shard that it names; tensors of a shard that the index leaves out
- * are listed too.
+/* Opens a checkpoint folder. NULL limits: defaults. An index must list exactly the tensors that its shards hold, each
+ * in the shard that it names; beside model.safetensors, which wins as in the reference loader, it must list the tensors
+ * of that one, and another shard in it is worth a warning. So is a total_size that is not that of the tensors.
  * MN_ERR_FILE: missing or unreadable file. MN_ERR_FORMAT: anything malformed, inconsistent, duplicated or over a limit.
- * MN_ERR_UNSUPPORTED: an unknown dtype, or more than TENSOR_RANK_MAX dimensions. MN_ERR_MEMORY.
+ * MN_ERR_UNSUPPORTED: more than TENSOR_RANK_MAX dimensions. MN_ERR_MEMORY. A dtype that is not known is no error: who
+ * needs the tensor refuses it.
  * *out is NULL on failure. */
 enum mn_status safetensors_open(struct safetensors **out, const char *dir, const struct safetensors_limits *limits,
                                 const struct mn_log *log);
@@ -108,6 +119,7 @@ enum mn_status safetensors_read(const struct safetensors *st, const struct tenso
                                 uint64_t n_bytes, void *dst, const struct mn_log *log);
 
 const char *tensor_dtype_name(enum tensor_dtype dtype); /* "BF16" */
-uint32_t tensor_dtype_bytes(enum tensor_dtype dtype);   /* bytes of one element */
+uint32_t tensor_dtype_bits(enum tensor_dtype dtype);    /* of one element; 0 for TENSOR_OTHER */
+uint32_t tensor_dtype_bytes(enum tensor_dtype dtype);   /* the same in bytes; 0 where it is not a whole number */
 
 #endif

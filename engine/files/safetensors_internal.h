@@ -26,4 +26,8 @@ enum mn_status safetensors_build_names(struct safetensors *st, const struct mn_l
 enum mn_status safetensors_open_index(struct safetensors **out, const char *dir, const char *index_path,
                                       const struct safetensors_limits *limits, const struct mn_log *log);
 
+/* Does the index beside a single file list the same tensors? Warns where it has them in other files. */
+enum mn_status safetensors_check_index(const struct safetensors *st, const char *index_path,
+                                       const struct safetensors_limits *limits, const struct mn_log *log);
+
 #endif

@@ -1,12 +1,11 @@
 #include "engine/model/config.h"
 
-#include <errno.h>
 #include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "engine/files/input.h"
 #include "engine/model/config_read.h"
 #include "engine/model/family.h"
 
@@ -193,7 +192,6 @@ enum mn_status config_load(struct model_config *out, const char *dir, const stru
 {
     static const char name[] = "config.json", generation_name[] = "generation_config.json";
     struct json_doc doc = {0}, generation_doc = {0};
-    struct stat info;
     bool has_generation = false;
     *out = (struct model_config){0};
     size_t n = strlen(dir) + sizeof generation_name + 1;
@@ -204,7 +202,7 @@ enum mn_status config_load(struct model_config *out, const char *dir, const stru
     enum mn_status status = json_read_file(&doc, path, CONFIG_FILE_BYTES_MAX, log);
     if (!status) {
         snprintf(path, n, "%s/%s", dir, generation_name);
-        has_generation = stat(path, &info) == 0 || errno != ENOENT; /* other errors: reading reports them */
+        has_generation = input_exists(path);
     }
     if (has_generation)
         status = json_read_file(&generation_doc, path, CONFIG_FILE_BYTES_MAX, log);

@@ -39,7 +39,7 @@ static enum mn_status find_tensor(const struct weight_plan *plan, const char *na
         return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing", plan->dir, name);
     if (tensor->dtype != TENSOR_F32 && tensor->dtype != TENSOR_F16 && tensor->dtype != TENSOR_BF16)
         return log_fail(log, MN_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s; F32, F16 and BF16 can be read",
-                        safetensors_shard_name(plan->file, tensor->shard), name, tensor_dtype_name(tensor->dtype));
+                        safetensors_shard_name(plan->file, tensor->shard), name, tensor->dtype_name);
     *out = tensor;
     return MN_OK;
 }
