@@ -1,6 +1,8 @@
 /* Goal: no input makes the strict JSON layer crash, leak, or accept what it must refuse.
  * Method: libFuzzer target. Input is parsed as one document under a 64 KiB cap; accepted trees are walked with every
  * getter, and every string of an accepted tree must survive json_write_string and a second parse byte for byte.
+ * An accepted tree is printed, parsed and printed again: the same bytes. What the strict parser takes, the one for
+ * files of other programs takes as well.
  * The raw input, valid UTF-8 or not, must also come out of json_write_string as one valid JSON document.
  * Runs under gcc too, by fuzz_replay.c.
  */
@@ -73,6 +75,22 @@ static void walk(const struct json_doc *doc, const struct cJSON *node)
     }
 }
 
+/* What is written from a tree is that tree, to the last digit: a second time it is written the same. */
+static void print_again(const struct json_doc *doc)
+{
+    struct json_doc again;
+    char *text = json_print(doc->root), *name = json_print_name(doc->root);
+    require(text && name);
+    require(json_parse(&again, "again", text, strlen(text), SIZE_MAX, NULL) == MN_OK);
+    char *text_again = json_print(again.root), *name_again = json_print_name(again.root);
+    require(text_again && name_again && !strcmp(text, text_again) && !strcmp(name, name_again));
+    json_destroy(&again);
+    free(text);
+    free(name);
+    free(text_again);
+    free(name_again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct json_doc doc;
@@ -81,9 +99,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (status == MN_OK) {
         require(size <= CAP_BYTES);
         walk(&doc, doc.root);
+        print_again(&doc);
     } else {
         require(doc.root == NULL);
     }
+    json_destroy(&doc);
+    const bool strict = status == MN_OK;
+    status = json_parse_foreign(&doc, "input", data, size, CAP_BYTES, NULL);
+    require(status == MN_OK || (status == MN_ERR_FORMAT && !strict));
+    if (status == MN_OK)
+        print_again(&doc);
     json_destroy(&doc);
     round_trip((const char *)data, size, false);
     return 0;

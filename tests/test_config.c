@@ -86,7 +86,7 @@ static const struct {
     {"n_layers_in_prelude", "257", MN_ERR_FORMAT, "key 'n_layers_in_prelude'", "value 257:"},
     {"n_layers_in_recurrent_block", "4294967297", MN_ERR_FORMAT, "recurrent_block'",
      "value 4294967297:"}, /* 1 mod 2^32 */
-    {"n_layers_in_coda", "1e300", MN_ERR_FORMAT, "key 'n_layers_in_coda'", "value 1e+300:"},
+    {"n_layers_in_coda", "1e300", MN_ERR_FORMAT, "key 'n_layers_in_coda'", "value 1e300:"},
     {"mean_recurrence", "4097", MN_ERR_FORMAT, "key 'mean_recurrence'", "value 4097:"},
     {"block_size", "1048577", MN_ERR_FORMAT, "key 'block_size'", "value 1048577:"},
     {"n_embd", "-64", MN_ERR_FORMAT, "key 'n_embd'", "value -64:"},
@@ -126,6 +126,12 @@ static const struct {
     {"eos_token_id", "\"1\"", MN_ERR_FORMAT, "key 'eos_token_id'", "value \"1\":"},
     {"eos_token_id", "[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]", MN_ERR_UNSUPPORTED, "key 'eos_token_id'",
      "more than 16 ids"},
+    {"eos_token_id", "NaN", MN_ERR_FORMAT, "key 'eos_token_id'", "value NaN:"}, /* null would keep the default */
+    {"bos_token_id", "Infinity", MN_ERR_FORMAT, "key 'bos_token_id'", "value Infinity:"},
+    {"torch_dtype", "-Infinity", MN_ERR_FORMAT, "key 'torch_dtype'", "value -Infinity:"},
+    /* what nobody reads may be what Python writes */
+    {"time_step_limit", "[0.0, Infinity]", MN_OK, NULL, NULL},
+    {"ignored", "{\"a\": [NaN, -Infinity]}", MN_OK, NULL, NULL},
     /* building blocks */
     {"model_type", "\"llama\"", MN_ERR_UNSUPPORTED, "key 'model_type'", "value \"llama\": only huginn_raven"},
     {"model_type", "\"HUGINN_RAVEN\"", MN_ERR_UNSUPPORTED, "key 'model_type'", "only huginn_raven"},
@@ -145,20 +151,20 @@ static const struct {
     {"test_time_noise", "0", MN_OK, NULL, NULL},
     {"test_time_noise", "0.1", MN_ERR_UNSUPPORTED, "key 'test_time_noise'", "value 0.1:"},
     {"init_values", "{\"embed_scale\": 8.0}", MN_OK, NULL, NULL},
-    {"init_values", "{\"embed_scale\": 1.0}", MN_ERR_UNSUPPORTED, "key 'embed_scale'", "value 1:"},
+    {"init_values", "{\"embed_scale\": 1.0}", MN_ERR_UNSUPPORTED, "key 'embed_scale'", "value 1.0:"},
     /* constants: zero, negative, not finite, zero as float */
     {"norm_eps", "0", MN_ERR_FORMAT, "key 'norm_eps'", "value 0:"},
-    {"norm_eps", "-1e-6", MN_ERR_FORMAT, "key 'norm_eps'", "value -1e-06:"},
+    {"norm_eps", "-1e-6", MN_ERR_FORMAT, "key 'norm_eps'", "value -1e-6:"},
     {"norm_eps", "1e-50", MN_ERR_FORMAT, "key 'norm_eps'", "value 1e-50:"},
-    {"norm_eps", "1e-400", MN_ERR_FORMAT, "key 'norm_eps'", "value 0:"},
+    {"norm_eps", "1e-400", MN_ERR_FORMAT, "key 'norm_eps'", "value 1e-400:"},
     {"norm_eps", "1e400", MN_ERR_FORMAT, "key 'norm_eps'", "outside the range"},
-    {"norm_eps", "NaN", MN_ERR_FORMAT, "m/config.json: byte", "expected a value"},
+    {"norm_eps", "NaN", MN_ERR_FORMAT, "key 'norm_eps'", "value NaN: must be a number"},
     {"norm_eps", "1e39", MN_ERR_FORMAT, "key 'norm_eps'", "must be a number"},
     {"norm_eps", "\"1e-6\"", MN_ERR_FORMAT, "key 'norm_eps'", "value \"1e-6\":"},
     {"rope_base", "0", MN_ERR_FORMAT, "key 'rope_base'", "value 0:"},
     {"rope_base", "-50000", MN_ERR_FORMAT, "key 'rope_base'", "value -50000:"},
     {"rope_base", "1e39", MN_ERR_FORMAT, "key 'rope_base'", "must be a number"}, /* infinite as float */
-    {"rope_base", "Infinity", MN_ERR_FORMAT, "m/config.json: byte", "expected a value"},
+    {"rope_base", "Infinity", MN_ERR_FORMAT, "key 'rope_base'", "value Infinity: must be a number"},
     {"tie_embeddings", "\"yes\"", MN_ERR_FORMAT, "key 'tie_embeddings'", "value \"yes\":"},
     {"qk_bias", "0", MN_ERR_FORMAT, "key 'qk_bias'", "value 0:"},
     {"torch_dtype", "\"int8\"", MN_ERR_UNSUPPORTED, "key 'torch_dtype'", "value \"int8\":"},

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/decimal.h"
 #include "engine/files/input.h"
 #include "engine/files/json_scan.h"
 
@@ -22,28 +23,22 @@ static int clip(const char *text)
     return (int)n;
 }
 
-/* 15 significant digits where they name the number exactly, else the 17 that always do. */
-static int number_digits(double number)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%.15g", number);
-    return strtod(text, NULL) == number ? 15 : 17;
-}
-
 enum mn_status json_refuse(const struct json_doc *doc, enum mn_status status, const char *key, const struct cJSON *node,
                            const char *why)
 {
     char value[TEXT_BYTES_MAX + 8];
+    const char *word = json_foreign_word(node);
     if (!node)
         snprintf(value, sizeof value, "(missing)");
     else if (cJSON_IsString(node))
         snprintf(value, sizeof value, "\"%.*s\"", clip(node->valuestring), node->valuestring);
     else if (cJSON_IsNumber(node))
-        snprintf(value, sizeof value, "%.*g", number_digits(node->valuedouble), node->valuedouble);
+        json_number_text(node, value);
     else
         snprintf(value, sizeof value, "%s",
                  cJSON_IsTrue(node)    ? "true"
                  : cJSON_IsFalse(node) ? "false"
+                 : word                ? word
                  : cJSON_IsNull(node)  ? "null"
                  : cJSON_IsArray(node) ? "[...]"
                                        : "{...}");
@@ -79,14 +74,17 @@ static enum mn_status check_keys(const struct json_doc *doc, const struct cJSON 
     return status;
 }
 
-/* Recurses at most JSON_DEPTH_MAX deep. */
-static enum mn_status check_tree(const struct json_doc *doc, const struct cJSON *node)
+/* Recurses at most JSON_DEPTH_MAX deep. `key`: what messages call the node, the nearest key above it. */
+static enum mn_status check_tree(const struct json_doc *doc, const struct cJSON *node, const char *key, bool foreign)
 {
+    key = node->string ? node->string : key;
     if (cJSON_IsNumber(node) && !isfinite(node->valuedouble))
-        return json_refuse(doc, MN_ERR_FORMAT, node->string ? node->string : "", node, "outside the range of double");
+        return json_refuse(doc, MN_ERR_FORMAT, key, node, "outside the range of double");
+    if (json_foreign_word(node) && !foreign)
+        return json_refuse(doc, MN_ERR_FORMAT, key, node, "JSON has no such number");
     enum mn_status status = cJSON_IsObject(node) ? check_keys(doc, node) : MN_OK;
     for (const struct cJSON *child = node->child; child && !status; child = child->next)
-        status = check_tree(doc, child);
+        status = check_tree(doc, child, key, foreign);
     return status;
 }
 
@@ -98,12 +96,13 @@ static enum mn_status refuse_size(const char *file, uint64_t n_bytes, size_t cap
 }
 
 static enum mn_status check_grammar(const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
-                                    const struct mn_log *log)
+                                    size_t *n_foreign, const struct mn_log *log)
 {
     struct json_scan s = {.p = bytes, .n = n_bytes};
     if (n_bytes > cap_bytes)
         return refuse_size(file, n_bytes, cap_bytes, log);
     const char *why = json_scan_document(&s);
+    *n_foreign = s.n_foreign;
     if (!why)
         return MN_OK;
     const char *instead = n_bytes ? input_instead(bytes, n_bytes) : NULL;
@@ -111,26 +110,71 @@ static enum mn_status check_grammar(const char *file, const void *bytes, size_t 
                    : log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: %s", file, s.at, why);
 }
 
+/* cJSON reads numbers with the point of the thread's locale. */
+static cJSON *parse_tree(const char *bytes, size_t n_bytes)
+{
+    const struct decimal_scope scope = decimal_begin();
+    cJSON *root = cJSON_ParseWithLength(bytes, n_bytes);
+    decimal_end(scope);
+    return root;
+}
+
+/* cJSON does not know the words of json_scan_foreign either: it gets zeros in their place. */
+static cJSON *parse_foreign_tree(const char *bytes, size_t n_bytes)
+{
+    char *copy = malloc(n_bytes + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy, bytes, n_bytes);
+    json_hide_foreign(copy, n_bytes);
+    cJSON *root = parse_tree(copy, n_bytes);
+    free(copy);
+    return root;
+}
+
 /* Whatever the result, json_destroy frees what has been made. */
-static enum mn_status build_tree(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes)
+static enum mn_status build_tree(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes,
+                                 bool has_foreign)
 {
     doc->file = strdup(file);
-    doc->root = cJSON_ParseWithLength(bytes, n_bytes);
+    doc->root = has_foreign ? parse_foreign_tree(bytes, n_bytes) : parse_tree(bytes, n_bytes);
     if (!doc->file || !doc->root) /* the grammar has been checked: only memory is left as a reason */
         return log_fail(doc->log, MN_ERR_MEMORY, "%s: no memory for %zu bytes of JSON", file, n_bytes);
-    return check_tree(doc, doc->root);
+    return json_keep_numbers(doc, bytes, n_bytes);
+}
+
+static enum mn_status parse(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
+                            bool foreign, const struct mn_log *log)
+{
+    size_t n_foreign = 0;
+    *doc = (struct json_doc){.log = log};
+    enum mn_status status = check_grammar(file, bytes, n_bytes, cap_bytes, &n_foreign, log);
+    if (!status)
+        status = build_tree(doc, file, bytes, n_bytes, n_foreign > 0);
+    if (!status)
+        status = check_tree(doc, doc->root, "", foreign);
+    if (status)
+        json_destroy(doc);
+    return status;
 }
 
 enum mn_status json_parse(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
                           const struct mn_log *log)
 {
-    *doc = (struct json_doc){.log = log};
-    enum mn_status status = check_grammar(file, bytes, n_bytes, cap_bytes, log);
-    if (!status)
-        status = build_tree(doc, file, bytes, n_bytes);
-    if (status)
-        json_destroy(doc);
-    return status;
+    return parse(doc, file, bytes, n_bytes, cap_bytes, false, log);
+}
+
+size_t json_byte_order_mark(const char *text, size_t n_bytes)
+{
+    const size_t n = sizeof JSON_BYTE_ORDER_MARK - 1;
+    return n_bytes >= n && memcmp(text, JSON_BYTE_ORDER_MARK, n) == 0 ? n : 0;
+}
+
+enum mn_status json_parse_foreign(struct json_doc *doc, const char *file, const void *bytes, size_t n_bytes,
+                                  size_t cap_bytes, const struct mn_log *log)
+{
+    const size_t mark = json_byte_order_mark(bytes, n_bytes);
+    return parse(doc, file, (const char *)bytes + mark, n_bytes - mark, cap_bytes, true, log);
 }
 
 static enum mn_status read_open_file(struct json_doc *doc, const char *path, int fd, size_t n_bytes,
@@ -143,7 +187,7 @@ static enum mn_status read_open_file(struct json_doc *doc, const char *path, int
         return log_fail(log, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, n_bytes);
     enum mn_status status = input_read(fd, path, 0, n_bytes, bytes, log);
     if (!status)
-        status = json_parse(doc, path, bytes, n_bytes, n_bytes, log);
+        status = json_parse_foreign(doc, path, bytes, n_bytes, n_bytes, log);
     free(bytes);
     return status;
 }
@@ -183,10 +227,10 @@ const struct cJSON *json_find(const struct cJSON *object, const char *key)
     return member;
 }
 
-static bool is_absent(const struct cJSON *object, const char *key)
+bool json_is_given(const struct cJSON *object, const char *key)
 {
     const struct cJSON *node = json_find(object, key);
-    return !node || cJSON_IsNull(node);
+    return node && (!cJSON_IsNull(node) || json_foreign_word(node));
 }
 
 enum mn_status json_as_u64(const struct json_doc *doc, const char *key, const struct cJSON *node, uint64_t min,
@@ -194,7 +238,7 @@ enum mn_status json_as_u64(const struct json_doc *doc, const char *key, const st
 {
     /* The range test comes before the cast: a double outside uint64_t has no defined conversion. */
     if (cJSON_IsNumber(node) && node->valuedouble >= (double)min && node->valuedouble <= (double)max &&
-        (double)(uint64_t)node->valuedouble == node->valuedouble) {
+        (double)(uint64_t)node->valuedouble == node->valuedouble && json_number_is_exact(node)) {
         *out = (uint64_t)node->valuedouble;
         return MN_OK;
     }
@@ -288,7 +332,7 @@ enum mn_status json_get_array(const struct json_doc *doc, const struct cJSON *ob
 enum mn_status json_get_u32_or(const struct json_doc *doc, const struct cJSON *object, const char *key, uint32_t min,
                                uint32_t max, uint32_t fallback, uint32_t *out)
 {
-    if (!is_absent(object, key))
+    if (json_is_given(object, key))
         return json_get_u32(doc, object, key, min, max, out);
     *out = fallback;
     return MN_OK;
@@ -297,7 +341,7 @@ enum mn_status json_get_u32_or(const struct json_doc *doc, const struct cJSON *o
 enum mn_status json_get_double_or(const struct json_doc *doc, const struct cJSON *object, const char *key, double min,
                                   double max, double fallback, double *out)
 {
-    if (!is_absent(object, key))
+    if (json_is_given(object, key))
         return json_get_double(doc, object, key, min, max, out);
     *out = fallback;
     return MN_OK;
@@ -306,7 +350,7 @@ enum mn_status json_get_double_or(const struct json_doc *doc, const struct cJSON
 enum mn_status json_get_bool_or(const struct json_doc *doc, const struct cJSON *object, const char *key, bool fallback,
                                 bool *out)
 {
-    if (!is_absent(object, key))
+    if (json_is_given(object, key))
         return json_get_bool(doc, object, key, out);
     *out = fallback;
     return MN_OK;
@@ -315,7 +359,7 @@ enum mn_status json_get_bool_or(const struct json_doc *doc, const struct cJSON *
 enum mn_status json_get_string_or(const struct json_doc *doc, const struct cJSON *object, const char *key,
                                   size_t max_bytes, const char *fallback, const char **out)
 {
-    if (!is_absent(object, key))
+    if (json_is_given(object, key))
         return json_get_string(doc, object, key, max_bytes, out);
     *out = fallback;
     return MN_OK;

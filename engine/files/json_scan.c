@@ -99,6 +99,13 @@ static size_t scan_digits(struct json_scan *s)
     return s->at - start;
 }
 
+/* Bytes of `word` when it stands here, else 0. */
+static size_t word_at(const struct json_scan *s, const char *word)
+{
+    const size_t n = strlen(word);
+    return s->n - s->at >= n && memcmp(s->p + s->at, word, n) == 0 ? n : 0;
+}
+
 static const char *scan_number(struct json_scan *s)
 {
     size_t start = s->at;
@@ -106,7 +113,7 @@ static const char *scan_number(struct json_scan *s)
         s->at++;
     size_t first = s->at, n_digits = scan_digits(s);
     if (n_digits == 0)
-        return "expected a value";
+        return word_at(s, JSON_BYTE_ORDER_MARK) ? "a byte order mark, which may only begin a file" : "expected a value";
     if (n_digits > 1 && s->p[first] == '0')
         return "number with a leading zero";
     if (s->at < s->n && s->p[s->at] == '.') {
@@ -124,19 +131,29 @@ static const char *scan_number(struct json_scan *s)
     return s->at - start > JSON_NUMBER_BYTES_MAX ? "number too long" : NULL;
 }
 
+size_t json_scan_foreign(const struct json_scan *s)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words && n == 0; i++)
+        n = word_at(s, words[i]);
+    return n;
+}
+
 static const char *scan_scalar(struct json_scan *s)
 {
     static const char *const words[] = {"true", "false", "null"};
     if (s->p[s->at] == '"')
         return scan_string(s);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        size_t n = strlen(words[i]);
-        if (s->n - s->at >= n && memcmp(s->p + s->at, words[i], n) == 0) {
-            s->at += n;
-            return NULL;
-        }
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words && n == 0; i++)
+        n = word_at(s, words[i]);
+    if (n == 0) {
+        n = json_scan_foreign(s);
+        s->n_foreign += n > 0;
     }
-    return scan_number(s);
+    s->at += n;
+    return n ? NULL : scan_number(s);
 }
 
 static const char *scan_key(struct json_scan *s)
@@ -152,11 +169,19 @@ static const char *scan_key(struct json_scan *s)
     return NULL;
 }
 
+/* UTF-16 in either order, with a mark or without: ASCII, and JSON begins with some, has every other byte zero. */
+static bool is_utf16(const unsigned char *p, size_t n)
+{
+    return n >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff) || (p[0] == 0) != (p[1] == 0));
+}
+
 /* One round per value. */
 const char *json_scan_document(struct json_scan *s)
 {
     bool in_object[JSON_DEPTH_MAX];
     size_t depth = 0;
+    if (is_utf16(s->p, s->n))
+        return "this is UTF-16 text; JSON must be UTF-8";
     for (;;) {
         const char *why = NULL;
         scan_space(s);

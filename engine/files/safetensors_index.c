@@ -98,7 +98,7 @@ enum mn_status safetensors_parse_index(const char *file, const void *bytes, size
     const char **names = NULL;
     uint32_t n_names;
     struct json_doc doc = {0};
-    enum mn_status status = json_parse(&doc, file, bytes, n_bytes, (size_t)l.header_bytes_max, log);
+    enum mn_status status = json_parse_foreign(&doc, file, bytes, n_bytes, (size_t)l.header_bytes_max, log);
     if (!status)
         status = list_shards(&map, &names, &n_names, &doc, &l);
     free(names);

@@ -125,7 +125,7 @@ static enum mn_status parse_token_ids(struct model_config *c, const struct json_
     const uint32_t max = c->vocab_size - 1;
     const struct cJSON *eos = json_find(doc->root, "eos_token_id"), *id;
     enum mn_status status = json_get_u32_or(doc, doc->root, "bos_token_id", 0, max, c->bos_token_id, &c->bos_token_id);
-    if (status || !eos || cJSON_IsNull(eos))
+    if (status || !json_is_given(doc->root, "eos_token_id"))
         return status;
     c->n_eos = 0;
     if (!cJSON_IsArray(eos)) {
@@ -177,10 +177,10 @@ enum mn_status config_parse(struct model_config *out, const char *file, const vo
 {
     struct json_doc doc = {0}, generation_doc = {0};
     *out = (struct model_config){0};
-    enum mn_status status = json_parse(&doc, file, bytes, n_bytes, CONFIG_FILE_BYTES_MAX, log);
+    enum mn_status status = json_parse_foreign(&doc, file, bytes, n_bytes, CONFIG_FILE_BYTES_MAX, log);
     if (!status && generation)
-        status = json_parse(&generation_doc, generation_file, generation, n_generation_bytes, CONFIG_FILE_BYTES_MAX,
-                            log);
+        status = json_parse_foreign(&generation_doc, generation_file, generation, n_generation_bytes,
+                                    CONFIG_FILE_BYTES_MAX, log);
     if (!status)
         status = config_from_docs(out, &doc, generation ? &generation_doc : NULL);
     json_destroy(&generation_doc);

@@ -37,7 +37,7 @@ static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc
                                       bool is_member)
 {
     const char *type;
-    if (!node || cJSON_IsNull(node))
+    if (!node || (cJSON_IsNull(node) && !json_foreign_word(node)))
         return MN_OK;
     enum mn_status status = json_get_string(doc, node, "type", 64, &type);
     if (status)
@@ -226,7 +226,7 @@ static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *do
     size_t n_added_bytes = 0;
     char *end = NULL;
     enum mn_status status = MN_OK;
-    if (added && !cJSON_IsNull(added))
+    if (json_is_given(doc->root, "added_tokens"))
         status = json_get_array(doc, doc->root, "added_tokens", &added);
     t->n_tokens = t->bpe.n_ids;
     if (!status)
@@ -291,7 +291,7 @@ enum mn_status tokenizer_create_from_memory(struct tokenizer **out, const char *
 {
     struct json_doc doc;
     *out = NULL;
-    enum mn_status status = json_parse(&doc, name, json, n_bytes, TOKENIZER_FILE_BYTES_MAX, log);
+    enum mn_status status = json_parse_foreign(&doc, name, json, n_bytes, TOKENIZER_FILE_BYTES_MAX, log);
     return status ? status : tokenizer_read(out, &doc, log);
 }
 
