@@ -65,9 +65,10 @@ static enum mn_status encode_lines(struct mn_engine *engine, struct line_log *at
         if (n < 0)
             break;
         at->line++;
-        if (line_is_blank(line, (size_t)n))
+        const size_t mark = at->line == 1 ? json_byte_order_mark(line, (size_t)n) : 0;
+        if (line_is_blank(line + mark, (size_t)n - mark))
             continue;
-        status = encode_line(engine, line, (size_t)n, log);
+        status = encode_line(engine, line + mark, (size_t)n - mark, log);
         /* Per line, so that a program at the other end of two pipes gets its answer. */
         if (!status)
             status = cli_flush(at->next);

@@ -132,7 +132,7 @@ enum mn_status run_generate(const struct generate_options *options, const struct
     size_t n_bytes = options->prompt ? strlen(options->prompt) : 0;
     enum mn_status status = check_options(options, log);
     if (!status && options->file)
-        status = text_file_read(options->file, &file_text, &n_bytes, log);
+        status = prompt_file_read(options->file, &file_text, &n_bytes, log);
     if (status)
         return status;
     cli_catch_interrupt();

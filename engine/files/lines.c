@@ -42,6 +42,22 @@ enum mn_status text_file_read(const char *path, char **bytes, size_t *n_bytes, c
     return MN_OK;
 }
 
+enum mn_status prompt_file_read(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log)
+{
+    const char *name = strcmp(path, "-") ? path : "standard input";
+    enum mn_status status = text_file_read(path, bytes, n_bytes, log);
+    if (status)
+        return status;
+    if (*n_bytes >= 2 && (!memcmp(*bytes, "\xff\xfe", 2) || !memcmp(*bytes, "\xfe\xff", 2))) {
+        free(*bytes);
+        return log_fail(log, MN_ERR_FILE, "%s: this is UTF-16 text, by its byte order mark; a prompt must be UTF-8",
+                        name);
+    }
+    if (json_byte_order_mark(*bytes, *n_bytes))
+        log_note(log, MN_LOG_WARN, "%s: begins with a byte order mark, which stays a part of the prompt", name);
+    return MN_OK;
+}
+
 void line_log_write(void *user, enum mn_log_level level, const char *text)
 {
     const struct line_log *at = user;
@@ -64,7 +80,7 @@ enum mn_status lines_each(const char *source, const char *text, size_t n_bytes,
     struct line_log at = {log, source, 0};
     const struct mn_log with_line = {.write = line_log_write, .user = &at};
     enum mn_status status = MN_OK;
-    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
+    for (const char *line = text + json_byte_order_mark(text, n_bytes), *end = text + n_bytes; line < end && !status;) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         const size_t n = (size_t)((newline ? newline : end) - line);
         at.line++;

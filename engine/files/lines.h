@@ -14,6 +14,10 @@ enum {
 /* Reads a file, "-" for standard input, to *bytes (malloc'ed, zero-terminated behind n_bytes). */
 enum mn_status text_file_read(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log);
 
+/* The same for a prompt, which is taken byte for byte: a byte order mark stays, with a warning. UTF-16 is MN_ERR_FILE.
+ */
+enum mn_status prompt_file_read(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log);
+
 /* A log that puts source and line number in front of messages of those who know nothing of lines: {line_log_write,
  * &line_log}. */
 struct line_log {
@@ -25,8 +29,8 @@ void line_log_write(void *user, enum mn_log_level level, const char *text);
 /* Nothing but blanks? */
 bool line_is_blank(const char *line, size_t n_bytes);
 
-/* Calls `take` for every line of `text` that is not blank, with its number from 1 and a log that puts source and number
- * in front. The first failure ends it. */
+/* Calls `take` for every line of `text` that is not blank, behind a byte order mark, with its number from 1 and a log
+ * that puts source and number in front. The first failure ends it. */
 enum mn_status lines_each(const char *source, const char *text, size_t n_bytes,
                           enum mn_status (*take)(void *user, size_t number, const char *line, size_t n_bytes,
                                                  const struct mn_log *log),
