@@ -455,12 +455,41 @@ static void test_formats_agree(void **state)
     free(jsonl);
 }
 
+/* Rows of others may hold numbers that no double holds: they go out as they came in, and what differs in the last
+ * digit is not one setting. */
+static void test_numbers_stay(void **state)
+{
+    (void)state;
+    static const char text[] = JSON_BYTE_ORDER_MARK
+        "{\"key\":\"a\",\"seed\":1234567890123456789,\"t\":1.50,\"f\":[0.10,2]}\n"
+        "{\"key\":\"b\",\"seed\":1234567890123456790,\"t\":15e-1,\"f\":[0.1,2.0]}\n";
+    static const char *const seed[] = {"seed"}, *const rest[] = {"t", "f"};
+    uint64_t n_good;
+    struct rows rows = parse(text, sizeof text - 1, &n_good);
+    assert_int_equal(rows.n, 2);
+    assert_int_equal(n_good, sizeof text - 1); /* the mark counts: here is where the file would be cut */
+    char *jsonl = print(&rows, "jsonl"), *csv = print(&rows, "csv");
+    assert_string_equal(jsonl, text + strlen(JSON_BYTE_ORDER_MARK));
+    assert_non_null(strstr(csv, "\"1234567890123456789\",\"1.50\",\"[0.10,2]\""));
+    char *a = row_values(rows.items[0], seed, 1), *b = row_values(rows.items[1], seed, 1),
+         *c = row_values(rows.items[0], rest, 2), *d = row_values(rows.items[1], rest, 2);
+    assert_string_not_equal(a, b);
+    assert_string_equal(c, d);
+    char *const texts[] = {jsonl, csv, a, b, c, d};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        free(texts[i]);
+    rows_free(&rows);
+    rows = parse(JSON_BYTE_ORDER_MARK, 3, &n_good);
+    assert_int_equal(n_good, 3);
+    rows_free(&rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sampling),    cmocka_unit_test(test_summary),       cmocka_unit_test(test_interval),
         cmocka_unit_test(test_lists),       cmocka_unit_test(test_cut_anywhere),  cmocka_unit_test(test_hostile_rows),
-        cmocka_unit_test(test_keep_newest), cmocka_unit_test(test_formats_agree),
+        cmocka_unit_test(test_keep_newest), cmocka_unit_test(test_formats_agree), cmocka_unit_test(test_numbers_stay),
 
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

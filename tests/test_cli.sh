@@ -115,7 +115,7 @@ has "compare: what is in one file only" "$out" "3 pairs, geometric mean of B / A
 has "compare: what changed" "$out" '* commit: "old" -> "new" (3 pairs)'
 run compare -o json "$tmp/old" "$tmp/new"
 json_ok "compare -o json: JSON" "$out"
-has "compare -o json: interval" "$out" '"ratio":2,"low":1.57142857,"high":2.54545455,"verdict":"faster"'
+has "compare -o json: interval" "$out" '"ratio":2,"low":1.5714285714285714,"high":2.5454545454545454,"verdict":"faster"'
 run compare --max-slowdown 20 "$tmp/new" "$tmp/old"
 same "compare --max-slowdown: too slow: exit code" 7 "$code"
 run compare --max-slowdown 20 "$tmp/old" "$tmp/new"

@@ -45,7 +45,7 @@ same "is_greedy" "true true true" "$(at_steps 16 | head -n 3 | number is_greedy 
 has "an empty context is the begin token" "$(at_steps 1 | sed -n 4p)" '"line":5,"num_steps":1,"logprob":-'
 has "characters that are several tokens" "$(at_steps 1 | sed -n 5p)" '"is_greedy":false,"tokens":['
 same "summary: a line per metric and depth" 10 "$(grep -c '^{"summary":{"metric":"' "$tmp/out")"
-has "summary: standard error" "$(grep '"is_greedy","num_steps":16' "$tmp/out" | tail -n 1)" '"value":0.6,"stderr":0.244948974,"n":5'
+has "summary: standard error" "$(grep '"is_greedy","num_steps":16' "$tmp/out" | tail -n 1)" '"value":0.6,"stderr":0.2449489742783178'
 cp "$tmp/out" "$tmp/all"
 
 # Depths alone, sequences one by one, another order: the same numbers.
@@ -92,6 +92,20 @@ run score -f "$tmp/choice" --num-steps 2,8 --group-by task -o md
 has "table: head" "$out" '| task | metric | n | R = 2 | R = 8 |'
 has "table: a group" "$out" '| a | acc | 1 | 1.000 ± 0.000 | 1.000 ± 0.000 |'
 same "table: alone" 0 "$(grep -c '^{' "$tmp/out")"
+
+# ---- the input's own numbers, and what editors put in front ----
+
+printf '\357\273\277%s\r\n' '{"context":"a","continuation":" b","id":1234567890123456789,"task":7000000000000000001,"near":9007199254740991,"share":0.30000000000000004,"as":[1.50,1e3]}' >"$tmp/exact"
+printf '%s\r\n' '{"context":"a","continuation":" b","id":18446744073709551616,"task":7000000000000000002,"near":5000000000000001,"share":0.10,"as":[-0]}' \
+    '{"context":"a","continuation":" b","id":0,"task":7000000000000000001.0,"near":0,"share":0,"as":[]}' >>"$tmp/exact"
+run score -f "$tmp/exact" --num-steps 1 --group-by task
+same "a byte order mark in front: exit code" 0 "$code"
+has "numbers stay, to the last digit" "$(rows | sed -n 1p)" '"id":1234567890123456789,"task":7000000000000000001,"near":9007199254740991,"share":0.30000000000000004,"as":[1.50,1e3]'
+has "numbers stay, however they are spelled" "$(rows | sed -n 2p)" '"id":18446744073709551616,"task":7000000000000000002,"near":5000000000000001,"share":0.10,"as":[-0]'
+has "groups differ in the last digit" "$out" '"group":"7000000000000000002","num_steps":1,"value":'
+same "groups do not differ in spelling" 2 "$(grep '"metric":"logprob"' "$tmp/out" | grep -c '"group":')"
+run score -f "$tmp/exact" --num-steps 1 --results "$tmp/exact.jsonl"
+same "numbers stay in results" "$(rows | wc -l | tr -d ' ') 1" "0 $(grep -c '"near":5000000000000001,"share":0.10,"as":\[-0\]' "$tmp/exact.jsonl")"
 
 # ---- exact match ----
 
@@ -153,7 +167,11 @@ x	JSON
 {"context":"a","context":"b","continuation":"c"}	JSON: key 'context': given twice
 {"context":"a","continuation":"\ud800"}	JSON
 {"context":"sort","continuation":"\u0000"}	JSON
+{"context":"a","continuation":" b","share":NaN}	JSON: key 'share': value NaN
+{"context":"a","continuation":" b","of":[1,-Infinity]}	JSON: key 'of': value -Infinity
 END
+printf '\377\376{\000' >"$tmp/bad"
+refuses "UTF-16" 4 "$tmp/bad: line 1: JSON: byte 0: this is UTF-16" score -f "$tmp/bad" --num-steps 1
 printf '{"context":"a","continuation":"\377"}\n' >"$tmp/bad"
 refuses "a line that is not UTF-8" 4 "$tmp/bad: line 1: JSON" score -f "$tmp/bad" --num-steps 1
 printf '{"context":"a","continuation":" b","task":"x"}\n{"context":"a","continuation":" b"}\n' >"$tmp/bad"

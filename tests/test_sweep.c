@@ -7,9 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/rows/rows.h"
+#include "bench/sweep/measure.h"
 #include "bench/sweep/prompts.h"
 #include "bench/sweep/settings.h"
 #include "bench/sweep/sweep.h"
+#include "engine/files/json.h"
 #include "tests/testing.h"
 
 /* ---- prompt files ---- */
@@ -148,11 +151,64 @@ static void test_settings(void **state)
     free(list.items);
 }
 
+/* ---- names in rows ---- */
+
+static struct bench_model model_named(const char *name)
+{
+    return (struct bench_model){
+        .name = name,
+        .prompt_set = "p\xc3.jsonl#1",
+        .info = {.device_name = "d", .driver = "v", .device_banner = "b", .weight_type = "bf16"}};
+}
+
+/* A folder may have any bytes in its name. Its rows can be read again, its key is found again, and another folder has
+ * another one. */
+static void test_names_in_rows(void **state)
+{
+    (void)state;
+    const struct bench_common common = {.cpu_threads = "", .temperature = 0.8f, .acceptance = NULL};
+    const struct bench_setting setting = {.kv_policy = "full", .kv_type = "f32", .strategy = "ar"};
+    const char *const names[] = {"m\xff", "m\xfe"};
+    struct rows rows = {0};
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    for (int i = 0; i < 2; i++) {
+        const struct bench_model model = model_named(names[i]);
+        struct row_builder b;
+        cJSON *row;
+        row_begin(&b, row_key(&model, &setting, &common), "run", &model, "f32", &common);
+        row_text(&b, "prompt_set", model.prompt_set);
+        row_float(&b, "temperature", common.temperature);
+        assert_int_equal(row_end(&b, &row, NULL), MN_OK);
+        json_write_value(file, row);
+        fputc('\n', file);
+        cJSON_Delete(row);
+    }
+    char text[4096];
+    uint64_t n_good;
+    rewind(file);
+    const size_t n = fread(text, 1, sizeof text, file);
+    fclose(file);
+    assert_int_equal(rows_parse(&rows, "f", text, n, &n_good, NULL), MN_OK);
+    assert_int_equal(rows.n, 2);
+    for (int i = 0; i < 2; i++) {
+        const struct bench_model model = model_named(names[i]);
+        char *key = row_key(&model, &setting, &common);
+        assert_ptr_equal(rows_find(&rows, key), rows.items[i]); /* what --resume asks */
+        assert_string_equal(row_string(rows.items[i], "model"), i ? "m\\xfe" : "m\\xff");
+        assert_string_equal(row_string(rows.items[i], "prompt_set"), "p\\xc3.jsonl#1");
+        assert_true(json_find(rows.items[i], "temperature")->valuedouble == 0.8);
+        free(key);
+    }
+    rows_free(&rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_names_in_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,11 +33,11 @@ static void write_safe(FILE *out, const char *json)
 
 static enum mn_status write_json(FILE *out, const cJSON *value, const struct mn_log *log)
 {
-    char *text = value ? cJSON_PrintUnformatted(value) : NULL;
+    char *text = value ? json_print(value) : NULL;
     if (!text)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
     write_safe(out, text);
-    cJSON_free(text);
+    free(text);
     return MN_OK;
 }
 
@@ -51,12 +51,12 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
     FILE *json = open_memstream(&text, &n);
     if (!json)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
-    json_write_string(json, params->title, strlen(params->title));
+    json_write_name(json, params->title);
     fprintf(json, ",\"older_rows\":%zu,\"files\":[", n_older);
     for (uint32_t i = 0; i < params->n_files; i++) {
         const char *name = strcmp(params->files[i], "-") ? path_name(params->files[i]) : "standard input";
         fputs(i ? ",{\"name\":" : "{\"name\":", json);
-        json_write_string(json, name, strlen(name));
+        json_write_name(json, name);
         fprintf(json, ",\"rows\":%zu}", n_rows[i]);
     }
     fputs("]}", json);

@@ -338,7 +338,14 @@ static void write_markdown(const struct comparison *c, const struct changes *cha
 static void write_text(FILE *out, const char *key, const char *text, bool first)
 {
     fprintf(out, "%s\"%s\":", first ? "" : ",", key);
-    json_write_string(out, text, strlen(text));
+    json_write_name(out, text);
+}
+
+/* What is not finite is null. */
+static void write_number(FILE *out, const char *key, double value)
+{
+    fprintf(out, ",\"%s\":", key);
+    json_write_double(out, value);
 }
 
 static void write_json(const struct comparison *c, const struct changes *changes)
@@ -349,20 +356,21 @@ static void write_json(const struct comparison *c, const struct changes *changes
     write_text(out, "b", c->params->files[1], false);
     fprintf(out,
             ",\"method\":\"median of quotients, 95 %% Mann-Whitney "
-            "interval\",\"geometric_mean\":%.9g,\"only_a\":%zu,\"only_b\":%zu,\"pairs\":[",
-            geometric_mean(c), c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
+            "interval\",\"only_a\":%zu,\"only_b\":%zu",
+            c->n_entries[0] - c->n_pairs, c->n_entries[1] - c->n_pairs);
+    write_number(out, "geometric_mean", geometric_mean(c));
+    fputs(",\"pairs\":[", out);
     for (size_t i = 0; i < c->n_pairs; i++) {
         const struct pair *p = &c->pairs[i];
         fputs(i ? ",{" : "{", out);
         write_text(out, "key_a", row_string(p->a, "key"), true);
         write_text(out, "key_b", row_string(p->b, "key"), false);
-        fprintf(out,
-                ",\"rate_a\":%.9g,\"rate_b\":%.9g,\"samples_a\":%" PRIu32 ",\"samples_b\":%" PRIu32 ",\"ratio\":%.9g",
-                p->a_rate, p->b_rate, p->n_a, p->n_b, p->ratio.ratio);
-        if (p->ratio.bounded)
-            fprintf(out, ",\"low\":%.9g,\"high\":%.9g", p->ratio.low, p->ratio.high);
-        else
-            fputs(",\"low\":null,\"high\":null", out);
+        write_number(out, "rate_a", p->a_rate);
+        write_number(out, "rate_b", p->b_rate);
+        fprintf(out, ",\"samples_a\":%" PRIu32 ",\"samples_b\":%" PRIu32, p->n_a, p->n_b);
+        write_number(out, "ratio", p->ratio.ratio);
+        write_number(out, "low", p->ratio.bounded ? p->ratio.low : NAN);
+        write_number(out, "high", p->ratio.bounded ? p->ratio.high : NAN);
         write_text(out, "verdict", verdict(&p->ratio), false);
         write_text(out, "a_is", lossless_word(p->a), false);
         write_text(out, "b_is", lossless_word(p->b), false);

@@ -33,10 +33,10 @@ char *row_values(const cJSON *row, const char *const *keys, size_t n)
     bool good = out != NULL;
     for (size_t i = 0; i < n && good; i++) {
         const cJSON *value = json_find(row, keys[i]);
-        char *printed = value ? cJSON_PrintUnformatted(value) : NULL;
+        char *printed = value ? json_print_name(value) : NULL;
         good = !value || printed;
         fprintf(out, "%s|", printed ? printed : "");
-        cJSON_free(printed);
+        free(printed);
     }
     good = out && fclose(out) == 0 && good;
     if (!good) {
@@ -214,8 +214,8 @@ enum mn_status rows_parse(struct rows *rows, const char *path, const char *text,
     struct line_log at = {log, path, 0};
     const struct mn_log with_line = {.write = line_log_write, .user = &at}, silent = {0};
     enum mn_status status = MN_OK;
-    *n_good = 0;
-    for (const char *line = text, *end = text + n_bytes; line < end && !status;) {
+    *n_good = json_byte_order_mark(text, n_bytes);
+    for (const char *line = text + *n_good, *end = text + n_bytes; line < end && !status;) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         const size_t n = (size_t)((newline ? newline : end) - line);
         at.line++;
@@ -315,10 +315,10 @@ enum mn_status rows_open(struct output_file *out, const char *path, struct rows 
 
 enum mn_status rows_append(struct output_file *out, const cJSON *row, const struct mn_log *log)
 {
-    char *text = cJSON_PrintUnformatted(row);
+    char *text = json_print(row);
     if (!text)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
     fprintf(out->text, "%s\n", text);
-    cJSON_free(text);
+    free(text);
     return output_flush(out, log);
 }

@@ -204,14 +204,14 @@ static bool write_field(FILE *stream, const cJSON *value)
     const char *text = "";
     if (cJSON_IsString(value))
         text = value->valuestring;
-    else if (value && !cJSON_IsNull(value) && !(text = printed = cJSON_PrintUnformatted(value)))
+    else if (value && !cJSON_IsNull(value) && !(text = printed = json_print(value)))
         return false;
     fputc('"', stream);
     if (cJSON_IsString(value) && *text && strchr("=+-@\t\r", *text)) /* a spreadsheet would take it for a formula */
         fputc('\'', stream);
     text_write_cell(stream, text, "\"", '"');
     fputc('"', stream);
-    cJSON_free(printed);
+    free(printed);
     return true;
 }
 
@@ -250,20 +250,15 @@ static enum mn_status write_csv(const struct rows *rows, FILE *stream, const str
 
 /* ---- JSON ---- */
 
-static enum mn_status write_json(const struct rows *rows, bool array, FILE *stream, const struct mn_log *log)
+static void write_json(const struct rows *rows, bool array, FILE *stream)
 {
     fputs(array ? "[" : "", stream);
     for (size_t r = 0; r < rows->n; r++) {
-        char *text = cJSON_PrintUnformatted(rows->items[r]);
-        if (!text)
-            return log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
         fputs(array && r ? ",\n" : "", stream);
-        text_puts(stream, text); /* what that shows is as JSON has it */
+        json_write_value(stream, rows->items[r]);
         fputs(array ? "" : "\n", stream);
-        cJSON_free(text);
     }
     fputs(array ? "]\n" : "", stream);
-    return MN_OK;
 }
 
 enum mn_status rows_write(const struct rows *rows, const char *format, FILE *stream, const struct mn_log *log)
@@ -271,8 +266,8 @@ enum mn_status rows_write(const struct rows *rows, const char *format, FILE *str
     if (!strcmp(format, "csv"))
         return write_csv(rows, stream, log);
     if (strcmp(format, "md") != 0)
-        return write_json(rows, !strcmp(format, "json"), stream, log);
-    for (int i = 0; i < COUNT(tables); i++)
+        write_json(rows, !strcmp(format, "json"), stream);
+    for (int i = 0; i < COUNT(tables) && !strcmp(format, "md"); i++)
         write_table(rows, tables[i].kind, tables[i].columns, tables[i].n, stream);
     return MN_OK;
 }

@@ -53,8 +53,10 @@ static enum mn_status write_turns(FILE *file, const struct bench_model *model, u
     for (uint32_t i = first; i < first + n; i++)
         fprintf(file, "%s%" PRIu32, i > first ? "," : "", answers[i].n_tokens);
     fputs("],\"wall_time\":[", file);
-    for (uint32_t i = first; i < first + n; i++)
-        fprintf(file, "%s%.9g", i > first ? "," : "", answers[i].wall_s);
+    for (uint32_t i = first; i < first + n; i++) {
+        fputs(i > first ? "," : "", file);
+        json_write_double(file, answers[i].wall_s);
+    }
     fputs("],\"accept_lengths\":[", file);
     bool any = false;
     for (uint32_t i = first; i < first + n; i++)

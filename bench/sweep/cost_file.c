@@ -3,21 +3,30 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bench/sweep/cpu_device.h"
+#include "engine/base/decimal.h"
 #include "engine/base/hash.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
 
 enum { KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
 
-/* A CPU device depends on the machine's processors and on the worker threads it is given, too. False: too long. */
+/* A CPU device depends on the machine's processors and on the worker threads it is given, too. Names of devices and the
+ * environment come from outside: the key is what a reader of the file finds. False: too long, or no memory. */
 static bool make_key(const struct mn_session *session, char *key)
 {
-    const int n = snprintf(key, KEY_BYTES, "cpus%ld threads%.8s|", sysconf(_SC_NPROCESSORS_ONLN), cpu_device_threads());
-    return n > 0 && (size_t)n + mn_session_cost_key(session, key + n, KEY_BYTES - (size_t)n) < KEY_BYTES;
+    char raw[KEY_BYTES];
+    const int n = snprintf(raw, KEY_BYTES, "cpus%ld threads%.8s|", sysconf(_SC_NPROCESSORS_ONLN), cpu_device_threads());
+    if (n <= 0 || (size_t)n + mn_session_cost_key(session, raw + n, KEY_BYTES - (size_t)n) >= KEY_BYTES)
+        return false;
+    char *valid = json_name(raw);
+    const bool good = valid && snprintf(key, KEY_BYTES, "%s", valid) < KEY_BYTES;
+    free(valid);
+    return good;
 }
 
 static bool make_path(const char *dir, const char *key, char *path)
@@ -55,7 +64,8 @@ static void checksum(const char *key, const struct mn_cost_table *t, char *text)
     }
     for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++)
         for (uint32_t i = 0; i < (arrays[a] == &t->submit_ns ? 1 : t->n); i++) {
-            snprintf(number, sizeof number, "|%.1f", arrays[a][i]);
+            number[0] = '|';
+            decimal_write(number + 1, arrays[a][i]);
             hash = hash_string(hash, number);
         }
     hash_write(hash, text);
@@ -96,8 +106,10 @@ static bool load(const char *path, const char *key, struct mn_cost_table *t)
 static void write_times(FILE *file, const char *name, uint32_t n, const double *ns)
 {
     fprintf(file, ",\"%s\":[", name);
-    for (uint32_t i = 0; i < n; i++)
-        fprintf(file, "%s%.1f", i ? "," : "", ns[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        fputs(i ? "," : "", file);
+        json_write_double(file, ns[i]);
+    }
     fputc(']', file);
 }
 

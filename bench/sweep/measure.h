@@ -111,6 +111,7 @@ void row_begin(struct row_builder *builder, char *key, const char *kind, const s
 void row_text(struct row_builder *builder, const char *key, const char *value);
 void row_number(struct row_builder *builder, const char *key, double value); /* what is not finite becomes 0 */
 void row_bool(struct row_builder *builder, const char *key, bool value);
+void row_float(struct row_builder *builder, const char *key, float value); /* 0.8 as 0.8, not as the double of 0.8f */
 void row_numbers(struct row_builder *builder, const char *key, const double *values, uint32_t n);
 /* Hands the row over, or MN_ERR_MEMORY. */
 enum mn_status row_end(struct row_builder *builder, cJSON **row, const struct mn_log *log);

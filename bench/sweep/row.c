@@ -7,6 +7,8 @@
 
 #include "bench/sweep/measure.h"
 #include "commit.h"
+#include "engine/base/decimal.h"
+#include "engine/files/json.h"
 
 /* ---- names ---- */
 
@@ -19,11 +21,9 @@ char *row_key_of(const struct bench_model *model, const struct bench_common *com
         return NULL;
     fprintf(out, "%s|%s|%s|%s|%s|%s|%s|%s|%s", kind, MUNINN_COMMIT, model->info.device_name, model->info.driver,
             common->cpu_threads, model->name, model->hash, model->info.weight_type, rest);
-    if (fclose(out) != 0) {
-        free(key);
-        return NULL;
-    }
-    return key;
+    char *valid = fclose(out) == 0 ? json_name(key) : NULL; /* a row's key is found again as its reader has it */
+    free(key);
+    return valid;
 }
 
 char *row_key(const struct bench_model *model, const struct bench_setting *s, const struct bench_common *common)
@@ -59,12 +59,19 @@ static void add(struct row_builder *b, const char *key, cJSON *value)
 
 void row_text(struct row_builder *b, const char *key, const char *value)
 {
-    add(b, key, cJSON_CreateString(value));
+    char *valid = json_name(value);
+    add(b, key, valid ? cJSON_CreateString(valid) : NULL);
+    free(valid);
 }
 
 void row_number(struct row_builder *b, const char *key, double value)
 {
     add(b, key, cJSON_CreateNumber(isfinite(value) ? value : 0.0));
+}
+
+void row_float(struct row_builder *b, const char *key, float value)
+{
+    row_number(b, key, isfinite(value) ? decimal_of_float(value) : 0.0);
 }
 
 void row_bool(struct row_builder *b, const char *key, bool value)

@@ -5,6 +5,7 @@
 
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
+#include "engine/base/decimal.h"
 
 enum { DECODE, PREFILL, COLUMNS };
 
@@ -168,7 +169,7 @@ static void add_setting(struct row_builder *b, const struct run *r)
     double forced[MN_MAX_LOOKAHEAD];
     const uint32_t n_forced = r->params[0].measuring.n_forced_acceptance;
     for (uint32_t i = 0; i < n_forced; i++)
-        forced[i] = (double)r->common->acceptance[i];
+        forced[i] = decimal_of_float(r->common->acceptance[i]);
     row_text(b, "kv_policy", s->kv_policy);
     row_text(b, "strategy", s->strategy);
     row_number(b, "num_steps", s->num_steps);
@@ -181,7 +182,7 @@ static void add_setting(struct row_builder *b, const struct run *r)
     row_number(b, "prompts", r->model->n_expected);
     row_text(b, "prompt_set", r->model->prompt_set);
     row_bool(b, "stop_at_eos", r->common->stop_at_eos);
-    row_number(b, "temperature", (double)r->common->temperature);
+    row_float(b, "temperature", r->common->temperature);
     row_number(b, "seed", (double)r->common->seed);
     row_numbers(b, "forced_acceptance", forced, n_forced);
     row_number(b, "total_prompt_tokens", r->stats.n_prompt);

@@ -35,7 +35,7 @@ void cli_json_key(const char *key, bool first)
 void cli_json_string(const char *key, const char *text, bool first)
 {
     cli_json_key(key, first);
-    json_write_string(stdout, text, strlen(text));
+    json_write_name(stdout, text);
 }
 
 void cli_json_u64(const char *key, uint64_t value, bool first)
@@ -47,7 +47,13 @@ void cli_json_u64(const char *key, uint64_t value, bool first)
 void cli_json_double(const char *key, double value, bool first)
 {
     cli_json_key(key, first);
-    printf("%.9g", isfinite(value) ? value : 0.0);
+    json_write_double(stdout, isfinite(value) ? value : 0.0);
+}
+
+void cli_json_float(const char *key, float value, bool first)
+{
+    cli_json_key(key, first);
+    json_write_float(stdout, isfinite(value) ? value : 0.0f);
 }
 
 void cli_json_bool(const char *key, bool value, bool first)

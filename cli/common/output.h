@@ -15,11 +15,12 @@ enum mn_status cli_flush(const struct mn_log *log);
 /* The device, for reports of others' machines; one line on stderr. */
 void cli_banner(const char *banner);
 
-/* JSON pieces on stdout. A number that is not finite is written as 0: JSON has no word for it. */
+/* JSON pieces on stdout. Numbers read back the same; one that is not finite is 0: JSON has no word for it. */
 void cli_json_key(const char *key, bool first); /* `"key":`, with a comma in front unless first */
 void cli_json_string(const char *key, const char *text, bool first);
 void cli_json_u64(const char *key, uint64_t value, bool first);
 void cli_json_double(const char *key, double value, bool first);
+void cli_json_float(const char *key, float value, bool first); /* 0.8 as 0.8, which it is not as a double */
 void cli_json_bool(const char *key, bool value, bool first);
 void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first);
 

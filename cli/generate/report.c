@@ -35,9 +35,11 @@ static void json_acceptance(const struct mn_stats *stats)
     cli_json_double("mean_inflight", mean_inflight(stats), false);
     cli_json_key("acceptance_per_position", false);
     putchar('[');
-    for (uint32_t i = 0; i < stats->lookahead; i++)
-        printf("%s%.9g", i ? "," : "",
-               stats->drafted_at[i] ? (double)stats->accepted_at[i] / (double)stats->drafted_at[i] : 0.0);
+    for (uint32_t i = 0; i < stats->lookahead; i++) {
+        fputs(i ? "," : "", stdout);
+        json_write_double(stdout,
+                          stats->drafted_at[i] ? (double)stats->accepted_at[i] / (double)stats->drafted_at[i] : 0.0);
+    }
     putchar(']');
     cli_json_key("accepted_lengths", false);
     putchar('[');
@@ -75,7 +77,7 @@ static void json_agreement(const struct mn_agreement *a)
         printf(a->token == UINT32_MAX ? "null" : "%" PRIu32, a->token);
         cli_json_key("ar_token", false);
         printf(a->ar_token == UINT32_MAX ? "null" : "%" PRIu32, a->ar_token);
-        cli_json_double("top2_margin", (double)a->margin, false);
+        cli_json_float("top2_margin", a->margin, false);
     }
     if (a->forced_agreement >= 0.0)
         cli_json_double("forced_agreement", a->forced_agreement, false);
@@ -119,11 +121,11 @@ static void json_settings(const struct generate_run *run)
     cli_json_string("kv_type", options->kv_type, false);
     cli_json_string("weight_type", run->info.weight_type, false);
     cli_json_u64("seed", options->seed, false);
-    cli_json_double("temperature", (double)options->temperature, false);
+    cli_json_float("temperature", options->temperature, false);
     cli_json_u64("top_k", options->top_k, false);
-    cli_json_double("top_p", (double)options->top_p, false);
-    cli_json_double("min_p", (double)options->min_p, false);
-    cli_json_double("init_scale", (double)options->init_scale, false);
+    cli_json_float("top_p", options->top_p, false);
+    cli_json_float("min_p", options->min_p, false);
+    cli_json_float("init_scale", options->init_scale, false);
 }
 
 static void json_stats(const struct generate_run *run, enum mn_status status)
@@ -210,6 +212,18 @@ static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n
     fputc(']', file);
 }
 
+static void trace_float(FILE *file, const char *key, float value)
+{
+    fprintf(file, ",\"%s\":", key);
+    json_write_float(file, value);
+}
+
+static void trace_double(FILE *file, const char *key, double value)
+{
+    fprintf(file, ",\"%s\":", key);
+    json_write_double(file, value);
+}
+
 void report_trace_prompt(const struct generate_run *run, uint32_t token)
 {
     const struct mn_stats *stats = run->live;
@@ -218,12 +232,13 @@ void report_trace_prompt(const struct generate_run *run, uint32_t token)
     fprintf(file,
             "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32
             ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32 ",\"max_inflight\":%" PRIu32
-            ",\"kv_policy\":\"%s\",\"temperature\":%.9g,\"top_k\":%" PRIu32
-            ",\"top_p\":%.9g,\"min_p\":%.9g,\"seed\":%" PRIu64 ",\"init_scale\":%.9g",
+            ",\"kv_policy\":\"%s\",\"top_k\":%" PRIu32 ",\"seed\":%" PRIu64,
             stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead,
-            rows_per_sequence(run->options), run->kv_policy, (double)run->options->temperature, run->options->top_k,
-            (double)run->options->top_p, (double)run->options->min_p, run->options->seed,
-            (double)run->options->init_scale);
+            rows_per_sequence(run->options), run->kv_policy, run->options->top_k, run->options->seed);
+    trace_float(file, "temperature", run->options->temperature);
+    trace_float(file, "top_p", run->options->top_p);
+    trace_float(file, "min_p", run->options->min_p);
+    trace_float(file, "init_scale", run->options->init_scale);
     trace_ids(file, "prompt_ids", run->prompt, run->n_prompt);
     trace_ids(file, "tokens", &token, 1);
     fputs("}\n", file);
@@ -236,10 +251,11 @@ void report_trace(void *user, const struct mn_trace *trace)
     FILE *file = run->trace->text;
     trace_begin(run);
     fprintf(file,
-            "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_ms\":%.4f,\"end_ms\":%.4f,\"start_pass\":%" PRIu64
-            ",\"end_pass\":%" PRIu64 ",\"committed\":%" PRIu32,
-            trace->event, trace->index, trace->start_ns / 1e6, trace->end_ns / 1e6, trace->start_pass, trace->end_pass,
-            trace->n_committed);
+            "\"event\":\"%s\",\"index\":%" PRIu64 ",\"start_pass\":%" PRIu64 ",\"end_pass\":%" PRIu64
+            ",\"committed\":%" PRIu32,
+            trace->event, trace->index, trace->start_pass, trace->end_pass, trace->n_committed);
+    trace_double(file, "start_ms", trace->start_ns / 1e6);
+    trace_double(file, "end_ms", trace->end_ns / 1e6);
     trace_ids(file, "tokens", trace->tokens, trace->n_committed);
     fputs(",\"rows\":[", file);
     for (uint32_t i = 0; i < trace->n_rows; i++) {

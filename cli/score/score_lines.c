@@ -341,7 +341,7 @@ static enum mn_status keep_others(struct reader *r, struct json_doc *doc, const 
         return log_fail(r->log, MN_ERR_FORMAT, "key '%s' of --group-by is missing", group_by);
     if (group) {
         char *text = cJSON_IsString(group)                          ? strdup(group->valuestring)
-                     : cJSON_IsNumber(group) || cJSON_IsBool(group) ? cJSON_PrintUnformatted(group)
+                     : cJSON_IsNumber(group) || cJSON_IsBool(group) ? json_print_name(group)
                                                                     : NULL;
         if (!text && (cJSON_IsArray(group) || cJSON_IsObject(group) || cJSON_IsNull(group)))
             return json_refuse(doc, MN_ERR_FORMAT, group_by, group,

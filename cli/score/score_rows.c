@@ -170,14 +170,14 @@ static enum mn_status put(struct score_run *run, cJSON *row, const cJSON *last)
         }
     } else if (!strcmp(run->options->output, "md")) {
         ; /* the table alone */
-    } else if (!(text = cJSON_PrintUnformatted(row))) {
+    } else if (!(text = json_print(row))) {
         status = log_fail(run->log, MN_ERR_MEMORY, "out of host memory for a row");
     } else {
         text_puts(stdout, text);
         putchar('\n');
         status = cli_flush(run->log);
     }
-    cJSON_free(text);
+    free(text);
     cJSON_Delete(row);
     return status;
 }

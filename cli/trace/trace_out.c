@@ -19,20 +19,20 @@ static void key(FILE *f, const char *name, bool first)
 static void text(FILE *f, const char *name, const char *value)
 {
     key(f, name, false);
-    json_write_string(f, value, strlen(value));
+    json_write_name(f, value);
 }
 
 static void number(FILE *f, const char *name, double value)
 {
     key(f, name, false);
-    fprintf(f, "%.9g", value);
+    json_write_double(f, value);
 }
 
 /* What was given as a float: without the digits that only its type adds. */
 static void setting(FILE *f, const char *name, double value)
 {
     key(f, name, false);
-    fprintf(f, "%.6g", value);
+    json_write_float(f, (float)value);
 }
 
 /* One value of every step: a double member of struct mn_depth_step. */
@@ -42,7 +42,8 @@ static void step_array(FILE *f, const char *name, const struct mn_depth_step *st
     for (uint32_t i = 0; i < n; i++) {
         double value;
         memcpy(&value, (const char *)&steps[i] + offset, sizeof value);
-        fprintf(f, "%s%.9g", i ? "," : "[", value);
+        fputc(i ? ',' : '[', f);
+        json_write_double(f, value);
     }
     fputc(']', f);
 }
@@ -128,7 +129,7 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
     fputs(",\"exit_rules\":{", f);
     for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
         key(f, mn_exit_name((enum mn_exit_criterion)c), c == MN_EXIT_LATENT_DIFF);
-        fprintf(f, "%.6g", mn_exit_threshold((enum mn_exit_criterion)c));
+        json_write_double(f, mn_exit_threshold((enum mn_exit_criterion)c));
     }
     fprintf(f, "},\"terminal_rule\":{\"window\":%" PRIu32, rule->window);
     setting(f, "near", rule->nearness);
@@ -170,8 +171,10 @@ static void write_inits(const struct mn_depth_trace *t, uint32_t token, FILE *f)
     const double *distance = t->distance + (size_t)token * t->init_stride;
     const uint32_t *top1 = t->init_top1 + (size_t)token * t->init_stride;
     fputs(",\"inits\":{\"distance\":[", f);
-    for (uint32_t m = 0; m < t->n_inits; m++)
-        fprintf(f, "%s%.9g", m ? "," : "", distance[m]);
+    for (uint32_t m = 0; m < t->n_inits; m++) {
+        fputs(m ? "," : "", f);
+        json_write_double(f, distance[m]);
+    }
     fputs("],\"top1\":[", f);
     for (uint32_t m = 0; m < t->n_inits; m++)
         fprintf(f, "%s%" PRIu32, m ? "," : "", top1[m]);
@@ -183,8 +186,10 @@ static void write_path(const struct mn_depth_trace *t, uint32_t token, FILE *f)
     fputs(",\"path\":[", f);
     for (uint32_t step = 0; step <= t->n_steps; step++) {
         const double *at = t->paths + ((size_t)token * (t->n_steps + 1) + step) * t->n_components;
-        for (uint32_t i = 0; i < t->n_components; i++)
-            fprintf(f, "%s%.9g", i ? "," : step ? ",[" : "[", at[i]);
+        for (uint32_t i = 0; i < t->n_components; i++) {
+            fputs(i ? "," : step ? ",[" : "[", f);
+            json_write_double(f, at[i]);
+        }
         fputc(']', f);
     }
     fputc(']', f);
@@ -243,7 +248,9 @@ static void write_histogram(const struct mn_depth_trace *t, enum mn_exit_criteri
         never += t->tokens[i].exits[c] == 0;
         sum += t->tokens[i].exits[c] ? t->tokens[i].exits[c] : t->n_steps;
     }
-    fprintf(f, "],\"never\":%" PRIu64 ",\"mean\":%.9g}", never, t->n_tokens ? (double)sum / t->n_tokens : 0.0);
+    fprintf(f, "],\"never\":%" PRIu64, never);
+    number(f, "mean", t->n_tokens ? (double)sum / t->n_tokens : 0.0);
+    fputc('}', f);
 }
 
 static void write_independence(const struct mn_depth_trace *t, FILE *f)
@@ -258,10 +265,11 @@ static void write_independence(const struct mn_depth_trace *t, FILE *f)
             largest = fmax(largest, t->distance[at]);
             n_same += t->init_top1[at] == t->steps[(size_t)i * t->n_steps + t->n_steps - 1].top1;
         }
-    fprintf(f,
-            ",\"path_independence\":{\"inits\":%" PRIu32
-            ",\"mean_distance\":%.9g,\"largest_distance\":%.9g,\"top1_agreement\":%.9g}",
-            t->n_inits, n > 0.0 ? sum / n : 0.0, largest, n > 0.0 ? n_same / n : 0.0);
+    fprintf(f, ",\"path_independence\":{\"inits\":%" PRIu32, t->n_inits);
+    number(f, "mean_distance", n > 0.0 ? sum / n : 0.0);
+    number(f, "largest_distance", largest);
+    number(f, "top1_agreement", n > 0.0 ? n_same / n : 0.0);
+    fputc('}', f);
 }
 
 static void write_summary(const struct trace_report *r, const char *id, FILE *f)
@@ -289,11 +297,14 @@ static void write_summary(const struct trace_report *r, const char *id, FILE *f)
     double all = 0.0;
     for (uint32_t i = 0; i < t->n_components; i++) {
         const double part = t->total_variance > 0.0 ? t->variance[i] / t->total_variance : 0.0;
-        fprintf(f, "%s%.9g", i ? "," : "", part);
+        fputs(i ? "," : "", f);
+        json_write_double(f, part);
         all += part;
     }
-    fprintf(f, "],\"explained_together\":%.9g,\"iterations\":%" PRIu32 ",\"residual\":%.3g}", all, t->n_iterations,
-            t->residual);
+    fprintf(f, "],\"iterations\":%" PRIu32, t->n_iterations);
+    number(f, "explained_together", all);
+    number(f, "residual", t->residual);
+    fputc('}', f);
     if (r->params->n_inits)
         write_independence(t, f);
     fputs("}\n", f);
