@@ -4,11 +4,14 @@
 
 #include "engine/model/model.h"
 #include "engine/model/session.h"
+#include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 
 struct mn_engine {
     struct model *model;         /* NULL: the tokenizer alone */
     struct tokenizer *tokenizer; /* NULL when the model has none: ids only */
+    struct chat_template chat;   /* that the folder brings */
+    bool chat_checked;           /* whoever has been warned of it is not warned for every prompt */
     const struct mn_log *log;
     char banner[512];
 };

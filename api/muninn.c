@@ -94,7 +94,7 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
     if (!status && engine->model && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
         return log_fail(engine->log, MN_ERR_FORMAT, "%s: token id %u is not below vocab_size %u of config.json", path,
                         tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
-    return status;
+    return status ? status : chat_template_read(&engine->chat, dir, engine->log);
 }
 
 static enum mn_status load_model(struct mn_engine *engine, const struct mn_engine_params *params)
@@ -146,6 +146,7 @@ void mn_engine_destroy(struct mn_engine *engine)
     if (!engine)
         return;
     tokenizer_destroy(engine->tokenizer);
+    chat_template_finish(&engine->chat);
     model_free(engine->model);
     free(engine);
 }

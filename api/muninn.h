@@ -156,9 +156,10 @@ struct mn_chat_message {
     const char *text; /* [n_bytes] */
     size_t n_bytes;
 };
-/* Ids of a conversation in the model's chat template, up to where its next reply begins. Structure comes from the
- * template alone: special tokens in roles and texts are ordinary text. MN_ERR_UNSUPPORTED when the tokenizer lacks the
- * template's tokens. */
+/* Ids of a conversation in Huginn's chat template, up to where its next reply begins. Structure comes from the template
+ * alone: special tokens in roles and texts are ordinary text. The template is built in. MN_ERR_UNSUPPORTED when the
+ * tokenizer lacks its tokens, or when the folder brings another template; one that has its tokens and is not a known
+ * text of it is worth a warning, once. */
 enum mn_status mn_chat(struct mn_engine *engine, const struct mn_chat_message *messages, size_t n_messages,
                        uint32_t **ids, size_t *n_ids);
 

@@ -48,7 +48,8 @@ static const struct command_option table[] = {
     {.name = "chat",
      .kind = OPTION_FLAG,
      .offset = AT(chat),
-     .help = "put the prompt into the chat template as the user's message"},
+     .help = "put the prompt into Huginn's chat template, which is built in, as the user's message; a folder that "
+             "brings another template is refused"},
     {.name = "system",
      .kind = OPTION_TEXT,
      .offset = AT(system),

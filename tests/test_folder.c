@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/files/input.h"
+#include "engine/files/json.h"
 #include "tests/testing.h"
 
 enum { WAIT_SECONDS = 300 };
@@ -304,6 +305,106 @@ static void test_index_beside_file(void **state)
     }
 }
 
+/* ---- chat templates ---- */
+
+/* The text of docs/models.md. */
+#define OWN_TEMPLATE \
+    "{{ bos_token }}{% for message in messages %}<|begin_header|>{{ message['role'] }}<|end_header|>\n\n" \
+    "{{ message['content'] }}<|end_turn|>{% endfor %}{% if add_generation_prompt " \
+    "%}<|begin_header|>Huginn<|end_header|>" \
+    "\n\n{% endif %}"
+
+/* The same as a JSON string. */
+static void quoted(char *json, size_t n_bytes, const char *text)
+{
+    FILE *out = fmemopen(json, n_bytes, "w");
+    assert_non_null(out);
+    json_write_string(out, text, strlen(text));
+    assert_int_equal(fclose(out), 0);
+}
+
+static enum mn_status chat(const struct folder *f, uint32_t n_times)
+{
+    struct mn_engine *engine;
+    const struct mn_chat_message message = {"user", "x", 1};
+    enum mn_status status = mn_engine_create(
+        &engine, &(struct mn_engine_params){.model_dir = f->dir, .tokenizer_only = true, .log = &f->log.log});
+    for (uint32_t i = 0; i < n_times && !status; i++) {
+        uint32_t *ids = NULL;
+        size_t n_ids;
+        status = mn_chat(engine, &message, 1, &ids, &n_ids);
+        free(ids);
+    }
+    mn_engine_destroy(engine);
+    return status;
+}
+
+static void expect_chat(struct folder *f, enum mn_status status, uint32_t n_warnings, const char *name)
+{
+    const enum mn_status got = chat(f, 3);
+    const bool refused = got && f->log.n_errors == 1 && strstr(f->log.last, name);
+    if (got != status || (status && !refused) || f->log.n_warnings != n_warnings ||
+        (n_warnings && !strstr(f->log.last_warning, name)))
+        fail_msg("%s: %s, %u errors, the last: %s; %u warnings, the last: %s", name, mn_status_name(got),
+                 f->log.n_errors, f->log.last, f->log.n_warnings, f->log.last_warning);
+    f->log.n_errors = f->log.n_warnings = 0;
+}
+
+static void test_chat_template(void **state)
+{
+    struct folder *f = *state;
+    static const char jinja[] = "chat_template.jinja", config[] = "tokenizer_config.json";
+    static const char other[] = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[bot]";
+    /* the tokens are kept, what stands between them is not */
+    static const char similar[] = "{% for m in messages %}<|begin_header|>{{ m.role }}<|end_header|>\n{{ m.content }}"
+                                  "<|end_turn|>{% endfor %}<|begin_header|>Huginn<|end_header|>";
+    char text[2048], json[1024];
+    expect_chat(f, MN_OK, 0, "");
+    write_text(f, jinja, other);
+    expect_chat(f, MN_ERR_UNSUPPORTED, 0, jinja);
+    write_text(f, jinja, similar);
+    expect_chat(f, MN_OK, 1, jinja);
+    write_text(f, jinja, OWN_TEMPLATE "\n");
+    expect_chat(f, MN_OK, 0, "");
+    restore(f, jinja);
+
+    write_text(f, config, "{\"model_max_length\": 1000000000000000019884624838656, \"chat_template\": null}");
+    expect_chat(f, MN_OK, 0, "");
+    quoted(json, sizeof json, OWN_TEMPLATE);
+    snprintf(text, sizeof text, "{\"chat_template\": %s}", json);
+    write_text(f, config, text);
+    expect_chat(f, MN_OK, 0, "");
+    write_text(f, jinja, other); /* wins */
+    expect_chat(f, MN_ERR_UNSUPPORTED, 0, jinja);
+    restore(f, jinja);
+    snprintf(text, sizeof text,
+             "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"x\"}, {\"name\": \"default\", "
+             "\"template\": %s}]}",
+             json);
+    write_text(f, config, text);
+    expect_chat(f, MN_OK, 0, "");
+    static const char *const refused[] = {"\"\"", "\"x\"", "[]", "[{\"name\": \"tool_use\", \"template\": \"x\"}]",
+                                          "[{\"name\": \"default\", \"template\": \"x\"}]"};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        snprintf(text, sizeof text, "{\"chat_template\": %s}", refused[i]);
+        write_text(f, config, text);
+        expect_chat(f, MN_ERR_UNSUPPORTED, 0, config);
+        assert_int_equal(chat(f, 0), MN_OK); /* who asks for no conversation is not held up */
+    }
+    static const char *const malformed[] = {"5", "{}", "[5]", "[{\"name\": 5}]", "[{\"name\": \"default\"}]"};
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
+        snprintf(text, sizeof text, "{\"chat_template\": %s}", malformed[i]);
+        write_text(f, config, text);
+        expect_chat(f, MN_ERR_FORMAT, 0, config);
+    }
+}
+
+static void test_chat_files(void **state)
+{
+    try_ways(*state, "chat_template.jinja", open_text);
+    try_ways(*state, "tokenizer_config.json", open_text);
+}
+
 /* Names nobody asks for may be what they like. */
 static void test_other_names(void **state)
 {
@@ -337,6 +438,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_engine_tokenizer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_weights, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_index_beside_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_chat_template, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_chat_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_names, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,10 @@ __attribute__((constructor)) static void keep_driver(void)
 static void remember(void *user, enum mn_log_level level, const char *line)
 {
     struct test_log *log = user;
+    if (level == MN_LOG_WARN) {
+        log->n_warnings++;
+        snprintf(log->last_warning, sizeof log->last_warning, "%s", line);
+    }
     if (level != MN_LOG_ERROR)
         return;
     log->n_errors++;

@@ -19,11 +19,11 @@
 #define RAVEN_TINY MN_SOURCE_DIR "/models/raven-tiny"
 #define RAVEN_DEEP MN_SOURCE_DIR "/models/raven-deep" /* the default model */
 
-/* Counts error lines and keeps the last; notes and warnings are dropped. */
+/* Counts error lines and warnings and keeps the last of each; notes are dropped. */
 struct test_log {
     struct mn_log log;
-    uint32_t n_errors;
-    char last[1024];
+    uint32_t n_errors, n_warnings;
+    char last[1024], last_warning[1024];
 };
 void test_log_init(struct test_log *log);
 

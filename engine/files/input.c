@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -89,6 +90,32 @@ enum mn_status input_read(int fd, const char *path, uint64_t offset, uint64_t n_
         offset += (uint64_t)got;
         n_bytes -= (uint64_t)got;
     }
+    return MN_OK;
+}
+
+enum mn_status input_read_all(char **bytes, size_t *n_bytes, const char *path, size_t cap_bytes,
+                              const struct mn_log *log)
+{
+    int fd;
+    uint64_t size;
+    *bytes = NULL;
+    enum mn_status status = input_open(&fd, &size, path, log);
+    if (status)
+        return status;
+    if (size > cap_bytes)
+        status = log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes, the limit is %zu", path, (uintmax_t)size, cap_bytes);
+    else if (!(*bytes = malloc((size_t)size + 1)))
+        status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for %ju bytes", path, (uintmax_t)size);
+    if (!status)
+        status = input_read(fd, path, 0, size, *bytes, log);
+    close(fd);
+    if (status) {
+        free(*bytes);
+        *bytes = NULL;
+        return status;
+    }
+    (*bytes)[size] = '\0';
+    *n_bytes = (size_t)size;
     return MN_OK;
 }
 

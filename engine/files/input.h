@@ -28,6 +28,11 @@ enum mn_status input_open(int *fd, uint64_t *n_bytes, const char *path, const st
 enum mn_status input_read(int fd, const char *path, uint64_t offset, uint64_t n_bytes, void *out,
                           const struct mn_log *log);
 
+/* Reads a plain file of at most cap_bytes to *bytes (malloc'ed, zero-terminated behind n_bytes). Errors of both, and
+ * MN_ERR_FORMAT: larger; MN_ERR_MEMORY. */
+enum mn_status input_read_all(char **bytes, size_t *n_bytes, const char *path, size_t cap_bytes,
+                              const struct mn_log *log);
+
 /* What a file is, by its first bytes, that is neither JSON nor tensors but lies where those should: a Git LFS pointer,
  * a web page, nothing at all. NULL: none of these. A text for a message: "FILE: TEXT". */
 const char *input_instead(const void *bytes, size_t n_bytes);

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/base/decimal.h"
 #include "engine/files/input.h"
@@ -90,17 +89,12 @@ static enum mn_status check_tree(const struct json_doc *doc, const struct cJSON 
 
 /* ---- documents ---- */
 
-static enum mn_status refuse_size(const char *file, uint64_t n_bytes, size_t cap_bytes, const struct mn_log *log)
-{
-    return log_fail(log, MN_ERR_FORMAT, "%s: %ju bytes of JSON, the limit is %zu", file, (uintmax_t)n_bytes, cap_bytes);
-}
-
 static enum mn_status check_grammar(const char *file, const void *bytes, size_t n_bytes, size_t cap_bytes,
                                     size_t *n_foreign, const struct mn_log *log)
 {
     struct json_scan s = {.p = bytes, .n = n_bytes};
     if (n_bytes > cap_bytes)
-        return refuse_size(file, n_bytes, cap_bytes, log);
+        return log_fail(log, MN_ERR_FORMAT, "%s: %zu bytes of JSON, the limit is %zu", file, n_bytes, cap_bytes);
     const char *why = json_scan_document(&s);
     *n_foreign = s.n_foreign;
     if (!why)
@@ -177,32 +171,17 @@ enum mn_status json_parse_foreign(struct json_doc *doc, const char *file, const 
     return parse(doc, file, (const char *)bytes + mark, n_bytes - mark, cap_bytes, true, log);
 }
 
-static enum mn_status read_open_file(struct json_doc *doc, const char *path, int fd, size_t n_bytes,
-                                     const struct mn_log *log)
-{
-    if (n_bytes == 0)
-        return log_fail(log, MN_ERR_FORMAT, "%s: %s", path, input_instead(NULL, 0));
-    char *bytes = malloc(n_bytes);
-    if (!bytes)
-        return log_fail(log, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, n_bytes);
-    enum mn_status status = input_read(fd, path, 0, n_bytes, bytes, log);
-    if (!status)
-        status = json_parse_foreign(doc, path, bytes, n_bytes, n_bytes, log);
-    free(bytes);
-    return status;
-}
-
 enum mn_status json_read_file(struct json_doc *doc, const char *path, size_t cap_bytes, const struct mn_log *log)
 {
-    int fd;
-    uint64_t n_bytes;
+    char *bytes;
+    size_t n_bytes;
     *doc = (struct json_doc){.log = log};
-    enum mn_status status = input_open(&fd, &n_bytes, path, log);
+    enum mn_status status = input_read_all(&bytes, &n_bytes, path, cap_bytes, log);
     if (status)
         return status;
-    status = n_bytes > cap_bytes ? refuse_size(path, n_bytes, cap_bytes, log)
-                                 : read_open_file(doc, path, fd, (size_t)n_bytes, log);
-    close(fd);
+    status = n_bytes ? json_parse_foreign(doc, path, bytes, n_bytes, cap_bytes, log)
+                     : log_fail(log, MN_ERR_FORMAT, "%s: %s", path, input_instead(bytes, 0));
+    free(bytes);
     return status;
 }
 
