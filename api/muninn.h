@@ -356,7 +356,9 @@ struct mn_generate_params {
     int (*on_token)(void *user, uint32_t token);
     void *user;                                                 /* of both callbacks */
     void (*on_trace)(void *user, const struct mn_trace *trace); /* NULL: no trace */
-    uint64_t reserved[8];
+    /* NULL: the engine's. Where it goes why these params are refused: of a batch, a sequence's own reason. */
+    const struct mn_log *log;
+    uint64_t reserved[7];
 };
 
 struct mn_stats {
@@ -385,7 +387,8 @@ struct mn_stats {
     uint64_t submits, dispatches;
     uint64_t kv_bytes_per_token;                       /* cache storage of one position */
     double prefill_ns, draft_ns, verify_ns, decode_ns; /* decode_ns: from the first new token to the last */
-    uint64_t reserved[8];
+    enum mn_status status; /* of a sequence of a batch: MN_ERR_USAGE when it was refused, else MN_OK */
+    uint64_t reserved[7];
 };
 
 /* Derived figures, 0 where there is nothing to divide by. */
@@ -403,8 +406,11 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
  * weights. Sequence i emits the tokens that mn_generate(&params[i]) emits. More sequences than the session's
  * n_sequences, or than its max_rows has room for, wait for their turn. Sampler, strategy and its settings must be the
  * same for all; prompts, n_new, num_steps, draft_steps, state0 and callbacks may differ. stats [n] has what concerns a
- * sequence; *total the passes and bytes of all of them. The strategy must be one that `batches`. on_end (may be NULL)
- * is called when sequence i has ended; a non-zero return ends the batch: stats and callbacks of the sequences under way
+ * sequence; *total the passes and bytes of all of them. The strategy must be one that `batches`. A sequence that cannot
+ * run (a prompt longer than the context, draft_steps not below its num_steps) is refused with MN_ERR_USAGE in its
+ * stats' status; the others run, and what the first refused one got is what the call returns at the end. Settings that
+ * would refuse them all, and failures of the device or of memory, end the batch. on_end (may be NULL) is called when
+ * sequence i has ended or was refused; a non-zero return ends the batch: stats and callbacks of the sequences under way
  * have what they reached. */
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
                                  struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),

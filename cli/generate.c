@@ -284,7 +284,9 @@ const struct command command_generate = {
     .notes =
         "With --kv-policy full, every strategy gives the tokens of `ar` with the same --num-steps, sampler and seed.\n"
         "A text prompt gets the model's begin token in front unless it starts with it.\n"
-        "--batch prints a JSON line per sequence, in the order in which they end, and one with the total.\n"
+        "--batch prints a JSON line per sequence, in the order in which they end, and one with the total. A prompt "
+        "that\n"
+        "cannot run has an \"error\" in its line; the others run, and the exit code is that of the first such line.\n"
         "On a terminal, control characters and marks of direction in the text are spelled out (\\u001b); a pipe gets "
         "its\n"
         "bytes.\n"

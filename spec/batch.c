@@ -14,7 +14,10 @@ struct batch {
     struct generation **active;     /* [n_sequences], those sharing passes */
     bool *taken;                    /* [n_sequences] */
     uint32_t n, n_active, n_started, capacity;
-    bool ended; /* by the caller */
+    int (*on_end)(void *user, uint32_t i);
+    void *user;
+    enum mn_status refused; /* of the first sequence that cannot run */
+    bool ended;             /* by the caller */
 };
 
 static bool same_text(const char *a, const char *b)
@@ -56,24 +59,44 @@ static void write_with_sequence(void *user, enum mn_log_level level, const char 
     log_note(at->next, level, "sequence %u of the batch: %s", at->sequence, text);
 }
 
-static enum mn_status open_all(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
+/* What all have in common: the batch is refused as a whole. */
+static enum mn_status check_common(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
 {
     const struct mn_log *log = session_info(b->session)->log;
-    for (uint32_t i = 0; i < b->n; i++) {
+    struct generation *first = &b->generations[0];
+    for (uint32_t i = 1; i < b->n; i++)
         if (!same_settings(&params[i], &params[0]))
             return log_fail(
                 log, MN_ERR_USAGE,
                 "sequence %u of the batch: strategy, sampler and their settings must be those of sequence 0", i);
+    generation_set_up(first, b->session, b->costs, params, stats, log);
+    enum mn_status status = generation_check_settings(first);
+    if (!status && !first->strategy->about.batches)
+        status = log_fail(log, MN_ERR_USAGE, "strategy %s: cannot run in a batch", first->strategy->about.name);
+    return status;
+}
+
+static void end(struct batch *b, uint32_t i)
+{
+    b->ended |= b->on_end && b->on_end(b->user, i);
+}
+
+/* A sequence that cannot run ends here; the others do not depend on it. */
+static enum mn_status open_all(struct batch *b, const struct mn_generate_params *params, struct mn_stats *stats)
+{
+    const struct mn_log *log = session_info(b->session)->log;
+    for (uint32_t i = 0; i < b->n && !b->ended; i++) {
         struct sequence_log at = {log, i};
         const struct mn_log with_sequence = {write_with_sequence, &at};
         enum mn_status status = generation_open(&b->generations[i], b->session, b->costs, &params[i], &stats[i],
-                                                &with_sequence);
-        b->generations[i].log = log;
-        if (status)
+                                                params[i].log ? params[i].log : &with_sequence);
+        b->generations[i].log = params[i].log ? params[i].log : log;
+        stats[i].status = status;
+        if (status && status != MN_ERR_USAGE)
             return status;
-        if (!b->generations[i].strategy->about.batches)
-            return log_fail(log, MN_ERR_USAGE, "strategy %s: cannot run in a batch",
-                            b->generations[i].strategy->about.name);
+        if (status)
+            end(b, i);
+        b->refused = b->refused ? b->refused : status;
     }
     uint32_t most = session_info(b->session)->max_rows / rows_of(&b->generations[0]);
     b->capacity = most < session_info(b->session)->n_sequences ? most : session_info(b->session)->n_sequences;
@@ -87,6 +110,8 @@ static enum mn_status admit(struct batch *b, double *prefill_ns)
     while (b->n_active < b->capacity && b->n_started < b->n && !status) {
         struct generation *g = &b->generations[b->n_started++];
         uint32_t sequence = 0;
+        if (g->stats->status) /* refused */
+            continue;
         while (b->taken[sequence])
             sequence++;
         b->taken[sequence] = true;
@@ -98,7 +123,7 @@ static enum mn_status admit(struct batch *b, double *prefill_ns)
 }
 
 /* Takes out those that are done. */
-static void retire(struct batch *b, struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
+static void retire(struct batch *b, struct mn_stats *total)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < b->n_active; i++) {
@@ -110,15 +135,29 @@ static void retire(struct batch *b, struct mn_stats *total, int (*on_end)(void *
         g->stats->decode_ns = clock_ns() - g->start_ns;
         b->taken[g->sequence] = false;
         total->n_sequences++;
-        b->ended |= on_end && on_end(user, (uint32_t)(g - b->generations));
+        end(b, (uint32_t)(g - b->generations));
     }
     b->n_active = kept;
+}
+
+/* The settings of the first sequence that can run. */
+static struct mn_stats total_of(const struct mn_stats *stats, uint32_t n)
+{
+    uint32_t i = 0;
+    while (i + 1 < n && stats[i].status)
+        i++;
+    struct mn_stats total = stats[i];
+    total.status = MN_OK;
+    total.n_sequences = total.n_prompt = 0;
+    return total;
 }
 
 /* Sums over sequences; passes and bytes are counted by the ticks. */
 static void sum_up(struct mn_stats *total, const struct mn_stats *stats, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
+        if (stats[i].status)
+            continue;
         total->n_prompt += stats[i].n_prompt;
         total->n_new += stats[i].n_new;
         total->rounds += stats[i].rounds;
@@ -130,17 +169,17 @@ static void sum_up(struct mn_stats *total, const struct mn_stats *stats, uint32_
     }
 }
 
-static enum mn_status run(struct batch *b, struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
+static enum mn_status run(struct batch *b, struct mn_stats *total)
 {
     const double start = clock_ns();
     enum mn_status status = MN_OK;
     do {
         status = admit(b, &total->prefill_ns);
-        retire(b, total, on_end, user); /* the first token may be the last */
+        retire(b, total); /* the first token may be the last */
         if (!status && b->n_active && !b->ended)
             status = schedule_tick(b->session, b->active, b->n_active, total);
         if (!status)
-            retire(b, total, on_end, user);
+            retire(b, total);
     } while (!status && !b->ended && (b->n_active || b->n_started < b->n));
     const double now = clock_ns();
     for (uint32_t i = 0; i < b->n_active; i++)
@@ -154,7 +193,7 @@ enum mn_status generate_batch_with_costs(struct session *s, struct mn_cost_table
                                          struct mn_stats *total, int (*on_end)(void *user, uint32_t i), void *user)
 {
     const struct mn_log *log = session_info(s)->log;
-    struct batch b = {.session = s, .costs = costs, .n = n};
+    struct batch b = {.session = s, .costs = costs, .n = n, .on_end = on_end, .user = user};
     *total = (struct mn_stats){0};
     if (n < 1)
         return log_fail(log, MN_ERR_USAGE, "the batch is empty: at least one sequence is needed");
@@ -164,12 +203,14 @@ enum mn_status generate_batch_with_costs(struct session *s, struct mn_cost_table
     enum mn_status status = b.generations && b.active && b.taken
                                 ? MN_OK
                                 : log_fail(log, MN_ERR_MEMORY, "out of host memory for %u sequences", n);
+    memset(stats, 0, n * sizeof *stats);
+    if (!status)
+        status = check_common(&b, params, stats);
     if (!status)
         status = open_all(&b, params, stats);
-    if (!status) {
-        *total = stats[0];
-        total->n_sequences = total->n_prompt = 0;
-        status = run(&b, total, on_end, user);
+    if (!status && !b.ended) {
+        *total = total_of(stats, n);
+        status = run(&b, total);
         sum_up(total, stats, n);
     }
     for (uint32_t i = 0; b.generations && i < n; i++)
@@ -177,7 +218,7 @@ enum mn_status generate_batch_with_costs(struct session *s, struct mn_cost_table
     free(b.generations);
     free(b.active);
     free(b.taken);
-    return status;
+    return status ? status : b.refused;
 }
 
 enum mn_status generate_batch(struct session *s, const struct mn_generate_params *params, uint32_t n,

@@ -20,7 +20,7 @@ static enum mn_status check_lengths(const struct session *s, const struct mn_gen
             log, MN_ERR_USAGE,
             "a prompt of %u tokens and %u new ones do not fit into the context of %u (n_ctx); n_new %u would fit",
             p->n_prompt, p->n_new, session_info(s)->n_ctx, session_info(s)->n_ctx + 1 - p->n_prompt);
-    return session_check_ids(s, p->prompt, p->n_prompt);
+    return session_check_ids(s, p->prompt, p->n_prompt, log);
 }
 
 bool is_share(float x)
@@ -49,16 +49,11 @@ static enum mn_status check_used(const struct generation *g)
     return MN_OK;
 }
 
-/* Where the embedding does not enter every step, the state that a row begins with is its token: no other will do. */
-static enum mn_status check_family(const struct generation *g)
+/* Where the embedding does not enter every step, the state that a row begins with is its token: no other will do.
+ * `needs` is what asks for one, or NULL. */
+static enum mn_status check_family(const struct generation *g, const char *needs)
 {
-    const struct mn_generate_params *p = g->params;
     const struct family *family = session_info(g->session)->config->family;
-    const char *needs = g->strategy->injection  ? g->strategy->about.name
-                        : p->continuous         ? "continuous"
-                        : p->init_scale != 0.0f ? "init_scale"
-                        : p->state0             ? "state0"
-                                                : NULL;
     if (!needs || family->injects)
         return MN_OK;
     return log_fail(g->log, MN_ERR_USAGE, "%s: %s models take their initial state from the token", needs,
@@ -106,26 +101,36 @@ static enum mn_status refuse_strategy(const struct generation *g)
     return log_fail(g->log, MN_ERR_USAGE, "strategy %s: must be one of %s", g->params->strategy, names);
 }
 
-enum mn_status generation_check(const struct generation *g)
+enum mn_status generation_check_settings(const struct generation *g)
 {
     const struct mn_generate_params *p = g->params;
     if (!g->strategy)
         return refuse_strategy(g);
-    enum mn_status status = check_lengths(g->session, p, g->log);
-    if (status)
-        return status;
-    if (g->num_steps > session_info(g->session)->num_steps)
-        return log_fail(g->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", g->num_steps,
-                        session_info(g->session)->num_steps);
     if (!(p->init_scale >= 0.0f && p->init_scale <= 1000.0f))
         return log_fail(g->log, MN_ERR_USAGE, "init_scale %g: must be from 0 to 1000", (double)p->init_scale);
     struct sampler_params sampler = {p->sampler.temperature, p->sampler.top_k,
                                      p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,
                                      p->sampler.seed};
-    status = sampler_check(&sampler, g->log);
+    enum mn_status status = sampler_check(&sampler, g->log);
     if (!status)
         status = check_used(g);
+    return status ? status
+                  : check_family(g, g->strategy->injection  ? g->strategy->about.name
+                                    : p->continuous         ? "continuous"
+                                    : p->init_scale != 0.0f ? "init_scale"
+                                                            : NULL);
+}
+
+enum mn_status generation_check(const struct generation *g)
+{
+    enum mn_status status = generation_check_settings(g);
     if (!status)
-        status = check_family(g);
+        status = check_lengths(g->session, g->params, g->log);
+    if (status)
+        return status;
+    if (g->num_steps > session_info(g->session)->num_steps)
+        return log_fail(g->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", g->num_steps,
+                        session_info(g->session)->num_steps);
+    status = check_family(g, g->params->state0 ? "state0" : NULL);
     return status || !g->strategy->check ? status : g->strategy->check(g);
 }

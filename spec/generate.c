@@ -78,8 +78,8 @@ static const char *lossy_because(const struct generation *g)
 }
 
 /* Also for a strategy that is not there: the refusal is the caller's to see. */
-static void set_up(struct generation *g, struct session *s, struct mn_cost_table *costs,
-                   const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
+void generation_set_up(struct generation *g, struct session *s, struct mn_cost_table *costs,
+                       const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
 {
     *g = (struct generation){.session = s,
                              .costs = costs,
@@ -102,7 +102,7 @@ static void set_up(struct generation *g, struct session *s, struct mn_cost_table
 enum mn_status generation_open(struct generation *g, struct session *s, struct mn_cost_table *costs,
                                const struct mn_generate_params *p, struct mn_stats *stats, const struct mn_log *log)
 {
-    set_up(g, s, costs, p, stats, log);
+    generation_set_up(g, s, costs, p, stats, log);
     enum mn_status status = generation_check(g);
     if (status)
         return status;
@@ -155,7 +155,8 @@ enum mn_status generate_with_costs(struct session *s, struct mn_cost_table *cost
                                    struct mn_stats *stats)
 {
     struct generation g;
-    enum mn_status status = generation_open(&g, s, costs, p, stats, session_info(s)->log);
+    const struct mn_log *log = p->log ? p->log : session_info(s)->log;
+    enum mn_status status = generation_open(&g, s, costs, p, stats, log);
     if (!status)
         status = generation_prefill(&g, 0);
     if (!status && !g.done)

@@ -8,6 +8,11 @@
 
 /* Refuses what cannot be; session, params, strategy, num_steps and log are set. MN_ERR_USAGE names option and value. */
 enum mn_status generation_check(const struct generation *generation);
+/* Of these, what all sequences of a batch have in common. */
+enum mn_status generation_check_settings(const struct generation *generation);
+/* Only fills in, for the checks above. */
+void generation_set_up(struct generation *generation, struct session *session, struct mn_cost_table *costs,
+                       const struct mn_generate_params *params, struct mn_stats *stats, const struct mn_log *log);
 /* Checks, reserves all host memory, sets the session's sampler. Also after a failure, generation_close is to be called.
  * `costs`, `params` and `stats` must outlive the generation. */
 enum mn_status generation_open(struct generation *generation, struct session *session, struct mn_cost_table *costs,

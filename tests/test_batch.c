@@ -3,6 +3,7 @@
  * refusals name the sequence.
  * Method: batches of unequal prompts, lengths and depths against runs one by one, token for token, on the shipped
  * model and on a random one; passes counted; the Vulkan validation layer must stay silent. */
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/testing.h"
@@ -201,6 +202,67 @@ static void test_places_are_freed(void **state)
     test_engine_done(engine);
 }
 
+static void write_own(void *user, enum mn_log_level level, const char *text)
+{
+    char *line = user;
+    (void)level;
+    snprintf(line, 256, "%s", text);
+}
+
+/* Those that cannot run are refused one by one, each with its reason; the others emit what they emit alone. */
+static void test_some_cannot_run(void **state)
+{
+    (void)state;
+    struct test_log log;
+    test_log_init(&log);
+    struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
+    struct session_params params = {.num_steps = 4, .max_rows = 2, .n_sequences = 2, .kv_type = KV_F16, .n_ctx = 64};
+    struct session *session = test_session(engine, &params);
+    enum { N = 6 };
+    static const uint32_t unknown[] = {0, 23, 100000};
+    static const bool runs[N] = {false, true, false, false, true, false};
+    struct mn_generate_params p[N];
+    struct mn_stats stats[N], total, one;
+    static struct token_list lists[N], alone;
+    struct order order = {0};
+    char own[256] = "";
+    const struct mn_log own_log = {write_own, own};
+    memset(lists, 0, sizeof lists);
+    memset(&alone, 0, sizeof alone);
+    for (uint32_t i = 0; i < N; i++)
+        p[i] = (struct mn_generate_params){.prompt = prompt,
+                                           .n_prompt = 4,
+                                           .n_new = 9,
+                                           .ignore_eos = true,
+                                           .on_token = token_list_add,
+                                           .user = &alone};
+    assert_int_equal(generate(session, &p[0], &one), MN_OK);
+    for (uint32_t i = 0; i < N; i++)
+        p[i].user = &lists[i];
+    p[0].n_prompt = 0;
+    p[2].prompt = unknown, p[2].n_prompt = 3, p[2].log = &own_log;
+    p[3].n_new = 62;
+    p[5].num_steps = 5;
+    assert_int_equal(generate_batch(session, p, N, stats, &total, note_end, &order), MN_ERR_USAGE);
+    assert_int_equal(log.n_errors, 3);
+    assert_non_null(strstr(log.last, "sequence 5 of the batch: num_steps 5"));
+    assert_string_equal(own, "token id 100000: the vocabulary has 512");
+    assert_int_equal(order.n, N);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_int_equal(stats[i].status, runs[i] ? MN_OK : MN_ERR_USAGE);
+        assert_int_equal(stats[i].n_new, runs[i] ? 9 : 0);
+        if (runs[i])
+            assert_equal_lists(&lists[i], &alone, "beside refused ones", i);
+    }
+    assert_int_equal(total.n_sequences, 2);
+    assert_int_equal(total.n_new, 18);
+    assert_int_equal(total.n_prompt, 8);
+    assert_true(total.lossless);
+    assert_int_equal(total.status, MN_OK);
+    session_destroy(session);
+    test_engine_done(engine);
+}
+
 /* The caller ends a batch: what was said stays said, nothing else runs. */
 static void test_ended_by_caller(void **state)
 {
@@ -281,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped),         cmocka_unit_test(test_random),
                                        cmocka_unit_test(test_exit_and_auto),   cmocka_unit_test(test_places_are_freed),
-                                       cmocka_unit_test(test_ended_by_caller), cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_ended_by_caller), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_some_cannot_run)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

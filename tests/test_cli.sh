@@ -263,7 +263,28 @@ for bad in '{}' x '[1]' '{"prompt":"a","ids":[1]}' '{"ids":[]}' '{"ids":[512]}' 
     refuses "batch: bad line $bad" 4 "$tmp/bad: line 3:" generate --batch "$tmp/bad"
 done
 printf '{"prompt":"b"}\n{"prompt":"a","n":600}\n' >"$tmp/bad"
-refuses "batch: a sequence that does not fit" 2 "sequence 1 of the batch: a prompt of" generate --batch "$tmp/bad"
+run generate --batch "$tmp/bad"
+same "batch: a sequence that does not fit: exit code" 2 "$code"
+has "batch: a sequence that does not fit: its line in the file" "$err" "$tmp/bad: line 2: a prompt of"
+has "batch: a sequence that does not fit: its answer" "$(grep '"index":1' "$tmp/out")" '"error":"a prompt of '
+has "batch: a sequence that does not fit: the other one ran" "$(grep '"index":0' "$tmp/out")" '"finish_reason":"eos"'
+has "batch: a sequence that does not fit: total" "$(tail -n 1 "$tmp/out")" '"sequences":1,'
+json_ok "batch: a sequence that does not fit: JSON" "[$(paste -s -d, "$tmp/out")]"
+# What is wrong with all of them is said once; settings are refused as a whole.
+printf '{"prompt":"b"}\n{"prompt":"a"}\n{"prompt":"c"}\n' >"$tmp/bad"
+run generate --batch "$tmp/bad" --ctx 4 -n 9
+same "batch: none can run: exit code" 2 "$code"
+same "batch: none can run: messages" 2 "$(wc -l <"$tmp/err" | tr -d ' ')"
+has "batch: none can run: how many" "$err" "$tmp/bad: 2 more lines that cannot run"
+same "batch: none can run: a line for each" 3 "$(grep -c '"finish_reason":"error"' "$tmp/out")"
+refuses "batch: settings that none can run with" 2 "strategy ar has no" generate --batch "$tmp/bad" --verification-threshold 0.5
+# A prompt that never becomes ids.
+{ printf '{"prompt":"b","n":2}\n{"prompt":"'; head -c 1100000 /dev/zero | tr '\0' a; printf '","id":"long"}\n'; } >"$tmp/bad"
+run generate --batch "$tmp/bad"
+has "batch: a prompt without ids: its line in the file" "$err" "$tmp/bad: line 2: a prompt of 1100001 tokens"
+has "batch: a prompt without ids: its answer" "$(head -n 1 "$tmp/out")" '"id":"long","prompt_ids":[],"tokens":[],"text":"","error":"a prompt of '
+same "batch: a prompt without ids: the other one ran" 1 "$(grep -c '"finish_reason":"length"' "$tmp/out")"
+same "batch: a prompt without ids: exit code" 4 "$code"
 : >"$tmp/bad"
 refuses "batch: an empty file" 4 "no line with a prompt" generate --batch "$tmp/bad"
 

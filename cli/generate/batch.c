@@ -12,15 +12,44 @@
 
 enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 128, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
 
+/* Messages about a sequence: with the line it comes from, kept for its JSON line. */
+struct batch_line {
+    struct batch *batch;
+    struct mn_log log;
+    size_t number;
+};
+
 struct batch {
     const struct generate_run *common;
-    struct generate_run *runs;         /* [n] */
-    struct mn_generate_params *params; /* [n] */
-    struct mn_stats *stats;            /* [n] */
-    bool *printed;                     /* [n] */
-    uint32_t n;
-    enum mn_status status; /* of the output */
+    struct generate_run *runs; /* [n]; one whose status is set cannot run */
+    struct batch_line *lines;  /* [n] */
+    bool *printed;             /* [n] */
+    uint32_t n, n_ready;
+    uint32_t *ready;                   /* [n_ready] which of the runs the library gets */
+    struct mn_generate_params *params; /* [n_ready] */
+    struct mn_stats *stats;            /* [n_ready] */
+    char *said;                        /* the first reason why a sequence cannot run, owned */
+    uint32_t n_same;                   /* further sequences with that reason */
+    enum mn_status status;             /* of the output */
 };
+
+/* What is wrong with every line is said once. */
+static void write_line(void *user, enum mn_log_level level, const char *text)
+{
+    const struct batch_line *line = user;
+    struct batch *b = line->batch;
+    struct generate_run *run = &b->runs[line - b->lines];
+    if (level == MN_LOG_ERROR && !run->error)
+        run->error = strdup(text);
+    if (level == MN_LOG_ERROR && b->said && !strcmp(b->said, text)) {
+        b->n_same++;
+        return;
+    }
+    if (level == MN_LOG_ERROR && !b->said)
+        b->said = strdup(text);
+    struct line_log at = {b->common->log, b->common->options->batch, line->number};
+    line_log_write(&at, level, text);
+}
 
 /* ---- reading ---- */
 
@@ -77,10 +106,26 @@ static enum mn_status take_ids(struct generate_run *run, const struct json_doc *
     return status;
 }
 
-static enum mn_status fill_run(struct generate_run *run, const char *line, size_t n_bytes, const struct mn_log *log)
+/* A prompt that cannot be turned into ids is not a malformed line: the others run. The tokenizer's messages go to the
+ * engine's log. */
+static enum mn_status take_text(struct generate_run *run, const struct json_doc *doc, const struct mn_log *line_log)
+{
+    const char *text;
+    enum mn_status status = json_get_string(doc, doc->root, "prompt", TEXT_FILE_BYTES_MAX, &text);
+    if (status)
+        return status;
+    run->log = *run->engine_log = line_log;
+    run->status = run_take_text(run, text, strlen(text));
+    run->n_prompt = run->status ? 0 : run->n_prompt;
+    if (run->status == MN_ERR_USAGE)
+        run->status = MN_ERR_FORMAT; /* a bad line in a file, whoever noticed */
+    return MN_OK;
+}
+
+static enum mn_status fill_run(struct generate_run *run, const char *line, size_t n_bytes, const struct mn_log *log,
+                               const struct mn_log *line_log)
 {
     struct json_doc doc = {0};
-    const char *text = NULL;
     enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, TEXT_FILE_BYTES_MAX, log);
     if (!status)
         status = check_keys(&doc);
@@ -90,13 +135,8 @@ static enum mn_status fill_run(struct generate_run *run, const char *line, size_
         status = json_get_u32_or(&doc, doc.root, "num_steps", 1, 4096, run->options->num_steps, &run->num_steps);
     if (!status)
         status = take_id(run, &doc);
-    if (!status && json_find(doc.root, "ids")) {
-        status = take_ids(run, &doc);
-    } else if (!status) {
-        status = json_get_string(&doc, doc.root, "prompt", TEXT_FILE_BYTES_MAX, &text);
-        if (!status)
-            status = run_take_text(run, text, strlen(text));
-    }
+    if (!status)
+        status = json_find(doc.root, "ids") ? take_ids(run, &doc) : take_text(run, &doc, line_log);
     json_destroy(&doc);
     return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status; /* a bad line in a file, whoever noticed */
 }
@@ -105,14 +145,15 @@ static enum mn_status take_line(void *user, size_t number, const char *line, siz
 {
     struct batch *b = user;
     struct generate_run *run = &b->runs[b->n];
-    (void)number;
+    struct batch_line *at = &b->lines[b->n];
+    *at = (struct batch_line){b, {write_line, at}, number};
     *run = *b->common;
     run->log = log;
     run->collects = run->in_batch = true;
     run->index = b->n++;
     run->n_new = run->num_steps = 0;
-    enum mn_status status = fill_run(run, line, n_bytes, log);
-    run->log = b->common->log;
+    enum mn_status status = fill_run(run, line, n_bytes, log, &at->log);
+    run->log = *run->engine_log = b->common->log;
     return status;
 }
 
@@ -130,7 +171,9 @@ static enum mn_status read_lines(struct batch *b, const char *text, size_t n_byt
     b->params = calloc(most, sizeof *b->params);
     b->stats = calloc(most, sizeof *b->stats);
     b->printed = calloc(most, sizeof *b->printed);
-    if (!b->runs || !b->params || !b->stats || !b->printed)
+    b->lines = calloc(most, sizeof *b->lines);
+    b->ready = calloc(most, sizeof *b->ready);
+    if (!b->runs || !b->params || !b->stats || !b->printed || !b->lines || !b->ready)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu sequences", most);
     enum mn_status status = lines_each(source, text, n_bytes, take_line, b, log);
     if (!status && b->n == 0)
@@ -143,37 +186,87 @@ static enum mn_status read_lines(struct batch *b, const char *text, size_t n_byt
 static enum mn_status print_run(struct batch *b, uint32_t i, enum mn_status status)
 {
     b->printed[i] = true;
-    b->runs[i].stats = b->stats[i];
     return run_finish(&b->runs[i], status);
 }
 
-static int on_end(void *user, uint32_t i)
+/* Its line says why; only a failed write ends the batch. */
+static void print_refused(struct batch *b, uint32_t i)
+{
+    const enum mn_status status = b->runs[i].status;
+    b->runs[i].status = MN_OK; /* that line has not failed */
+    print_run(b, i, status);
+    b->runs[i].status = status;
+    if (!b->status && ferror(stdout))
+        b->status = MN_ERR_RUN;
+}
+
+static int on_end(void *user, uint32_t ready)
 {
     struct batch *b = user;
-    const struct generate_run *run = &b->runs[i];
-    const enum mn_status status = print_run(b, i,
-                                            run->status                ? run->status
-                                            : run_was_interrupted(run) ? MN_ERR_INTERRUPTED
-                                                                       : MN_OK);
-    if (!b->status)
-        b->status = status;
+    const uint32_t i = b->ready[ready];
+    struct generate_run *run = &b->runs[i];
+    run->stats = b->stats[ready];
+    if (b->stats[ready].status) {
+        run->status = b->stats[ready].status;
+        print_refused(b, i);
+    } else {
+        const enum mn_status status = print_run(b, i,
+                                                run->status                ? run->status
+                                                : run_was_interrupted(run) ? MN_ERR_INTERRUPTED
+                                                                           : MN_OK);
+        if (!b->status)
+            b->status = status;
+    }
     return b->status || cli_interrupted();
 }
 
-/* Settles every sequence; the session is as deep as the deepest. */
+/* Settles every sequence; the session is as deep as the deepest that can run. */
 static enum mn_status settle_all(struct batch *b, struct mn_session_params *session)
 {
     enum mn_status status = MN_OK;
     uint32_t deepest = 0;
     for (uint32_t i = 0; i < b->n && !status; i++) {
-        status = settle_run(&b->runs[i], session, &b->params[i]);
-        b->runs[i].live = &b->stats[i];
-        if (!status)
-            status = run_prepare(&b->runs[i]);
-        deepest = b->runs[i].num_steps > deepest ? b->runs[i].num_steps : deepest;
+        struct mn_generate_params *params = &b->params[b->n_ready];
+        struct generate_run *run = &b->runs[i];
+        status = settle_run(run, session, params);
+        if (status || run->status)
+            continue;
+        params->log = &b->lines[i].log;
+        run->live = &b->stats[b->n_ready];
+        b->ready[b->n_ready++] = i;
+        status = run_prepare(run);
+        deepest = run->num_steps > deepest ? run->num_steps : deepest;
     }
     session->num_steps = deepest;
     return status;
+}
+
+/* The first in the file. */
+static enum mn_status first_refusal(const struct batch *b)
+{
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < b->n && !status; i++)
+        status = b->runs[i].status;
+    if (b->n_same)
+        log_note(b->common->log, MN_LOG_ERROR, "%s: %" PRIu32 " more lines that cannot run: %s",
+                 b->common->options->batch, b->n_same, b->said);
+    return status;
+}
+
+static enum mn_status run_ready(struct batch *b, struct mn_session_params *session_params, struct mn_stats *total)
+{
+    struct mn_session *session = NULL;
+    enum mn_status status = mn_session_create(&session, b->common->engine, session_params);
+    if (status)
+        return status;
+    status = run_use_costs(b->common, session);
+    if (!status)
+        status = mn_generate_batch(session, b->params, b->n_ready, b->stats, total, on_end, b);
+    mn_session_destroy(session);
+    for (uint32_t i = 0; i < b->n_ready; i++)
+        if (b->stats[i].status)
+            status = status == b->stats[i].status ? MN_OK : status; /* first_refusal's to report */
+    return status ? status : b->status;
 }
 
 static enum mn_status run_all(struct batch *b)
@@ -181,41 +274,42 @@ static enum mn_status run_all(struct batch *b)
     const struct generate_options *options = b->common->options;
     const uint32_t rows = rows_per_sequence(options);
     struct mn_session_params session_params;
-    struct mn_session *session = NULL;
     struct mn_stats total = {0};
     enum mn_status status = settle_all(b, &session_params);
-    if (status)
-        return status;
+    for (uint32_t i = 0; i < b->n && !status; i++) {
+        if (b->runs[i].status)
+            print_refused(b, i);
+        status = b->status;
+    }
+    if (status || b->n_ready == 0)
+        return status ? status : first_refusal(b);
     uint32_t parallel = options->parallel ? options->parallel : DEFAULT_PARALLEL;
-    parallel = parallel < b->n ? parallel : b->n;
+    parallel = parallel < b->n_ready ? parallel : b->n_ready;
     parallel = parallel < ROWS_MAX / rows ? parallel : ROWS_MAX / rows;
     session_params.n_sequences = parallel;
     session_params.max_rows = parallel * rows;
     if (cli_interrupted())
         return MN_ERR_INTERRUPTED;
-    status = mn_session_create(&session, b->common->engine, &session_params);
-    if (status)
-        return status;
-    status = run_use_costs(b->common, session);
-    if (!status)
-        status = mn_generate_batch(session, b->params, b->n, b->stats, &total, on_end, b);
-    mn_session_destroy(session);
-    if (!status)
-        status = b->status;
+    status = run_ready(b, &session_params, &total);
+    const enum mn_status refused = first_refusal(b);
     if (total.n_new == 0)
-        return status; /* refused */
+        return status ? status : refused;
     /* What sequences had said when the batch was ended early. */
-    for (uint32_t i = 0; i < b->n; i++)
-        if (!b->printed[i] && b->runs[i].n_tokens)
-            print_run(b, i, status);
-    report_total(&b->runs[0], &total, parallel);
+    for (uint32_t i = 0; i < b->n_ready; i++)
+        if (!b->printed[b->ready[i]] && b->runs[b->ready[i]].n_tokens) {
+            b->runs[b->ready[i]].stats = b->stats[i];
+            print_run(b, b->ready[i], status);
+        }
+    report_total(&b->runs[b->ready[0]], &total, parallel);
     enum mn_status flushed = !status || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
     report_banner(b->common);
     report_summary(&total);
     if (status == MN_ERR_INTERRUPTED)
         log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences",
                  total.n_sequences, b->n);
-    return status ? status : flushed;
+    if (!status)
+        status = flushed;
+    return status ? status : refused;
 }
 
 enum mn_status generate_file(const struct generate_run *common)
@@ -234,6 +328,9 @@ enum mn_status generate_file(const struct generate_run *common)
     free(b.params);
     free(b.stats);
     free(b.printed);
+    free(b.lines);
+    free(b.ready);
+    free(b.said);
     free(text);
     return status;
 }

@@ -125,9 +125,18 @@ static enum mn_status run_engine(struct generate_run *run, const char *text, siz
     return status;
 }
 
+static void pass_on(void *user, enum mn_log_level level, const char *text)
+{
+    const struct mn_log **to = user;
+    log_note(*to, level, "%s", text);
+}
+
 enum mn_status run_generate(const struct generate_options *options, const struct mn_log *log)
 {
-    struct generate_run run = {.options = options, .log = log, .collects = !strcmp(options->output, "json")};
+    const struct mn_log *to = log;
+    const struct mn_log engine_log = {pass_on, &to};
+    struct generate_run run = {
+        .options = options, .log = log, .engine_log = &to, .collects = !strcmp(options->output, "json")};
     char dir[CLI_PATH_BYTES], *file_text = NULL;
     size_t n_bytes = options->prompt ? strlen(options->prompt) : 0;
     enum mn_status status = check_options(options, log);
@@ -142,7 +151,7 @@ enum mn_status run_generate(const struct generate_options *options, const struct
                                                      .weight_type = options->weight_type,
                                                      .cpu_threads = options->cpu_threads,
                                                      .validate = options->validate},
-                             log);
+                             &engine_log);
     if (!status)
         status = run_engine(&run, file_text ? file_text : options->prompt, n_bytes);
     run_free(&run);

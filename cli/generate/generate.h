@@ -22,6 +22,7 @@ struct generate_options {
 struct generate_run {
     const struct generate_options *options;
     const struct mn_log *log;
+    const struct mn_log **engine_log; /* borrowed: where the engine's messages go now */
     struct mn_engine *engine;
     struct mn_model_info info;
     const char *kv_policy; /* the session's */
@@ -42,6 +43,7 @@ struct generate_run {
     bool in_batch;
     uint32_t index; /* in the batch, from 0 */
     char *id;       /* the batch line's "id" as JSON text, owned; NULL: none */
+    char *error;    /* why it cannot run, owned; NULL: it can */
 };
 
 /* ---- generate.c ---- */

@@ -167,6 +167,8 @@ void report_json(const struct generate_run *run, enum mn_status status)
     cli_json_ids("tokens", run->tokens, run->n_tokens, false);
     cli_json_key("text", false);
     json_write_string(stdout, run->text.text ? run->text.text : "", run->text.n);
+    if (!strcmp(finish_reason(run, status), "error"))
+        cli_json_string("error", run->error ? run->error : mn_status_name(status), false);
     if (run->compared)
         json_agreement(&run->agreement);
     json_stats(run, status);

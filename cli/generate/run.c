@@ -197,4 +197,5 @@ void run_free(struct generate_run *run)
     free(run->tokens);
     free(run->prompt);
     free(run->id);
+    free(run->error);
 }

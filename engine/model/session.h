@@ -100,8 +100,9 @@ struct session_prefill_params {
 };
 enum mn_status session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
 
-/* MN_ERR_USAGE when an id is beyond the vocabulary. */
-enum mn_status session_check_ids(const struct session *session, const uint32_t *ids, uint32_t n);
+/* MN_ERR_USAGE, with a message in `log`, when an id is beyond the vocabulary. */
+enum mn_status session_check_ids(const struct session *session, const uint32_t *ids, uint32_t n,
+                                 const struct mn_log *log);
 
 /* Logits of the i-th head row of the last run, [vocab_size]. */
 enum mn_status session_read_logits(struct session *session, uint32_t row, float *logits);

@@ -49,7 +49,7 @@ enum mn_status session_prefill(struct session *s, const struct session_prefill_p
         return log_fail(s->model->device->log, MN_ERR_USAGE,
                         "a prompt of %u tokens at position %u does not fit into the context of %u (n_ctx)", p->n,
                         p->first, s->info.n_ctx);
-    enum mn_status status = session_check_ids(s, p->ids, p->n);
+    enum mn_status status = session_check_ids(s, p->ids, p->n, s->model->device->log);
     if (!status && p->state0)
         status = session_write_states(s, p->sequence, p->first, p->state0, p->n);
     uint32_t n; /* of a chunk */

@@ -40,11 +40,11 @@ void session_write_state(struct session *s, const struct session_run_params *p)
     memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
 }
 
-enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, uint32_t n)
+enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, uint32_t n, const struct mn_log *log)
 {
     for (uint32_t i = 0; i < n; i++)
         if (ids[i] >= s->model->config.vocab_size)
-            return log_fail(s->model->device->log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", ids[i],
+            return log_fail(log, MN_ERR_USAGE, "token id %u: the vocabulary has %u", ids[i],
                             s->model->config.vocab_size);
     return MN_OK;
 }
@@ -78,7 +78,7 @@ static enum mn_status check_run(struct session *s, const struct session_run_para
                         p->n_new, p->n_head);
     for (uint32_t i = 0; i < p->n_rows; i++) {
         const struct row *row = &p->rows[i];
-        enum mn_status status = session_check_ids(s, &row->token, 1);
+        enum mn_status status = session_check_ids(s, &row->token, 1, log);
         if (status)
             return status;
         if (row->position >= s->info.n_ctx)
