@@ -287,6 +287,26 @@ static void test_tokenizers(void **state)
                              "\"trim_offsets\":true,\"use_regex\":true}]}"});
     fail_each("built tokenizer", use_built, &b, built_least);
     free(b.text);
+
+    /* BPE over characters: patterns in every part, a decoder that minds the first token, byte fallback. */
+    static const unsigned characters_least[N_SOURCES] = {[ENGINE] = 40, [CJSON] = 500, [PCRE2] = 12, [UTF8PROC] = 1};
+    build(&b,
+          &(struct parts){
+              .vocab = ",\" \":256,\"an\":257",
+              .merges = "[[\"a\",\"n\"]]",
+              .model = ",\"unk_token\":\"a\",\"byte_fallback\":true",
+              .normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"},{\"type\":\"Replace\","
+                            "\"pattern\":{\"Regex\":\"[.]+\"},\"content\":\"!\"},{\"type\":\"Prepend\",\"prepend\":"
+                            "\"_\"},{\"type\":\"Lowercase\"}]}",
+              .added = "[{\"id\":300,\"content\":\"<E>\",\"normalized\":true}]",
+              .pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{\"type\":\"Split\","
+                               "\"behavior\":\"MergedWithNext\",\"pattern\":{\"String\":\"i\"}},{\"type\":"
+                               "\"Metaspace\",\"replacement\":\"_\"}]}",
+              .decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"q+\"},"
+                         "\"content\":\"\"},{\"type\":\"Metaspace\",\"replacement\":\"_\"},{\"type\":"
+                         "\"ByteFallback\"},{\"type\":\"Fuse\"}]}"});
+    fail_each("tokenizer over characters", use_built, &b, characters_least);
+    free(b.text);
 }
 
 int main(void)

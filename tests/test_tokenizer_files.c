@@ -10,6 +10,15 @@
 #include "engine/text/bpe.h"
 #include "tests/tokenizer_file.h"
 
+#define SEQUENCE "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+#define SPECIAL(name) "{\"SpecialToken\":{\"id\":\"" name "\",\"type_id\":0}}"
+#define TEMPLATE(single, ids) \
+    "{\"type\":\"TemplateProcessing\",\"single\":[" single \
+    "],\"pair\":[],\"special_tokens\":{\"x\":{\"id\":\"x\",\"ids\":[" ids "],\"tokens\":[\"x\"]}}}"
+#define TIMES_16(text) text text text text text text text text text text text text text text text text
+#define REPLACE_BY_256(text) \
+    "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"[" text "]\"},\"content\":\"" TIMES_16(TIMES_16("a")) "\"},"
+
 static void test_bad_files(void **state)
 {
     (void)state;
@@ -65,19 +74,31 @@ static void test_bad_files(void **state)
         {{.model = ",\"unk_token\":\"<none>\""}, MN_ERR_FORMAT, "unknown token"},
         {{.model = ",\"dropout\":-1"}, MN_ERR_FORMAT, "dropout"},
         /* what this build cannot do, by name */
-        {{.model = ",\"byte_fallback\":true"}, MN_ERR_UNSUPPORTED, "byte_fallback"},
+        {{.model = ",\"byte_fallback\":true"}, MN_ERR_UNSUPPORTED, "byte_fallback"}, /* with ByteLevel */
         {{.model = ",\"dropout\":0.1"}, MN_ERR_UNSUPPORTED, "dropout"},
         {{.model = ",\"continuing_subword_prefix\":\"##\""}, MN_ERR_UNSUPPORTED, "continuing_subword_prefix"},
         {{.model = ",\"end_of_word_suffix\":\"</w>\""}, MN_ERR_UNSUPPORTED, "end_of_word_suffix"},
-        {{.normalizer = "{\"type\":\"NFKC\"}"}, MN_ERR_UNSUPPORTED, "NFKC"},
-        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}"},
+        {{.normalizer = "{\"type\":\"BertNormalizer\"}"}, MN_ERR_UNSUPPORTED, "BertNormalizer"},
+        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Precompiled\"}]}"},
          MN_ERR_UNSUPPORTED,
-         "Lowercase"},
+         "Precompiled"},
         {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Sequence\"}]}"},
+         MN_ERR_FORMAT,
+         "normalizers"},
+        {{.normalizer = "{\"type\":\"Prepend\"}"}, MN_ERR_FORMAT, "prepend"},
+        {{.normalizer = "{\"type\":\"Replace\",\"content\":\"\"}"}, MN_ERR_FORMAT, "pattern"},
+        {{.normalizer = "{\"type\":\"Replace\",\"content\":\"\",\"pattern\":{\"Regex\":\"(a)\\\\1\"}}"},
          MN_ERR_UNSUPPORTED,
-         "Sequence"},
+         "key 'normalizer': pattern, offset"},
+        {{.normalizer = "{\"type\":\"Prepend\",\"prepend\":\"_\"}",
+          .pre_tokenizer = "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}"},
+         MN_ERR_UNSUPPORTED,
+         "without a normalizer"},
+        {{.normalizer = "{\"type\":\"Replace\",\"content\":\"\",\"pattern\":{\"String\":\"x\"}}",
+          .added = "[{\"id\":300,\"content\":\"xx\",\"normalized\":true}]"},
+         MN_ERR_FORMAT,
+         "empty"},
         {{.normalizer = "\"NFC\""}, MN_ERR_FORMAT, "type"},
-        {{.pre_tokenizer = "null"}, MN_ERR_UNSUPPORTED, "pre_tokenizer"},
         {{.pre_tokenizer = "{\"type\":\"Whitespace\"}"}, MN_ERR_UNSUPPORTED, "Whitespace"},
         {{.pre_tokenizer = "{\"type\":\"Metaspace\"}"}, MN_ERR_FORMAT, "replacement"},
         {{.pre_tokenizer = "{\"type\":\"Metaspace\",\"replacement\":\"__\"}"}, MN_ERR_FORMAT, "one character"},
@@ -92,7 +113,7 @@ static void test_bad_files(void **state)
                            "\"replacement\":\"_\",\"prepend_scheme\":\"first\"}]}"},
          MN_ERR_UNSUPPORTED,
          "first step"},
-        {{.pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[]}"}, MN_ERR_UNSUPPORTED, "ByteLevel"},
+        {{.pre_tokenizer = "{\"type\":\"Sequence\"}"}, MN_ERR_FORMAT, "pretokenizers"},
         {{.pre_tokenizer = "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL("true") "," BYTE_LEVEL("true") "]}"},
          MN_ERR_UNSUPPORTED,
          "follow ByteLevel"},
@@ -110,6 +131,34 @@ static void test_bad_files(void **state)
          "offset"},
         {{.decoder = "null"}, MN_ERR_UNSUPPORTED, "decoder"},
         {{.decoder = "{\"type\":\"WordPiece\"}"}, MN_ERR_UNSUPPORTED, "WordPiece"},
+        {{.decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"CTC\"}]}"},
+         MN_ERR_UNSUPPORTED,
+         "CTC"},
+        {{.decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}]}"},
+         MN_ERR_UNSUPPORTED,
+         "behind"},
+        {{.decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteFallback\"},{\"type\":\"Replace\","
+                     "\"pattern\":{\"String\":\"a\"},\"content\":\"\"}]}"},
+         MN_ERR_UNSUPPORTED,
+         "behind"},
+        {{.decoder = "{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}"}, MN_ERR_UNSUPPORTED, "stop"},
+        {{.decoder = "{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}"}, MN_ERR_FORMAT, "one character"},
+        {{.decoder = "{\"type\":\"Strip\",\"content\":\"\",\"start\":1,\"stop\":0}"}, MN_ERR_FORMAT, "one character"},
+        {{.decoder = "{\"type\":\"Strip\",\"content\":\"a\",\"start\":4294967295,\"stop\":0}"}, MN_ERR_FORMAT, "start"},
+        {{.post_processor = "{\"type\":\"BertProcessing\"}"}, MN_ERR_UNSUPPORTED, "BertProcessing"},
+        {{.post_processor = "{\"type\":\"TemplateProcessing\"}"}, MN_ERR_FORMAT, "single"},
+        {{.post_processor = "{\"type\":\"TemplateProcessing\",\"single\":[]}"}, MN_ERR_FORMAT, "without the text"},
+        {{.post_processor = TEMPLATE(SPECIAL("x"), "1")}, MN_ERR_FORMAT, "without the text"},
+        {{.post_processor = TEMPLATE(SEQUENCE "," SPECIAL("x"), "1")}, MN_ERR_UNSUPPORTED, "in front of the text"},
+        {{.post_processor = TEMPLATE(SEQUENCE "," SEQUENCE, "1")}, MN_ERR_UNSUPPORTED, "in front of the text"},
+        {{.post_processor = TEMPLATE(SPECIAL("x") "," SPECIAL("x") "," SEQUENCE, "1")},
+         MN_ERR_UNSUPPORTED,
+         "more than one"},
+        {{.post_processor = TEMPLATE(SPECIAL("x") "," SEQUENCE, "1,2")}, MN_ERR_UNSUPPORTED, "more than one"},
+        {{.post_processor = TEMPLATE(SPECIAL("y") "," SEQUENCE, "1")}, MN_ERR_FORMAT, "'y'"},
+        {{.post_processor = TEMPLATE(SPECIAL("x") "," SEQUENCE, "258")}, MN_ERR_FORMAT, "258"},
+        {{.post_processor = TEMPLATE(SPECIAL("x") "," SEQUENCE, "-1")}, MN_ERR_FORMAT, "-1"},
+        {{.post_processor = TEMPLATE("7", "1")}, MN_ERR_UNSUPPORTED, "in front of the text"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct messages messages = {0};
@@ -135,7 +184,7 @@ static void test_long_parts(void **state)
     static const struct {
         const char *before, *unit, *after;
         size_t times;
-        int where; /* 0 vocab, 1 added, 2 pre_tokenizer, 3 merges */
+        int where; /* 0 vocab, 1 added, 2 pre_tokenizer, 3 merges, 4 normalizer, 5 decoder */
         enum mn_status status;
         const char *message;
     } cases[] = {
@@ -148,6 +197,16 @@ static void test_long_parts(void **state)
         {"{\"type\":\"Sequence\",\"pretokenizers\":[",
          "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"x\"}},", BYTE_LEVEL("false") "]}", 9,
          2, MN_ERR_UNSUPPORTED, "more than 8 steps"},
+        {"{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"String\":\"", "x", "\"}}", 257, 2, MN_ERR_FORMAT,
+         "String"},
+        {"{\"type\":\"Sequence\",\"normalizers\":[", "{\"type\":\"NFC\"},", "{\"type\":\"NFC\"}]}", 8, 4,
+         MN_ERR_UNSUPPORTED, "more than 8 steps"},
+        {"{\"type\":\"Prepend\",\"prepend\":\"", "x", "\"}", 257, 4, MN_ERR_FORMAT, "prepend"},
+        {"{\"type\":\"Sequence\",\"decoders\":[", "{\"type\":\"Strip\",\"content\":\"a\",\"start\":1,\"stop\":0},",
+         "{\"type\":\"Fuse\"}]}", 9, 5, MN_ERR_UNSUPPORTED, "more than 8 steps"},
+        /* a token of 3 letters becomes one of 768 bytes, and then of 65,536 */
+        {"{\"type\":\"Sequence\",\"decoders\":[", REPLACE_BY_256("abc"), "{\"type\":\"Fuse\"}]}", 2, 5, MN_ERR_FORMAT,
+         "decodes to"},
         {"[[\"", "a", "\",\"b\"]]", 5000, 3, MN_ERR_FORMAT, "not in the vocabulary"},
         {"", "[", "", 100000, 3, MN_ERR_FORMAT, "tokenizer.json"},
     };
@@ -161,7 +220,9 @@ static void test_long_parts(void **state)
         const struct parts parts = {.vocab = cases[i].where == 0 ? b.text : NULL,
                                     .added = cases[i].where == 1 ? b.text : NULL,
                                     .pre_tokenizer = cases[i].where == 2 ? b.text : NULL,
-                                    .merges = cases[i].where == 3 ? b.text : NULL};
+                                    .merges = cases[i].where == 3 ? b.text : NULL,
+                                    .normalizer = cases[i].where == 4 ? b.text : NULL,
+                                    .decoder = cases[i].where == 5 ? b.text : NULL};
         enum mn_status status = create(&tokenizer, &parts, &log);
         if (status != cases[i].status || messages.n_errors != (status != MN_OK) ||
             !strstr(messages.last, cases[i].message))

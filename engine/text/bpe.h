@@ -1,13 +1,12 @@
-/* Byte-level BPE: vocabulary, merge ranks and the merging of one pre-token.
+/* BPE: vocabulary, merge ranks and the merging of one pre-token.
  *
  * Owns: the `model` object of a tokenizer.json (token spellings, merges, unknown token), the alphabet that spells the
- *       256 byte values as printable characters, and the merge loop.
+ *       256 byte values as printable characters, and the merge loop, over bytes or over characters.
  * Never: splits text into pre-tokens, knows added tokens, changes after bpe_read.
  * Thread-safety: `struct bpe` is immutable after bpe_read; every thread encodes with its own `struct bpe_scratch`.
  *
  * The result equals that of the Hugging Face tokenizers library: the merge of lowest rank first, the leftmost among
- * equal ranks. A heap over a linked list makes a pre-token of n bytes cost O(n log n), whatever the merges
- * are. */
+ * equal ranks. A heap over a linked list makes a pre-token of n symbols cost O(n log n), whatever the merges are. */
 #ifndef MUNINN_ENGINE_TEXT_BPE_H
 #define MUNINN_ENGINE_TEXT_BPE_H
 
@@ -41,12 +40,16 @@ struct bpe {
     struct bpe_merge *merges; /* [merge_mask + 1] hash of pair -> merge */
     uint32_t merge_mask;
     uint32_t n_merges;
-    uint32_t byte_ids[256]; /* the token of a single byte, or BPE_NO_ID */
+    uint32_t byte_ids[256];     /* the token of a single byte, spelled in the byte alphabet, or BPE_NO_ID */
+    uint32_t fallback_ids[256]; /* the token <0x..> of a byte, or BPE_NO_ID: all of them without byte_fallback */
+    uint32_t ascii_ids[128];    /* the token of a single ASCII character, or BPE_NO_ID */
+    uint64_t *crossings;        /* bits by hash: may a merge join these two characters? NULL: pieces are bytes */
     uint16_t byte_chars[256];
     int16_t char_bytes[BPE_ALPHABET_END]; /* inverse of byte_chars, -1 elsewhere */
     uint32_t unk_id;                      /* or BPE_NO_ID */
-    bool fuse_unk;
-    bool ignore_merges; /* a pre-token that is a token is taken whole, without looking at merges */
+    bool fuse_unk;                        /* unknown ones in a row become one token */
+    bool byte_fallback;                   /* a character without a token becomes the tokens <0x..> of its bytes */
+    bool ignore_merges;                   /* a pre-token that is a token is taken whole, without looking at merges */
 };
 
 /* A growing list of ids. Zeroed is empty; free(ids) ends it. */
@@ -63,7 +66,7 @@ struct bpe_scratch {
     struct bpe_symbol *symbols;
     struct bpe_candidate *heap;
     size_t capacity; /* symbols: capacity, heap: 2 * capacity */
-    size_t n_heap;
+    size_t n_symbols, n_heap;
     uint64_t n_operations; /* heap moves and table probes so far; tests bound it */
 };
 
@@ -72,6 +75,10 @@ struct bpe_scratch {
 enum mn_status bpe_read(struct bpe *bpe, const struct json_doc *doc, const struct cJSON *model,
                         const struct mn_log *log);
 void bpe_destroy(struct bpe *bpe);
+
+/* From now on a piece is valid UTF-8 and its characters are looked up as they are, as no ByteLevel step spells them.
+ * `file` is for the message. */
+enum mn_status bpe_use_characters(struct bpe *bpe, const char *file, const struct mn_log *log);
 
 /* The id spelled `spelling` (as in the file, bytes mapped to characters), or BPE_NO_ID. */
 uint32_t bpe_find(const struct bpe *bpe, const char *spelling, size_t n_bytes);
@@ -83,8 +90,9 @@ const char *bpe_spelling(const struct bpe *bpe, uint32_t id);
  * decoder does, a spelling with a character outside the byte alphabet stands for itself. */
 size_t bpe_spelling_to_bytes(const struct bpe *bpe, const char *spelling, size_t n_bytes, char *out);
 
-/* Appends the ids of one pre-token. MN_ERR_MEMORY: out of memory, or longer than BPE_PIECE_BYTES_MAX.
- * MN_ERR_UNSUPPORTED: a byte that has neither a token nor an unknown token (the HF library drops it silently). */
+/* Appends the ids of one pre-token. MN_ERR_MEMORY: out of memory, or longer than BPE_PIECE_BYTES_MAX (of characters:
+ * without a place that no merge crosses). MN_ERR_UNSUPPORTED: a byte or character that has neither a token nor an
+ * unknown token (the HF library drops it silently). */
 enum mn_status bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece, size_t n_bytes,
                           struct id_vector *out, const struct mn_log *log);
 void bpe_scratch_destroy(struct bpe_scratch *scratch);

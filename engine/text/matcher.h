@@ -7,8 +7,7 @@
  *
  * Patterns come from model files and are hostile: their length is capped, and a text of n bytes is granted a number of
  * steps proportional to n (regex.h says what a step is). A pattern that takes more is an error, never a different
- * match.
- */
+ * match. */
 #ifndef MUNINN_ENGINE_TEXT_MATCHER_H
 #define MUNINN_ENGINE_TEXT_MATCHER_H
 

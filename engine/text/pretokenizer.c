@@ -116,12 +116,12 @@ static enum mn_status steps_read(struct pretokenizer *p, const struct json_doc *
 }
 
 enum mn_status pretokenizer_read(struct pretokenizer *pretokenizer, const struct json_doc *doc,
-                                 const struct cJSON *node, const struct mn_log *log)
+                                 const struct mn_log *log)
 {
     *pretokenizer = (struct pretokenizer){0};
-    if (!node || cJSON_IsNull(node))
+    if (!json_is_given(doc->root, "pre_tokenizer"))
         return MN_OK;
-    enum mn_status status = steps_read(pretokenizer, doc, node, log);
+    enum mn_status status = steps_read(pretokenizer, doc, json_find(doc->root, "pre_tokenizer"), log);
     if (status)
         pretokenizer_destroy(pretokenizer);
     return status;

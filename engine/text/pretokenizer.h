@@ -5,8 +5,7 @@
  * Thread-safety: `struct pretokenizer` is immutable after reading; every thread splits with its own
  *       `struct pretokenizer_run`.
  *
- * Steps run one behind the other on the pieces of the step before. What is understood is in docs/tokenizers.md.
- */
+ * Steps run one behind the other on the pieces of the step before. What is understood is in docs/tokenizers.md. */
 #ifndef MUNINN_ENGINE_TEXT_PRETOKENIZER_H
 #define MUNINN_ENGINE_TEXT_PRETOKENIZER_H
 
@@ -67,7 +66,7 @@ typedef enum mn_status pretokenizer_sink(void *user, const char *piece, size_t n
 /* Reads the `pre_tokenizer` value, of which null is an empty one. MN_ERR_UNSUPPORTED: another type, behaviour or
  * construct, named in the message. MN_ERR_FORMAT: malformed, or a pattern over the cap. */
 enum mn_status pretokenizer_read(struct pretokenizer *pretokenizer, const struct json_doc *doc,
-                                 const struct cJSON *node, const struct mn_log *log);
+                                 const struct mn_log *log);
 
 /* A single Split step without a file. `file` is only the name for messages. */
 enum mn_status pretokenizer_from_pattern(struct pretokenizer *pretokenizer, const char *file, const char *pattern,

@@ -2,103 +2,20 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "engine/base/text.h"
 #include "engine/text/tokenizer_internal.h"
-
-enum { MARKS_MAX = 1024 }; /* combining marks in a row: NFC sorts them by insertion, in quadratic time */
-
-/* --- UTF-8 ------------------------------------------------------------------------------------------------------ */
-
-/* Length of the sequence that `lead` starts, 0 when none does. */
-static unsigned utf8_length(unsigned char lead)
-{
-    return lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-}
-
-/* May `byte` come at place `n` (1 to 3) of the sequence that `lead` starts? */
-static bool utf8_continues(unsigned char lead, unsigned n, unsigned char byte)
-{
-    if (n == 1 && lead == 0xe0)
-        return byte >= 0xa0 && byte <= 0xbf;
-    if (n == 1 && lead == 0xed)
-        return byte >= 0x80 && byte <= 0x9f;
-    if (n == 1 && lead == 0xf0)
-        return byte >= 0x90 && byte <= 0xbf;
-    if (n == 1 && lead == 0xf4)
-        return byte >= 0x80 && byte <= 0x8f;
-    return byte >= 0x80 && byte <= 0xbf;
-}
 
 /* Offset of the first byte that is not part of valid UTF-8, or n_bytes. */
 static size_t utf8_check(const char *text, size_t n_bytes)
 {
-    for (size_t i = 0; i < n_bytes;) {
-        unsigned char lead = (unsigned char)text[i];
-        unsigned length = utf8_length(lead);
-        if (!length || length > n_bytes - i)
+    size_t bad_bytes;
+    for (size_t i = 0, length; i < n_bytes; i += length) {
+        length = (unsigned char)text[i] < 0x80 ? 1
+                                               : utf8_step((const unsigned char *)text + i, n_bytes - i, &bad_bytes);
+        if (!length)
             return i;
-        for (unsigned k = 1; k < length; k++)
-            if (!utf8_continues(lead, k, (unsigned char)text[i + k]))
-                return i;
-        i += length;
     }
     return n_bytes;
-}
-
-static size_t replacement_write(char *out)
-{
-    memcpy(out, "\xef\xbf\xbd", 3);
-    return 3;
-}
-
-/* Appends bytes to a sequence that may be incomplete (`pending`), writing complete characters to `out` and one U+FFFD
- * per maximal malformed sequence. Returns how much was written, at most 3 * (n_bytes + 1) bytes. */
-static size_t utf8_feed(char *pending, uint8_t *n_pending, const char *bytes, size_t n_bytes, char *out)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < n_bytes;) {
-        unsigned char byte = (unsigned char)bytes[i], lead = *n_pending ? (unsigned char)pending[0] : byte;
-        if (*n_pending && !utf8_continues(lead, *n_pending, byte)) {
-            *n_pending = 0; /* the byte starts afresh */
-            n += replacement_write(out + n);
-            continue;
-        }
-        i++;
-        if (!utf8_length(lead)) {
-            n += replacement_write(out + n);
-            continue;
-        }
-        pending[(*n_pending)++] = (char)byte;
-        if (*n_pending == utf8_length(lead)) {
-            memcpy(out + n, pending, *n_pending);
-            n += *n_pending;
-            *n_pending = 0;
-        }
-    }
-    return n;
-}
-
-/* --- normalization ---------------------------------------------------------------------------------------------- */
-
-enum mn_status text_normalize(const char *text, size_t n_bytes, char **out, size_t *n_out, const struct mn_log *log)
-{
-    utf8proc_uint8_t *normalized = NULL;
-    size_t n_marks = 0;
-
-    for (size_t i = 0; i < n_bytes;) {
-        utf8proc_int32_t c;
-        i += (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(n_bytes - i), &c);
-        n_marks = utf8proc_get_property(c)->combining_class ? n_marks + 1 : 0;
-        if (n_marks > MARKS_MAX)
-            return log_fail(log, MN_ERR_USAGE, "tokenizer: more than %d combining marks in a row before byte %zu",
-                            MARKS_MAX, i);
-    }
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n_bytes, &normalized,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0)
-        return log_fail(log, MN_ERR_MEMORY, "tokenizer: NFC of %zu bytes: %s", n_bytes, utf8proc_errmsg(n));
-    *out = (char *)normalized;
-    *n_out = (size_t)n;
-    return MN_OK;
 }
 
 /* --- encoding --------------------------------------------------------------------------------------------------- */
@@ -156,6 +73,13 @@ static bool is_word(utf8proc_int32_t c)
            (c >= 0x1f170 && c <= 0x1f189); /* the symbols that are Alphabetic */
 }
 
+/* Of the character at `at`, in valid UTF-8. */
+static size_t character_length(const char *text, size_t at)
+{
+    unsigned char lead = (unsigned char)text[at];
+    return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
 static utf8proc_int32_t character_at(const char *text, size_t n_bytes, size_t at)
 {
     utf8proc_int32_t c;
@@ -198,7 +122,7 @@ static const struct added_token *added_next(const struct encode_run *run, const 
         while (token->lstrip && *start > done && is_space(character_at(text, n_bytes, character_before(text, *start))))
             *start = character_before(text, *start);
         while (token->rstrip && *end < n_bytes && is_space(character_at(text, n_bytes, *end)))
-            *end += utf8_length((unsigned char)text[*end]);
+            *end += character_length(text, *end);
         return token;
     }
     return NULL;
@@ -206,28 +130,35 @@ static const struct added_token *added_next(const struct encode_run *run, const 
 
 /* Cuts the text at the added tokens of one list; what lies between goes through the second list, normalized, and then
  * to the pre-tokenizer. */
-static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, const char *text, size_t n_bytes);
+static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, bool at_start, const char *text,
+                                   size_t n_bytes);
 
-static enum mn_status encode_gap(struct encode_run *run, bool is_normalized, const char *text, size_t n_bytes)
+/* `at_start`: the gap begins the whole text. */
+static enum mn_status encode_gap(struct encode_run *run, bool is_normalized, bool at_start, const char *text,
+                                 size_t n_bytes)
 {
     if (!n_bytes)
         return MN_OK;
-    if (is_normalized)
+    if (is_normalized) {
+        run->split.at_start = at_start;
         return pretokenizer_split(&run->split, text, n_bytes, encode_piece, run, run->log);
-    if (!run->tokenizer->nfc)
-        return encode_spans(run, true, text, n_bytes);
+    }
+    if (!run->tokenizer->normalizer.n_steps)
+        return encode_spans(run, true, at_start, text, n_bytes);
 
     char *normalized;
     size_t n_normalized;
-    enum mn_status status = text_normalize(text, n_bytes, &normalized, &n_normalized, run->log);
+    enum mn_status status = normalizer_apply(&run->tokenizer->normalizer, &run->split.matcher, text, n_bytes,
+                                             &normalized, &n_normalized, run->log);
     if (status)
         return status;
-    status = encode_spans(run, true, normalized, n_normalized);
+    status = encode_spans(run, true, at_start, normalized, n_normalized);
     free(normalized);
     return status;
 }
 
-static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, const char *text, size_t n_bytes)
+static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, bool at_start, const char *text,
+                                   size_t n_bytes)
 {
     const struct added_list *list = is_normalized ? &run->tokenizer->normalized : &run->tokenizer->verbatim;
     const struct added_token *token;
@@ -235,14 +166,16 @@ static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, c
 
     while ((token = added_next(run, list, text, n_bytes, done, from, &start, &end, &from)) != NULL) {
         /* Not so when the previous token stripped spaces that this one begins with. */
-        enum mn_status status = start > done ? encode_gap(run, is_normalized, text + done, start - done) : MN_OK;
+        enum mn_status status = start > done
+                                    ? encode_gap(run, is_normalized, at_start && !done, text + done, start - done)
+                                    : MN_OK;
         if (status)
             return status;
         if (!id_vector_append(&run->ids, token->id))
             return log_fail(run->log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", run->ids.n);
         done = end;
     }
-    return done < n_bytes ? encode_gap(run, is_normalized, text + done, n_bytes - done) : MN_OK;
+    return done < n_bytes ? encode_gap(run, is_normalized, at_start && !done, text + done, n_bytes - done) : MN_OK;
 }
 
 void encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes, enum encode_mode mode,
@@ -261,7 +194,7 @@ enum mn_status encode_text(struct encode_run *run, const char *text, size_t n_by
     if (valid < n_bytes)
         return log_fail(run->log, MN_ERR_USAGE, "tokenizer: the text is not UTF-8: byte 0x%02x at offset %zu",
                         (unsigned)(unsigned char)text[valid], valid);
-    enum mn_status status = encode_spans(run, false, text, n_bytes);
+    enum mn_status status = encode_spans(run, false, !first, text, n_bytes);
     if (status || run->mode != ENCODE_PLAIN)
         return status;
     /* Merges and ignore_merges can spell a special token, too: the promise is kept by looking at the result. */
@@ -307,20 +240,30 @@ static enum mn_status id_refuse(const struct tokenizer *tokenizer, uint32_t id, 
     return log_fail(log, MN_ERR_USAGE, "tokenizer: id %u has no token (%u ids)", id, tokenizer->n_tokens);
 }
 
+static const struct spelling *spelling_find(const struct tokenizer *tokenizer, const struct token *token,
+                                            const struct decode_state *state)
+{
+    size_t id = (size_t)(token - tokenizer->tokens);
+    return tokenizer->first_spellings && !state->has_tokens ? &tokenizer->first_spellings[id]
+                                                            : &tokenizer->spellings[id];
+}
+
 enum mn_status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t n_ids, bool skip_special,
                                 char **text, size_t *n_bytes, const struct mn_log *log)
 {
     size_t capacity = 4, n = 0;
-    char pending[4];
-    uint8_t n_pending = 0;
+    struct decode_state state;
 
     *text = NULL;
     *n_bytes = 0;
     for (size_t i = 0; i < n_ids; i++) {
-        const struct token *token = token_find(tokenizer, ids[i]);
-        if (!token)
+        if (!token_find(tokenizer, ids[i]))
             return id_refuse(tokenizer, ids[i], log);
-        size_t need = 3 * ((size_t)token->n_bytes + 1);
+        /* Bytes may become U+FFFD, of three; those that fell back are spelled with six. */
+        size_t longest = tokenizer->spellings[ids[i]].n_bytes;
+        if (tokenizer->first_spellings && tokenizer->first_spellings[ids[i]].n_bytes > longest)
+            longest = tokenizer->first_spellings[ids[i]].n_bytes;
+        size_t need = 3 * (longest + 1);
         if (need > SIZE_MAX / 2 - capacity)
             return log_fail(log, MN_ERR_MEMORY, "tokenizer: the text of %zu ids is too long", n_ids);
         capacity += need;
@@ -328,13 +271,13 @@ enum mn_status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_
     char *out = malloc(capacity);
     if (!out)
         return log_fail(log, MN_ERR_MEMORY, "tokenizer: out of memory for the text of %zu ids", n_ids);
+    decode_start(&state, &tokenizer->decoder);
     for (size_t i = 0; i < n_ids; i++) {
         const struct token *token = &tokenizer->tokens[ids[i]];
         if (!(skip_special && token->special))
-            n += utf8_feed(pending, &n_pending, token->bytes, token->n_bytes, out + n);
+            n += decode_push(&state, &tokenizer->decoder, spelling_find(tokenizer, token, &state), out + n);
     }
-    if (n_pending)
-        n += replacement_write(out + n);
+    n += decode_finish(&state, &tokenizer->decoder, out + n);
     out[n] = 0;
     *text = out;
     *n_bytes = n;
@@ -344,6 +287,13 @@ enum mn_status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_
 uint32_t tokenizer_vocab_size(const struct tokenizer *tokenizer)
 {
     return tokenizer->n_tokens;
+}
+
+bool tokenizer_begin_token(const struct tokenizer *tokenizer, bool *is_said, uint32_t *id)
+{
+    *is_said = tokenizer->begin.is_said;
+    *id = tokenizer->begin.id;
+    return tokenizer->begin.has_token;
 }
 
 bool tokenizer_token_to_id(const struct tokenizer *tokenizer, const char *content, uint32_t *id)
@@ -369,7 +319,7 @@ void stream_decoder_init(struct stream_decoder *decoder, const struct tokenizer 
 {
     decoder->tokenizer = tokenizer;
     decoder->skip_special = skip_special;
-    decoder->n_pending = 0;
+    decode_start(&decoder->state, &tokenizer->decoder);
 }
 
 enum mn_status stream_decoder_push(struct stream_decoder *decoder, uint32_t id, const char **text, size_t *n_bytes,
@@ -381,13 +331,13 @@ enum mn_status stream_decoder_push(struct stream_decoder *decoder, uint32_t id, 
     if (!token)
         return id_refuse(decoder->tokenizer, id, log);
     if (!(decoder->skip_special && token->special))
-        *n_bytes = utf8_feed(decoder->pending, &decoder->n_pending, token->bytes, token->n_bytes, decoder->text);
+        *n_bytes = decode_push(&decoder->state, &decoder->tokenizer->decoder,
+                               spelling_find(decoder->tokenizer, token, &decoder->state), decoder->text);
     return MN_OK;
 }
 
 void stream_decoder_finish(struct stream_decoder *decoder, const char **text, size_t *n_bytes)
 {
     *text = decoder->text;
-    *n_bytes = decoder->n_pending ? replacement_write(decoder->text) : 0;
-    decoder->n_pending = 0;
+    *n_bytes = decode_finish(&decoder->state, &decoder->tokenizer->decoder, decoder->text);
 }

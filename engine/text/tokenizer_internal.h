@@ -5,6 +5,9 @@
 #define MUNINN_ENGINE_TEXT_TOKENIZER_INTERNAL_H
 
 #include "engine/text/bpe.h"
+#include "engine/text/decoder.h"
+#include "engine/text/normalizer.h"
+#include "engine/text/post_processor.h"
 #include "engine/text/pretokenizer.h"
 #include "engine/text/tokenizer.h"
 
@@ -23,25 +26,25 @@ struct added_list {
 };
 
 struct token {
-    const char *content; /* NULL: a hole */
-    const char *bytes;   /* [n_bytes] what it decodes to */
-    uint32_t n_bytes;
+    const char *content;       /* NULL: a hole */
     bool special, plain_added; /* plain_added: an added token without strip or word flags */
 };
 
 struct tokenizer {
     struct bpe bpe;
+    struct normalizer normalizer;
     struct pretokenizer pretokenizer;
+    struct decoder decoder;
+    struct begin_token begin;
     struct token *tokens; /* [n_tokens] by id */
     uint32_t n_tokens;
-    char *text; /* contents of added tokens and all decoded bytes */
-    bool nfc;
+    char *text;                       /* contents of added tokens */
+    struct spelling *spellings;       /* [n_tokens] what they say */
+    struct spelling *first_spellings; /* the same at the beginning of a text; NULL: no difference */
+    struct text_buffer spelled;       /* of all spellings */
     /* Looked for in the text as given, then, in what remains and is normalized, the second. */
     struct added_list verbatim, normalized;
 };
-
-/* NFC of valid UTF-8, to a new string that the caller frees. MN_ERR_USAGE: too many combining marks in a row. */
-enum mn_status text_normalize(const char *text, size_t n_bytes, char **out, size_t *n_out, const struct mn_log *log);
 
 /* Texts on their way to one list of ids. */
 struct encode_run {

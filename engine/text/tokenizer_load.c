@@ -8,58 +8,9 @@
 enum {
     ADDED_MAX = 65536,
     ADDED_BYTES_MAX = 512, /* bounds the search for added tokens per byte of text */
-    NORMALIZERS_MAX = 8,
 };
 
 static_assert((int)TOKENIZER_TOKEN_BYTES_MAX == (int)BPE_TOKEN_BYTES_MAX, "one limit on tokens");
-
-static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
-                                      bool is_member);
-
-static enum mn_status normalizers_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node)
-{
-    const struct cJSON *members, *member;
-    int n = 0;
-    enum mn_status status = json_get_array(doc, node, "normalizers", &members);
-    if (status)
-        return status;
-    cJSON_ArrayForEach (member, members) {
-        if (++n > NORMALIZERS_MAX)
-            return json_refuse(doc, MN_ERR_UNSUPPORTED, "normalizer", NULL, "too many normalizers");
-        status = normalizer_read(t, doc, member, true);
-        if (status)
-            return status;
-    }
-    return MN_OK;
-}
-
-static enum mn_status normalizer_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node,
-                                      bool is_member)
-{
-    const char *type;
-    if (!node || (cJSON_IsNull(node) && !json_foreign_word(node)))
-        return MN_OK;
-    enum mn_status status = json_get_string(doc, node, "type", 64, &type);
-    if (status)
-        return status;
-    if (!strcmp(type, "NFC")) {
-        t->nfc = true;
-        return MN_OK;
-    }
-    if (strcmp(type, "Sequence") || is_member)
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "normalizer.type", json_find(node, "type"),
-                           "only NFC, or a sequence of it, is supported");
-    return normalizers_read(t, doc, node);
-}
-
-static enum mn_status decoder_check(const struct json_doc *doc)
-{
-    const struct cJSON *decoder = json_find(doc->root, "decoder");
-    const struct cJSON *type = json_find(decoder, "type");
-    if (!cJSON_IsString(type) || strcmp(type->valuestring, "ByteLevel"))
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "decoder.type", type, "only ByteLevel is supported");
-    return MN_OK;
-}
 
 static int added_compare(const void *a, const void *b)
 {
@@ -134,28 +85,41 @@ static enum mn_status added_enter(struct tokenizer *t, const struct json_doc *do
     return MN_OK;
 }
 
-static enum mn_status added_normalize(struct added_token *added, const struct mn_log *log)
+static enum mn_status added_normalize(struct added_token *added, const struct tokenizer *t, struct matcher_run *run,
+                                      const struct json_doc *doc, const struct cJSON *node, const struct mn_log *log)
 {
     size_t n_bytes;
-    enum mn_status status = text_normalize(added->content, added->n_bytes, &added->normalized, &n_bytes, log);
+    char *normalized;
+    enum mn_status status = normalizer_apply(&t->normalizer, run, added->content, added->n_bytes, &normalized, &n_bytes,
+                                             log);
     if (status)
         return status;
+    added->normalized = realloc(normalized, n_bytes + 1); /* contents end with a zero byte */
+    if (!added->normalized) {
+        free(normalized);
+        return log_fail(log, MN_ERR_MEMORY, "%s: out of memory for an added token", doc->file);
+    }
+    added->normalized[n_bytes] = 0;
     added->content = added->normalized;
     added->n_bytes = (uint32_t)n_bytes;
-    return MN_OK;
+    if (n_bytes && n_bytes <= ADDED_BYTES_MAX)
+        return MN_OK;
+    free(added->normalized);
+    return json_refuse(doc, MN_ERR_FORMAT, "added_tokens.content", json_find(node, "content"),
+                       "the normalizer makes it empty or longer than 512 bytes");
 }
 
 /* One element of added_tokens; `text` is where its content goes. */
-static enum mn_status added_read(struct tokenizer *t, const struct json_doc *doc, const struct cJSON *node, char *text,
-                                 const struct mn_log *log)
+static enum mn_status added_read(struct tokenizer *t, struct matcher_run *run, const struct json_doc *doc,
+                                 const struct cJSON *node, char *text, const struct mn_log *log)
 {
     struct added_token added;
     bool normalized = false;
     enum mn_status status = added_parse(&added, &normalized, doc, node, text);
     if (!status)
         status = added_enter(t, doc, node, &added);
-    if (!status && normalized && t->nfc)
-        status = added_normalize(&added, log);
+    if (!status && normalized && t->normalizer.n_steps)
+        status = added_normalize(&added, t, run, doc, node, log);
     if (status)
         return status;
     struct added_list *list = normalized ? &t->normalized : &t->verbatim;
@@ -172,59 +136,83 @@ static enum mn_status added_sort(struct added_list *list, const struct json_doc 
     return MN_OK;
 }
 
-/* Decoded bytes are at most as many as those of the spelling; added tokens need room for both. */
 static enum mn_status tokens_reserve(struct tokenizer *t, const struct json_doc *doc, size_t n_added,
                                      size_t n_added_bytes)
 {
-    size_t n_bytes = 0;
-    for (uint32_t id = 0; id < t->bpe.n_ids; id++)
-        if (bpe_spelling(&t->bpe, id))
-            n_bytes += strlen(bpe_spelling(&t->bpe, id));
-    t->text = malloc(n_bytes + 2 * n_added_bytes + 1);
+    t->text = malloc(n_added_bytes + 1);
     t->tokens = calloc(t->n_tokens, sizeof *t->tokens);
+    t->spellings = calloc(t->n_tokens, sizeof *t->spellings);
+    if (decoder_minds_first(&t->decoder))
+        t->first_spellings = calloc(t->n_tokens, sizeof *t->spellings);
     t->verbatim.tokens = calloc(n_added + 1, sizeof *t->verbatim.tokens);
     t->normalized.tokens = calloc(n_added + 1, sizeof *t->normalized.tokens);
-    if (!t->text || !t->tokens || !t->verbatim.tokens || !t->normalized.tokens)
+    if (!t->text || !t->tokens || !t->spellings || !t->verbatim.tokens || !t->normalized.tokens ||
+        (decoder_minds_first(&t->decoder) && !t->first_spellings))
         return log_fail(doc->log, MN_ERR_MEMORY, "%s: out of memory for %u tokens", doc->file, t->n_tokens);
     return MN_OK;
 }
 
-/* Their contents go to t->text; *end is behind them. */
-static enum mn_status added_read_all(char **end, struct tokenizer *t, const struct json_doc *doc,
+/* Their contents go to t->text. */
+static enum mn_status added_read_all(struct tokenizer *t, struct matcher_run *run, const struct json_doc *doc,
                                      const struct cJSON *added, const struct mn_log *log)
 {
     const struct cJSON *node;
-    *end = t->text;
+    char *end = t->text;
     cJSON_ArrayForEach (node, added) {
-        enum mn_status status = added_read(t, doc, node, *end, log);
+        enum mn_status status = added_read(t, run, doc, node, end, log);
         if (status)
             return status;
-        *end += strlen(*end) + 1;
+        end += strlen(end) + 1;
     }
     return MN_OK;
 }
 
-/* What every id decodes to, from `end` on. */
-static void tokens_spell(struct tokenizer *t, char *end)
+static enum mn_status token_spell(struct tokenizer *t, uint32_t id, bool is_first, struct matcher_run *run,
+                                  const struct json_doc *doc, const struct mn_log *log)
 {
-    for (uint32_t id = 0; id < t->n_tokens; id++) {
+    struct spelling *spelling = is_first ? &t->first_spellings[id] : &t->spellings[id];
+    size_t start = t->spelled.n;
+    enum mn_status status = decoder_spell(&t->decoder, &t->bpe, run, t->tokens[id].content, is_first, &t->spelled,
+                                          &spelling->byte, log);
+    if (!status && t->spelled.n - start > TOKENIZER_TOKEN_BYTES_MAX)
+        status = log_fail(log, MN_ERR_FORMAT, "%s: key 'decoder': id %u decodes to %zu bytes, limit %d", doc->file, id,
+                          t->spelled.n - start, TOKENIZER_TOKEN_BYTES_MAX);
+    spelling->n_bytes = status ? 0 : (uint32_t)(t->spelled.n - start);
+    return status;
+}
+
+/* What every id decodes to. The buffer grows meanwhile: where it lies is known at the end. */
+static enum mn_status tokens_spell(struct tokenizer *t, struct matcher_run *run, const struct json_doc *doc,
+                                   const struct mn_log *log)
+{
+    enum mn_status status = MN_OK;
+    for (uint32_t id = 0; id < t->n_tokens && !status; id++) {
         struct token *token = &t->tokens[id];
         if (!token->content && id < t->bpe.n_ids)
             token->content = bpe_spelling(&t->bpe, id);
-        if (!token->content)
-            continue;
-        token->bytes = end;
-        token->n_bytes = (uint32_t)bpe_spelling_to_bytes(&t->bpe, token->content, strlen(token->content), end);
-        end += token->n_bytes;
+        if (token->content)
+            status = token_spell(t, id, false, run, doc, log);
+        if (!status && token->content && t->first_spellings)
+            status = token_spell(t, id, true, run, doc, log);
     }
+    const char *bytes = t->spelled.bytes;
+    for (uint32_t id = 0; id < t->n_tokens && !status; id++) {
+        t->spellings[id].bytes = bytes;
+        bytes += t->spellings[id].n_bytes;
+        if (t->first_spellings) {
+            t->first_spellings[id].bytes = bytes;
+            bytes += t->first_spellings[id].n_bytes;
+        }
+    }
+    return status;
 }
 
 /* Added tokens, then what every id decodes to. */
-static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
+static enum mn_status tokens_read(struct tokenizer *t, struct matcher_run *run, const struct json_doc *doc,
+                                  const struct mn_log *log)
 {
     const struct cJSON *added = json_find(doc->root, "added_tokens");
     size_t n_added_bytes = 0;
-    char *end = NULL;
     enum mn_status status = MN_OK;
     if (json_is_given(doc->root, "added_tokens"))
         status = json_get_array(doc, doc->root, "added_tokens", &added);
@@ -234,14 +222,42 @@ static enum mn_status tokens_read(struct tokenizer *t, const struct json_doc *do
     if (!status)
         status = tokens_reserve(t, doc, added ? (size_t)cJSON_GetArraySize(added) : 0, n_added_bytes);
     if (!status)
-        status = added_read_all(&end, t, doc, added, log);
+        status = added_read_all(t, run, doc, added, log);
     if (!status)
         status = added_sort(&t->verbatim, doc);
     if (!status)
         status = added_sort(&t->normalized, doc);
-    if (!status)
-        tokens_spell(t, end);
+    return status ? status : tokens_spell(t, run, doc, log);
+}
+
+/* Patterns are looked for while the file is read, too: in added tokens and in what tokens say. */
+static enum mn_status tokens_read_with_patterns(struct tokenizer *t, const struct json_doc *doc,
+                                                const struct mn_log *log)
+{
+    struct matcher_run run;
+    size_t n_bytes = 0;
+    for (uint32_t id = 0; id < t->bpe.n_ids; id++)
+        n_bytes += bpe_spelling(&t->bpe, id) ? strlen(bpe_spelling(&t->bpe, id)) : 0;
+    matcher_run_init(&run, n_bytes);
+    enum mn_status status = tokens_read(t, &run, doc, log);
+    matcher_run_finish(&run);
     return status;
+}
+
+/* What only some kinds go together with. */
+static enum mn_status kinds_check(struct tokenizer *t, const struct json_doc *doc, const struct mn_log *log)
+{
+    const struct pretokenizer_step *first = &t->pretokenizer.steps[0];
+    if (t->normalizer.n_steps && t->pretokenizer.n_steps && first->kind == STEP_METASPACE &&
+        first->metaspace.scheme == PREPEND_FIRST)
+        return log_fail(log, MN_ERR_UNSUPPORTED,
+                        "%s: key 'pre_tokenizer.prepend_scheme': 'first' is understood only without a normalizer",
+                        doc->file);
+    if (t->pretokenizer.is_byte_level && t->bpe.byte_fallback)
+        return log_fail(log, MN_ERR_UNSUPPORTED,
+                        "%s: key 'model.byte_fallback': not understood together with a ByteLevel pre-tokenizer",
+                        doc->file);
+    return t->pretokenizer.is_byte_level ? MN_OK : bpe_use_characters(&t->bpe, doc->file, log);
 }
 
 /* Whatever the result, tokenizer_destroy frees what has been made. */
@@ -252,16 +268,17 @@ static enum mn_status parts_read(struct tokenizer *t, const struct json_doc *doc
     if (!status)
         status = bpe_read(&t->bpe, doc, model, log);
     if (!status)
-        status = pretokenizer_read(&t->pretokenizer, doc, json_find(doc->root, "pre_tokenizer"), log);
-    if (!status && !t->pretokenizer.is_byte_level)
-        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "pre_tokenizer", json_find(doc->root, "pre_tokenizer"),
-                             "a ByteLevel step is required");
+        status = pretokenizer_read(&t->pretokenizer, doc, log);
     if (!status)
-        status = normalizer_read(t, doc, json_find(doc->root, "normalizer"), false);
+        status = normalizer_read(&t->normalizer, doc, log);
     if (!status)
-        status = decoder_check(doc);
+        status = kinds_check(t, doc, log);
     if (!status)
-        status = tokens_read(t, doc, log);
+        status = decoder_read(&t->decoder, doc, log);
+    if (!status)
+        status = tokens_read_with_patterns(t, doc, log);
+    if (!status)
+        status = post_processor_read(&t->begin, doc, t->n_tokens);
     return status;
 }
 
@@ -309,7 +326,12 @@ void tokenizer_destroy(struct tokenizer *tokenizer)
     added_finish(&tokenizer->verbatim);
     added_finish(&tokenizer->normalized);
     free(tokenizer->tokens);
+    free(tokenizer->spellings);
+    free(tokenizer->first_spellings);
+    free(tokenizer->spelled.bytes);
     free(tokenizer->text);
+    normalizer_destroy(&tokenizer->normalizer);
+    decoder_destroy(&tokenizer->decoder);
     pretokenizer_destroy(&tokenizer->pretokenizer);
     bpe_destroy(&tokenizer->bpe);
     free(tokenizer);
