@@ -148,6 +148,7 @@ static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
         rig_buffer(rig, "norm 4", ELEMENT_F32, n, norm_4, NULL, 0.0),
         rig_buffer(rig, "norm f", ELEMENT_F32, n, norm_f, NULL, 0.0),
         rig_buffer(rig, "statistics", ELEMENT_F32, n_slots * parts_stride * 2, parts, NULL, 0.0),
+        rig_buffer(rig, "nothing", ELEMENT_F32, n, norm_f, NULL, 0.0),
         rig_buffer(rig, "output", ELEMENT_F32, end * out_stride, NULL, y, LIMIT_NORM),
         rig_buffer(rig, "output statistics", ELEMENT_F32, end * 4, NULL, parts_out, LIMIT_STATISTICS)};
     const struct norm_args args = {.table = rows.table,
@@ -159,7 +160,11 @@ static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
                                    .parts_in_stride = parts_stride,
                                    .parts_out_stride = 2,
                                    .eps = eps};
-    const struct row_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads};
+    const struct norm_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,
+                                             .in_by_slot = 1,
+                                             .raw_at_depth_0 = 1,
+                                             .owed = 1,
+                                             .norm = 1};
     rig_commit(rig);
     rig_dispatch(rig, KERNEL_NORM, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3, 1);
     rig_end(rig);

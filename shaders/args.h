@@ -112,8 +112,14 @@ struct embed_args {
 
 struct norm_args {
     U32 table;
-    U32 n_embd, in_stride, out_stride, n_ctx, n_parts_in, parts_in_stride, parts_out_stride;
+    U32 n_embd, in_stride, add_stride, out_stride, n_ctx, n_parts_in, parts_in_stride, parts_out_stride;
     F32 eps;
+};
+
+struct heads_args {
+    U32 table;
+    U32 in_stride, n_heads, n_kv_heads, head_dim, head_pad, n_slots, n_ctx;
+    F32 eps, query_scale;
 };
 
 struct argmax_args {
@@ -143,12 +149,26 @@ struct read_args {
 
 #ifndef VULKAN
 /* The constants a pipeline is built with: member i is the shader's constant_id i, and all are words. */
-struct row_constants { /* norm, argmax, sample, read: nothing but the workgroup's size */
+struct row_constants { /* argmax, sample, read: nothing but the workgroup's size */
     U32 threads;
 };
 
 struct embed_constants {
     U32 threads, weight_type;
+    U32 state_is_x; /* 1: the initial state is the embedding */
+};
+
+struct norm_constants {
+    U32 threads;
+    U32 in_by_slot, raw_at_depth_0, owed; /* how the input lies, and what it is owed */
+    U32 norm;                             /* 1: a norm of the reader's own */
+    U32 add, add_by_slot, out_by_slot;
+    U32 advance; /* 1: the rows' depths go up by one */
+};
+
+struct heads_constants {
+    U32 threads;
+    U32 kv_f16, core, shared_slots; /* as in qkv_constants */
 };
 
 struct fill_constants {

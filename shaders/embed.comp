@@ -1,5 +1,5 @@
 #version 460
-// x[n] = wte[token] * sqrt(d), its sum of squares, and the initial latent state of the row.
+// x[n] = wte[token] * scale, its sum of squares, and the initial latent state of the row: zero, noise, or x itself.
 // Shapes: wte [V, d] as weights.glsl stores it, x [rows, d], parts [rows, 1], states [slots, d].
 // One workgroup per row of the table; lanes stride over chunks of 8. An embedding beyond the binding range comes in windows.
 #extension GL_GOOGLE_include_directive : require
@@ -7,6 +7,7 @@
 #include "random.glsl"
 
 layout(constant_id = 1) const uint WEIGHT_TYPE = WEIGHT_BF16;
+layout(constant_id = 2) const uint STATE_IS_X = 0; // a family without an injection begins with the token
 
 layout(std430, binding = 1) readonly buffer Weights { uvec4 w[]; } weights;
 #define weight_word(at) weights.w[at]
@@ -85,7 +86,10 @@ void main()
             sum = fma(lo[i], lo[i], sum);
             sum = fma(hi[i], hi[i], sum);
         }
-        if (init != INIT_GIVEN)
+        if (STATE_IS_X != 0) {
+            states.s[state_base + 2 * c] = lo;
+            states.s[state_base + 2 * c + 1] = hi;
+        } else if (init != INIT_GIVEN)
             for (uint half_chunk = 0; half_chunk < 2; half_chunk++) {
                 vec4 s = vec4(0.0);
                 uint k = 8 * c + 4 * half_chunk;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/files/input.h"
+#include "engine/files/safetensors.h"
 #include "engine/model/config_read.h"
 #include "engine/model/family.h"
 
@@ -82,21 +83,83 @@ enum mn_status config_read_padded_vocabulary(struct model_config *c, const struc
 enum mn_status config_read_eps(struct model_config *c, const struct json_doc *doc, const char *key, double fallback)
 {
     double eps;
-    enum mn_status status = json_get_double_or(doc, doc->root, key, (double)FLT_MIN, 0.1, fallback, &eps);
+    enum mn_status status = fallback > 0.0
+                                ? json_get_double_or(doc, doc->root, key, (double)FLT_MIN, 0.1, fallback, &eps)
+                                : json_get_double(doc, doc->root, key, (double)FLT_MIN, 0.1, &eps);
     if (!status)
         c->norm_eps = (float)eps;
     return status;
 }
 
+enum mn_status config_read_rope(struct model_config *c, const struct json_doc *doc)
+{
+    static const char key[] = "rope_scaling", type_key[] = "rope_type";
+    const struct cJSON *scaling = json_find(doc->root, key);
+    double base, factor, low, high;
+    const char *type;
+    enum mn_status status = json_get_double(doc, doc->root, "rope_theta", 1, 1e12, &base);
+    if (status)
+        return status;
+    c->rope_base = (float)base;
+    if (!scaling || cJSON_IsNull(scaling))
+        return MN_OK;
+    status = json_get_object(doc, doc->root, key, &scaling);
+    if (!status)
+        status = json_get_string(doc, scaling, json_find(scaling, type_key) ? type_key : "type", NAME_BYTES_MAX, &type);
+    if (status || !strcmp(type, "default"))
+        return status;
+    if (strcmp(type, "llama3") != 0)
+        return json_refuse(doc, MN_ERR_UNSUPPORTED, type_key, json_find(scaling, type_key), "only llama3 is supported");
+    struct rope_scaling *out = &c->rope_scaling;
+    status = json_get_double(doc, scaling, "factor", 1, 1e6, &factor);
+    if (!status)
+        status = json_get_double(doc, scaling, "low_freq_factor", 1e-3, 1e6, &low);
+    if (!status)
+        status = json_get_double(doc, scaling, "high_freq_factor", 1e-3, 1e6, &high);
+    if (!status)
+        status = json_get_u32(doc, scaling, "original_max_position_embeddings", 1, CONFIG_BLOCK_MAX,
+                              &out->original_positions);
+    if (!status && high <= low)
+        status = json_refuse(doc, MN_ERR_FORMAT, "high_freq_factor", json_find(scaling, "high_freq_factor"),
+                             "must be above low_freq_factor");
+    if (!status) {
+        out->factor = (float)factor;
+        out->low_factor = (float)low;
+        out->high_factor = (float)high;
+    }
+    return status;
+}
+
+enum mn_status config_check_heads(const struct model_config *c, const struct json_doc *doc, const char *key)
+{
+    if (c->n_kv_heads > c->n_heads || c->n_heads % c->n_kv_heads != 0)
+        return json_refuse(doc, MN_ERR_FORMAT, key, json_find(doc->root, key),
+                           "must divide the number of attention heads");
+    return config_check_head_dim(doc, json_find(doc->root, "head_dim") ? "head_dim" : key, c->head_dim, c->head_dim);
+}
+
+enum mn_status config_check_flags(const struct json_doc *doc, const struct config_flag *flags, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool value;
+        enum mn_status status = json_get_bool_or(doc, doc->root, flags[i].key, false, &value);
+        if (status)
+            return status;
+        if (value)
+            return json_refuse(doc, MN_ERR_UNSUPPORTED, flags[i].key, json_find(doc->root, flags[i].key), flags[i].why);
+    }
+    return MN_OK;
+}
+
 /* ---- what all families have ---- */
 
-static enum mn_status read_family(struct model_config *c, const struct json_doc *doc)
+static enum mn_status read_family(struct model_config *c, const struct json_doc *doc, const struct safetensors *file)
 {
     const char *name;
     enum mn_status status = json_get_string(doc, doc->root, "model_type", NAME_BYTES_MAX, &name);
     if (status)
         return status;
-    c->family = family_find(name);
+    c->family = family_find(name, doc, file);
     if (c->family)
         return MN_OK;
     char why[MODEL_TYPES_BYTES];
@@ -148,14 +211,14 @@ static enum mn_status check_object(const struct json_doc *doc)
                                      : json_refuse(doc, MN_ERR_FORMAT, "", doc->root, "the file must be an object");
 }
 
-/* `generation` NULL: there is none. */
+/* `generation` NULL: there is none; `file` NULL: no tensors are at hand. */
 static enum mn_status config_from_docs(struct model_config *out, const struct json_doc *doc,
-                                       const struct json_doc *generation)
+                                       const struct json_doc *generation, const struct safetensors *file)
 {
     struct model_config c = {.bos_token_id = UINT32_MAX};
     enum mn_status status = check_object(doc);
     if (!status)
-        status = read_family(&c, doc);
+        status = read_family(&c, doc, file);
     if (!status)
         status = c.family->read_config(&c, doc);
     if (!status)
@@ -166,6 +229,8 @@ static enum mn_status config_from_docs(struct model_config *out, const struct js
         status = check_object(generation);
     if (!status && generation)
         status = parse_token_ids(&c, generation);
+    if (!status && c.family->add_stops)
+        c.family->add_stops(&c);
     if (!status)
         *out = c;
     return status;
@@ -182,10 +247,23 @@ enum mn_status config_parse(struct model_config *out, const char *file, const vo
         status = json_parse_foreign(&generation_doc, generation_file, generation, n_generation_bytes,
                                     CONFIG_FILE_BYTES_MAX, log);
     if (!status)
-        status = config_from_docs(out, &doc, generation ? &generation_doc : NULL);
+        status = config_from_docs(out, &doc, generation ? &generation_doc : NULL, NULL);
     json_destroy(&generation_doc);
     json_destroy(&doc);
     return status;
+}
+
+/* The tensors, where they tell families apart. NULL when there are none: a damaged checkpoint is the loader's to
+ * report. */
+static struct safetensors *open_tensors(const struct json_doc *doc, const char *dir)
+{
+    const struct mn_log silent = {0};
+    const cJSON *name = json_find(doc->root, "model_type");
+    struct safetensors *file = NULL;
+    if (cJSON_IsString(name) && family_is_ambiguous(name->valuestring) &&
+        safetensors_open(&file, dir, NULL, &silent) != 0)
+        return NULL;
+    return file;
 }
 
 enum mn_status config_load(struct model_config *out, const char *dir, const struct mn_log *log)
@@ -206,8 +284,10 @@ enum mn_status config_load(struct model_config *out, const char *dir, const stru
     }
     if (has_generation)
         status = json_read_file(&generation_doc, path, CONFIG_FILE_BYTES_MAX, log);
+    struct safetensors *file = status ? NULL : open_tensors(&doc, dir);
     if (!status)
-        status = config_from_docs(out, &doc, has_generation ? &generation_doc : NULL);
+        status = config_from_docs(out, &doc, has_generation ? &generation_doc : NULL, file);
+    safetensors_close(file);
     free(path);
     json_destroy(&generation_doc);
     json_destroy(&doc);

@@ -33,6 +33,12 @@ enum {
 
 struct family; /* family.h */
 
+/* Llama 3's way to stretch the rotary embedding; factor 0: none. */
+struct rope_scaling {
+    float factor, low_factor, high_factor;
+    uint32_t original_positions; /* that the model was trained on before */
+};
+
 struct model_config {
     const struct family *family;
     uint32_t n_embd;
@@ -46,13 +52,16 @@ struct model_config {
     uint32_t n_core;            /* blocks */
     uint32_t n_coda;            /* blocks */
     uint32_t mean_recurrence;   /* recurrence steps the model was trained around; the default depth */
+    uint32_t max_recurrence;    /* steps beyond which it is another model; 0: no such bound */
     uint32_t block_size;        /* positions the model was trained on */
     float norm_eps;
     float rope_base;
+    struct rope_scaling rope_scaling;
     bool rotary_halves; /* pairs are (i, i + head_dim / 2) in the files; false: neighbours, as the kernels have them */
     float embed_scale;
     bool tie_embeddings;
     bool qk_bias;
+    bool heads_normed;                      /* q and k are normed over all heads together, before they are turned */
     uint32_t bos_token_id;                  /* UINT32_MAX when there is none */
     uint32_t eos_token_ids[CONFIG_EOS_MAX]; /* [n_eos] */
     uint32_t n_eos;

@@ -39,8 +39,19 @@ enum mn_status config_check_repeats(const struct json_doc *doc, const struct con
 enum mn_status config_check_head_dim(const struct json_doc *doc, const char *key, uint32_t value, uint32_t head_dim);
 /* "padded_vocab_size", at least vocab_size. */
 enum mn_status config_read_padded_vocabulary(struct model_config *config, const struct json_doc *doc);
-/* A constant that stays a normal number as float: an eps of 1e-50 would silently become 0. */
+/* A constant that stays a normal number as float: an eps of 1e-50 would silently become 0. `fallback` 0: it must be
+ * there. */
 enum mn_status config_read_eps(struct model_config *config, const struct json_doc *doc, const char *key,
                                double fallback);
+/* "rope_theta", and "rope_scaling" as far as it is none or Llama 3's. */
+enum mn_status config_read_rope(struct model_config *config, const struct json_doc *doc);
+/* Key and value heads (`key`) divide those of the queries; head_dim as above. */
+enum mn_status config_check_heads(const struct model_config *config, const struct json_doc *doc, const char *key);
+
+/* A switch that must be off, or absent. */
+struct config_flag {
+    const char *key, *why;
+};
+enum mn_status config_check_flags(const struct json_doc *doc, const struct config_flag *flags, size_t n);
 
 #endif

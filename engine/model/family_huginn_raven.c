@@ -5,49 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/model/config_read.h"
+#include "engine/model/config_raven.h"
 #include "engine/model/family.h"
 #include "engine/model/operations.h"
 #include "engine/model/weight_plan.h"
 
 /* ---- config.json ---- */
 
-/* The parts that the published code can be put together from; this engine has one of each. */
-static enum mn_status check_building_blocks(const struct json_doc *doc)
-{
-    static const struct config_choice choices[] = {
-        {"architecture_class_name", {"RecurrentGPT"}},
-        {"block_class_name", {"SandwichBlock"}},
-        {"mlp_class_name", {"GatedMLP"}},
-        {"nonlin_name", {"SiLU"}},
-        {"norm_class_name", {"RMSNorm_llama", "RMSNorm"}}, /* two names of one function in the published code */
-        {"injection_type", {"linear"}},
-    };
-    bool bias;
-    enum mn_status status = config_check_choices(doc, choices, sizeof choices / sizeof *choices);
-    if (!status)
-        status = json_get_bool_or(doc, doc->root, "bias", false, &bias);
-    if (!status && bias)
-        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "bias", json_find(doc->root, "bias"),
-                             "linear layers with a bias are not supported");
-    return status;
-}
-
-/* The counts that give the weights their shapes: all required; only prelude and coda may be empty. */
 static enum mn_status parse_shape(struct model_config *c, const struct json_doc *doc)
 {
-    const struct config_count counts[] = {
-        {"n_embd", 1, CONFIG_EMBD_MAX, &c->n_embd},
-        {"n_heads", 1, CONFIG_HEADS_MAX, &c->n_heads},
-        {"intermediate_size", 1, CONFIG_INTERMEDIATE_MAX, &c->intermediate_size},
-        {"vocab_size", 1, CONFIG_VOCAB_MAX, &c->vocab_size},
-        {"n_layers_in_prelude", 0, CONFIG_LAYERS_MAX, &c->n_prelude},
-        {"n_layers_in_recurrent_block", 1, CONFIG_LAYERS_MAX, &c->n_core},
-        {"n_layers_in_coda", 0, CONFIG_LAYERS_MAX, &c->n_coda},
-        {"mean_recurrence", 1, CONFIG_RECURRENCE_MAX, &c->mean_recurrence},
-        {"block_size", 1, CONFIG_BLOCK_MAX, &c->block_size},
-    };
-    enum mn_status status = config_read_counts(doc, counts, sizeof counts / sizeof *counts);
+    enum mn_status status = raven_read_counts(c, doc);
     if (status)
         return status;
     if (c->n_embd % c->n_heads != 0)
@@ -55,8 +22,7 @@ static enum mn_status parse_shape(struct model_config *c, const struct json_doc 
                            "must be a multiple of n_heads");
     c->n_kv_heads = c->n_heads;
     c->head_dim = c->n_embd / c->n_heads;
-    status = config_check_head_dim(doc, "n_heads", c->n_heads, c->head_dim);
-    return status ? status : config_read_padded_vocabulary(c, doc);
+    return config_check_head_dim(doc, "n_heads", c->n_heads, c->head_dim);
 }
 
 static enum mn_status check_repeated(const struct model_config *c, const struct json_doc *doc)
@@ -73,13 +39,10 @@ static enum mn_status check_repeated(const struct model_config *c, const struct 
 /* Settings of the published code that change what inference computes, where this engine has one fixed behaviour. */
 static enum mn_status check_fixed_behaviour(struct model_config *c, const struct json_doc *doc)
 {
-    double noise, scale, expected = sqrt((double)c->n_embd);
-    enum mn_status status = json_get_double_or(doc, doc->root, "test_time_noise", -DBL_MAX, DBL_MAX, 0, &noise);
+    double scale, expected = sqrt((double)c->n_embd);
+    enum mn_status status = raven_check_noise(doc);
     if (status)
         return status;
-    if (noise > 0)
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "test_time_noise", json_find(doc->root, "test_time_noise"),
-                           "noise between recurrence steps is not supported");
     const struct cJSON *init = json_find(doc->root, "init_values");
     status = json_get_double_or(doc, init, "embed_scale", -DBL_MAX, DBL_MAX, expected, &scale);
     if (!status && fabs(scale - expected) > 1e-3 * expected)
@@ -93,16 +56,13 @@ static enum mn_status parse_constants(struct model_config *c, const struct json_
 {
     const struct cJSON *root = doc->root;
     double base;
-    bool tie_word;
     enum mn_status status = config_read_eps(c, doc, "norm_eps", 1e-6);
     if (!status)
         status = json_get_double_or(doc, root, "rope_base", 1, 1e12, 50000, &base);
     if (!status)
         status = json_get_bool_or(doc, root, "qk_bias", true, &c->qk_bias);
     if (!status)
-        status = json_get_bool_or(doc, root, "tie_word_embeddings", true, &tie_word);
-    if (!status)
-        status = json_get_bool_or(doc, root, "tie_embeddings", tie_word, &c->tie_embeddings);
+        status = raven_read_tied(c, doc, true);
     if (!status)
         c->rope_base = (float)base;
     return status;
@@ -110,7 +70,7 @@ static enum mn_status parse_constants(struct model_config *c, const struct json_
 
 static enum mn_status read_config(struct model_config *c, const struct json_doc *doc)
 {
-    enum mn_status status = check_building_blocks(doc);
+    enum mn_status status = raven_check_building_blocks(doc);
     if (!status)
         status = parse_shape(c, doc);
     if (!status)
@@ -255,7 +215,8 @@ static void head(struct recorder *r, bool sampled)
     pick(r, sampled);
 }
 
-const struct family family_huginn_raven = {.model_type = "huginn_raven",
+const struct family family_huginn_raven = {.name = "huginn",
+                                           .model_type = "huginn_raven",
                                            .read_config = read_config,
                                            .plan_weights = plan_weights,
                                            .prelude = prelude,

@@ -38,7 +38,7 @@ enum mn_status forward_record_whole(struct session *session, enum pass pass, uin
     *out = (struct whole_pass){.operations = recorder.operations, .n_operations = recorder.n_operations};
     if (status)
         whole_pass_finish(out);
-    else
+    else if (whole.n)
         out->recording = session->pieces[--session->n_pieces].recording;
     return status;
 }

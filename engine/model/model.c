@@ -55,6 +55,8 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
         model->head_pad = kv_head_pad(model->config.head_dim);
         model->stride = round_up_u32(model->config.n_embd, WEIGHT_CHUNK);
         model->ff_stride = round_up_u32(model->config.intermediate_size, WEIGHT_CHUNK);
+        model->heads_stride = round_up_u32(
+            (model->config.n_heads + 2 * model->config.n_kv_heads) * model->config.head_dim, WEIGHT_CHUNK);
         status = params->synthetic ? weights_synthesize(&model->weights, &model->config, params->weight_type,
                                                         params->synthetic_seed, model->device, &stream)
                                    : weights_load(&model->weights, params->dir, &model->config, params->weight_type,

@@ -38,6 +38,7 @@ struct model {
     uint32_t stride;    /* floats of one padded d-vector */
     uint32_t ff_stride; /* floats of one padded F-vector */
     uint32_t head_pad;
+    uint32_t heads_stride; /* floats of the padded q, k and v of all heads */
 };
 
 struct model_params {

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "engine/base/numbers.h"
+#include "engine/model/family.h"
 #include "engine/model/pace.h"
 
 /* ---- vectors ---- */
@@ -55,6 +56,12 @@ struct activation injected_vectors(const struct recorder *r)
 {
     return (struct activation){
         .data = r->session->injected, .length = r->model->config.n_embd, .stride = r->model->stride, .by_slot = true};
+}
+
+struct activation head_vectors(const struct recorder *r)
+{
+    return (struct activation){
+        .data = r->session->heads, .length = r->model->weights.blocks->qkv.n_out, .stride = r->model->heads_stride};
 }
 
 struct activation owing(struct activation value, const struct span *norm)
@@ -255,8 +262,9 @@ void gate(struct recorder *r, const struct block *block, const struct activation
     const struct session *s = r->session;
     struct matmul_args args = base_args(r, in);
     args.out_stride = out->stride;
-    struct gate_constants constants = {.matmul = base_constants(r, &block->w->gate, INPUT_NORM, scale_of(in))};
-    struct span bindings[] = {s->state, {0}, in->data, *norm, in->parts, out->data};
+    struct gate_constants constants = {.matmul = base_constants(r, &block->w->gate, norm ? INPUT_NORM : INPUT_PLAIN,
+                                                                norm ? scale_of(in) : SCALE_NONE)};
+    struct span bindings[] = {s->state, {0}, in->data, norm ? *norm : s->state, in->parts, out->data};
     matmul(r, &(struct matmul){.what = "gate",
                                .kernel = KERNEL_GATE,
                                .matrix = &block->w->gate,
@@ -331,14 +339,13 @@ struct activation attention(struct recorder *r, const struct block *block)
 }
 
 /* One workgroup per row. */
-static void dispatch_rows(struct recorder *r, const char *what, enum kernel_id kernel, const struct span *bindings,
-                          const void *args)
+static void dispatch_rows(struct recorder *r, const char *what, enum kernel_id kernel, const void *constants,
+                          uint32_t n_constants, const struct span *bindings, const void *args)
 {
-    const struct row_constants constants = {r->model->tuning.row_threads};
     recorder_dispatch(r, &(struct dispatch){.what = what,
                                             .kernel = kernel,
-                                            .constants = &constants,
-                                            .constants_bytes = sizeof constants,
+                                            .constants = constants,
+                                            .constants_bytes = n_constants * sizeof(uint32_t),
                                             .bindings = bindings,
                                             .args = args,
                                             .groups_x = r->n * r->groups_y,
@@ -350,7 +357,8 @@ void embed(struct recorder *r, struct activation *out)
 {
     const struct session *s = r->session;
     const struct matrix *wte = &r->model->weights.embedding;
-    const struct embed_constants constants = {r->model->tuning.row_threads, (uint32_t)wte->type};
+    const struct embed_constants constants = {r->model->tuning.row_threads, (uint32_t)wte->type,
+                                              !r->model->config.family->injects};
     struct embed_args args = {.table = r->table,
                               .n_embd = r->model->config.n_embd,
                               .stride = r->model->stride,
@@ -375,21 +383,72 @@ void embed(struct recorder *r, struct activation *out)
     out->n_parts = 1;
 }
 
-void norm_vectors(struct recorder *r, const struct activation *in, const struct span *norm, struct activation *out)
+/* out = norm(in) + add: norm_vectors and add_vectors. */
+static void combine(struct recorder *r, const char *what, const struct activation *in, const struct span *norm,
+                    const struct activation *add, struct activation *out, bool ends_step)
 {
     const struct session *s = r->session;
+    const struct span none = r->model->weights.head_norm; /* stands where nothing is read */
+    const struct norm_constants constants = {.threads = r->model->tuning.row_threads,
+                                             .in_by_slot = in->by_slot,
+                                             .raw_at_depth_0 = in->raw_at_depth_0,
+                                             .owed = in->owed != NULL,
+                                             .norm = norm != NULL,
+                                             .add = add != NULL,
+                                             .add_by_slot = add && add->by_slot,
+                                             .out_by_slot = out->by_slot,
+                                             .advance = ends_step};
     const struct norm_args args = {.table = r->table,
                                    .n_embd = r->model->config.n_embd,
                                    .in_stride = in->stride,
+                                   .add_stride = add ? add->stride : 0,
                                    .out_stride = out->stride,
                                    .n_ctx = s->info.n_ctx,
                                    .n_parts_in = in->n_parts,
                                    .parts_in_stride = s->parts_stride,
                                    .parts_out_stride = s->parts_stride,
                                    .eps = r->model->config.norm_eps};
-    const struct span bindings[] = {s->state, in->data, *in->owed, *norm, in->parts, out->data, out->parts};
-    dispatch_rows(r, "norm", KERNEL_NORM, bindings, &args);
+    const struct span bindings[] = {
+        s->state,  in->data,  in->owed ? *in->owed : none, norm ? *norm : none, in->parts, add ? add->data : none,
+        out->data, out->parts};
+    dispatch_rows(r, what, KERNEL_NORM, KERNEL_CONSTANTS(constants), bindings, &args);
     out->n_parts = 1;
+}
+
+void norm_vectors(struct recorder *r, const struct activation *in, const struct span *norm, struct activation *out)
+{
+    combine(r, "norm", in, norm, NULL, out, false);
+}
+
+void add_vectors(struct recorder *r, const struct activation *x, const struct activation *branch,
+                 struct activation *out, bool ends_step)
+{
+    combine(r, "add", branch, NULL, x, out, ends_step);
+}
+
+void qkv_normed(struct recorder *r, const struct block *block, const struct activation *in)
+{
+    const struct session *s = r->session;
+    const struct model_config *config = &r->model->config;
+    struct activation heads = head_vectors(r);
+    PROJECT(r, .what = "qkv", .matrix = &block->w->qkv, .in = in, .out = &heads);
+    const struct heads_constants constants = {.threads = r->model->tuning.row_threads,
+                                              .kv_f16 = s->info.kv_type == KV_F16,
+                                              .core = block->core,
+                                              .shared_slots = block->kv->n_slots < s->info.num_steps};
+    const struct heads_args args = {.table = r->table,
+                                    .in_stride = heads.stride,
+                                    .n_heads = config->n_heads,
+                                    .n_kv_heads = config->n_kv_heads,
+                                    .head_dim = config->head_dim,
+                                    .head_pad = r->model->head_pad,
+                                    .n_slots = block->kv->n_slots,
+                                    .n_ctx = s->info.n_ctx,
+                                    .eps = config->norm_eps,
+                                    .query_scale = 1.0f / sqrtf((float)config->head_dim)};
+    const struct span bindings[] = {s->state, heads.data,    block->w->heads_norm, s->rotary,
+                                    s->query, block->kv->kv, s->cache.depths};
+    dispatch_rows(r, "heads", KERNEL_HEADS, KERNEL_CONSTANTS(constants), bindings, &args);
 }
 
 void pick(struct recorder *r, bool sampled)
@@ -399,6 +458,7 @@ void pick(struct recorder *r, bool sampled)
     const struct argmax_args argmax = {.table = r->table, .n_groups = tile_groups(r->tile, n_vocab)};
     const struct sample_args sample = {.table = r->table, .n_vocab = n_vocab, .stride = n_vocab};
     const struct span bindings[] = {s->state, sampled ? s->logits : s->best};
-    dispatch_rows(r, sampled ? "sample" : "argmax", sampled ? KERNEL_SAMPLE : KERNEL_ARGMAX, bindings,
-                  sampled ? (const void *)&sample : &argmax);
+    const struct row_constants constants = {r->model->tuning.row_threads};
+    dispatch_rows(r, sampled ? "sample" : "argmax", sampled ? KERNEL_SAMPLE : KERNEL_ARGMAX,
+                  KERNEL_CONSTANTS(constants), bindings, sampled ? (const void *)&sample : &argmax);
 }

@@ -31,6 +31,7 @@ struct activation sum_vectors(const struct recorder *r);      /* [rows, d]: the 
 struct activation hidden_vectors(const struct recorder *r);   /* [rows, F]: inside the MLP */
 struct activation state_vectors(const struct recorder *r);    /* [slots, d]: latent states, as a step left them */
 struct activation injected_vectors(const struct recorder *r); /* [slots, d]: what the prelude gives to every step */
+struct activation head_vectors(const struct recorder *r);     /* [rows, (H + 2 G) h]: q, k, v before their norm */
 /* The same value behind a norm that its readers apply. */
 struct activation owing(struct activation value, const struct span *norm);
 
@@ -45,12 +46,16 @@ struct block {
 /* Block `index` of prelude, core and coda in order. */
 struct block block_at(const struct recorder *r, uint32_t index);
 
-/* out = embedding[token] * config.embed_scale; the rows' initial states. */
+/* out = embedding[token] * config.embed_scale; the rows' initial states, which are `out` where nothing is injected. */
 void embed(struct recorder *r, struct activation *out);
 
 /* Query, key and value of norm(in) for every row: q = turn(Wq x + b) / sqrt(h), the same for k without the scale; k and
  * v go to the cache at the row's depth. `norm` is block.w->attention_in. */
 void qkv(struct recorder *r, const struct block *block, const struct activation *in, const struct span *norm);
+
+/* The same with q = turn(norm(Wq x)) / sqrt(h) and k = turn(norm(Wk x)), normed over all heads together, without a
+ * bias: the product as a projection, then what has to wait for whole vectors. */
+void qkv_normed(struct recorder *r, const struct block *block, const struct activation *in);
 
 /* Attention of every row over its sequence, each step reading the depth slots of that step. */
 struct activation attention(struct recorder *r, const struct block *block);
@@ -67,12 +72,15 @@ struct project {
 void project(struct recorder *r, const struct project *p);
 #define PROJECT(r, ...) project(r, &(struct project){__VA_ARGS__})
 
-/* out = silu(Wg norm(in)) * Wu norm(in) */
+/* out = silu(Wg norm(in)) * Wu norm(in); `norm` NULL: of `in` as it is */
 void gate(struct recorder *r, const struct block *block, const struct activation *in, const struct span *norm,
           struct activation *out);
 
-/* out = norm(in), both sides as whole vectors. */
+/* out = norm(in), both sides as whole vectors; `norm` NULL: out = in, with nothing owed any more. */
 void norm_vectors(struct recorder *r, const struct activation *in, const struct span *norm, struct activation *out);
+/* out = x + branch, whole vectors too: for branches that are normed before they are added. `out` may be x. */
+void add_vectors(struct recorder *r, const struct activation *x, const struct activation *branch,
+                 struct activation *out, bool ends_step);
 
 /* logits = W norm(in), with the first stage of the argmax; then the rows' tokens. */
 void logits(struct recorder *r, const struct activation *in, const struct span *norm);

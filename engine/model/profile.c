@@ -137,6 +137,9 @@ enum mn_status profile_time_pass(struct profile *p, double *us)
     const struct recording *list[STEPS];
     for (uint32_t i = 0; i < n; i++)
         list[i] = &p->plain.recording;
+    *us = 0.0;
+    if (p->plain.n_operations == 0) /* a coda without blocks */
+        return MN_OK;
     enum mn_status status = enter_rows(p);
     const double start = clock_ns();
     if (!status)
@@ -151,6 +154,8 @@ enum mn_status profile_time_operations(struct profile *p, double *us)
     const struct recording *list = &p->timed.recording;
     const uint32_t n = p->timed.n_operations;
     double now[STREAM_MAX_TIMERS];
+    if (n == 0)
+        return MN_OK;
     if (!stream->has_timers)
         return log_fail(p->session->info.log, MN_ERR_UNSUPPORTED, "device '%s' has no timestamps",
                         p->session->model->device->caps.name);

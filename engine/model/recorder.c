@@ -13,7 +13,7 @@ static void end_piece(struct recorder *r)
     struct session *s = r->session;
     if (!r->status)
         r->status = stream_end(&s->stream, &r->piece.recording);
-    if (r->status)
+    if (r->status || r->piece.recording.n_dispatches == 0) /* a pass may have nothing to do: no coda, say */
         return;
     struct piece *pieces = realloc(s->pieces, (s->n_pieces + 1) * sizeof *pieces);
     if (!pieces) {

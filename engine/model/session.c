@@ -9,6 +9,7 @@
 #include "engine/model/family.h"
 #include "engine/model/forward.h"
 #include "engine/model/pace.h"
+#include "engine/model/rotary.h"
 #include "engine/model/session_internal.h"
 
 enum { DEFAULT_ROWS = 16 };
@@ -100,10 +101,11 @@ static enum mn_status reserve_buffers(struct session *s)
         {&s->y, rows * d * f32},
         {&s->query, rows * heads * f32},
         {&s->hidden, rows * model->ff_stride * f32},
+        {&s->heads, config->heads_normed ? rows * model->heads_stride * f32 : 0},
         {&s->partial_o, rows * s->n_splits * heads * f32},
         {&s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32},
         {&s->states, slots * d * f32},
-        {&s->injected, slots * d * f32},
+        {&s->injected, config->family->injects ? slots * d * f32 : 0},
         {&s->x_parts, rows * parts},
         {&s->y_parts, rows * parts},
         {&s->state_parts, slots * parts},
@@ -112,7 +114,8 @@ static enum mn_status reserve_buffers(struct session *s)
         {&s->rotary, (uint64_t)s->info.n_ctx * config->head_dim * f32},
     };
     for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
-        status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
+        if (plan[i].bytes)
+            status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
     if (!status)
         status = arena_reserve(&s->shared, STATE_WORDS * sizeof(uint32_t), &s->state);
     if (!status && !(s->host_logits = malloc(config->vocab_size * sizeof *s->host_logits)))
@@ -135,23 +138,21 @@ static enum mn_status clear_buffers(struct session *s)
     return status;
 }
 
-/* angle = position * rope_base^(-2i/h), in double on the host: a device's pow and sin are not good enough. */
+/* angle = position * frequency, in double on the host: a device's sin is not good enough. */
 static enum mn_status upload_rotary(struct session *s)
 {
     const uint32_t half = s->model->config.head_dim / 2;
     float *table = malloc((size_t)s->info.n_ctx * half * 2 * sizeof *table);
     if (!table)
         return log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for the rotary table");
-    for (uint32_t p = 0; p < s->info.n_ctx; p++)
-        for (uint32_t i = 0; i < half; i++) {
-            /* The reference computes the frequency in float32; the angle is exact enough there for every context
-             * used. */
-            float frequency = 1.0f /
-                              powf(s->model->config.rope_base, (float)(2 * i) / (float)s->model->config.head_dim);
+    for (uint32_t i = 0; i < half; i++) {
+        const float frequency = rotary_frequency(&s->model->config, i);
+        for (uint32_t p = 0; p < s->info.n_ctx; p++) {
             double angle = (double)((float)p * frequency);
             table[(p * (size_t)half + i) * 2] = (float)cos(angle);
             table[(p * (size_t)half + i) * 2 + 1] = (float)sin(angle);
         }
+    }
     enum mn_status status = stream_upload(&s->stream, s->rotary, 0, table,
                                           (uint64_t)s->info.n_ctx * half * 2 * sizeof *table);
     free(table);

@@ -37,9 +37,10 @@ struct session {
     struct span x, y;                  /* [rows, d] a block's input, and the sum after its attention */
     struct span query;                 /* [rows, heads, head_pad] */
     struct span hidden;                /* [rows, F] */
+    struct span heads;                 /* [rows, (H + 2 G) h]; empty where q and k are not normed */
     struct span partial_o, partial_ml; /* [rows, splits, heads(, head_pad)] */
     struct span states;                /* [slots, d] latent states, owed the last norm */
-    struct span injected;              /* [slots, d] the adapter's embedding half: constant over a row's steps */
+    struct span injected; /* [slots, d] the adapter's embedding half: constant over a row's steps; empty without */
     struct span x_parts, y_parts, state_parts; /* norm statistics, [rows or slots, parts] */
     struct span logits, best;                  /* [prefill_rows, V], [rows, groups] */
     struct span rotary;                        /* [n_ctx, head_dim / 2] (cos, sin) */

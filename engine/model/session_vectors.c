@@ -47,14 +47,15 @@ enum mn_status session_read_states(struct session *s, uint32_t sequence, uint32_
 {
     const uint32_t d = s->model->config.n_embd;
     enum mn_status status = read_vectors(s, s->states, sequence, first, n, states);
-    for (uint32_t i = 0; i < n && depth > 0 && !status; i++) { /* on the device they are owed the last block's norm */
+    const float *norm = s->model->weights.state_norm; /* what they are owed on the device */
+    for (uint32_t i = 0; i < n && depth > 0 && norm && !status; i++) {
         float *state = states + (size_t)i * d;
         double sum = 0.0;
         for (uint32_t k = 0; k < d; k++)
             sum += (double)state[k] * (double)state[k];
         double scale = 1.0 / sqrt(sum / d + (double)s->model->config.norm_eps);
         for (uint32_t k = 0; k < d; k++)
-            state[k] = (float)((double)state[k] * scale * (double)s->model->weights.state_norm[k]);
+            state[k] = (float)((double)state[k] * scale * (double)norm[k]);
     }
     return status;
 }

@@ -152,16 +152,20 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
     plan->status = reserve_windows(plan, matrix, what->parts[0].name);
 }
 
+/* Of q and k one below the other. Pair i of a head: rows i and i + h/2 in the file, 2i and 2i + 1 here. */
+static uint32_t head_source_row(const struct model_config *config, uint32_t row)
+{
+    const uint32_t h = config->head_dim, in_head = row % h;
+    if (config->rotary_halves && row < (config->n_heads + config->n_kv_heads) * h)
+        return row - in_head + in_head / 2 + (in_head & 1 ? h / 2 : 0);
+    return row;
+}
+
 uint32_t weight_plan_source_row(const struct weight_plan *plan, const struct matrix_item *item, uint32_t row)
 {
-    const struct model_config *config = plan->config;
-    const uint32_t h = config->head_dim, in_head = row % h;
     switch (item->plan.layout) {
     case LAYOUT_GATE: return row / 2 + (row & 1 ? item->matrix->n_out / 2 : 0);
-    case LAYOUT_QKV: /* pair i of a head: rows i and i + h/2 in the file, 2i and 2i + 1 here; v has no pairs */
-        if (config->rotary_halves && row < (config->n_heads + config->n_kv_heads) * h)
-            return row - in_head + in_head / 2 + (in_head & 1 ? h / 2 : 0);
-        return row;
+    case LAYOUT_QKV: return head_source_row(plan->config, row); /* v has no pairs */
     case LAYOUT_ROWS:
     case LAYOUT_HEADS: break;
     }
@@ -237,10 +241,41 @@ void plan_bias(struct weight_plan *plan, struct span *span, const char *name, ui
     keep_vector(plan, span, values, padded);
 }
 
+void plan_heads_norm(struct weight_plan *plan, struct span *span, const char *q, const char *k)
+{
+    const struct model_config *config = plan->config;
+    const uint32_t n_q = config->n_heads * config->head_dim, n_k = config->n_kv_heads * config->head_dim,
+                   padded = chunks(n_q + n_k) * WEIGHT_CHUNK;
+    if (plan->status)
+        return;
+    float *values = calloc(padded, sizeof *values), *of_q = vector_values(plan, q, n_q, n_q, 1.0f),
+          *of_k = plan->status ? NULL : vector_values(plan, k, n_k, n_k, 1.0f);
+    if (!values && !plan->status)
+        plan->status = no_memory(plan, q);
+    for (uint32_t i = 0; !plan->status && i < n_q + n_k; i++) {
+        const uint32_t source = head_source_row(config, i);
+        values[i] = source < n_q ? of_q[source] : of_k[source - n_q];
+    }
+    free(of_q);
+    free(of_k);
+    keep_vector(plan, span, values, padded);
+}
+
 void plan_host_norm(struct weight_plan *plan, float **out, const char *name, uint32_t n)
 {
     if (!plan->status)
         *out = vector_values(plan, name, n, n, 1.0f);
+}
+
+void plan_host_gate(struct weight_plan *plan, float **out, const char *weight, const char *bias, uint32_t n)
+{
+    if (plan->status)
+        return;
+    *out = vector_values(plan, weight, n, n + 1, 0.0f);
+    float *last = plan->status ? NULL : vector_values(plan, bias, 1, 1, 0.0f);
+    if (last)
+        (*out)[n] = *last;
+    free(last);
 }
 
 /* ---- its life ---- */

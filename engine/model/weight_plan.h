@@ -44,8 +44,13 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
 void plan_norm(struct weight_plan *plan, struct span *span, const char *a, const char *b, uint32_t n);
 /* Tensor `name`, or zeros where that is NULL. Synthetic models have zeros. */
 void plan_bias(struct weight_plan *plan, struct span *span, const char *name, uint32_t n);
+/* The norms of queries `q` [H h] and of keys `k` [G h] one behind the other, in the rows' order of LAYOUT_QKV. */
+void plan_heads_norm(struct weight_plan *plan, struct span *span, const char *q, const char *k);
 /* A norm that the host needs, *out [n] malloc'ed. */
 void plan_host_norm(struct weight_plan *plan, float **out, const char *name, uint32_t n);
+/* A linear layer with one output that the host needs: weights and bias, *out [n + 1] malloc'ed. Synthetic models have
+ * zeros. */
+void plan_host_gate(struct weight_plan *plan, float **out, const char *weight, const char *bias, uint32_t n);
 
 /* "PREFIX.NAME" in `text` [PLAN_NAME_BYTES], and text. */
 const char *plan_name(char *text, const char *prefix, const char *name);

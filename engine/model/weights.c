@@ -238,5 +238,6 @@ void weights_finish(struct weights *weights)
     free(weights->adapter_embed.windows);
     free(weights->blocks);
     free(weights->state_norm);
+    free(weights->exit_gate);
     *weights = (struct weights){0};
 }

@@ -22,10 +22,11 @@ struct block_weights {
     struct matrix gate;        /* [2F, d]: gate i in row 2i, up i in row 2i + 1 */
     struct matrix down;        /* [d, F] */
     struct span attention_in;  /* [d] what qkv multiplies its input with */
-    struct span attention_out; /* [d] norm of the sum behind attention */
+    struct span attention_out; /* [d] norm of what is behind attention: the sum, or the branch alone */
     struct span mlp_in;        /* [d] what gate multiplies its input with */
-    struct span mlp_out;       /* [d] norm of the sum behind the MLP */
+    struct span mlp_out;       /* [d] the same behind the MLP */
     struct span bias;          /* [(H + G) h] on q and k; zeros when the model has none */
+    struct span heads_norm;    /* [(H + G) h] norm of q over all heads, and of k */
 };
 
 struct weights {
@@ -36,9 +37,10 @@ struct weights {
     struct matrix adapter_embed;  /* [d, d]: columns of the embedding */
     struct block_weights *blocks; /* [n_blocks] prelude, core, coda in order */
     uint32_t n_blocks;
-    struct span coda_norm;                          /* [d] between the core and the coda */
-    struct span head_norm;                          /* [d] what the head multiplies its input with */
-    float *state_norm;                              /* [d] on the host: the norm owed by latent states */
+    struct span coda_norm; /* [d] between the core and the coda */
+    struct span head_norm; /* [d] what the head multiplies its input with */
+    float *state_norm;     /* [d] on the host: the norm that states are owed; NULL: none */
+    float *exit_gate;      /* [d + 1] on the host: weights and bias; NULL: the family has none */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 
