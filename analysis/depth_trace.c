@@ -7,6 +7,7 @@
 #include "analysis/pca.h"
 #include "analysis/terminal.h"
 #include "engine/base/numbers.h"
+#include "engine/model/family.h"
 #include "spec/exit.h"
 
 _Static_assert((int)MN_EXIT_COUNT == (int)EXIT_COUNT && (int)EXIT_COUNT <= (int)MN_MAX_EXIT_CRITERIA,
@@ -30,9 +31,10 @@ struct tracer {
     uint32_t next;             /* the token behind the newest one */
 };
 
-/* argmax-stability's memory of a token. */
+/* What argmax-stability and the gate remember of a token. */
 struct kept {
     uint32_t n_checks, previous_best, n_stable;
+    double survival;
 };
 
 static struct mn_depth_step *step_of(const struct mn_depth_trace *t, uint32_t token, uint32_t step)
@@ -79,17 +81,26 @@ static bool asks_exit(struct tracer *w, uint32_t token, uint32_t step, enum exit
 {
     const struct exit_rule *rule = &w->rules[criterion];
     struct mn_depth_trace *t = w->trace;
+    struct kept *kept = &w->kept[token];
+    if (criterion == EXIT_GATE) {
+        w->memory.survival = step == 1 ? 1.0 : kept->survival;
+        const bool leave = exit_gate(rule, &w->memory, session_info(w->session)->exit_gate, state_of(t, token, step),
+                                     t->n_embd);
+        kept->survival = w->memory.survival;
+        return leave;
+    }
     if (exit_is_latent(criterion))
         return exit_latent(
             rule, exit_latent_value(criterion, state_of(t, token, step), state_of(t, token, step - 1), t->n_embd));
     exit_begin(&w->memory);
     if (criterion == EXIT_ARGMAX_STABILITY) {
-        struct kept *kept = &w->kept[token];
         w->memory.n_checks = kept->n_checks;
         w->memory.previous_best = kept->previous_best;
         w->memory.n_stable = kept->n_stable;
         const bool leave = exit_logits(rule, &w->memory, logits);
-        *kept = (struct kept){w->memory.n_checks, w->memory.previous_best, w->memory.n_stable};
+        kept->n_checks = w->memory.n_checks;
+        kept->previous_best = w->memory.previous_best;
+        kept->n_stable = w->memory.n_stable;
         return leave;
     }
     if (before)
@@ -114,7 +125,7 @@ static enum mn_status absorb(struct tracer *w, uint32_t token, uint32_t step, co
     out->change = exit_latent_value(EXIT_LATENT_DIFF, state_of(t, token, step), state_of(t, token, step - 1),
                                     t->n_embd);
     measure_logits(out, logits, final, w->n_vocab);
-    for (int c = EXIT_LATENT_DIFF; c < EXIT_COUNT; c++)
+    for (int c = EXIT_LATENT_DIFF; c < t->exits_end; c++)
         if (!t->tokens[token].exits[c] && asks_exit(w, token, step, (enum exit_criterion)c, before, logits))
             t->tokens[token].exits[c] = step;
     return MN_OK;
@@ -316,6 +327,9 @@ enum mn_status depth_trace_check(const struct session *s, const struct mn_depth_
         return log_fail(log, MN_ERR_USAGE, "n_components %u: at most %d", p->n_components, MN_MAX_COMPONENTS);
     if (!(p->init_scale >= 0.0f && isfinite(p->init_scale)))
         return log_fail(log, MN_ERR_USAGE, "init_scale %g: must be 0 or more", (double)p->init_scale);
+    if (p->n_inits && !session_info(s)->config->family->injects)
+        return log_fail(log, MN_ERR_USAGE, "n_inits %u: %s models take their initial state from the token", p->n_inits,
+                        session_info(s)->config->family->name);
     if (!kv_policy_lossless(session_info(s)->kv_policy))
         return log_fail(log, MN_ERR_USAGE, "kv_policy share:k: a trace needs every step in the cache");
     return MN_OK;
@@ -418,7 +432,8 @@ enum mn_status depth_trace_run(struct mn_depth_trace *t, struct session *session
     *t = (struct mn_depth_trace){.n_prompt = params->n_prompt,
                                  .n_steps = params->num_steps,
                                  .n_embd = session_info(session)->config->n_embd,
-                                 .init_stride = params->n_inits};
+                                 .init_stride = params->n_inits,
+                                 .exits_end = session_info(session)->exit_gate ? EXIT_COUNT : EXIT_GATE};
     enum mn_status status = depth_trace_check(session, params);
     if (status)
         return status;

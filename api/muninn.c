@@ -7,6 +7,7 @@
 #include "api/handles.h"
 #include "engine/base/numbers.h"
 #include "engine/files/input.h"
+#include "engine/model/family.h"
 #include "engine/model/synthetic.h"
 #include "engine/vulkan/bandwidth.h"
 #include "spec/exit.h"
@@ -180,6 +181,11 @@ static struct mn_model_shape shape_of(const struct model_config *c)
                                    .n_prelude = c->n_prelude,
                                    .n_core = c->n_core,
                                    .n_coda = c->n_coda,
+                                   .fixed_depth = c->family->fixed_depth,
+                                   .has_exit_gate = c->family->has_exit_gate,
+                                   .n_kv_heads = c->n_kv_heads,
+                                   .family = c->family->name,
+                                   .max_recurrence = c->max_recurrence,
                                    .mean_recurrence = c->mean_recurrence,
                                    .block_size = c->block_size,
                                    .tied = c->tie_embeddings,
@@ -269,7 +275,8 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
                                      .num_steps = depth_or(params->num_steps, engine->model->config.mean_recurrence),
                                      .max_rows = params->max_rows,
                                      .kv_type = KV_F16,
-                                     .sampler = {.top_p = 1.0f}};
+                                     .sampler = {.top_p = 1.0f},
+                                     .beyond_max_recurrence = params->beyond_max_recurrence};
     if (params->kv_policy)
         status = kv_policy_parse(params->kv_policy, &session.policy, engine->log);
     if (!status && params->kv_type)

@@ -115,7 +115,12 @@ struct mn_model_shape {
     uint32_t mean_recurrence;           /* steps it was trained around: the default depth */
     uint32_t block_size;                /* positions it was trained on */
     bool tied, qk_bias;                 /* tied: the embedding is the head as well */
-    uint64_t reserved[8];
+    bool fixed_depth;                   /* one step is all there is: nothing to draft with */
+    bool has_exit_gate;                 /* a gate says after each step whether another one is needed */
+    uint32_t n_kv_heads;                /* of keys and values: n_heads / n_kv_heads query heads share one */
+    const char *family;                 /* "huginn", "retrofit-llama", "retrofit-olmo", "ouro", "llama" */
+    uint64_t max_recurrence;            /* steps beyond which it is another model; 0: no such bound */
+    uint64_t reserved[6];
 };
 
 /* The shape that mn_engine_create would find for these parameters, of which only model_dir, synthetic and log are
@@ -187,7 +192,9 @@ struct mn_session_params {
     uint32_t max_rows;     /* most rows per pass outside prefill, 1..128; 0: 16. Fewer rows, fewer pipelines to build */
     const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
     const char *kv_type;   /* NULL: "f16"; "f32" */
-    uint64_t reserved[8];
+    /* Allows more steps than shape.max_recurrence: what comes out is not what the model was trained for. */
+    bool beyond_max_recurrence;
+    uint64_t reserved[7];
 };
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
@@ -494,6 +501,7 @@ enum mn_exit_criterion {
     MN_EXIT_KL,
     MN_EXIT_MINP_KL,
     MN_EXIT_ARGMAX_STABILITY,
+    MN_EXIT_GATE, /* of families that have one */
     MN_EXIT_COUNT
 };
 const char *mn_exit_name(enum mn_exit_criterion criterion); /* "latent-diff", ...; NULL for none of them */
@@ -578,6 +586,7 @@ struct mn_depth_trace {
     uint32_t n_inits;     /* runs from random states that were completed */
     uint32_t init_stride; /* those asked for */
     bool ended_by_eos;
+    int exits_end;                 /* criteria this model has: MN_EXIT_LATENT_DIFF .. exits_end - 1 */
     struct mn_depth_token *tokens; /* [n_tokens] */
     struct mn_depth_step *steps;   /* [n_tokens, n_steps] */
     float *states;                 /* [n_tokens, n_steps + 1, n_embd], the initial state first */

@@ -49,6 +49,19 @@ static enum mn_status check_used(const struct generation *g)
     return MN_OK;
 }
 
+/* What needs several depths, of a model that has one. */
+static enum mn_status check_depths(const struct generation *g)
+{
+    const struct mn_generate_params *p = g->params;
+    const struct family *family = session_info(g->session)->config->family;
+    const bool drafts = g->strategy->about.uses & (MN_USES_DRAFT_STEPS | MN_USES_COSTS);
+    if (!family->fixed_depth || (!drafts && !p->exit.rule))
+        return MN_OK;
+    return log_fail(g->log, MN_ERR_USAGE, "%s%s: %s models have one depth, %s", drafts ? "strategy " : "exit.rule ",
+                    drafts ? g->strategy->about.name : p->exit.rule, family->name,
+                    drafts ? "there is nothing to draft with" : "there is nothing to leave out");
+}
+
 /* Where the embedding does not enter every step, the state that a row begins with is its token: no other will do.
  * `needs` is what asks for one, or NULL. */
 static enum mn_status check_family(const struct generation *g, const char *needs)
@@ -56,8 +69,7 @@ static enum mn_status check_family(const struct generation *g, const char *needs
     const struct family *family = session_info(g->session)->config->family;
     if (!needs || family->injects)
         return MN_OK;
-    return log_fail(g->log, MN_ERR_USAGE, "%s: %s models take their initial state from the token", needs,
-                    family->model_type);
+    return log_fail(g->log, MN_ERR_USAGE, "%s: %s models take their initial state from the token", needs, family->name);
 }
 
 static enum mn_status check_forced(const struct generation *g)
@@ -114,6 +126,8 @@ enum mn_status generation_check_settings(const struct generation *g)
     enum mn_status status = sampler_check(&sampler, g->log);
     if (!status)
         status = check_used(g);
+    if (!status)
+        status = check_depths(g);
     return status ? status
                   : check_family(g, g->strategy->injection  ? g->strategy->about.name
                                     : p->continuous         ? "continuous"

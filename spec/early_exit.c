@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "engine/model/family.h"
 #include "engine/model/pace.h"
 
 /* ---- memory ---- */
@@ -14,7 +15,11 @@
 enum mn_status early_exit_check(const struct generation *g)
 {
     struct exit_rule rule;
-    return exit_parse(g->params->exit.rule, &rule, g->log);
+    enum mn_status status = exit_parse(g->params->exit.rule, &rule, g->log);
+    if (!status && rule.criterion == EXIT_GATE && !session_info(g->session)->exit_gate)
+        status = log_fail(g->log, MN_ERR_USAGE, "exit.rule %s: %s models have no exit gate", g->params->exit.rule,
+                          session_info(g->session)->config->family->name);
+    return status;
 }
 
 enum mn_status early_exit_open(struct early_exit *e, const struct generation *g, uint32_t n_rows)
@@ -68,12 +73,18 @@ static enum mn_status read_states(struct generation *g, const struct row *rows, 
     return status;
 }
 
-/* Do the latent states ask for the exit? The criterion's value is averaged over the rows. */
+/* Do the latent states ask for the exit? A difference is averaged over the rows; at the gate the last row decides,
+ * whose token comes next. */
 static enum mn_status check_states(struct early_exit *e, struct generation *g, const struct row *rows, uint32_t n,
                                    bool *leave)
 {
     const uint32_t d = session_info(g->session)->config->n_embd;
     double sum = 0.0;
+    if (e->rule.criterion == EXIT_GATE) {
+        enum mn_status status = read_states(g, rows + n - 1, 1, e->now);
+        *leave = !status && exit_gate(&e->rule, &e->memory, session_info(g->session)->exit_gate, e->now, d);
+        return status;
+    }
     enum mn_status status = read_states(g, rows, n, e->now);
     for (uint32_t i = 0; i < n; i++)
         sum += exit_latent_value(e->rule.criterion, e->now + (size_t)i * d, e->before + (size_t)i * d, d);

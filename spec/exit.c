@@ -15,6 +15,7 @@ static const struct {
     [EXIT_KL] = {"kl", 1e-3},
     [EXIT_MINP_KL] = {"minp-kl", 1e-5},
     [EXIT_ARGMAX_STABILITY] = {"argmax-stability", 5.0},
+    [EXIT_GATE] = {"gate", 0.9},
 };
 
 const char *exit_name(enum exit_criterion criterion)
@@ -24,7 +25,7 @@ const char *exit_name(enum exit_criterion criterion)
 
 bool exit_is_latent(enum exit_criterion criterion)
 {
-    return criterion == EXIT_LATENT_DIFF || criterion == EXIT_COSINE;
+    return criterion == EXIT_LATENT_DIFF || criterion == EXIT_COSINE || criterion == EXIT_GATE;
 }
 
 enum mn_status exit_parse(const char *text, struct exit_rule *out, const struct mn_log *log)
@@ -41,7 +42,7 @@ enum mn_status exit_parse(const char *text, struct exit_rule *out, const struct 
     if (out->criterion == EXIT_NONE)
         return log_fail(
             log, MN_ERR_USAGE,
-            "exit.rule %s: must be latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability, then "
+            "exit.rule %s: must be latent-diff, cosine, entropy-diff, kl, minp-kl, argmax-stability or gate, then "
             ":THRESHOLD if wanted",
             text);
     if (text[n] == '\0')
@@ -75,6 +76,7 @@ void exit_begin(struct exit_memory *memory)
 {
     memory->n_checks = memory->n_stable = 0;
     memory->previous_entropy = 100.0;
+    memory->survival = 1.0;
     for (uint32_t i = 0; i < memory->n_vocab; i++)
         memory->previous[i] = 1.0 / memory->n_vocab;
 }
@@ -98,6 +100,15 @@ double exit_latent_value(enum exit_criterion criterion, const float *s, const fl
 bool exit_latent(const struct exit_rule *rule, double value)
 {
     return value < rule->threshold;
+}
+
+bool exit_gate(const struct exit_rule *rule, struct exit_memory *memory, const float *gate, const float *s, uint32_t n)
+{
+    double sum = (double)gate[n];
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)gate[i] * (double)s[i];
+    memory->survival *= 1.0 / (1.0 + exp(sum)); /* 1 - sigmoid */
+    return 1.0 - memory->survival >= rule->threshold;
 }
 
 /* Softmax of the logits; for minp-kl everything below a tenth of the largest becomes 1/V before renormalising. */

@@ -133,7 +133,7 @@ static const struct {
     {"time_step_limit", "[0.0, Infinity]", MN_OK, NULL, NULL},
     {"ignored", "{\"a\": [NaN, -Infinity]}", MN_OK, NULL, NULL},
     /* building blocks */
-    {"model_type", "\"llama\"", MN_ERR_UNSUPPORTED, "key 'model_type'", "value \"llama\": only huginn_raven"},
+    {"model_type", "\"mamba\"", MN_ERR_UNSUPPORTED, "key 'model_type'", "value \"mamba\": only huginn_raven"},
     {"model_type", "\"HUGINN_RAVEN\"", MN_ERR_UNSUPPORTED, "key 'model_type'", "only huginn_raven"},
     {"model_type", "7", MN_ERR_FORMAT, "key 'model_type'", "value 7:"},
     {"bias", "true", MN_ERR_UNSUPPORTED, "key 'bias'", "value true:"},

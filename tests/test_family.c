@@ -284,41 +284,62 @@ static void test_other_plan(void **state)
     random_model_remove(dir_b);
 }
 
-/* What needs an injection is refused by name in a family without one; nothing has run by then. */
-static void test_no_injection(void **state)
+/* What means nothing to a family is refused by name before anything runs; with the same settings Huginn runs. */
+struct refused_case {
+    const char *word;
+    struct mn_generate_params params;
+};
+
+static void check_refusals(const char *folder, const char *family, uint32_t num_steps, const struct refused_case *cases,
+                           size_t n_cases)
 {
-    (void)state;
-    static const struct {
-        const char *word;
-        struct mn_generate_params params;
-    } cases[] = {{"continuous", {.strategy = "ar", .continuous = true}},
-                 {"init_scale", {.strategy = "ar", .init_scale = 1.0f}},
-                 {"diffusion", {.strategy = "diffusion", .speculation = {.draft_steps = 1}}}};
     static const uint32_t prompt[] = {1, 2, 3};
-    struct test_model m;
-    struct family looped = *huginn_family();
-    looped.model_type = "looped";
-    looped.injects = false;
-    test_model_open(&m, &shape);
-    m.engine->model->config.family = &looped;
+    struct test_log log;
+    struct mn_stats stats;
+    char path[256];
+    test_log_init(&log);
+    snprintf(path, sizeof path, VECTORS "%s", folder);
+    struct mn_engine *engine = test_engine(&log, path, NULL);
     const struct session_params with = {
-        .n_ctx = 16, .num_steps = STEPS, .max_rows = 2, .kv_type = KV_F16, .policy = {1}};
-    struct session *session = test_session(m.engine, &with);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        .n_ctx = 16, .num_steps = num_steps, .max_rows = 8, .kv_type = KV_F16, .policy = {1}};
+    struct session *session = test_session(engine, &with);
+    for (size_t i = 0; i < n_cases; i++) {
         struct mn_generate_params params = cases[i].params;
-        struct mn_stats stats;
         params.prompt = prompt;
         params.n_prompt = 3;
         params.n_new = 1;
-        test_refused(&m.log, generate(session, &params, &stats), "looped models", cases[i].word);
+        test_refused(&log, generate(session, &params, &stats), family, cases[i].word);
         assert_int_equal(session->counts.passes[PASS_PRELUDE], 0);
-        m.engine->model->config.family = huginn_family();
-        assert_int_equal(generate(session, &params, &stats), MN_OK);
-        session->counts = (struct session_counts){0};
-        m.engine->model->config.family = &looped;
     }
+    const struct mn_generate_params plain = {.prompt = prompt, .n_prompt = 3, .n_new = 4, .ignore_eos = true};
+    assert_int_equal(generate(session, &plain, &stats), MN_OK);
     session_destroy(session);
-    test_model_close(&m);
+    const struct session_params deeper = {.n_ctx = 16, .num_steps = num_steps + 1, .max_rows = 1};
+    test_refused(&log, session_create(&session, engine->model, &deeper), "num_steps", family);
+    test_engine_done(engine);
+}
+
+static void test_no_injection(void **state)
+{
+    (void)state;
+    static const struct refused_case cases[] = {
+        {"continuous", {.strategy = "ar", .continuous = true}},
+        {"init_scale", {.strategy = "ar", .init_scale = 1.0f}},
+        {"diffusion", {.strategy = "diffusion", .speculation = {.draft_steps = 1}}}};
+    check_refusals("ouro", "ouro", 4, cases, sizeof cases / sizeof *cases);
+}
+
+static void test_fixed_depth(void **state)
+{
+    (void)state;
+    static const struct refused_case cases[] = {
+        {"draft-verify", {.strategy = "draft-verify", .speculation = {.draft_steps = 1, .lookahead = 2}}},
+        {"wavefront", {.strategy = "wavefront", .speculation = {.draft_steps = 1}}},
+        {"auto", {.strategy = "auto"}},
+        {"diffusion", {.strategy = "diffusion", .speculation = {.draft_steps = 1}}},
+        {"exit.rule kl", {.strategy = "ar", .exit = {.rule = "kl"}}},
+        {"continuous", {.strategy = "ar", .continuous = true}}};
+    check_refusals("llama-fixed-depth", "llama", 1, cases, sizeof cases / sizeof *cases);
 }
 
 static void test_table(void **state)
@@ -332,7 +353,7 @@ static void test_table(void **state)
     assert_null(family_find("huginn", NULL, NULL));
     assert_null(family_find("", NULL, NULL));
     family_names(names, sizeof names);
-    assert_string_equal(names, "only huginn_raven is supported");
+    assert_string_equal(names, "only huginn_raven, ouro, llama are supported");
     family_names(names, 8);
     assert_string_equal(names, "only hu");
 }
@@ -340,6 +361,6 @@ static void test_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_other_plan), cmocka_unit_test(test_no_injection),
-                                       cmocka_unit_test(test_table)};
+                                       cmocka_unit_test(test_fixed_depth), cmocka_unit_test(test_table)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/files/json.h"
+#include "spec/exit.h"
 #include "tests/testing.h"
 
 #define LOGIT_BOUND 2e-4
@@ -161,6 +162,54 @@ static void test_ouro(void **state)
     check_folder("ouro", 4, 4);
 }
 
+/* golden.json: {"exit": {"0.5": [loops of each position, ...], ...}}. */
+static void test_ouro_gate(void **state)
+{
+    (void)state;
+    enum { LOOPS = 4, POSITIONS_MAX = 32 };
+    struct golden g;
+    struct json_doc doc;
+    const cJSON *exits, *list, *loops;
+    struct exit_memory memories[POSITIONS_MAX];
+    uint32_t left[POSITIONS_MAX], n_thresholds = 0;
+    golden_open(&g, "ouro");
+    assert_true(g.n <= POSITIONS_MAX);
+    const uint32_t d = g.engine->model->config.n_embd;
+    float *states = malloc((size_t)LOOPS * g.n * d * sizeof *states);
+    struct session *session = test_session(
+        g.engine, &(struct session_params){.num_steps = LOOPS, .max_rows = 1, .kv_type = KV_F32});
+    for (uint32_t u = 1; u <= LOOPS; u++) {
+        const struct session_prefill_params prefill = {.ids = g.ids, .n = g.n, .num_steps = u};
+        assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+        assert_int_equal(session_read_states(session, 0, 0, g.n, u, states + (size_t)(u - 1) * g.n * d), MN_OK);
+    }
+    assert_int_equal(json_read_file(&doc, VECTORS "ouro/golden.json", 1 << 20, &g.log.log), MN_OK);
+    assert_int_equal(json_get_object(&doc, doc.root, "exit", &exits), MN_OK);
+    cJSON_ArrayForEach (list, exits) {
+        const struct exit_rule rule = {.criterion = EXIT_GATE, .threshold = strtod(list->string, NULL)};
+        for (uint32_t i = 0; i < g.n; i++) {
+            left[i] = 0;
+            memories[i] = (struct exit_memory){.survival = 1.0};
+            for (uint32_t u = 1; u <= LOOPS; u++)
+                if (exit_gate(&rule, &memories[i], session_info(session)->exit_gate,
+                              states + ((size_t)(u - 1) * g.n + i) * d, d) &&
+                    !left[i])
+                    left[i] = u;
+            left[i] = left[i] ? left[i] : LOOPS; /* the last loop takes what is left */
+        }
+        uint32_t i = 0;
+        cJSON_ArrayForEach (loops, list)
+            assert_int_equal(left[i++], (uint32_t)loops->valuedouble);
+        assert_int_equal(i, g.n);
+        n_thresholds++;
+    }
+    assert_int_equal(n_thresholds, 4);
+    json_destroy(&doc);
+    session_destroy(session);
+    free(states);
+    golden_close(&g);
+}
+
 static void test_llama(void **state)
 {
     (void)state;
@@ -230,6 +279,7 @@ int main(void)
                                        cmocka_unit_test(test_retrofit_tinyllama),
                                        cmocka_unit_test(test_retrofit_olmo),
                                        cmocka_unit_test(test_ouro),
+                                       cmocka_unit_test(test_ouro_gate),
                                        cmocka_unit_test(test_llama),
                                        cmocka_unit_test(test_raven_tiny)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);

@@ -110,7 +110,7 @@ static void expected_exits(const struct mn_depth_trace *t, const float *states, 
             [MN_EXIT_MINP_KL] = divergence(flat_before, flat, v) < 1e-5,
             [MN_EXIT_ARGMAX_STABILITY] = n_same >= 5,
         };
-        for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+        for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_GATE; c++)
             if (asks[c] && !out[c])
                 out[c] = step;
         memcpy(flat_before, flat, v * sizeof *flat);
@@ -147,7 +147,7 @@ static void check_token(const struct mn_depth_trace *t, uint32_t token, const fl
         assert_true(fabs(got->top1_p - exp(p->log_p[p->best])) < 1e-9);
     }
     expected_exits(t, states, at, v, exits);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_GATE; c++) {
         if (t->tokens[token].exits[c] != exits[c])
             fail_msg("token %u: %s exits at %u, expected %u", token, mn_exit_name((enum mn_exit_criterion)c),
                      t->tokens[token].exits[c], exits[c]);
@@ -259,7 +259,7 @@ static void check_model(const char *name, const char *dir, const struct mn_depth
     check_generated(s, &t, params);
     check_paths(&t);
     print_message("%s: %u tokens of %u steps; tokens that leave:", name, t.n_tokens, t.n_steps);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_GATE; c++)
         print_message(" %s %u", mn_exit_name((enum mn_exit_criterion)c), n_exits[c]);
     print_message("\n");
     free(logits);

@@ -127,7 +127,7 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
     setting(f, "init_scale", (double)p->init_scale);
     text(f, "kl", "sum p_R (log p_R - log p_t), nats");
     fputs(",\"exit_rules\":{", f);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
+    for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++) {
         key(f, mn_exit_name((enum mn_exit_criterion)c), c == MN_EXIT_LATENT_DIFF);
         json_write_double(f, mn_exit_threshold((enum mn_exit_criterion)c));
     }
@@ -152,10 +152,10 @@ static void write_terminal(const struct mn_terminal *t, FILE *f)
     fputc('}', f);
 }
 
-static void write_exits(const struct mn_depth_token *token, FILE *f)
+static void write_exits(const struct trace_report *r, const struct mn_depth_token *token, FILE *f)
 {
     key(f, "exits", false);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
+    for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++) {
         fputs(c == MN_EXIT_LATENT_DIFF ? "{" : "", f);
         key(f, mn_exit_name((enum mn_exit_criterion)c), c == MN_EXIT_LATENT_DIFF);
         if (token->exits[c])
@@ -223,7 +223,7 @@ static enum mn_status write_token(const struct trace_report *r, const char *id, 
     for (uint32_t s = 0; s < n; s++)
         fprintf(f, "%s%s", s ? "," : "", steps[s].top1 == last ? "true" : "false");
     fputc(']', f);
-    write_exits(token, f);
+    write_exits(r, token, f);
     write_terminal(&token->terminal, f);
     if (r->params->n_inits)
         write_inits(t, i, f);
@@ -291,7 +291,7 @@ static void write_summary(const struct trace_report *r, const char *id, FILE *f)
         fprintf(f, "%" PRIu32, n);
     }
     fputs("},\"exits\":{", f);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+    for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++)
         write_histogram(t, (enum mn_exit_criterion)c, f);
     fprintf(f, "},\"pca\":{\"components\":%" PRIu32 ",\"explained\":[", t->n_components);
     double all = 0.0;
@@ -349,10 +349,10 @@ enum mn_status trace_write_table(const struct trace_report *r, FILE *f, const st
     const struct mn_depth_trace *t = r->trace;
     enum mn_status status = MN_OK;
     fputs("| position | token ", f);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+    for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++)
         fprintf(f, "| %s ", mn_exit_name((enum mn_exit_criterion)c));
     fputs("| ends as | last change | next token |\n|---:|---", f);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
+    for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++)
         fputs("|---:", f);
     fputs("|---|---:|---|\n", f);
     for (uint32_t i = 0; i < t->n_tokens && !status; i++) {
@@ -360,7 +360,7 @@ enum mn_status trace_write_table(const struct trace_report *r, FILE *f, const st
         const struct mn_depth_step *last = &t->steps[(size_t)i * t->n_steps + t->n_steps - 1];
         fprintf(f, "| %" PRIu32 "%s | ", i, token->generated ? " new" : "");
         status = write_cell(r, token->id, f, log);
-        for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
+        for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++) {
             if (token->exits[c])
                 fprintf(f, " | %" PRIu32, token->exits[c]);
             else

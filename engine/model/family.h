@@ -31,9 +31,10 @@ struct family {
     void (*step)(struct recorder *r); /* one recurrence step and what follows each; its last dispatch raises depths */
     void (*coda)(struct recorder *r); /* from the latent state to what the head reads */
     void (*head)(struct recorder *r, bool sampled); /* logits and the choice of a token */
-    bool injects;     /* the embedding enters every step: any initial state is as good, so warm starts and random ones
-                       * exist; else the initial state is the embedding */
-    bool fixed_depth; /* one step is all there is: nothing to draft with */
+    bool injects;       /* the embedding enters every step: any initial state is as good, so warm starts and random ones
+                         * exist; else the initial state is the embedding */
+    bool fixed_depth;   /* one step is all there is: nothing to draft with */
+    bool has_exit_gate; /* weights.exit_gate says after each step whether another one is needed */
     /* Token ids that end a text and that published files leave out; NULL: none. */
     void (*add_stops)(struct model_config *config);
 };

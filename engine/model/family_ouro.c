@@ -141,4 +141,5 @@ const struct family family_ouro = {.name = "ouro",
                                    .step = step,
                                    .coda = coda,
                                    .head = head,
-                                   .add_stops = add_stops};
+                                   .add_stops = add_stops,
+                                   .has_exit_gate = true};

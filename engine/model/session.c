@@ -199,6 +199,7 @@ static void fill_info(struct session *s, const struct session_params *params, ui
     const struct weights *w = &s->model->weights;
     s->info = (struct session_info){.config = &s->model->config,
                                     .log = s->model->device->log,
+                                    .exit_gate = w->exit_gate,
                                     .n_ctx = n_ctx,
                                     .n_sequences = n_sequences,
                                     .num_steps = params->num_steps,
@@ -247,6 +248,22 @@ size_t session_fingerprint(const struct session *s, char *text, size_t text_byte
     return n > 0 ? (size_t)n : 0;
 }
 
+/* A model that was made for so many steps is another one beyond them. */
+static enum mn_status check_depth(const struct model_config *c, const struct session_params *params,
+                                  const struct mn_log *log)
+{
+    if (c->max_recurrence == 0 || params->num_steps <= c->max_recurrence || params->beyond_max_recurrence)
+        return MN_OK;
+    if (c->family->fixed_depth)
+        return log_fail(log, MN_ERR_USAGE, "num_steps %u: a %s model has one depth", params->num_steps,
+                        c->family->name);
+    return log_fail(
+        log, MN_ERR_USAGE,
+        "num_steps %u: this %s model was made for %u; beyond_max_recurrence runs more of them, outside what "
+        "it was trained for",
+        params->num_steps, c->family->name, c->max_recurrence);
+}
+
 enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)
 {
     const struct mn_log *log = model->device->log;
@@ -262,7 +279,9 @@ enum mn_status session_create(struct session **out, struct model *model, const s
                         CONFIG_RECURRENCE_MAX);
     if (params->max_rows > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u rows per pass: at most %d", params->max_rows, SESSION_MAX_ROWS);
-    enum mn_status status = sampler_check(&params->sampler, log);
+    enum mn_status status = check_depth(&model->config, params, log);
+    if (!status)
+        status = sampler_check(&params->sampler, log);
     if (status)
         return status;
     struct session *s = calloc(1, sizeof *s);

@@ -31,8 +31,9 @@ struct session_params {
     struct kv_policy policy;
     enum kv_type kv_type;
     struct sampler_params sampler;
-    float init_scale;  /* 0: zero initial states */
-    double piece_work; /* 0: what suits the device; pace.h */
+    float init_scale;           /* 0: zero initial states */
+    bool beyond_max_recurrence; /* allows more steps than config.max_recurrence */
+    double piece_work;          /* 0: what suits the device; pace.h */
 };
 
 /* What one run does. Rows go to depth `depth + n_core`. */
@@ -61,6 +62,7 @@ struct session_counts {
 struct session_info {
     const struct model_config *config;
     const struct mn_log *log;
+    const float *exit_gate; /* [n_embd + 1] weights and bias of the family's exit gate; NULL: it has none */
     uint32_t n_ctx, n_sequences;
     uint32_t num_steps;    /* most core steps of a row */
     uint32_t max_rows;     /* most rows of a decode pass */
