@@ -515,28 +515,10 @@ static void test_padded_vocabulary(void **state)
     }
 }
 
-/* A tied model's lm_head and a bias that config.json does not ask for are not read. */
-static void test_surplus(void **state)
-{
-    (void)state;
-    struct random_shape with = shape;
-    struct checkpoint c;
-    with.tied = false;
-    checkpoint_make(&c, &with);
-    config_replace(&c, "\"tie_embeddings\":false", "\"tie_embeddings\":true");
-    config_replace(&c, "\"qk_bias\":true", "\"qk_bias\":false");
-    poke(&c, "lm_head.weight", 0, NAN);
-    poke(&c, BIAS, 0, NAN);
-    checkpoint_write(&c);
-    free(logits_of(c.dir, NULL, WEIGHT_TYPE_F32));
-    checkpoint_free(&c);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types),      cmocka_unit_test(test_malformed), cmocka_unit_test(test_tokenizer_too_large),
-        cmocka_unit_test(test_exact_bf16), cmocka_unit_test(test_exact_f16), cmocka_unit_test(test_padded_vocabulary),
-        cmocka_unit_test(test_surplus)};
+        cmocka_unit_test(test_exact_bf16), cmocka_unit_test(test_exact_f16), cmocka_unit_test(test_padded_vocabulary)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,7 @@
 #include "engine/model/config_raven.h"
 #include "engine/model/family.h"
 #include "engine/model/operations.h"
-#include "engine/model/weight_plan.h"
+#include "engine/model/weight_check.h"
 
 /* ---- config.json ---- */
 
@@ -118,7 +118,9 @@ static void plan_weights(struct weight_plan *plan, struct weights *w)
     char last[PLAN_NAME_BYTES], name[PLAN_NAME_BYTES];
     plan_matrix(plan, &w->embedding,
                 &(struct matrix_plan){.parts = {{"transformer.wte.weight", v}}, .columns = d, .vocabulary = true});
-    if (!c->tie_embeddings)
+    if (c->tie_embeddings)
+        plan_tied(plan, "lm_head.weight", "transformer.wte.weight");
+    else
         plan_matrix(plan, &w->head,
                     &(struct matrix_plan){.parts = {{"lm_head.weight", v}}, .columns = d, .vocabulary = true});
     struct matrix_plan adapter = {

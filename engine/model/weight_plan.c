@@ -31,34 +31,44 @@ const char *plan_name(char *text, const char *prefix, const char *name)
 
 /* ---- tensors of the file ---- */
 
-static enum mn_status find_tensor(const struct weight_plan *plan, const char *name, const struct tensor_view **out)
+enum mn_status weight_plan_find(const struct weight_plan *plan, const char *name, const struct tensor_view **out)
 {
     const struct mn_log *log = plan->device->log;
     const struct tensor_view *tensor = safetensors_find(plan->file, name);
     if (!tensor)
-        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing", plan->dir, name);
+        return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing, config.json asks for it", plan->dir, name);
     if (tensor->dtype != TENSOR_F32 && tensor->dtype != TENSOR_F16 && tensor->dtype != TENSOR_BF16)
         return log_fail(log, MN_ERR_UNSUPPORTED, "%s: tensor '%s' has type %s; F32, F16 and BF16 can be read",
                         safetensors_shard_name(plan->file, tensor->shard), name, tensor->dtype_name);
+    plan->used[tensor - safetensors_tensor(plan->file, 0)] = true;
     *out = tensor;
     return MN_OK;
+}
+
+/* Rows of a vocabulary: as many as config.json says, or at least those that are used where it says nothing. */
+static bool vocabulary_fits(const struct model_config *config, uint64_t rows)
+{
+    return config->padded_vocab_size > config->vocab_size ? rows == config->padded_vocab_size
+                                                          : rows >= config->vocab_size;
 }
 
 static enum mn_status find_part(const struct weight_plan *plan, const struct matrix_plan *what, uint32_t part,
                                 const struct tensor_view **out)
 {
     const struct tensor_plan *asked = &what->parts[part];
-    enum mn_status status = find_tensor(plan, asked->name, out);
+    enum mn_status status = weight_plan_find(plan, asked->name, out);
     if (status)
         return status;
     const struct tensor_view *tensor = *out;
-    const bool rows_fit = what->vocabulary ? tensor->shape[0] >= asked->rows : tensor->shape[0] == asked->rows;
+    const bool rows_fit = what->vocabulary ? vocabulary_fits(plan->config, tensor->shape[0])
+                                           : tensor->shape[0] == asked->rows;
     if (tensor->rank != 2 || tensor->shape[1] != what->columns || !rows_fit)
         return log_fail(plan->device->log, MN_ERR_FORMAT,
                         "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64
                         "], config.json asks for [%u, %u]",
                         safetensors_shard_name(plan->file, tensor->shard), asked->name, tensor->rank, tensor->shape[0],
-                        tensor->rank > 1 ? tensor->shape[1] : 0, asked->rows, what->columns);
+                        tensor->rank > 1 ? tensor->shape[1] : 0,
+                        what->vocabulary ? plan->config->padded_vocab_size : asked->rows, what->columns);
     return MN_OK;
 }
 
@@ -178,7 +188,7 @@ uint32_t weight_plan_source_row(const struct weight_plan *plan, const struct mat
 static enum mn_status read_vector(const struct weight_plan *plan, const char *name, uint32_t n, float *out)
 {
     const struct tensor_view *tensor;
-    enum mn_status status = find_tensor(plan, name, &tensor);
+    enum mn_status status = weight_plan_find(plan, name, &tensor);
     if (status)
         return status;
     const uint64_t count = tensor->bytes / tensor_dtype_bytes(tensor->dtype);
@@ -288,7 +298,12 @@ enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks)
     plan->vectors = calloc(plan->vectors_max, sizeof *plan->vectors);
     if (!plan->matrices || !plan->vectors)
         return log_fail(plan->device->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
-    return plan->dir ? safetensors_open(&plan->file, plan->dir, NULL, plan->device->log) : MN_OK;
+    if (!plan->dir)
+        return MN_OK;
+    enum mn_status status = safetensors_open(&plan->file, plan->dir, NULL, plan->device->log);
+    if (!status && !(plan->used = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof *plan->used)))
+        status = no_memory(plan, "(all)");
+    return status;
 }
 
 void weight_plan_finish(struct weight_plan *plan)
@@ -297,5 +312,6 @@ void weight_plan_finish(struct weight_plan *plan)
         free(plan->vectors[i].values);
     free(plan->vectors);
     free(plan->matrices);
+    free(plan->used);
     safetensors_close(plan->file);
 }

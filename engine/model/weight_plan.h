@@ -76,6 +76,7 @@ struct weight_plan {
     enum weight_type type;
     const char *dir;
     struct safetensors *file; /* NULL: synthetic */
+    bool *used;               /* [tensors of the file] the plan asked for it */
     struct matrix_item *matrices;
     struct vector_item *vectors;
     uint32_t n_matrices, n_vectors, matrices_max, vectors_max;
@@ -85,6 +86,8 @@ struct weight_plan {
 /* Room for the matrices and vectors of `n_blocks` blocks; opens the checkpoint unless dir is NULL. */
 enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks);
 void weight_plan_finish(struct weight_plan *plan);
+/* A tensor of a type that weights can be made of. MN_ERR_FORMAT: missing. MN_ERR_UNSUPPORTED: of another type. */
+enum mn_status weight_plan_find(const struct weight_plan *plan, const char *name, const struct tensor_view **out);
 /* The type a matrix gets. */
 enum weight_type weight_plan_type(const struct weight_plan *plan, const struct tensor_view *tensor);
 /* Converts `n` stored values to f32, refusing what no weight may be. */

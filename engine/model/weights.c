@@ -8,6 +8,7 @@
 #include "engine/base/numbers.h"
 #include "engine/model/family.h"
 #include "engine/model/synthetic.h"
+#include "engine/model/weight_check.h"
 #include "engine/model/weight_plan.h"
 
 enum { PIECE_BYTES = 4 << 20 };
@@ -172,7 +173,9 @@ static enum mn_status plan_everything(struct loader *loader)
         plan->config->family->plan_weights(plan, weights);
         status = plan->status;
     }
-    return !status && !plan->file ? check_fit(plan) : status;
+    if (status)
+        return status;
+    return plan->file ? weight_check_rest(plan) : check_fit(plan);
 }
 
 /* Plans everything, then makes the matrices with `make`, one by one. */
