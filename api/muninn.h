@@ -375,8 +375,10 @@ struct mn_stats {
     uint32_t num_steps, draft_steps, lookahead;
     uint32_t n_sequences; /* 1; in the total of a batch, all of them: sums over them follow */
     uint32_t n_prompt, n_new;
-    uint64_t rounds, drafted, accepted; /* wavefront: ticks, rows that entered on a prediction, those that were kept */
-    uint64_t exit_steps;                /* early exit: sum over the rows that may exit of the steps they took */
+    /* wavefront: ticks, rows that entered on a prediction, those that were kept. Where the sequence ended, drafts
+     * behind the end are neither drafted nor accepted. */
+    uint64_t rounds, drafted, accepted;
+    uint64_t exit_steps; /* early exit: sum over the rows that may exit of the steps they took */
     uint64_t exit_rows;
     uint64_t inflight_rows;     /* wavefront and diffusion: sum over ticks of the rows in flight */
     uint64_t tick_weight_bytes; /* wavefront: the cost model, matrix bytes that a full tick reads while its rows share
@@ -395,12 +397,13 @@ struct mn_stats {
     uint64_t kv_bytes_per_token;                       /* cache storage of one position */
     double prefill_ns, draft_ns, verify_ns, decode_ns; /* decode_ns: from the first new token to the last */
     enum mn_status status; /* of a sequence of a batch: MN_ERR_USAGE when it was refused, else MN_OK */
-    uint64_t reserved[7];
+    uint64_t committed;    /* tokens that the rounds brought */
+    uint64_t reserved[6];
 };
 
 /* Derived figures, 0 where there is nothing to divide by. */
 double mn_stats_acceptance_rate(const struct mn_stats *stats);        /* accepted / drafted */
-double mn_stats_mean_acceptance_length(const struct mn_stats *stats); /* 1 + accepted / rounds */
+double mn_stats_mean_acceptance_length(const struct mn_stats *stats); /* tokens per round: committed / rounds */
 double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt tokens per second */
 double mn_stats_decode_tok_s(const struct mn_stats *stats); /* new tokens after the first, which the prefill gave */
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);

@@ -68,8 +68,8 @@ static int keep(void *user, uint32_t token)
 static enum mn_status run_once(const struct bench *b, struct mn_session *session, struct mn_generate_params params,
                                struct output *output, struct figures *figures, struct mn_stats *last)
 {
-    double ns = 0.0, tokens = 0.0, bytes = 0.0, drafted = 0.0, accepted = 0.0, rounds = 0.0, draft_ns = 0.0, rows = 0.0,
-           huginn = 0.0;
+    double ns = 0.0, tokens = 0.0, bytes = 0.0, drafted = 0.0, accepted = 0.0, rounds = 0.0, committed = 0.0,
+           draft_ns = 0.0, rows = 0.0, huginn = 0.0;
     output->n = 0;
     for (int i = 0; i < N_PROMPTS; i++) {
         params.prompt = b->prompt[i];
@@ -85,13 +85,14 @@ static enum mn_status run_once(const struct bench *b, struct mn_session *session
         drafted += (double)last->drafted;
         accepted += (double)last->accepted;
         rounds += (double)last->rounds;
+        committed += (double)last->committed;
         rows += (double)last->inflight_rows;
         draft_ns += last->draft_ns;
         huginn += huginn_bytes(last);
     }
     *figures = (struct figures){tokens * 1e9 / ns,
                                 drafted > 0 ? accepted / drafted : 0,
-                                rounds > 0 ? 1 + accepted / rounds : 0,
+                                rounds > 0 ? committed / rounds : 0,
                                 bytes / tokens,
                                 draft_ns / ns,
                                 rounds > 0 ? rows / rounds : 0,

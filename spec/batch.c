@@ -160,9 +160,7 @@ static void sum_up(struct mn_stats *total, const struct mn_stats *stats, uint32_
             continue;
         total->n_prompt += stats[i].n_prompt;
         total->n_new += stats[i].n_new;
-        total->rounds += stats[i].rounds;
-        total->drafted += stats[i].drafted;
-        total->accepted += stats[i].accepted;
+        stats_add_rounds(total, &stats[i]);
         total->exit_steps += stats[i].exit_steps;
         total->exit_rows += stats[i].exit_rows;
         total->inflight_rows += stats[i].inflight_rows;

@@ -220,6 +220,7 @@ static enum mn_status tick(struct generation *g, struct window *w)
     uint32_t committed = 0;
     for (; committed < frozen && !g->done; committed++)
         generation_commit(g, g->predicted[committed], w->steps[committed]);
+    g->stats->committed += committed;
     generation_end_event(g, "window", g->n_rows, g->n_rows);
     shift(g, w, committed);
     return MN_OK;

@@ -155,13 +155,13 @@ static enum mn_status finish_round(struct generation *g, const struct round *r)
     enum mn_status status = count_accepted(g, r->logits, &accepted);
     if (status)
         return status;
-    stats_round(g->stats, g->n_rows - 1, accepted);
     /* Rows behind position + accepted are rolled back by forgetting them: their cache entries are rewritten before they
      * are read again. */
     for (; committed <= accepted && !g->done; committed++)
         generation_commit(g, committed < accepted ? g->rows[committed + 1].token : g->predicted[committed],
                           g->num_steps);
-    generation_end_event(g, "round", g->n_rows, accepted + 1);
+    stats_round(g->stats, g->n_rows - 1, accepted, committed, g->done);
+    generation_end_event(g, "round", g->n_rows, min_u32(accepted, committed) + 1);
     return MN_OK;
 }
 

@@ -1,8 +1,14 @@
+#include "engine/base/numbers.h"
 #include "spec/strategy.h"
 
-void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted)
+void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted, uint32_t committed, bool ended)
 {
+    if (ended) {
+        drafted = min_u32(drafted, committed);
+        accepted = min_u32(accepted, committed);
+    }
     stats->rounds++;
+    stats->committed += committed;
     stats->drafted += drafted;
     stats->accepted += accepted;
     stats->accepted_lengths[accepted]++;
@@ -10,6 +16,20 @@ void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted)
         stats->drafted_at[i]++;
     for (uint32_t i = 0; i < accepted; i++)
         stats->accepted_at[i]++;
+}
+
+void stats_add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
+{
+    sum->rounds += stats->rounds;
+    sum->drafted += stats->drafted;
+    sum->accepted += stats->accepted;
+    sum->committed += stats->committed;
+    for (uint32_t i = 0; i < MN_MAX_LOOKAHEAD; i++) {
+        sum->drafted_at[i] += stats->drafted_at[i];
+        sum->accepted_at[i] += stats->accepted_at[i];
+    }
+    for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++)
+        sum->accepted_lengths[i] += stats->accepted_lengths[i];
 }
 
 struct work_mark work_begin(const struct session *s)
@@ -48,7 +68,7 @@ double mn_stats_acceptance_rate(const struct mn_stats *stats)
 
 double mn_stats_mean_acceptance_length(const struct mn_stats *stats)
 {
-    return stats && stats->rounds ? 1.0 + ratio((double)stats->accepted, (double)stats->rounds) : 0.0;
+    return stats ? ratio((double)stats->committed, (double)stats->rounds) : 0.0;
 }
 
 double mn_stats_prefill_tok_s(const struct mn_stats *stats)

@@ -117,8 +117,11 @@ bool accept_forced(float probability, uint64_t seed, uint32_t position, uint32_t
 
 /* ---- statistics (stats.c) ---- */
 
-/* One round: `drafted` tokens were proposed, the first `accepted` of them were right. */
-void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted);
+/* One round: `drafted` tokens were proposed, the first `accepted` of them were right, `committed` tokens came of it.
+ * `ended`: the sequence ended with the last of these, and drafts behind it count for nothing. */
+void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted, uint32_t committed, bool ended);
+/* Adds what rounds came to. */
+void stats_add_rounds(struct mn_stats *sum, const struct mn_stats *stats);
 /* Adds the passes, bytes and submits between the two calls to the statistics. */
 struct work_mark {
     struct session_counts counts;

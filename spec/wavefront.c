@@ -16,6 +16,7 @@
  */
 #include <string.h>
 
+#include "engine/base/numbers.h"
 #include "spec/strategy.h"
 
 enum { USUAL_ROWS = 8 };
@@ -82,8 +83,13 @@ static enum mn_status absorb(struct generation *g, void *state)
     while (kept < n && generation_agrees(g, kept - 1, 0))
         kept++;
     bool commit = g->rows[0].depth == g->num_steps;
-    if (commit)
+    if (commit) {
         generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
+        g->stats->committed++;
+        if (g->done && n > 2) /* rows behind the end: drafts that nobody will judge */
+            g->stats->drafted -= n - 2;
+        kept = g->done ? min_u32(kept, 2) : kept;
+    }
     generation_end_event(g, "tick", n, kept);
     g->n_rows = kept;
     if (!commit)

@@ -73,7 +73,7 @@ static void check_batch(struct mn_engine *engine, const struct mn_generate_param
     struct mn_stats stats[N_MOST], total, one;
     static struct token_list expected[N_MOST], got[N_MOST];
     struct order order = {0};
-    uint64_t core_passes = 0, core_rows = 0, drafted = 0, accepted = 0;
+    uint64_t core_passes = 0, core_rows = 0, drafted = 0, accepted = 0, n_rounds = 0;
     memset(expected, 0, sizeof expected);
     memset(got, 0, sizeof got);
     for (uint32_t i = 0; i < N_MOST; i++) {
@@ -97,6 +97,19 @@ static void check_batch(struct mn_engine *engine, const struct mn_generate_param
     assert_int_equal(order.n, N_MOST);
     assert_int_equal(total.n_sequences, N_MOST);
     assert_int_equal(total.n_new, n_new);
+    for (uint32_t at = 0; at <= MN_MAX_LOOKAHEAD; at++) { /* histograms are sums as well */
+        uint64_t lengths = 0, accepted_at = 0;
+        for (uint32_t i = 0; i < N_MOST; i++) {
+            lengths += stats[i].accepted_lengths[at];
+            accepted_at += at < MN_MAX_LOOKAHEAD ? stats[i].accepted_at[at] : 0;
+        }
+        assert_int_equal(total.accepted_lengths[at], lengths);
+        if (at < MN_MAX_LOOKAHEAD)
+            assert_int_equal(total.accepted_at[at], accepted_at);
+        n_rounds += total.accepted_lengths[at];
+    }
+    if (!strcmp(common->strategy, "draft-verify"))
+        assert_int_equal(n_rounds, total.rounds);
     if (strcmp(common->strategy, "auto") != 0) { /* its choices depend on times, its tokens do not */
         assert_int_equal(total.drafted, drafted);
         assert_int_equal(total.accepted, accepted);

@@ -288,6 +288,26 @@ same "batch: a prompt without ids: exit code" 4 "$code"
 : >"$tmp/bad"
 refuses "batch: an empty file" 4 "no line with a prompt" generate --batch "$tmp/bad"
 
+# What editors put in front of a file: skipped before JSON, kept in a prompt, named where it is not UTF-8.
+printf '\357\273\277{"prompt":"sort 2 8 :"}\r\n' >"$tmp/marked"
+run generate --batch "$tmp/marked" --num-steps 1 -n 1
+same "batch: a byte order mark in front" 0 "$code"
+printf '{"prompt":"b"}\n{"prompt":"b","id":NaN}\n' >"$tmp/bad"
+refuses "batch: NaN" 4 "$tmp/bad: line 2: JSON: key 'id': value NaN" generate --batch "$tmp/bad"
+printf '\357\273\277sort' >"$tmp/marked"
+run generate -f "$tmp/marked" --num-steps 1 -n 1
+same "-f: a byte order mark stays" 0 "$code"
+has "-f: a byte order mark stays, with a warning" "$err" "$tmp/marked: begins with a byte order mark"
+printf '\377\376s\000' >"$tmp/marked"
+refuses "-f: UTF-16" 4 "$tmp/marked: this is UTF-16" generate -f "$tmp/marked"
+
+# Figures of a text that ends on a draft: what was committed, not what stood behind the end.
+run generate -p 'sort 2 8 0 1 9 4 :' -n 40 --strategy draft-verify --draft-steps 16 --lookahead 15 --stop ' 1' -o json
+has "stop string: tokens per round are those committed" "$out" '"new_tokens":4,'
+has "stop string: drafts behind it are in no figure" "$out" '"rounds":1,"drafted":3,"accepted":3,"acceptance_rate":1,"mean_acceptance_length":3,'
+has "stop string: on the terminal as well" "$err" "(3.00 tokens per round)"
+has "stop string: so does the histogram" "$out" '"accepted_lengths":[0,0,0,1,0,'
+
 run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 -o json --strategy draft-verify
 for key in device driver strategy lossless num_steps draft_steps lookahead prompt_tokens prefill_tok_s decode_tok_s new_tokens rounds drafted \
     accepted acceptance_rate mean_acceptance_length acceptance_per_position accepted_lengths core_passes prelude_passes coda_passes \

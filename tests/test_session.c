@@ -110,6 +110,52 @@ static void test_length(void **state)
     session_destroy(session);
 }
 
+static void check_sums(const struct mn_stats *stats, uint32_t l)
+{
+    uint64_t drafted = 0, accepted = 0, rounds = 0, by_length = 0;
+    for (uint32_t i = 0; i < MN_MAX_LOOKAHEAD; i++) {
+        drafted += stats->drafted_at[i];
+        accepted += stats->accepted_at[i];
+        assert_true(stats->accepted_at[i] <= stats->drafted_at[i]);
+        assert_true(i < l || stats->drafted_at[i] == 0);
+        assert_true(i == 0 || (stats->drafted_at[i] <= stats->drafted_at[i - 1] &&
+                               stats->accepted_at[i] <= stats->accepted_at[i - 1]));
+    }
+    for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++) {
+        rounds += stats->accepted_lengths[i];
+        by_length += i * stats->accepted_lengths[i];
+    }
+    assert_int_equal(stats->drafted, drafted);
+    assert_int_equal(stats->accepted, accepted);
+    assert_int_equal(stats->rounds, rounds);
+    assert_int_equal(stats->accepted, by_length);
+}
+
+/* Rows behind the first one that survived rounds. */
+static void count_kept(void *user, const struct mn_trace *trace)
+{
+    struct token_list *list = user;
+    for (uint32_t i = 1; i < trace->n_rows; i++)
+        list->n_kept += trace->rows[i].kept;
+}
+
+/* Wherever a run ended: what rounds brought is what was committed, and drafts behind the end are in no figure. */
+static void check_ended(const struct mn_stats *stats, const struct strategy_case *s, uint64_t n_kept)
+{
+    if (s->k == 0)
+        return;
+    assert_int_equal(stats->committed, stats->n_new - 1);
+    assert_true(mn_stats_mean_acceptance_length(stats) ==
+                (stats->rounds ? (double)(stats->n_new - 1) / (double)stats->rounds : 0.0));
+    assert_true(stats->accepted <= stats->drafted && stats->accepted <= stats->committed);
+    if (s->l == 0)
+        return;
+    check_sums(stats, s->l);
+    assert_int_equal(stats->accepted, n_kept);
+    const uint64_t on_drafts = stats->accepted + stats->rounds - stats->committed; /* rounds that ended on a draft */
+    assert_true(on_drafts <= 1);
+}
+
 static void test_stop_token(void **state)
 {
     (void)state;
@@ -131,9 +177,11 @@ static void test_stop_token(void **state)
         for (int s = 0; s < N_STRATEGIES; s++) {
             params = params_of(&strategies[s], N_FULL, &list);
             params.ignore_eos = false;
+            params.on_trace = count_kept;
             assert_int_equal(generate(session, &params, &stats), MN_OK);
             assert_tokens(&list, &all, at + 1, strategies[s].name);
             assert_int_equal(stats.n_new, at + 1);
+            check_ended(&stats, &strategies[s], list.n_kept);
             n_inside += stats.rounds > 0 && strategies[s].l > 0 && stats.accepted + stats.rounds > at;
             params = params_of(&strategies[s], N_FULL, &list);
             assert_int_equal(generate(session, &params, &stats), MN_OK);
@@ -159,12 +207,35 @@ static void test_callback_stop(void **state)
         for (uint32_t n = 1; n < 12; n++) {
             list.stop_after = n;
             params = params_of(&strategies[s], N_FULL, &list);
+            params.on_trace = count_kept;
             assert_int_equal(generate(session, &params, &stats), MN_OK);
             assert_tokens(&list, &all, n, strategies[s].name);
             assert_int_equal(stats.n_new, n);
+            check_ended(&stats, &strategies[s], list.n_kept);
             n_inside += strategies[s].l > 0 && stats.accepted + stats.rounds > n - 1;
         }
     assert_true(n_inside > 5); /* runs that ended before the last token of a round */
+    session_destroy(session);
+}
+
+/* Where every draft is accepted, the rate is 1 wherever the run ends: no draft behind the end counts against it. */
+static void test_rate_where_it_ends(void **state)
+{
+    (void)state;
+    static const float all[] = {1.0f};
+    struct session *session = open_session(16, 0);
+    for (int s = 1; s < N_STRATEGIES; s++)
+        for (uint32_t n = 1; n < N_FULL; n++) {
+            struct token_list list = {.stop_after = n};
+            struct mn_stats stats;
+            struct mn_generate_params params = params_of(&strategies[s], N_FULL, &list);
+            params.on_trace = count_kept;
+            params.measuring = (struct mn_measuring_params){.forced_acceptance = all, .n_forced_acceptance = 1};
+            assert_int_equal(generate(session, &params, &stats), MN_OK);
+            assert_int_equal(stats.n_new, n);
+            assert_int_equal(stats.drafted, stats.accepted);
+            check_ended(&stats, &strategies[s], list.n_kept);
+        }
     session_destroy(session);
 }
 
@@ -212,27 +283,6 @@ static void check_account(const struct session *session, const struct mn_stats *
     assert_int_equal(stats->submits, a->runs);
 }
 
-static void check_sums(const struct mn_stats *stats, uint32_t l)
-{
-    uint64_t drafted = 0, accepted = 0, rounds = 0, by_length = 0;
-    for (uint32_t i = 0; i < MN_MAX_LOOKAHEAD; i++) {
-        drafted += stats->drafted_at[i];
-        accepted += stats->accepted_at[i];
-        assert_true(stats->accepted_at[i] <= stats->drafted_at[i]);
-        assert_true(i < l || stats->drafted_at[i] == 0);
-        assert_true(i == 0 || (stats->drafted_at[i] <= stats->drafted_at[i - 1] &&
-                               stats->accepted_at[i] <= stats->accepted_at[i - 1]));
-    }
-    for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++) {
-        rounds += stats->accepted_lengths[i];
-        by_length += i * stats->accepted_lengths[i];
-    }
-    assert_int_equal(stats->drafted, drafted);
-    assert_int_equal(stats->accepted, accepted);
-    assert_int_equal(stats->rounds, rounds);
-    assert_int_equal(stats->accepted, by_length);
-}
-
 static void test_statistics(void **state)
 {
     (void)state;
@@ -265,7 +315,7 @@ static void test_statistics(void **state)
         assert_int_equal(stats.core_passes, (stats.drafted + stats.rounds) * k + stats.rounds * (R - k));
         assert_int_equal(stats.accepted + stats.rounds, N_FULL - 1);
         assert_true(mn_stats_acceptance_rate(&stats) == (double)stats.accepted / (double)stats.drafted);
-        assert_true(mn_stats_mean_acceptance_length(&stats) == 1.0 + (double)stats.accepted / (double)stats.rounds);
+        assert_true(mn_stats_mean_acceptance_length(&stats) == (double)(N_FULL - 1) / (double)stats.rounds);
         n_rejected += stats.drafted - stats.accepted;
         n_wide += stats.drafted_at[8] > 0;
     }
@@ -497,10 +547,11 @@ static void test_share_is_lossy(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),        cmocka_unit_test(test_stop_token),
-                                       cmocka_unit_test(test_callback_stop), cmocka_unit_test(test_statistics),
-                                       cmocka_unit_test(test_dispatches),    cmocka_unit_test(test_split_submits),
-                                       cmocka_unit_test(test_kv_bytes),      cmocka_unit_test(test_prefill_pieces),
-                                       cmocka_unit_test(test_share),         cmocka_unit_test(test_share_is_lossy)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),         cmocka_unit_test(test_stop_token),
+                                       cmocka_unit_test(test_callback_stop),  cmocka_unit_test(test_rate_where_it_ends),
+                                       cmocka_unit_test(test_statistics),     cmocka_unit_test(test_dispatches),
+                                       cmocka_unit_test(test_split_submits),  cmocka_unit_test(test_kv_bytes),
+                                       cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),
+                                       cmocka_unit_test(test_share_is_lossy)};
     return RUN_ON_EVERY_DEVICE(tests, open_model, close_model);
 }

@@ -90,6 +90,7 @@ void test_model_close(struct test_model *m);
 struct token_list {
     uint32_t n, ids[1024];
     uint32_t stop_after; /* the callback asks to stop after so many; 0: never */
+    uint64_t n_kept;     /* for a trace: rows that survived */
 };
 int token_list_add(void *user, uint32_t token);
 

@@ -61,7 +61,7 @@ function chooseLookahead(box, name, rows) {
 }
 
 figure("lengths", "Accepted tokens per round",
-    "Share of the rounds in which exactly so many drafts were accepted, for each draft depth. A round commits one token more than that. The line is the mean.",
+    "Share of the rounds in which exactly so many drafts were accepted, for each draft depth. A round commits one token more than that, unless the text ends on a draft. The line is the mean.",
     (box, view) => {
         const all = drafting(view), rows = all.filter((row) => has(row, "accepted_lengths", isList) && row.accepted_lengths.some((n) => n > 0));
         note(box, leftOut(all, rows, "accepted_lengths"));
@@ -82,7 +82,7 @@ figure("lengths", "Accepted tokens per round",
     });
 
 figure("positions", "Acceptance by place in the round",
-    "Of the drafts that were compared at a place of the round, the share that was accepted. A draft is compared only when all before it were accepted, so a flat line means that drafts do not get worse as they go.",
+    "Of the drafts made at a place of the round, the share that was accepted. A draft behind a wrong one is wrong as well, so the line falls even where drafts do not get worse as they go.",
     (box, view) => {
         const all = drafting(view), rows = all.filter((row) => has(row, "acceptance_per_position", isList));
         note(box, leftOut(all, rows, "acceptance_per_position"));

@@ -72,6 +72,7 @@ static void add_stats(struct mn_stats *sum, const struct mn_stats *s)
     sum->rounds += s->rounds;
     sum->drafted += s->drafted;
     sum->accepted += s->accepted;
+    sum->committed += s->committed;
     sum->inflight_rows += s->inflight_rows;
     sum->prelude_passes += s->prelude_passes;
     sum->core_passes += s->core_passes;
@@ -96,8 +97,6 @@ static enum mn_status run_batch(struct run *r)
     enum mn_status status = mn_generate_batch(r->session, r->params, r->n, r->each, &r->stats, NULL, NULL);
     if (status)
         return status;
-    for (uint32_t i = 0; i < r->n; i++)
-        add_arrays(&r->stats, &r->each[i]);
     if (r->each[0].chosen_strategy) { /* of a batch under auto: what its last sequence used */
         r->stats.chosen_strategy = r->each[r->n - 1].chosen_strategy;
         r->stats.chosen_draft_steps = r->each[r->n - 1].chosen_draft_steps;
