@@ -18,8 +18,12 @@
  * (mn_device_info, mn_strategy, mn_trace), get new fields at their end, enums new values at theirs. The others, mn_log
  * and those that come in arrays, stay as they are.
  *
- * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are
- * independent. */
+ * IN A HOST PROGRAM. Numbers in files, settings and messages have a point in every locale. Of the process nothing is
+ * changed: locale, environment, working directory, umask, signal handlers and masks, rounding. The library has no
+ * variables, starts no threads (drivers do), prints nothing, and reads a model's files while the engine is created.
+ * Behind a fork, a child cannot use what its parent made: drivers do not survive it.
+ *
+ * Thread-safety: an engine and its sessions belong to one thread at a time; different engines are independent. */
 #ifndef MUNINN_H
 #define MUNINN_H
 

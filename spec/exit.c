@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/decimal.h"
+
 static const struct {
     const char *name;
     double threshold;
@@ -47,8 +49,8 @@ enum mn_status exit_parse(const char *text, struct exit_rule *out, const struct 
             text);
     if (text[n] == '\0')
         return MN_OK;
-    char *end;
-    out->threshold = strtod(text + n + 1, &end);
+    const char *end;
+    out->threshold = decimal_read(text + n + 1, &end);
     if (end == text + n + 1 || *end || !(out->threshold > 0.0 && out->threshold < 1e6))
         return log_fail(log, MN_ERR_USAGE, "exit.rule %s: the threshold must be a number above 0", text);
     return MN_OK;

@@ -269,7 +269,9 @@ enum mn_status json_get_double(const struct json_doc *doc, const struct cJSON *o
         return MN_OK;
     }
     char why[96];
+    const struct decimal_scope scope = decimal_begin();
     snprintf(why, sizeof why, "must be a number from %g to %g", min, max);
+    decimal_end(scope);
     return json_refuse(doc, MN_ERR_FORMAT, key, node, why);
 }
 

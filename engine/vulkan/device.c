@@ -479,7 +479,7 @@ static uint64_t system_available_bytes(void)
 {
     char line[128];
     unsigned long long kib = 0;
-    FILE *file = fopen("/proc/meminfo", "r");
+    FILE *file = fopen("/proc/meminfo", "re");
     bool found = false;
     while (file && !found && fgets(line, sizeof line, file))
         found = sscanf(line, "MemAvailable: %llu kB", &kib) == 1;
