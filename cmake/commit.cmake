@@ -1,5 +1,6 @@
-# Writes OUTPUT with the commit that is being built, when it has changed. "unknown" where SOURCE is not the top of a git checkout:
-# for an unpacked archive inside another project's checkout, git would name that project's commit.
+# Writes OUTPUT with the commit that is being built and how (BUILD), when either has changed. "unknown" where SOURCE is not the top of a
+# git checkout: for an unpacked archive inside another project's checkout, git would name that project's commit. What no commit names,
+# a changed tree or no checkout, gets a hash of the sources behind it, so that two of them do not count as one.
 set(commit unknown)
 if(EXISTS ${SOURCE}/.git) # a folder, or a file in a linked worktree
   execute_process(COMMAND git -C ${SOURCE} describe --always --dirty --abbrev=12 --exclude=* OUTPUT_VARIABLE described
@@ -8,7 +9,35 @@ if(EXISTS ${SOURCE}/.git) # a folder, or a file in a linked worktree
     set(commit ${described})
   endif()
 endif()
-set(text "#define MUNINN_COMMIT \"${commit}\"\n")
+set(folders engine cache spec analysis api shaders reference bench cli cmake)
+# Sources that git does not know yet are built all the same.
+execute_process(COMMAND git -C ${SOURCE} ls-files --others --exclude-standard -- ${folders} OUTPUT_VARIABLE untracked ERROR_QUIET)
+if(NOT commit MATCHES "unknown|-dirty$" AND untracked MATCHES "\\.(c|h|comp|glsl|def|js|css|html|cmake)\n")
+  string(APPEND commit -dirty)
+endif()
+if(commit MATCHES "unknown|-dirty$")
+  set(contents)
+  list(TRANSFORM folders PREPEND ${SOURCE}/)
+  foreach(folder ${SOURCE} ${folders})
+    if(folder STREQUAL SOURCE)
+      file(GLOB files ${folder}/CMakeLists.txt)
+    else()
+      file(GLOB_RECURSE files ${folder}/*.c ${folder}/*.h ${folder}/*.comp ${folder}/*.glsl ${folder}/*.def ${folder}/*.js ${folder}/*.css
+        ${folder}/*.html ${folder}/*.cmake)
+    endif()
+    foreach(file ${files})
+      file(SHA256 ${file} hash)
+      file(RELATIVE_PATH name ${SOURCE} ${file})
+      string(APPEND contents "${name} ${hash}\n")
+    endforeach()
+  endforeach()
+  string(SHA256 hash "${contents}")
+  string(SUBSTRING ${hash} 0 12 hash)
+  string(APPEND commit -${hash})
+endif()
+string(REGEX REPLACE "[\\\"\n]" " " build "${BUILD}")
+string(STRIP "${build}" build)
+set(text "#define MUNINN_COMMIT \"${commit}\"\n#define MUNINN_BUILD \"${build}\"\n")
 if(EXISTS ${OUTPUT})
   file(READ ${OUTPUT} old)
 endif()

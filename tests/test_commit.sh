@@ -1,6 +1,6 @@
 #!/bin/sh
-# Goal: a build names the commit it was made from, and no other project's.
-# Method: cmake/commit.cmake on a checkout, on a changed one, on a folder inside it, and on a folder outside any checkout; all paths with
+# Goal: a build names the commit it was made from, and no other project's; what no commit names is told apart by its sources.
+# Method: cmake/commit.cmake on a checkout, on changed ones, on a folder inside it, and on a folder outside any checkout; all paths with
 # a space.
 # usage: test_commit.sh SOURCE_DIR
 set -eu
@@ -16,7 +16,8 @@ GIT_CEILING_DIRECTORIES=$top
 export GIT_CEILING_DIRECTORIES
 
 expect() { # folder, what its commit.h has to say
-    cmake -DSOURCE="$1" -DOUTPUT="$top/commit.h" -P "$script"
+    cmake -DSOURCE="$1" -DOUTPUT="$top/commit.h" "-DBUILD= cc \"2\" -O2 " -P "$script"
+    grep -q '^#define MUNINN_BUILD "cc  2  -O2"$' "$top/commit.h" || { echo "$1: $(cat "$top/commit.h")" >&2; exit 1; }
     grep -q "^#define MUNINN_COMMIT \"$2\"\$" "$top/commit.h" || { echo "$1: $(cat "$top/commit.h") instead of $2" >&2; exit 1; }
 }
 
@@ -30,6 +31,23 @@ hash=$(git -C "$checkout" rev-parse --short=12 HEAD)
 
 expect "$checkout" "$hash"
 echo 2 >"$checkout/file"
-expect "$checkout" "$hash-dirty"
-expect "$checkout/muninn 1.0" unknown
-expect "$plain" unknown
+sources='-[0-9a-f]\{12\}'
+expect "$checkout" "$hash-dirty$sources"
+expect "$checkout/muninn 1.0" "unknown$sources"
+expect "$plain" "unknown$sources"
+
+# Two changes of one commit are two builds; a source that git does not know is one; other files are not.
+said() { cmake -DSOURCE="$1" -DOUTPUT="$top/said.h" -P "$script"; sed -n 's/^#define MUNINN_COMMIT "\(.*\)"$/\1/p' "$top/said.h"; }
+git -C "$checkout" checkout -q file
+mkdir "$checkout/engine" "$plain/engine"
+echo 1 >"$checkout/engine/notes.txt"
+expect "$checkout" "$hash"
+for folder in "$checkout" "$plain"; do
+    echo 'int a;' >"$folder/engine/a.c"
+    first=$(said "$folder")
+    echo 'int b;' >"$folder/engine/a.c"
+    second=$(said "$folder")
+    echo 'int a;' >"$folder/engine/a.c"
+    [ "$first" != "$second" ] && [ "$first" = "$(said "$folder")" ] || { echo "$folder: $first and $second" >&2; exit 1; }
+done
+case $(said "$checkout") in "$hash-dirty"*) ;; *) echo "an unknown source does not show: $(said "$checkout")" >&2; exit 1 ;; esac
