@@ -14,6 +14,7 @@ struct mn_engine {
     bool chat_checked;           /* whoever has been warned of it is not warned for every prompt */
     const struct mn_log *log;
     char banner[512];
+    uint64_t hash; /* the model's and its tokenizer's */
 };
 
 struct mn_session {

@@ -6,6 +6,7 @@
 #include "analysis/depth_trace.h"
 #include "api/handles.h"
 #include "engine/base/numbers.h"
+#include "engine/files/file_hash.h"
 #include "engine/files/input.h"
 #include "engine/model/family.h"
 #include "engine/model/synthetic.h"
@@ -70,7 +71,9 @@ static void visit_device(void *user, uint32_t index, const struct caps *caps, co
                                   .uma = caps->uma,
                                   .fp16 = caps->fp16,
                                   .int8_dot = caps->int8_dot,
-                                  .matrix_cores = caps->matrix_cores};
+                                  .matrix_cores = caps->matrix_cores,
+                                  .id = caps->id,
+                                  .driver_version = caps->driver_version};
     visitor->visit(visitor->user, &info);
 }
 
@@ -92,6 +95,8 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
     if (engine->model && !input_exists(path))
         return MN_OK;
     enum mn_status status = tokenizer_create(&engine->tokenizer, path, engine->log);
+    if (!status)
+        status = file_hash(&engine->hash, dir, "tokenizer.json", engine->log);
     if (!status && engine->model && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
         return log_fail(engine->log, MN_ERR_FORMAT, "%s: token id %u is not below vocab_size %u of config.json", path,
                         tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
@@ -112,6 +117,8 @@ static enum mn_status load_model(struct mn_engine *engine, const struct mn_engin
         status = model_load(&engine->model, &model, params->log);
     if (!status)
         device_banner(&engine->model->device->caps, engine->banner, sizeof engine->banner);
+    if (!status)
+        engine->hash = engine->model->hash;
     return status;
 }
 
@@ -236,7 +243,11 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .prelude_bytes = model->weights.prelude_bytes,
                                    .core_bytes = model->weights.core_bytes,
                                    .coda_bytes = model->weights.coda_bytes,
-                                   .validation_messages = model->device->n_messages};
+                                   .validation_messages = model->device->n_messages,
+                                   .model_hash = engine->hash,
+                                   .device_id = model->device->caps.id,
+                                   .device_type = type_name(model->device->caps.type),
+                                   .driver_version = model->device->caps.driver_version};
 }
 
 enum mn_status api_need_model(const struct mn_engine *engine, const char *function)

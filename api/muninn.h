@@ -80,6 +80,11 @@ struct mn_device_info {
     uint32_t subgroup_size, vendor_id, device_id, api_version;
     uint64_t memory_bytes; /* largest device-local heap */
     bool uma, fp16, int8_dot, matrix_cores;
+    /* What tells it from devices with its name: a CPU device's processors; of several equal devices in one machine the
+     * UUID, or the number among them where the driver gives them one UUID. "" where the name says it all, so that equal
+     * devices of different machines count as one kind. */
+    const char *id;
+    uint32_t driver_version; /* as the driver encodes it: `driver` may leave it out */
 };
 
 /* Visits every Vulkan device. MN_ERR_NO_DEVICE when there is no loader, driver or device. */
@@ -142,7 +147,13 @@ struct mn_model_info {
     uint64_t n_parameters, weight_bytes;            /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;
-    uint64_t reserved[8];
+    /* Of everything that a number of this model depends on: every byte of config.json, generation_config.json,
+     * tokenizer.json, the index and the weight files that were read; for a synthetic model its configuration and seed.
+     * Neither the folder's path nor the weight type is in it. */
+    uint64_t model_hash;
+    const char *device_id, *device_type; /* id and type of mn_device_info */
+    uint32_t driver_version;
+    uint64_t reserved[4];
 };
 /* Strings and ids live as long as the engine. */
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);

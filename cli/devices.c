@@ -63,6 +63,8 @@ static void print_object(const struct mn_device_info *info, bool first)
     cli_json_bool("usable", info->refusal == NULL, false);
     if (info->refusal)
         cli_json_string("refusal", info->refusal, false);
+    cli_json_string("id", info->id, false);
+    cli_json_u64("driver_version", info->driver_version, false);
     cli_json_string("banner", info->banner, false);
     putchar('}');
 }

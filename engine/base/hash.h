@@ -1,4 +1,4 @@
-/* FNV-1a: short names for content. Not for anything that somebody may want to forge.
+/* Short names for content: FNV-1a for a few words, XXH64 for files. Not for anything that somebody may want to forge.
  * Never: keeps state; the caller hands the hash on from piece to piece. Thread-safety: stateless. */
 #ifndef MUNINN_ENGINE_BASE_HASH_H
 #define MUNINN_ENGINE_BASE_HASH_H
@@ -15,6 +15,9 @@ enum { HASH_TEXT_BYTES = 17 };
 uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n_bytes);
 /* The same with the bytes of a string, without its end. */
 uint64_t hash_string(uint64_t hash, const char *text);
+/* XXH64 of a piece of data, the same on every machine: some GB/s, where the byte by byte of FNV-1a is slower than the
+ * disk. A seed of what stands before, or of where the piece lies. https://github.com/Cyan4973/xxHash */
+uint64_t hash_block(uint64_t seed, const void *bytes, size_t n_bytes);
 /* text [HASH_TEXT_BYTES] */
 void hash_write(uint64_t hash, char *text);
 

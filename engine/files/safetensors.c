@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/files/file_hash.h"
 #include "engine/files/input.h"
 #include "engine/files/json.h"
 #include "engine/files/safetensors_internal.h"
@@ -47,10 +48,12 @@ struct shard {
     char *path;  /* owned */
     char *names; /* owned: the names of its tensors and of types that are not known, one after the other */
     int fd;      /* -1 when parsed from memory */
+    uint64_t header_hash;
 };
 
 struct safetensors {
     struct safetensors_limits limits;
+    uint64_t index_hash;  /* 0: opened without one */
     struct shard *shards; /* [n_shards] */
     uint32_t n_shards;
     struct tensor_view *tensors; /* [n_tensors] by shard, then offset */
@@ -447,6 +450,8 @@ enum mn_status safetensors_open_shard(struct safetensors *st, uint32_t i, const 
     status = input_read(shard->fd, shard->path, PREFIX_BYTES, header_bytes, header, log);
     if (!status)
         status = parse_header(st, i, header, header_bytes, file_bytes, log);
+    if (!status)
+        shard->header_hash = hash_block(file_bytes, header, (size_t)header_bytes);
     free(header);
     return status;
 }
@@ -471,6 +476,19 @@ enum mn_status safetensors_open_file(struct safetensors **out, const char *path,
 
 /* ---- folders ---- */
 
+static enum mn_status open_by_index(struct safetensors **out, const char *dir, const char *index,
+                                    const struct safetensors_limits *limits, const struct mn_log *log)
+{
+    enum mn_status status = safetensors_open_index(out, dir, index, limits, log);
+    if (!status)
+        status = file_hash(&(*out)->index_hash, dir, strrchr(index, '/') + 1, log);
+    if (status) {
+        safetensors_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
 enum mn_status safetensors_open(struct safetensors **out, const char *dir, const struct safetensors_limits *limits,
                                 const struct mn_log *log)
 {
@@ -483,7 +501,7 @@ enum mn_status safetensors_open(struct safetensors **out, const char *dir, const
     else if (input_exists(single))
         status = safetensors_open_file(out, single, &l, log);
     else if (input_exists(index))
-        status = safetensors_open_index(out, dir, index, &l, log);
+        status = open_by_index(out, dir, index, &l, log);
     else
         status = log_fail(log, MN_ERR_FILE, "%s: neither model.safetensors nor model.safetensors.index.json", dir);
     if (!status && input_exists(single) && input_exists(index))
@@ -540,6 +558,14 @@ uint32_t safetensors_n_shards(const struct safetensors *st)
 const char *safetensors_shard_name(const struct safetensors *st, uint32_t shard)
 {
     return shard < st->n_shards ? st->shards[shard].path : "?";
+}
+
+uint64_t safetensors_headers_hash(const struct safetensors *st)
+{
+    uint64_t hash = st->index_hash;
+    for (uint32_t i = 0; i < st->n_shards; i++)
+        hash = hash_block(hash, &st->shards[i].header_hash, sizeof st->shards[i].header_hash);
+    return hash;
 }
 
 enum mn_status safetensors_read(const struct safetensors *st, const struct tensor_view *tensor, uint64_t byte_offset,

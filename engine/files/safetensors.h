@@ -112,6 +112,10 @@ uint32_t safetensors_n_shards(const struct safetensors *st);
 /* Path of a shard, for messages. */
 const char *safetensors_shard_name(const struct safetensors *st, uint32_t shard);
 
+/* The hash of everything in the files that is no tensor's data: the index, where there is one, and the shards' headers
+ * in the order of their names. */
+uint64_t safetensors_headers_hash(const struct safetensors *st);
+
 /* Reads bytes [byte_offset, byte_offset + n_bytes) of a tensor of `st` into dst.
  * MN_ERR_USAGE: outside the tensor, or not opened from a file. MN_ERR_FILE: an I/O error, or the file has become
  * shorter since it was opened. dst then holds unspecified bytes. */

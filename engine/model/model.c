@@ -4,6 +4,8 @@
 
 #include "cache/cache.h"
 #include "engine/base/numbers.h"
+#include "engine/files/file_hash.h"
+#include "engine/model/family.h"
 #include "engine/model/synthetic.h"
 
 struct tuning tuning_choose(const struct caps *caps)
@@ -32,6 +34,47 @@ uint32_t tile_groups(const struct tile *tile, uint32_t n_out)
 {
     uint32_t rows = tile->threads / tile->k_lanes * tile->rows;
     return (n_out + rows - 1) / rows;
+}
+
+/* A folder is the bytes of its files, whatever its path. */
+static enum mn_status hash_folder(struct model *model, const char *dir, const struct mn_log *log)
+{
+    model->hash = HASH_START;
+    enum mn_status status = file_hash(&model->hash, dir, "config.json", log);
+    if (!status)
+        status = file_hash(&model->hash, dir, "generation_config.json", log);
+    model->hash = hash_block(model->hash, &model->weights.hash, sizeof model->weights.hash);
+    return status;
+}
+
+/* A synthetic model is its configuration and its seed, under whatever name. */
+static void hash_configuration(struct model *model, uint64_t seed)
+{
+    const struct model_config *c = &model->config;
+    const uint32_t values[] = {(uint32_t)seed,
+                               (uint32_t)(seed >> 32),
+                               c->n_embd,
+                               c->n_heads,
+                               c->n_kv_heads,
+                               c->head_dim,
+                               c->intermediate_size,
+                               c->vocab_size,
+                               c->n_prelude,
+                               c->n_core,
+                               c->n_coda,
+                               c->mean_recurrence,
+                               c->block_size,
+                               bits_of(c->norm_eps),
+                               bits_of(c->rope_base),
+                               bits_of(c->embed_scale),
+                               c->rotary_halves,
+                               c->tie_embeddings,
+                               c->qk_bias,
+                               c->bos_token_id,
+                               c->n_eos};
+    model->hash = hash_string(HASH_START, c->family->model_type);
+    model->hash = hash_block(model->hash, values, sizeof values);
+    model->hash = hash_block(model->hash, c->eos_token_ids, c->n_eos * sizeof *c->eos_token_ids);
 }
 
 enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log)
@@ -64,6 +107,10 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
     }
     if (stream.device)
         stream_finish(&stream);
+    if (!status && params->synthetic)
+        hash_configuration(model, params->synthetic_seed);
+    else if (!status)
+        status = hash_folder(model, params->dir, log);
     if (status) {
         model_free(model);
         return status;

@@ -35,6 +35,7 @@ struct model {
     struct model_config config;
     struct weights weights;
     struct tuning tuning;
+    uint64_t hash;      /* of what its numbers depend on, but for its tokenizer */
     uint32_t stride;    /* floats of one padded d-vector */
     uint32_t ff_stride; /* floats of one padded F-vector */
     uint32_t head_pad;

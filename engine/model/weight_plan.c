@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "cache/cache.h"
+#include "engine/base/hash.h"
 #include "engine/base/numbers.h"
 
+enum { HASH_PIECE_BYTES = 1 << 20 };
 /* Of a whole model, and of each block: more than any family has. */
 enum { MATRICES_BASE = 16, MATRICES_BLOCK = 8, VECTORS_BASE = 16, VECTORS_BLOCK = 12 };
 
@@ -50,6 +52,15 @@ static bool vocabulary_fits(const struct model_config *config, uint64_t rows)
 {
     return config->padded_vocab_size > config->vocab_size ? rows == config->padded_vocab_size
                                                           : rows >= config->vocab_size;
+}
+
+/* Is it the first time that the plan has a use for the tensor? Then its first `bytes` are those it reads. */
+static bool claim(struct weight_plan *plan, const struct tensor_view *tensor, uint64_t bytes)
+{
+    uint64_t *planned = &plan->planned_bytes[tensor - safetensors_tensor(plan->file, 0)];
+    const bool first = *planned == 0;
+    *planned = first ? bytes : *planned;
+    return first;
 }
 
 static enum mn_status find_part(const struct weight_plan *plan, const struct matrix_plan *what, uint32_t part,
@@ -145,6 +156,10 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
         rows += what->parts[part].rows;
         if (plan->file)
             plan->status = find_part(plan, what, part, &item->tensors[part]);
+        if (plan->file && !plan->status)
+            item->hashes[part] = claim(plan, item->tensors[part],
+                                       (uint64_t)what->parts[part].rows * what->columns *
+                                           tensor_dtype_bytes(item->tensors[part]->dtype));
     }
     if (plan->status)
         return;
@@ -185,7 +200,7 @@ uint32_t weight_plan_source_row(const struct weight_plan *plan, const struct mat
 /* ---- vectors ---- */
 
 /* Reads tensor `name` of `n` values in any shape into `out`. */
-static enum mn_status read_vector(const struct weight_plan *plan, const char *name, uint32_t n, float *out)
+static enum mn_status read_vector(struct weight_plan *plan, const char *name, uint32_t n, float *out)
 {
     const struct tensor_view *tensor;
     enum mn_status status = weight_plan_find(plan, name, &tensor);
@@ -200,6 +215,8 @@ static enum mn_status read_vector(const struct weight_plan *plan, const char *na
     if (!bytes)
         return no_memory(plan, name);
     status = safetensors_read(plan->file, tensor, 0, tensor->bytes, bytes, plan->device->log);
+    if (!status && claim(plan, tensor, tensor->bytes))
+        weight_plan_hash(plan, tensor, 0, bytes, tensor->bytes);
     if (!status)
         status = weight_plan_decode(plan, tensor, bytes, n, out);
     free(bytes);
@@ -288,6 +305,35 @@ void plan_host_gate(struct weight_plan *plan, float **out, const char *weight, c
     free(last);
 }
 
+/* ---- what the files hold ---- */
+
+void weight_plan_hash(struct weight_plan *plan, const struct tensor_view *tensor, uint64_t byte_offset,
+                      const void *bytes, uint64_t n_bytes)
+{
+    const uint64_t place[] = {tensor->shard, tensor->offset + byte_offset};
+    plan->hash += hash_block(hash_block(0, place, sizeof place), bytes, (size_t)n_bytes);
+}
+
+enum mn_status weight_plan_hash_rest(struct weight_plan *plan)
+{
+    const uint32_t n_tensors = safetensors_n_tensors(plan->file);
+    const uint64_t headers = safetensors_headers_hash(plan->file);
+    uint8_t *bytes = malloc(HASH_PIECE_BYTES);
+    enum mn_status status = bytes ? MN_OK : no_memory(plan, "of no use");
+    for (uint32_t i = 0; i < n_tensors && !status; i++) {
+        const struct tensor_view *tensor = safetensors_tensor(plan->file, i);
+        for (uint64_t at = plan->planned_bytes[i], n; at < tensor->bytes && !status; at += n) {
+            n = min_u64(tensor->bytes - at, HASH_PIECE_BYTES);
+            status = safetensors_read(plan->file, tensor, at, n, bytes, plan->device->log);
+            if (!status)
+                weight_plan_hash(plan, tensor, at, bytes, n);
+        }
+    }
+    free(bytes);
+    plan->hash = hash_block(headers, &plan->hash, sizeof plan->hash);
+    return status;
+}
+
 /* ---- its life ---- */
 
 enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks)
@@ -303,6 +349,9 @@ enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks)
     enum mn_status status = safetensors_open(&plan->file, plan->dir, NULL, plan->device->log);
     if (!status && !(plan->used = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof *plan->used)))
         status = no_memory(plan, "(all)");
+    if (!status && !(plan->planned_bytes = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof(uint64_t))))
+        status = log_fail(plan->device->log, MN_ERR_MEMORY, "%s: out of host memory for %u tensors", plan->dir,
+                          (unsigned)safetensors_n_tensors(plan->file));
     return status;
 }
 
@@ -313,5 +362,6 @@ void weight_plan_finish(struct weight_plan *plan)
     free(plan->vectors);
     free(plan->matrices);
     free(plan->used);
+    free(plan->planned_bytes);
     safetensors_close(plan->file);
 }

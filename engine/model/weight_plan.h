@@ -61,6 +61,7 @@ struct matrix_item {
     struct matrix *matrix;
     struct matrix_plan plan;
     const struct tensor_view *tensors[PLAN_PARTS_MAX]; /* NULL: synthetic */
+    bool hashes[PLAN_PARTS_MAX]; /* it is the first to read this tensor: its rows go into the hash */
 };
 
 struct vector_item {
@@ -77,6 +78,8 @@ struct weight_plan {
     const char *dir;
     struct safetensors *file; /* NULL: synthetic */
     bool *used;               /* [tensors of the file] the plan asked for it */
+    uint64_t *planned_bytes;  /* [tensors of the file] those at its beginning that the plan reads */
+    uint64_t hash;            /* of the file's bytes that were read: a sum, so that their order does not matter */
     struct matrix_item *matrices;
     struct vector_item *vectors;
     uint32_t n_matrices, n_vectors, matrices_max, vectors_max;
@@ -93,6 +96,12 @@ enum weight_type weight_plan_type(const struct weight_plan *plan, const struct t
 /* Converts `n` stored values to f32, refusing what no weight may be. */
 enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
                                   const uint8_t *bytes, uint64_t n, float *out);
+/* Takes bytes of a tensor into the hash, which has to get every byte once. */
+void weight_plan_hash(struct weight_plan *plan, const struct tensor_view *tensor, uint64_t byte_offset,
+                      const void *bytes, uint64_t n_bytes);
+/* Reads what the plan has no use for (padding of a vocabulary, tensors of something else) into the hash and ends it:
+ * from now on it stands for every byte of the files. */
+enum mn_status weight_plan_hash_rest(struct weight_plan *plan);
 /* Row of the tensors, one below the other, that becomes row `row` of the matrix. */
 uint32_t weight_plan_source_row(const struct weight_plan *plan, const struct matrix_item *item, uint32_t row);
 

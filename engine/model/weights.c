@@ -26,7 +26,7 @@ struct loader {
 struct packing {
     uint32_t rows_at_once, n_values;
     uint8_t *rows;           /* [rows_at_once, row_bytes] */
-    uint8_t *raw;            /* [n_columns] */
+    uint8_t *raw;            /* [columns] of the tensor */
     float *decoded, *padded; /* [n_columns], [n_values] */
 };
 
@@ -45,7 +45,7 @@ static enum mn_status packing_init(struct packing *p, const struct loader *loade
     *p = (struct packing){.rows_at_once = max_u32((uint32_t)(PIECE_BYTES / matrix->row_bytes), 1),
                           .n_values = matrix->n_chunks * WEIGHT_CHUNK};
     p->rows = calloc(p->rows_at_once, matrix->row_bytes);
-    p->raw = malloc(n_columns * (size_t)4);
+    p->raw = malloc(item->plan.columns * (size_t)4);
     p->decoded = malloc(n_columns * sizeof *p->decoded);
     p->padded = calloc(p->n_values, sizeof *p->padded);
     if (p->rows && p->raw && p->decoded && p->padded)
@@ -69,19 +69,35 @@ static enum mn_status refuse_value(const struct loader *loader, const struct ten
 }
 
 /* Row `row` of the matrix from the file into the packing's place `at`. */
+/* Values [column0, column0 + n_columns) of a tensor's row to p->raw. Who reads a tensor first reads whole rows: they
+ * are its share of the model's hash. */
+static enum mn_status read_row(struct weight_plan *plan, const struct matrix_item *item, uint32_t part, uint32_t row,
+                               struct packing *p)
+{
+    const struct tensor_view *tensor = item->tensors[part];
+    const uint64_t value_bytes = tensor_dtype_bytes(tensor->dtype), row_bytes = item->plan.columns * value_bytes,
+                   from = item->plan.column0 * value_bytes, n_bytes = item->plan.n_columns * value_bytes;
+    if (!item->hashes[part])
+        return safetensors_read(plan->file, tensor, row * row_bytes + from, n_bytes, p->raw, plan->device->log);
+    enum mn_status status = safetensors_read(plan->file, tensor, row * row_bytes, row_bytes, p->raw, plan->device->log);
+    if (!status)
+        weight_plan_hash(plan, tensor, row * row_bytes, p->raw, row_bytes);
+    if (!status && from)
+        memmove(p->raw, p->raw + from, n_bytes);
+    return status;
+}
+
 static enum mn_status pack_row(struct loader *loader, const struct matrix_item *item, uint32_t row, struct packing *p,
                                uint32_t at)
 {
-    const struct weight_plan *plan = &loader->plan;
+    struct weight_plan *plan = &loader->plan;
     const struct weight_format *format = weight_format(item->matrix->type);
     const uint32_t head_dim = plan->config->head_dim, head_pad = kv_head_pad(head_dim);
     uint32_t source = weight_plan_source_row(plan, item, row), part = 0;
     while (source >= item->plan.parts[part].rows)
         source -= item->plan.parts[part++].rows;
     const struct tensor_view *tensor = item->tensors[part];
-    const uint64_t value_bytes = tensor_dtype_bytes(tensor->dtype), columns = item->plan.columns;
-    enum mn_status status = safetensors_read(plan->file, tensor, (source * columns + item->plan.column0) * value_bytes,
-                                             item->plan.n_columns * value_bytes, p->raw, plan->device->log);
+    enum mn_status status = read_row(plan, item, part, source, p);
     if (!status)
         status = weight_plan_decode(plan, tensor, p->raw, item->plan.n_columns, p->decoded);
     for (uint32_t k = 0; k < item->plan.n_columns && !status; k++)
@@ -196,6 +212,9 @@ static enum mn_status build(struct loader *loader,
     for (uint32_t i = 0; i < plan->n_vectors && !status; i++)
         status = stream_upload(loader->stream, *plan->vectors[i].span, 0, plan->vectors[i].values,
                                plan->vectors[i].n * sizeof(float));
+    if (!status && plan->file)
+        status = weight_plan_hash_rest(plan);
+    weights->hash = plan->hash;
     if (!status)
         count_bytes(weights, config);
     /* Also behind a failure: the arena is freed below. */

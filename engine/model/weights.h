@@ -41,6 +41,7 @@ struct weights {
     struct span head_norm; /* [d] what the head multiplies its input with */
     float *state_norm;     /* [d] on the host: the norm that states are owed; NULL: none */
     float *exit_gate;      /* [d + 1] on the host: weights and bias; NULL: the family has none */
+    uint64_t hash;         /* of every byte of the files; 0: synthetic */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/device_id.h"
 #include "engine/vulkan/device_select.h"
 #include "engine/vulkan/vk.h"
 
@@ -239,8 +240,9 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &size_control};
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
                                                .pNext = &maintenance3};
+    VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, .pNext = &driver};
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
-                                                   .pNext = &driver};
+                                                   .pNext = &id};
     VkPhysicalDeviceProperties2 props = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
     bool control = has_extension(device, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (!control)
@@ -259,6 +261,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     const VkPhysicalDeviceLimits *limits = &props.properties.limits;
     snprintf(caps->name, sizeof caps->name, "%s", props.properties.deviceName);
     snprintf(caps->driver, sizeof caps->driver, "%s %s", driver.driverName, driver.driverInfo);
+    memcpy(caps->uuid, id.deviceUUID, sizeof caps->uuid);
     caps->vendor_id = props.properties.vendorID;
     caps->device_id = props.properties.deviceID;
     caps->driver_version = props.properties.driverVersion;
@@ -298,31 +301,39 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     return refusal_of(caps, limits);
 }
 
-static enum mn_status list_physical(struct device *device, VkPhysicalDevice *list, uint32_t *n)
+/* The machine's devices. */
+struct physical_list {
+    uint32_t n;
+    VkPhysicalDevice handles[MAX_DEVICES];
+    struct device_candidate devices[MAX_DEVICES];
+};
+
+static enum mn_status list_physical(struct device *device, struct physical_list *list)
 {
-    *n = MAX_DEVICES;
-    VkResult result = device->vk->EnumeratePhysicalDevices(device->vk->instance, n, list);
-    if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || *n == 0)
+    list->n = MAX_DEVICES;
+    VkResult result = device->vk->EnumeratePhysicalDevices(device->vk->instance, &list->n, list->handles);
+    if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || list->n == 0)
         return log_fail(device->log, MN_ERR_NO_DEVICE,
                         "no Vulkan device (VkResult %d); install a driver, for example the package mesa-vulkan-drivers",
                         (int)result);
+    for (uint32_t i = 0; i < list->n; i++)
+        list->devices[i].refusal = read_caps(device, list->handles[i], &list->devices[i].caps);
+    for (uint32_t i = 0; i < list->n; i++)
+        device_id_write(&list->devices[i].caps, list->devices, list->n, i);
     return MN_OK;
 }
 
 static enum mn_status choose_physical(struct device *device, const char *select)
 {
-    VkPhysicalDevice list[MAX_DEVICES];
-    struct device_candidate candidates[MAX_DEVICES];
-    uint32_t n, chosen;
-    enum mn_status status = list_physical(device, list, &n);
-    for (uint32_t i = 0; !status && i < n; i++)
-        candidates[i].refusal = read_caps(device, list[i], &candidates[i].caps);
+    struct physical_list list;
+    uint32_t chosen;
+    enum mn_status status = list_physical(device, &list);
     if (!status)
-        status = device_choose(&chosen, candidates, n, select, device->log);
+        status = device_choose(&chosen, list.devices, list.n, select, device->log);
     if (status)
         return status;
-    device->vk->physical = list[chosen];
-    device->caps = candidates[chosen].caps;
+    device->vk->physical = list.handles[chosen];
+    device->caps = list.devices[chosen].caps;
     return MN_OK;
 }
 
@@ -458,18 +469,14 @@ enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, 
     struct device *device = new_device(log);
     if (!device)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the device list");
-    VkPhysicalDevice list[MAX_DEVICES];
-    uint32_t n = 0;
+    struct physical_list list;
     enum mn_status status = load_loader(device);
     if (!status)
         status = create_instance(device, false);
     if (!status)
-        status = list_physical(device, list, &n);
-    for (uint32_t i = 0; !status && i < n; i++) {
-        struct caps caps;
-        const char *refusal = read_caps(device, list[i], &caps);
-        visit(user, i, &caps, refusal);
-    }
+        status = list_physical(device, &list);
+    for (uint32_t i = 0; !status && i < list.n; i++)
+        visit(user, i, &list.devices[i].caps, list.devices[i].refusal);
     device_destroy(device);
     return status;
 }

@@ -22,6 +22,8 @@ struct caps {
     char name[256];
     char driver[512]; /* "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)" */
     uint32_t vendor_id, device_id, driver_version, api_version;
+    uint8_t uuid[16];
+    char id[256]; /* what tells it from devices with its name, see device_id.h; "": nothing has to */
     enum device_type type;
     bool is_cpu;           /* a software device: lanes are SIMD lanes of a CPU core */
     bool uma;              /* the largest device-local heap is host-visible too */
