@@ -77,7 +77,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     const struct info_options *options = values;
     char dir[CLI_PATH_BYTES];
     struct mn_engine *engine;
-    enum mn_status status = cli_open_engine(&engine, dir, NULL,
+    enum mn_status status = cli_open_engine(&engine, dir,
                                             &(struct engine_choice){.model = options->model,
                                                                     .device = options->device,
                                                                     .weight_type = options->weight_type},

@@ -114,7 +114,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
         return log_fail(log, MN_ERR_USAGE, "--ids is missing; see `muninn logits --help`");
     enum mn_status status = mn_kv_policy_check(options->kv_policy, log);
     if (!status)
-        status = cli_open_engine(&engine, dir, NULL,
+        status = cli_open_engine(&engine, dir,
                                  &(struct engine_choice){.model = options->model,
                                                          .device = options->device,
                                                          .weight_type = options->weight_type},

@@ -153,16 +153,20 @@ static void test_settings(void **state)
 
 /* ---- names in rows ---- */
 
+/* Its folder and its device have this name; the name of a folder is in no key. */
 static struct bench_model model_named(const char *name)
 {
-    return (struct bench_model){
-        .name = name,
-        .prompt_set = "p\xc3.jsonl#1",
-        .info = {.device_name = "d", .driver = "v", .device_banner = "b", .weight_type = "bf16"}};
+    static const char *const others[IDENTITY_TEXTS] = {"", "", "a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    struct bench_model model = {.prompt_set = "p\xc3.jsonl#1", .info = {.device_banner = "b"}};
+    model.identity.texts[0] = (struct identity_text){"model", name, false};
+    model.identity.texts[1] = (struct identity_text){"device", name, true};
+    for (int i = 2; i < IDENTITY_TEXTS; i++)
+        model.identity.texts[i] = (struct identity_text){others[i], "x", true};
+    return model;
 }
 
-/* A folder may have any bytes in its name. Its rows can be read again, its key is found again, and another folder has
- * another one. */
+/* A folder may have any bytes in its name, and a device too. Rows can be read again, their keys are found again, and
+ * another device has another one. */
 static void test_names_in_rows(void **state)
 {
     (void)state;
@@ -176,7 +180,7 @@ static void test_names_in_rows(void **state)
         const struct bench_model model = model_named(names[i]);
         struct row_builder b;
         cJSON *row;
-        row_begin(&b, row_key(&model, &setting, &common), "run", &model, "f32", &common);
+        row_begin(&b, row_key(&model, &setting, &common), "run", &model, "f32");
         row_text(&b, "prompt_set", model.prompt_set);
         row_float(&b, "temperature", common.temperature);
         assert_int_equal(row_end(&b, &row, NULL), MN_OK);

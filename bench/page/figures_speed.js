@@ -13,7 +13,7 @@ function thin(box, rows) {
     return rows.length > POINTS_MAX ? [...rows].sort((a, b) => b.decode_tok_s - a.decode_tok_s).slice(0, POINTS_MAX) : rows;
 }
 
-const KERNEL_CONDITIONS = ["device", "driver", "cpu_threads", "model", "model_hash", "weight_type", "kv_type", "position", "commit"];
+const KERNEL_CONDITIONS = ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_type", "position", "commit", "build"];
 
 figure("verify", "Verify-cost curve",
     "Time of a pass over n rows divided by the time over one row, t(n)/t(1). Flat is free verification; on the dashed line n rows cost as much as n passes of one row.",
@@ -84,7 +84,7 @@ figure("bandwidth", "Speed against bandwidth",
         if (!rows.length) return note(box, "No setting with a bandwidth among those shown.");
         const drawn = thin(box, rows);
         legend(box, [...strategyLegend(drawn), ...lossyLegend(drawn), {css: "ceiling", label: "measured read bandwidth"}]);
-        facets(box, conditions(drawn, ["device", "driver", "cpu_threads", "model", "model_hash", "weight_type"]), (panel, group, width) => {
+        facets(box, conditions(drawn, ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type"]), (panel, group, width) => {
             const ceilings = ascending(group.rows.map((row) => number(row, "ceiling_gb_s")).filter((v) => v !== null && v > 0));
             if (!ceilings.length) note(panel, "No ceiling_gb_s in these rows.");
             const xs = fromZero([...group.rows.map((row) => row.gb_s), ...ceilings], 6), ys = fromZero(group.rows.map((row) => row.decode_tok_s));
@@ -121,7 +121,7 @@ figure("prediction", "Predicted against measured speedup",
         if (!rows.length) return note(box, "No setting with both speedups among those shown.");
         const drawn = thin(box, rows);
         legend(box, [...strategyLegend(drawn), ...lossyLegend(drawn), {css: "reference", label: "prediction = measurement"}]);
-        facets(box, conditions(drawn, ["device", "driver", "cpu_threads", "model", "model_hash", "weight_type"]), (panel, group, width) => {
+        facets(box, conditions(drawn, ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type"]), (panel, group, width) => {
             const xs = fromZero(group.rows.map(predictedSpeedup), 6), ys = fromZero(group.rows.map(speedup));
             const p = plot(panel, {width, height: 320, x: {label: "predicted speedup", domain: xs}, y: {label: "measured speedup", domain: ys}});
             const end = Math.min(xs[1], ys[1]);
@@ -138,7 +138,7 @@ figure("devices", "Devices side by side",
         note(box, leftOut(all, rows, "decode_tok_s"));
         if (!rows.length) return note(box, "No setting with a speed among those shown.");
         legend(box, [...strategyLegend(rows).map((entry) => ({...entry, kind: "square"})), ...lossyLegend(rows)]);
-        const machine = ["device", "driver", "cpu_threads", "commit"], same = CONDITIONS.filter((key) => !machine.includes(key) && key !== "kv_policy" && key !== "forced_acceptance");
+        const machine = ["device", "device_id", "driver", "driver_version", "cpu_threads", "commit", "build"], same = CONDITIONS.filter((key) => !machine.includes(key) && key !== "kv_policy" && key !== "forced_acceptance");
         facets(box, conditions(rows, same), (panel, group, width) => {
             const most = group.rows.reduce((a, row) => Math.max(a, row.decode_tok_s, ...(list(row, "decode_samples") ?? [])), 0);
             facets(panel, conditions(group.rows, machine).map((here) => ({...here, label: here.label || say(here.first, "device")})), (inner, here, innerWidth) => {

@@ -60,6 +60,14 @@ const number = (row, key) => (has(row, key, isNumber) ? row[key] : null);
 const word = (row, key) => (has(row, key, isText) ? row[key] : null);
 const list = (row, key) => (has(row, key, isList) ? row[key] : null);
 
+/* A model is its content, under whatever name: all rows of one content are called as the first of them is. */
+const modelNames = new Map();
+for (const row of allRows)
+    if (word(row, "model_hash") && word(row, "model") !== null) {
+        if (!modelNames.has(row.model_hash)) modelNames.set(row.model_hash, row.model);
+        row.model = modelNames.get(row.model_hash);
+    }
+
 /* Rows of the first version have no `bench`: they are settings. */
 const kindOf = (row) => word(row, "bench") ?? (has(row, "strategy", isText) ? "run" : "other");
 
@@ -73,7 +81,7 @@ const lossyLabel = (row) => {
 const lossyClass = (row) => (isLossy(row) === false ? "" : " lossy");
 
 const FIELDS = new Map(Object.entries({
-    device: "device", driver: "driver", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
+    device: "device", device_id: "device id", driver: "driver", driver_version: "driver version", build: "build", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
     strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
     prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", commit: "commit",
     version: "version", lossless: "lossless", bench: "kind", position: "position", pass: "pass",
@@ -81,8 +89,8 @@ const FIELDS = new Map(Object.entries({
 const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
 
 /* Everything but strategy, K, L and W: rows that agree in these may be compared. */
-const CONDITIONS = ["device", "driver", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy", "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set",
-    "stop_at_eos", "temperature", "seed", "forced_acceptance", "commit"];
+const CONDITIONS = ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy", "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set",
+    "stop_at_eos", "temperature", "seed", "forced_acceptance", "commit", "build"];
 
 const identity = (row, keys) => JSON.stringify(keys.map((key) => (Object.hasOwn(row, key) ? row[key] : null)));
 const say = (row, key) => {
@@ -174,7 +182,7 @@ function settingTip(row, extra = []) {
 
 /* ---- filters: they hold for figures and table alike ---- */
 
-const FILTERS = ["device", "driver", "model", "weight_type", "kv_policy", "kv_type", "strategy", "num_steps", "batch", "prompt_tokens", "new_tokens", "commit", "lossless"];
+const FILTERS = ["device", "device_id", "driver", "model", "weight_type", "kv_policy", "kv_type", "strategy", "num_steps", "batch", "prompt_tokens", "new_tokens", "commit", "lossless"];
 const OPTIONS_MAX = 200;
 const chosen = new Map(); /* key -> identity of the value */
 

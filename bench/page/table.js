@@ -66,8 +66,8 @@ function drawMeasured(root, view) {
         cards.append(...groups.slice(0, CARDS_MAX).map(make));
         if (groups.length > CARDS_MAX) cards.append(html("p", {class: "note"}, `${groups.length - CARDS_MAX} more are not listed.`));
     };
-    add(["device", "driver"], ({rows, first}) => card(say(first, "device"), [
-        ["driver", say(first, "driver")], ["device line", word(first, "banner") === null ? "" : text(first.banner, 300)], ["CPU threads", listed(distinct(rows, "cpu_threads").filter((v) => v !== "none"))],
+    add(["device", "device_id", "driver", "driver_version"], ({rows, first}) => card(say(first, "device"), [
+        ["device id", word(first, "device_id") ?? ""], ["driver", say(first, "driver")], ["device line", word(first, "banner") === null ? "" : text(first.banner, 300)], ["CPU threads", listed(distinct(rows, "cpu_threads").filter((v) => v !== "none"))],
         ["read bandwidth", range(rows, "ceiling_gb_s", " GB/s")], ["measured", days(rows)], ["program", listed(distinct(rows, "version")) + ", commit " + listed(distinct(rows, "commit"))], ["rows", String(rows.length)]]));
     add(["model", "model_hash"], ({rows, first}) => card(say(first, "model"), [
         ["hash", say(first, "model_hash")], ["parameters", number(first, "n_parameters") === null ? "" : short(first.n_parameters / 1e6) + " million"], ["weights on the device", number(first, "weight_bytes") === null ? "" : megabytes(first.weight_bytes)],
@@ -86,7 +86,7 @@ const COLUMNS = {
     run: [["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["num_steps", "R"], ["kv_policy", "cache"], ["decode_tok_s", "tok/s"], [speedup, "speedup"], ["lossless", "lossless"], ["equals_ar", "equals ar"],
         ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"], ["weight_mb_per_token", "MB/ token"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["decode_spread", "spread"], ["prefill_tok_s", "prefill tok/s", true],
         ["agreement", "agree- ment", true], ["batch", "batch", true], ["prompt_tokens", "prompt", true], ["new_tokens", "new", true], ["kv_type", "cache type", true], ["weight_type", "weights", true], ["model", "model", true], ["device", "device", true],
-        ["driver", "driver", true], ["commit", "commit", true], ["time", "time", true]],
+        ["driver", "driver", true], ["commit", "commit", true], ["build", "build", true], ["time", "time", true]],
     pass: [["pass", "pass"], ["rows", "rows"], ["position", "position"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["us_spread", "spread"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["weight_type", "weights"], ["model", "model", true],
         ["device", "device", true], ["commit", "commit", true], ["time", "time", true]],
     kernel: [["kernel", "kernel"], ["what", "what"], ["pass", "pass"], ["shape", "shape"], ["rows", "rows"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["gb_s", "GB/s"], ["gflop_s", "GFLOP/s"], ["ceiling_percent", "% of ceiling"],

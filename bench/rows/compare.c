@@ -12,14 +12,14 @@
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
-/* What makes two rows a pair: settings, of runs and of passes. What is around them (environment) may differ, and is
- * reported. */
+/* What makes two rows a pair: settings, of runs and of passes, and the model (see is_same_model). What is around them
+ * (environment) may differ, and is reported. */
 static const char *const settings[] = {
-    "bench",       "model",       "weight_type",  "kv_policy", "kv_type",           "strategy",   "num_steps",
-    "draft_steps", "lookahead",   "max_inflight", "batch",     "prompt_tokens",     "new_tokens", "prompts",
-    "prompt_set",  "stop_at_eos", "temperature",  "seed",      "forced_acceptance", "pass",       "rows",
-    "position"};
-static const char *const environment[] = {"device", "driver", "version", "commit", "cpu_threads", "model_hash"};
+    "bench",       "weight_type",  "kv_policy", "kv_type",           "strategy",   "num_steps", "draft_steps",
+    "lookahead",   "max_inflight", "batch",     "prompt_tokens",     "new_tokens", "prompts",   "prompt_set",
+    "stop_at_eos", "temperature",  "seed",      "forced_acceptance", "pass",       "rows",      "position"};
+static const char *const environment[] = {"device", "device_id", "driver",      "driver_version", "version",
+                                          "commit", "build",     "cpu_threads", "model",          "model_hash"};
 enum {
     N_SETTINGS = sizeof settings / sizeof *settings,
     N_ENVIRONMENT = sizeof environment / sizeof *environment,
@@ -29,7 +29,7 @@ enum {
 struct entry {
     char *text; /* its settings, owned */
     const cJSON *row;
-    bool used;
+    struct entry *partner;
 };
 
 struct pair {
@@ -68,6 +68,7 @@ static enum mn_status choose_keys(struct comparison *c)
                                               : MN_OK;
     for (uint32_t i = 0; i < c->ignored.n && !status; i++) {
         bool known = false;
+        known |= !strcmp("model", c->ignored.words[i]);
         for (int k = 1; k < N_SETTINGS; k++) /* a run and a pass are never a pair */
             known |= !strcmp(settings[k], c->ignored.words[i]);
         if (!known)
@@ -140,8 +141,28 @@ static int by_text(const void *a, const void *b)
     return order ? order : strcmp(row_string(x->row, "key"), row_string(y->row, "key"));
 }
 
+/* A model is its content, under whatever name. Rows whose content has no equal (it was trained on; a row of an older
+ * version, which hashed other bytes) are paired by name, and what changed is said. */
+enum likeness { SAME_CONTENT, SAME_NAME, ANY_MODEL };
+
+static bool is_same_model(enum likeness likeness, const cJSON *a, const cJSON *b)
+{
+    static const char *const keys[] = {[SAME_CONTENT] = "model_hash", [SAME_NAME] = "model"};
+    if (likeness == ANY_MODEL)
+        return true;
+    const char *word = row_string(a, keys[likeness]);
+    return (*word || likeness == SAME_NAME) && !strcmp(word, row_string(b, keys[likeness]));
+}
+
+static int device_likeness(const cJSON *a, const cJSON *b)
+{
+    const bool kind = !strcmp(row_string(a, "device"), row_string(b, "device")),
+               place = !strcmp(row_string(a, "device_id"), row_string(b, "device_id"));
+    return kind ? 1 + place : 0;
+}
+
 /* Of several candidates (two devices in a file) the one on the same device, else the first that is left. */
-static struct entry *partner(struct comparison *c, const struct entry *a)
+static struct entry *find_partner(struct comparison *c, const struct entry *a, enum likeness likeness)
 {
     struct entry *list = c->entries[1], *found = NULL;
     size_t low = 0, high = c->n_entries[1];
@@ -153,11 +174,10 @@ static struct entry *partner(struct comparison *c, const struct entry *a)
             high = middle;
     }
     for (size_t i = low; i < c->n_entries[1] && !strcmp(list[i].text, a->text); i++) {
-        if (list[i].used)
+        if (list[i].partner || !is_same_model(likeness, a->row, list[i].row))
             continue;
-        if (!strcmp(row_string(list[i].row, "device"), row_string(a->row, "device")))
-            return &list[i];
-        found = found ? found : &list[i];
+        if (!found || device_likeness(a->row, list[i].row) > device_likeness(a->row, found->row))
+            found = &list[i];
     }
     return found;
 }
@@ -179,16 +199,25 @@ static enum mn_status compare_pair(struct comparison *c, struct pair *p)
 
 static enum mn_status pair_up(struct comparison *c)
 {
+    const enum likeness loosest = is_ignored(c, "model") ? ANY_MODEL : SAME_NAME;
     enum mn_status status = MN_OK;
     qsort(c->entries[1], c->n_entries[1], sizeof *c->entries[1], by_text);
     if (!(c->pairs = calloc(c->n_entries[0], sizeof *c->pairs)))
         return log_fail(c->log, MN_ERR_MEMORY, "out of host memory for %zu pairs", c->n_entries[0]);
+    for (enum likeness likeness = SAME_CONTENT; likeness <= loosest; likeness++)
+        for (size_t i = 0; i < c->n_entries[0]; i++) {
+            struct entry *a = &c->entries[0][i];
+            struct entry *b = a->partner ? NULL : find_partner(c, a, likeness);
+            if (b) {
+                a->partner = b;
+                b->partner = a;
+            }
+        }
     for (size_t i = 0; i < c->n_entries[0] && !status; i++) {
-        struct entry *b = partner(c, &c->entries[0][i]);
-        if (!b)
+        const struct entry *a = &c->entries[0][i];
+        if (!a->partner)
             continue;
-        b->used = c->entries[0][i].used = true;
-        c->pairs[c->n_pairs] = (struct pair){.a = c->entries[0][i].row, .b = b->row};
+        c->pairs[c->n_pairs] = (struct pair){.a = a->row, .b = a->partner->row};
         status = compare_pair(c, &c->pairs[c->n_pairs++]);
     }
     if (!status && c->n_pairs == 0)
@@ -253,10 +282,12 @@ static void note_change(struct changes *changes, const char *key, const cJSON *a
 static enum mn_status find_changes(const struct comparison *c, struct changes *changes)
 {
     for (size_t i = 0; i < c->n_pairs; i++) {
-        for (int k = 0; k < N_ENVIRONMENT; k++)
-            note_change(changes, environment[k], c->pairs[i].a, c->pairs[i].b);
+        for (int k = 0; k < N_ENVIRONMENT; k++) /* what a row does not say (an older one) is unknown, not changed */
+            if (json_find(c->pairs[i].a, environment[k]) && json_find(c->pairs[i].b, environment[k]))
+                note_change(changes, environment[k], c->pairs[i].a, c->pairs[i].b);
         for (uint32_t k = 0; k < c->ignored.n; k++)
-            note_change(changes, c->ignored.words[k], c->pairs[i].a, c->pairs[i].b);
+            if (strcmp(c->ignored.words[k], "model") != 0) /* is there already */
+                note_change(changes, c->ignored.words[k], c->pairs[i].a, c->pairs[i].b);
     }
     return changes->failed ? log_fail(c->log, MN_ERR_MEMORY, "out of host memory for what changed") : MN_OK;
 }

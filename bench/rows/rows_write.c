@@ -20,13 +20,15 @@ static int by_conditions(const void *a, const void *b)
     return strcmp(((const struct baseline *)a)->conditions, ((const struct baseline *)b)->conditions);
 }
 
+/* A model is its content, under whatever name; a row that does not know it has the name alone. */
 static char *conditions_of(const cJSON *row)
 {
-    static const char *const keys[] = {"commit",        "device",      "driver",  "cpu_threads", "model",
-                                       "model_hash",    "weight_type", "kv_type", "num_steps",   "batch",
-                                       "prompt_tokens", "new_tokens",  "prompts", "prompt_set",  "stop_at_eos",
-                                       "temperature",   "seed"};
-    return row_values(row, keys, sizeof keys / sizeof *keys);
+    static const char *const keys[] = {
+        "model",          "version",     "commit",     "build",       "device",      "device_id",   "driver",
+        "driver_version", "cpu_threads", "model_hash", "weight_type", "kv_type",     "num_steps",   "batch",
+        "prompt_tokens",  "new_tokens",  "prompts",    "prompt_set",  "stop_at_eos", "temperature", "seed"};
+    const size_t by_content = *row_string(row, "model_hash") != '\0';
+    return row_values(row, keys + by_content, sizeof keys / sizeof *keys - by_content);
 }
 
 static bool is_run(const cJSON *row)

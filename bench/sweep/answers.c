@@ -17,8 +17,8 @@ enum { ID_BYTES = 256, PATH_BYTES = 4096 };
 static void make_id(char *id, const struct bench_model *model, const struct bench_setting *s,
                     const struct bench_common *common)
 {
-    int n = snprintf(id, ID_BYTES, "muninn-%.60s-%s-%s-R%" PRIu32, model->name, model->info.weight_type, s->strategy,
-                     s->num_steps);
+    int n = snprintf(id, ID_BYTES, "muninn-%.60s-%s-%s-R%" PRIu32, model->identity.model, model->info.weight_type,
+                     s->strategy, s->num_steps);
     if (s->draft_steps)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-K%" PRIu32, s->draft_steps);
     if (s->lookahead)

@@ -13,7 +13,7 @@
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
 
-enum { KEY_BYTES = 1024, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
+enum { KEY_BYTES = 2048, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
 
 /* A CPU device depends on the machine's processors and on the worker threads it is given, too. Names of devices and the
  * environment come from outside: the key is what a reader of the file finds. False: too long, or no memory. */

@@ -56,12 +56,12 @@ static char *make_key(const struct measuring *m, const char *kind, const char *w
     char rest[160];
     snprintf(rest, sizeof rest, "%s|%s|%s %" PRIu32 "|n%" PRIu32 " at %" PRIu32, m->setting->kv_type, what, kind, place,
              m->n_rows, m->position);
-    return row_key_of(m->model, m->common, kind, rest);
+    return row_key_of(m->model, kind, rest);
 }
 
 static void begin_row(struct measuring *m, struct row_builder *b, const char *kind, const char *what, uint32_t place)
 {
-    row_begin(b, make_key(m, kind, what, place), kind, m->model, m->setting->kv_type, m->common);
+    row_begin(b, make_key(m, kind, what, place), kind, m->model, m->setting->kv_type);
 }
 
 static double per(double amount, double us)

@@ -4,11 +4,11 @@
 #ifndef MUNINN_BENCH_SWEEP_MEASURE_H
 #define MUNINN_BENCH_SWEEP_MEASURE_H
 
+#include "bench/rows/identity.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
 #include "bench/sweep/prompts.h"
 #include "bench/sweep/settings.h"
-#include "engine/base/hash.h"
 
 /* ---- model.c ---- */
 
@@ -24,8 +24,7 @@ struct expected {
 struct bench_model {
     struct mn_engine *engine;
     struct mn_model_info info;
-    const char *name;
-    char hash[HASH_TEXT_BYTES];
+    struct identity identity;
     double ceiling_gb_s;          /* measured read bandwidth */
     const char *prompt_set;       /* its name in rows */
     struct expected *expected;    /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
@@ -97,8 +96,7 @@ char *kernels_last_key(const struct bench_model *model, const struct bench_setti
  * without memory. */
 char *row_key(const struct bench_model *model, const struct bench_setting *setting, const struct bench_common *common);
 /* The same for a row of another kind. */
-char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind,
-                 const char *rest);
+char *row_key_of(const struct bench_model *model, const char *kind, const char *rest);
 
 /* A row under construction: a failed allocation sticks. */
 struct row_builder {
@@ -107,7 +105,7 @@ struct row_builder {
 };
 /* Begins with what every row has; takes `key`, which may be NULL (no memory). */
 void row_begin(struct row_builder *builder, char *key, const char *kind, const struct bench_model *model,
-               const char *kv_type, const struct bench_common *common);
+               const char *kv_type);
 void row_text(struct row_builder *builder, const char *key, const char *value);
 void row_number(struct row_builder *builder, const char *key, double value); /* what is not finite becomes 0 */
 void row_bool(struct row_builder *builder, const char *key, bool value);

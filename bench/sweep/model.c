@@ -4,34 +4,16 @@
 #include <string.h>
 
 #include "bench/sweep/measure.h"
-#include "bench/sweep/model_hash.h"
-#include "engine/base/hash.h"
 #include "engine/base/philox.h"
 
 enum { RANDOM_PROMPT = 24 };
 
-/* ---- its name ---- */
-
-/* A synthetic model is its sizes and its seed, under whatever name. */
-static void hash_shape(struct bench_model *m, uint64_t seed)
-{
-    const struct mn_model_shape *i = &m->info.shape;
-    const uint64_t values[] = {seed,          i->n_embd,    i->n_heads, i->intermediate_size,
-                               i->vocab_size, i->n_prelude, i->n_core,  i->n_coda,
-                               i->tied,       i->qk_bias};
-    uint64_t hash = HASH_START;
-    for (size_t k = 0; k < sizeof values / sizeof *values; k++)
-        for (int shift = 0; shift < 64; shift += 8) { /* the lowest byte first, whatever the machine */
-            const uint8_t byte = values[k] >> shift & 255;
-            hash = hash_bytes(hash, &byte, 1);
-        }
-    hash_write(hash, m->hash);
-}
+/* ---- its life ---- */
 
 enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device,
                                 const char *weight_type, const struct bench_common *common)
 {
-    *m = (struct bench_model){.name = synthetic ? synthetic : path_name(dir)};
+    *m = (struct bench_model){0};
     enum mn_status status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
                                                                                     .synthetic = synthetic,
                                                                                     .synthetic_seed = common->seed,
@@ -41,10 +23,7 @@ enum mn_status bench_model_open(struct bench_model *m, const char *dir, const ch
     if (status)
         return status;
     mn_engine_info(m->engine, &m->info);
-    if (synthetic)
-        hash_shape(m, common->seed);
-    else
-        status = model_hash(dir, m->hash, common->log);
+    status = identity_init(&m->identity, &m->info, dir, synthetic, common->cpu_threads, common->log);
     m->prompt_set = !m->info.has_tokenizer && !strcmp(common->prompts->name, "built-in") ? "random"
                                                                                          : common->prompts->name;
     if (!status)

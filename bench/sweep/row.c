@@ -6,21 +6,21 @@
 #include <time.h>
 
 #include "bench/sweep/measure.h"
-#include "commit.h"
 #include "engine/base/decimal.h"
 #include "engine/files/json.h"
 
 /* ---- names ---- */
 
-char *row_key_of(const struct bench_model *model, const struct bench_common *common, const char *kind, const char *rest)
+char *row_key_of(const struct bench_model *model, const char *kind, const char *rest)
 {
     char *key = NULL;
     size_t n;
     FILE *out = open_memstream(&key, &n);
     if (!out)
         return NULL;
-    fprintf(out, "%s|%s|%s|%s|%s|%s|%s|%s|%s", kind, MUNINN_COMMIT, model->info.device_name, model->info.driver,
-            common->cpu_threads, model->name, model->hash, model->info.weight_type, rest);
+    fprintf(out, "%s|", kind);
+    identity_write_key(&model->identity, out);
+    fputs(rest, out);
     char *valid = fclose(out) == 0 ? json_name(key) : NULL; /* a row's key is found again as its reader has it */
     free(key);
     return valid;
@@ -42,7 +42,7 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
     for (uint32_t i = 0; i < common->n_acceptance; i++)
         fprintf(out, "%s%.9g", i ? "," : "|a", (double)common->acceptance[i]);
     if (fclose(out) == 0)
-        key = row_key_of(model, common, "run", rest);
+        key = row_key_of(model, "run", rest);
     free(rest);
     return key;
 }
@@ -84,8 +84,7 @@ void row_numbers(struct row_builder *b, const char *key, const double *values, u
     add(b, key, n ? cJSON_CreateDoubleArray(values, (int)n) : cJSON_CreateArray());
 }
 
-void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type,
-               const struct bench_common *common)
+void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type)
 {
     char time_text[32];
     const time_t now = time(NULL);
@@ -97,17 +96,11 @@ void row_begin(struct row_builder *b, char *key, const char *kind, const struct 
     free(key);
     row_text(b, "bench", kind);
     row_text(b, "time", time_text);
-    row_text(b, "version", MN_VERSION);
-    row_text(b, "commit", MUNINN_COMMIT);
-    row_text(b, "device", model->info.device_name);
-    row_text(b, "driver", model->info.driver);
+    for (int i = 0; i < IDENTITY_TEXTS; i++)
+        row_text(b, model->identity.texts[i].name, model->identity.texts[i].value);
     row_text(b, "banner", model->info.device_banner);
-    row_text(b, "cpu_threads", common->cpu_threads);
-    row_text(b, "model", model->name);
-    row_text(b, "model_hash", model->hash);
     row_number(b, "n_parameters", (double)model->info.n_parameters);
     row_number(b, "weight_bytes", (double)model->info.weight_bytes);
-    row_text(b, "weight_type", model->info.weight_type);
     row_text(b, "kv_type", kv_type);
     row_number(b, "ceiling_gb_s", model->ceiling_gb_s);
 }

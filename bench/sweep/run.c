@@ -252,7 +252,7 @@ static enum mn_status make_row(const struct run *r, const struct samples *sample
 {
     const double agrees = agreement(r);
     struct row_builder b;
-    row_begin(&b, row_key(r->model, r->setting, r->common), "run", r->model, r->setting->kv_type, r->common);
+    row_begin(&b, row_key(r->model, r->setting, r->common), "run", r->model, r->setting->kv_type);
     add_setting(&b, r);
     add_times(&b, samples);
     row_bool(&b, "lossless", r->stats.lossless);

@@ -1,15 +1,12 @@
 #include "cli/common/engine.h"
 
 #include "bench/sweep/cpu_device.h"
-#include "bench/sweep/model_hash.h"
 
-enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, char *hash, const struct engine_choice *choice,
+enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struct engine_choice *choice,
                                const struct mn_log *log)
 {
     *engine = NULL;
     enum mn_status status = cli_model_dir(choice->model, dir, log);
-    if (!status && hash)
-        status = model_hash(dir, hash, log);
     if (status)
         return status;
     cpu_device_prepare(choice->cpu_threads, dir);

@@ -15,8 +15,8 @@ struct engine_choice {
 };
 
 /* Finds the model's folder, prepares the process for a CPU device, creates the engine. `dir` [CLI_PATH_BYTES] gets the
- * model's folder, `hash` [HASH_TEXT_BYTES] its model_hash; hash may be NULL. *engine is NULL on failure. */
-enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, char *hash, const struct engine_choice *choice,
+ * model's folder. *engine is NULL on failure. */
+enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struct engine_choice *choice,
                                const struct mn_log *log);
 
 #endif

@@ -145,7 +145,7 @@ enum mn_status run_generate(const struct generate_options *options, const struct
     if (status)
         return status;
     cli_catch_interrupt();
-    status = cli_open_engine(&run.engine, dir, NULL,
+    status = cli_open_engine(&run.engine, dir,
                              &(struct engine_choice){.model = options->model,
                                                      .device = options->device,
                                                      .weight_type = options->weight_type,

@@ -188,11 +188,11 @@ static void report_speed(const struct score_run *run)
     fputs(score_is_lossy(run) ? "; LOSSY (" SCORE_LOSSY ")\n" : "\n", stderr);
 }
 
-static enum mn_status run_lines(struct score_run *run, const char *model_hash, const char *text, size_t n_bytes)
+static enum mn_status run_lines(struct score_run *run, const char *dir, const char *text, size_t n_bytes)
 {
     enum mn_status status = score_read(run, text, n_bytes);
     if (!status)
-        status = score_open_results(run, model_hash);
+        status = score_open_results(run, dir);
     if (status)
         return status;
     add_up_work(run);
@@ -234,7 +234,7 @@ static enum mn_status check_options(struct score_run *run)
 enum mn_status run_score(const struct score_options *options, const struct mn_log *log)
 {
     struct score_run run = {.options = options, .log = log};
-    char dir[CLI_PATH_BYTES], hash[HASH_TEXT_BYTES], *text = NULL;
+    char dir[CLI_PATH_BYTES], *text = NULL;
     size_t n_bytes = 0;
     enum mn_status status = check_options(&run);
     if (!status)
@@ -242,7 +242,7 @@ enum mn_status run_score(const struct score_options *options, const struct mn_lo
     if (status)
         return status;
     cli_catch_interrupt();
-    status = cli_open_engine(&run.engine, dir, hash,
+    status = cli_open_engine(&run.engine, dir,
                              &(struct engine_choice){.model = options->model,
                                                      .device = options->device,
                                                      .weight_type = options->weight_type,
@@ -250,7 +250,7 @@ enum mn_status run_score(const struct score_options *options, const struct mn_lo
                              log);
     if (!status) {
         open_run(&run);
-        status = run_lines(&run, hash, text, n_bytes);
+        status = run_lines(&run, dir, text, n_bytes);
     }
     output_discard(&run.file); /* rows that were written stay */
     score_lines_free(&run);

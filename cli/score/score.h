@@ -4,11 +4,11 @@
 #ifndef MUNINN_CLI_SCORE_SCORE_H
 #define MUNINN_CLI_SCORE_SCORE_H
 
+#include "bench/rows/identity.h"
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "cli/common/options.h"
 #include "engine/base/clock.h"
-#include "engine/base/hash.h"
 
 struct score_options {
     const char *model, *file, *device, *num_steps, *weight_type, *kv_policy, *kv_type, *delimiter, *group_by, *results,
@@ -52,6 +52,7 @@ struct score_run {
     const struct mn_log *log;
     struct mn_engine *engine;
     struct mn_model_info info;
+    struct identity identity; /* with options->results */
     struct number_list num_steps;
     uint32_t n_ctx;           /* most positions an item may take */
     uint64_t settings;        /* hash of everything but the line that numbers depend on */
@@ -73,8 +74,9 @@ size_t score_strip(const char **text, size_t n_bytes);
 
 /* ---- score_rows.c ---- */
 
-/* Opens options->results; with --resume what it has of these lines at these settings becomes known. */
-enum mn_status score_open_results(struct score_run *run, const char *model_hash);
+/* Opens options->results; with --resume what it has of these lines at these settings becomes known. `dir`: the model's
+ * folder. */
+enum mn_status score_open_results(struct score_run *run, const char *dir);
 /* Is nothing left to do for the line? */
 bool score_is_known(const struct score_run *run, const struct score_line *line);
 /* Writes the rows of a line at all depths that were not known. `likelihoods`: [n_items, num_steps.n], those of an item

@@ -277,9 +277,10 @@ static const struct kind {
               {"context", "context_ids", NULL},
               {NULL, NULL}}};
 /* The output's own. */
-static const char *const reserved[] = {
-    "key", "line",     "num_steps", "logprob",     "is_greedy", "tokens",        "logprobs",      "pred",   "pred_norm",
-    "acc", "acc_norm", "text",      "exact_match", "truncated", "finish_reason", "lossy_because", "summary"};
+static const char *const reserved[] = {"key",           "line",     "num_steps",   "logprob",   "is_greedy",
+                                       "tokens",        "logprobs", "pred",        "pred_norm", "acc",
+                                       "acc_norm",      "text",     "exact_match", "truncated", "finish_reason",
+                                       "lossy_because", "summary",  "run"};
 
 static bool is_one_of(const char *name, const char *const *names, size_t n)
 {

@@ -20,14 +20,12 @@ static void fold_text(uint64_t *hash, const char *text)
 }
 
 /* Everything but the line itself that its numbers depend on. */
-static uint64_t fold_settings(const struct score_run *run, const char *model_hash)
+static uint64_t fold_settings(const struct score_run *run)
 {
     const struct score_options *o = run->options;
     const uint32_t numbers[] = {o->no_bos, o->truncate, run->n_ctx, o->n_new};
-    uint64_t hash = HASH_START;
-    const char *const texts[] = {
-        model_hash, run->info.device_name, run->info.driver, run->info.weight_type, o->kv_policy,
-        o->kv_type, o->delimiter};
+    uint64_t hash = identity_hash(&run->identity);
+    const char *const texts[] = {o->kv_policy, o->kv_type, o->delimiter};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         fold_text(&hash, texts[i]);
     for (uint32_t i = 0; i < o->stops.n; i++)
@@ -97,13 +95,16 @@ static enum mn_status take_rows(struct score_run *run, const struct rows *rows)
     return status;
 }
 
-enum mn_status score_open_results(struct score_run *run, const char *model_hash)
+enum mn_status score_open_results(struct score_run *run, const char *dir)
 {
     struct rows rows = {0};
-    run->settings = fold_settings(run, model_hash);
     if (!run->options->results)
         return MN_OK;
-    enum mn_status status = rows_open(&run->file, run->options->results, run->options->resume ? &rows : NULL, run->log);
+    enum mn_status status = identity_init(&run->identity, &run->info, dir, NULL, NULL, run->log);
+    if (status)
+        return status;
+    run->settings = fold_settings(run);
+    status = rows_open(&run->file, run->options->results, run->options->resume ? &rows : NULL, run->log);
     if (!status)
         status = take_rows(run, &rows);
     rows_free(&rows);
@@ -119,6 +120,21 @@ bool score_is_known(const struct score_run *run, const struct score_line *line)
 }
 
 /* ---- writing ---- */
+
+/* A file outlives the run: its rows say what they were measured with. */
+static bool add_run(const struct score_run *run, cJSON *row)
+{
+    cJSON *object = cJSON_AddObjectToObject(row, "run");
+    bool good = object != NULL;
+    for (int i = 0; i < IDENTITY_TEXTS && good; i++) {
+        const struct identity_text *text = &run->identity.texts[i];
+        char *valid = json_name(text->value);
+        good = valid && (!*valid || cJSON_AddStringToObject(object, text->name, valid));
+        free(valid);
+    }
+    good = good && cJSON_AddStringToObject(object, "kv_policy", run->options->kv_policy);
+    return good && cJSON_AddStringToObject(object, "kv_type", run->options->kv_type);
+}
 
 /* The row up to where the kinds part ways. NULL without memory. */
 static cJSON *begin_row(const struct score_run *run, const struct score_line *line, uint32_t step)
@@ -143,6 +159,10 @@ static cJSON *begin_row(const struct score_run *run, const struct score_line *li
         cJSON_AddStringToObject(row, "lossy_because", SCORE_LOSSY);
     if (line->n_truncated)
         cJSON_AddNumberToObject(row, "truncated", line->n_truncated);
+    if (run->options->results && !add_run(run, row)) {
+        cJSON_Delete(row);
+        return NULL;
+    }
     return row;
 }
 

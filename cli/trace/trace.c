@@ -152,7 +152,6 @@ static enum mn_status run_engine(const struct trace_options *o, struct trace_rep
 {
     uint32_t *ids = NULL;
     size_t n_ids = 0;
-    mn_engine_info(report->engine, &report->info);
     enum mn_status status = take_prompt(o, report, text, n_bytes, &ids, &n_ids, log);
     if (!status && report->info.has_tokenizer)
         status = mn_stream_decoder_create(&report->decoder, report->engine, false);
@@ -177,12 +176,14 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
         return status;
     cli_catch_interrupt();
     status = cli_open_engine(
-        &report.engine, dir, report.hash,
+        &report.engine, dir,
         &(struct engine_choice){.model = o->model, .device = o->device, .weight_type = o->weight_type}, log);
-    if (!status) {
-        report.model = path_name(dir);
+    if (!status)
+        mn_engine_info(report.engine, &report.info);
+    if (!status)
+        status = identity_init(&report.identity, &report.info, dir, NULL, NULL, log);
+    if (!status)
         status = run_engine(o, &report, file_text ? file_text : o->prompt, n_bytes, log);
-    }
     free(file_text);
     mn_engine_destroy(report.engine);
     return status;

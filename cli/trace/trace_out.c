@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "commit.h"
 #include "engine/files/json.h"
 
 /* ---- pieces ---- */
@@ -78,17 +77,22 @@ static enum mn_status write_token_text(const struct trace_report *r, uint32_t id
 static void write_id(const struct trace_report *r, char *id)
 {
     const struct mn_depth_trace_params *p = r->params;
-    const char *const texts[] = {MUNINN_COMMIT, r->info.device_name, r->info.driver,
-                                 r->hash,       r->info.weight_type, r->kv_type};
     const uint32_t numbers[] = {p->num_steps, p->n_new, p->ignore_eos, p->n_inits, p->n_components, p->terminal.window};
     const double rule[] = {p->terminal.nearness, p->terminal.lag,    p->terminal.aligned,
                            p->terminal.straight, p->terminal.steady, (double)p->init_scale};
-    uint64_t hash = HASH_START;
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        hash = hash_bytes(hash, texts[i], strlen(texts[i]) + 1);
+    uint64_t hash = hash_bytes(identity_hash(&r->identity), r->kv_type, strlen(r->kv_type) + 1);
     hash = hash_bytes(hash_bytes(hash_bytes(hash, numbers, sizeof numbers), rule, sizeof rule), &p->seed,
                       sizeof p->seed);
     snprintf(id, HASH_TEXT_BYTES, "%016" PRIx64, hash_bytes(hash, p->prompt, p->n_prompt * sizeof *p->prompt));
+}
+
+/* Those of these names [n] that the identity has. */
+static void write_identity(const struct trace_report *r, const char *const *names, size_t n, FILE *f)
+{
+    for (size_t k = 0; k < n; k++)
+        for (int i = 0; i < IDENTITY_TEXTS; i++)
+            if (!strcmp(r->identity.texts[i].name, names[k]))
+                text(f, names[k], r->identity.texts[i].value);
 }
 
 /* Every record begins with what it is and what result rows are filtered by. `place` NULL: that of a token. */
@@ -101,11 +105,8 @@ static void write_beginning(const struct trace_report *r, FILE *f, const char *k
     else
         fprintf(f, "%" PRIu32 "\"", position);
     fprintf(f, ",\"trace\":\"%s\"", id);
-    text(f, "device", r->info.device_name);
-    text(f, "driver", r->info.driver);
-    text(f, "model", r->model);
-    text(f, "model_hash", r->hash);
-    text(f, "weight_type", r->info.weight_type);
+    static const char *const filters[] = {"device", "device_id", "driver", "model", "model_hash", "weight_type"};
+    write_identity(r, filters, sizeof filters / sizeof *filters, f);
     text(f, "kv_type", r->kv_type);
     fprintf(f, ",\"num_steps\":%" PRIu32, r->params->num_steps);
 }
@@ -115,8 +116,8 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
     const struct mn_depth_trace_params *p = r->params;
     const struct mn_terminal_rule *rule = &p->terminal;
     write_beginning(r, f, "trace_header", id, "header", 0);
-    text(f, "version", MN_VERSION);
-    text(f, "commit", MUNINN_COMMIT);
+    static const char *const rest[] = {"version", "commit", "build", "driver_version"};
+    write_identity(r, rest, sizeof rest / sizeof *rest, f);
     text(f, "banner", r->info.device_banner);
     text(f, "kv_policy", "full");
     fprintf(f,

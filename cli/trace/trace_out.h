@@ -4,16 +4,14 @@
 
 #include <stdio.h>
 
-#include "api/muninn.h"
-#include "engine/base/hash.h"
+#include "bench/rows/identity.h"
 
 /* A trace and what its records say around it. */
 struct trace_report {
     struct mn_engine *engine;
     struct mn_model_info info;
     struct mn_stream_decoder *decoder; /* of single tokens; NULL when the model has no tokenizer */
-    const char *model; /* last part of the model folder's path: a report shows no paths of the machine it was made on */
-    char hash[HASH_TEXT_BYTES];
+    struct identity identity;          /* a report shows no paths of the machine it was made on */
     const char *kv_type;
     const struct mn_depth_trace_params *params;
     const struct mn_depth_trace *trace;
