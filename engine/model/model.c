@@ -47,6 +47,8 @@ static enum mn_status hash_folder(struct model *model, const char *dir, const st
     return status;
 }
 
+_Static_assert(sizeof(void *) != 8 || sizeof(struct model_config) == 184, "a new field belongs into the hash, too");
+
 /* A synthetic model is its configuration and its seed, under whatever name. */
 static void hash_configuration(struct model *model, uint64_t seed)
 {
@@ -63,13 +65,19 @@ static void hash_configuration(struct model *model, uint64_t seed)
                                c->n_core,
                                c->n_coda,
                                c->mean_recurrence,
+                               c->max_recurrence,
                                c->block_size,
                                bits_of(c->norm_eps),
                                bits_of(c->rope_base),
+                               bits_of(c->rope_scaling.factor),
+                               bits_of(c->rope_scaling.low_factor),
+                               bits_of(c->rope_scaling.high_factor),
+                               c->rope_scaling.original_positions,
                                bits_of(c->embed_scale),
                                c->rotary_halves,
                                c->tie_embeddings,
                                c->qk_bias,
+                               c->heads_normed,
                                c->bos_token_id,
                                c->n_eos};
     model->hash = hash_string(HASH_START, c->family->model_type);
