@@ -172,14 +172,15 @@ enum mn_status mn_detokenize(struct mn_engine *engine, const uint32_t *ids, size
 
 /* One message of a conversation. */
 struct mn_chat_message {
-    const char *role; /* zero-terminated: "system", "user", or the model's own name, "Huginn" */
+    const char *role; /* zero-terminated: "system", "user"; "assistant" is the model, whatever its template calls it */
     const char *text; /* [n_bytes] */
     size_t n_bytes;
 };
-/* Ids of a conversation in Huginn's chat template, up to where its next reply begins. Structure comes from the template
- * alone: special tokens in roles and texts are ordinary text. The template is built in. MN_ERR_UNSUPPORTED when the
- * tokenizer lacks its tokens, or when the folder brings another template; one that has its tokens and is not a known
- * text of it is worth a warning, once. */
+/* Ids of a conversation in the model's chat template, up to where its next reply begins. Templates are built in:
+ * Huginn's, ChatML and Llama-3's, told apart by the tokenizer's special tokens and by the template that the folder
+ * brings. Structure comes from the template alone: special tokens in roles and texts are ordinary text.
+ * MN_ERR_UNSUPPORTED when the tokenizer has the tokens of none, or when the folder brings another template; one that
+ * has the tokens and is not a known text is worth a warning, once. */
 enum mn_status mn_chat(struct mn_engine *engine, const struct mn_chat_message *messages, size_t n_messages,
                        uint32_t **ids, size_t *n_ids);
 

@@ -43,12 +43,13 @@ enum mn_status mn_chat(struct mn_engine *engine, const struct mn_chat_message *m
         if (!messages[i].role || (!messages[i].text && messages[i].n_bytes))
             status = log_fail(engine->log, MN_ERR_USAGE, "mn_chat: message %zu: %s is NULL", i,
                               messages[i].role ? "text" : "role");
-    if (!status && !engine->chat_checked)
-        status = chat_template_check(&engine->chat, engine->log);
+    struct chat_style style;
+    if (!status)
+        status = chat_template_choose(&style, &engine->chat, engine->tokenizer, !engine->chat_checked, engine->log);
     if (status)
         return status;
     engine->chat_checked = true;
-    return chat_encode(engine->tokenizer, messages, n_messages, ids, n_ids, engine->log);
+    return chat_encode(engine->tokenizer, &style, messages, n_messages, ids, n_ids, engine->log);
 }
 
 enum mn_status mn_stream_decoder_create(struct mn_stream_decoder **out, struct mn_engine *engine, bool skip_specials)

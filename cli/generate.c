@@ -48,8 +48,8 @@ static const struct command_option table[] = {
     {.name = "chat",
      .kind = OPTION_FLAG,
      .offset = AT(chat),
-     .help = "put the prompt into Huginn's chat template, which is built in, as the user's message; a folder that "
-             "brings another template is refused"},
+     .help = "put the prompt into the model's chat template as the user's message: Huginn's, ChatML and Llama-3's are "
+             "built in, a folder that brings another one is refused"},
     {.name = "system",
      .kind = OPTION_TEXT,
      .offset = AT(system),

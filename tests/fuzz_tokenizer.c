@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/text/chat.h"
 #include "engine/text/pretokenizer.h"
 #include "engine/text/tokenizer.h"
 
@@ -127,7 +128,8 @@ static void fuzz_text(const char *text, size_t n)
     CHECK(tokenizer_encode(tokenizer, text, n, ENCODE_SPECIAL, &ids, &n_ids, NULL) == MN_OK);
     decode_both_ways(tokenizer, ids, n_ids, false, is_lossless ? text : NULL, n);
     free(ids);
-    CHECK(chat_encode(tokenizer, &message, 1, &ids, &n_ids, NULL) == MN_OK);
+    CHECK(chat_encode(tokenizer, &(const struct chat_style){CHAT_HUGINN, false}, &message, 1, &ids, &n_ids, NULL) ==
+          MN_OK);
     for (size_t i = 0; i < n_ids; i++)
         n_special += tokenizer_is_special(tokenizer, ids[i]);
     CHECK(n_special == 6);

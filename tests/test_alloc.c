@@ -17,6 +17,7 @@
 
 #include "engine/files/safetensors.h"
 #include "engine/model/config.h"
+#include "engine/text/chat.h"
 #include "tests/tokenizer_file.h"
 
 enum source { ENGINE, CJSON, PCRE2, UTF8PROC, N_SOURCES };
@@ -228,15 +229,16 @@ static enum mn_status round_trip(const struct tokenizer *tokenizer, enum encode_
 static enum mn_status chat(const struct tokenizer *tokenizer, const struct mn_log *log)
 {
     static const struct mn_chat_message messages[] = {{"system", "Be brief.", 9}, {"user", "Hello!", 6}};
+    static const struct chat_style style = {CHAT_HUGINN, false};
     uint32_t *ids;
     size_t n_ids, n_bytes;
     char *text;
-    enum mn_status status = chat_encode(tokenizer, messages, 2, &ids, &n_ids, log);
+    enum mn_status status = chat_encode(tokenizer, &style, messages, 2, &ids, &n_ids, log);
     assert_true((status == MN_OK) == (ids != NULL));
     free(ids);
     if (status != MN_OK)
         return status;
-    status = chat_format(messages, 2, &text, &n_bytes, log);
+    status = chat_format(&style, messages, 2, &text, &n_bytes, log);
     assert_true((status == MN_OK) == (text != NULL));
     free(text);
     return status;

@@ -93,7 +93,7 @@ static enum mn_status conversation(struct bench_model *m, const struct expected 
         size_t n_bytes;
         status = mn_detokenize(m->engine, before->tokens, before->n_tokens, true, &answers[t], &n_bytes);
         if (!status)
-            messages[n_messages++] = (struct mn_chat_message){"Huginn", answers[t], n_bytes};
+            messages[n_messages++] = (struct mn_chat_message){"assistant", answers[t], n_bytes};
     }
     if (!status)
         status = mn_chat(m->engine, messages, n_messages, ids, n);

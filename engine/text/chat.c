@@ -1,119 +1,232 @@
+#include "engine/text/chat.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/text/tokenizer_internal.h"
 
-enum { CHAT_BEGIN_TEXT, CHAT_BEGIN_HEADER, CHAT_END_HEADER, CHAT_END_TURN, N_CHAT_TOKENS };
-
-static const char *const chat_tokens[N_CHAT_TOKENS] = {"<|begin_text|>", "<|begin_header|>", "<|end_header|>",
-                                                       "<|end_turn|>"};
-static const char chat_reply_role[] = "Huginn";
-
-static enum mn_status memory_refuse(const struct encode_run *run, size_t n_bytes)
+/* A conversation is: begin, then per message header, role, behind_role (a token or text), behind_header, the text,
+ * end, behind_end; a reply stops before its text. */
+struct template
 {
-    return log_fail(run->log, MN_ERR_MEMORY, "chat: out of memory for a message of %zu bytes", n_bytes);
+    const char *name;
+    const char *begin;       /* special token, or NULL */
+    const char *header;      /* special token */
+    const char *behind_role; /* special token, or NULL: what follows is text of one piece with the role */
+    const char *behind_header;
+    const char *end; /* special token */
+    const char *behind_end;
+    const char *reply_role;
+};
+
+static const struct template templates[CHAT_N_KINDS] = {
+    [CHAT_HUGINN] = {"Huginn's", "<|begin_text|>", "<|begin_header|>", "<|end_header|>", "\n\n", "<|end_turn|>", "",
+                     "Huginn"},
+    [CHAT_CHATML] = {"ChatML", NULL, "<|im_start|>", NULL, "\n", "<|im_end|>", "\n", "assistant"},
+    [CHAT_LLAMA3] = {"Llama-3's", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "\n\n", "<|eot_id|>",
+                     "", "assistant"},
+};
+
+static const char any_reply_role[] = "assistant", thought[] = "<think>\n";
+
+const char *chat_name(enum chat_kind kind)
+{
+    return templates[kind].name;
 }
 
-/* n_bytes: of the message, for the reason. */
-static enum mn_status token_append(struct encode_run *run, uint32_t id, size_t n_bytes)
+void chat_marks(enum chat_kind kind, const char *marks[CHAT_MARKS_MAX])
 {
-    return id_vector_append(&run->ids, id) ? MN_OK : memory_refuse(run, n_bytes);
+    const struct template *t = &templates[kind];
+    size_t n = 0;
+    /* Not the begin token: texts of a template may call it bos_token. */
+    marks[n++] = t->header;
+    if (t->behind_role)
+        marks[n++] = t->behind_role;
+    marks[n++] = t->end;
+    marks[n++] = t->reply_role;
+    marks[n] = NULL;
 }
 
-/* What one message consists of. The blank line belongs to the same stretch of text as the content, because the
- * pre-tokenizer may join line breaks with what follows. */
-static enum mn_status chat_append(struct encode_run *run, const uint32_t special[N_CHAT_TOKENS], const char *role,
-                                  const char *content, size_t n_bytes, bool is_reply)
+/* The id of a token of the template; `content` NULL: there is no such token, and none is missed. */
+static bool special_find(const struct tokenizer *tokenizer, const char *content, uint32_t *id)
 {
-    if (n_bytes > TOKENIZER_TEXT_BYTES_MAX - 2)
-        return log_fail(run->log, MN_ERR_USAGE, "chat: a message of %zu bytes, limit %d", n_bytes,
-                        TOKENIZER_TEXT_BYTES_MAX - 2);
-    char *text = malloc(n_bytes + 2);
-    if (!text)
-        return memory_refuse(run, n_bytes);
-    memcpy(text, "\n\n", 2);
-    if (n_bytes)
-        memcpy(text + 2, content, n_bytes);
-    enum mn_status status = token_append(run, special[CHAT_BEGIN_HEADER], n_bytes);
-    if (!status)
-        status = encode_text(run, role, strlen(role));
-    if (!status)
-        status = token_append(run, special[CHAT_END_HEADER], n_bytes);
-    if (!status)
-        status = encode_text(run, text, n_bytes + 2);
-    if (!status && !is_reply)
-        status = token_append(run, special[CHAT_END_TURN], n_bytes);
-    free(text);
+    *id = 0;
+    return !content || (tokenizer_token_to_id(tokenizer, content, id) && tokenizer->tokens[*id].special &&
+                        tokenizer->tokens[*id].plain_added);
+}
+
+/* The first token that is missed, or NULL. */
+static const char *token_missed(const struct tokenizer *tokenizer, enum chat_kind kind)
+{
+    const struct template *t = &templates[kind];
+    const char *const contents[] = {t->begin, t->header, t->behind_role, t->end};
+    uint32_t id;
+    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++)
+        if (!special_find(tokenizer, contents[i], &id))
+            return contents[i];
+    return NULL;
+}
+
+bool chat_has_tokens(const struct tokenizer *tokenizer, enum chat_kind kind)
+{
+    return !token_missed(tokenizer, kind);
+}
+
+/* --- as ids ----------------------------------------------------------------------------------------------------- */
+
+/* Text that waits for its end, or for a token: the pre-tokenizer may join its parts. */
+struct chat_writer {
+    struct encode_run run;
+    struct text_buffer text;
+};
+
+static enum mn_status write_text(struct chat_writer *w, const char *text, size_t n_bytes)
+{
+    if (n_bytes > TOKENIZER_TEXT_BYTES_MAX - w->text.n)
+        return log_fail(w->run.log, MN_ERR_USAGE, "chat: a message of %zu bytes, limit %d", n_bytes,
+                        TOKENIZER_TEXT_BYTES_MAX);
+    return text_buffer_append(&w->text, text, n_bytes, w->run.log);
+}
+
+static enum mn_status write_waiting(struct chat_writer *w)
+{
+    enum mn_status status = w->text.n ? encode_text(&w->run, w->text.bytes, w->text.n) : MN_OK;
+    w->text.n = 0;
     return status;
 }
 
-enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_chat_message *messages, size_t n_messages,
-                           uint32_t **ids, size_t *n_ids, const struct mn_log *log)
+static enum mn_status write_token(struct chat_writer *w, const char *content)
 {
-    struct encode_run run;
-    uint32_t special[N_CHAT_TOKENS];
-    size_t n_bytes = 0;
-    enum mn_status status = MN_OK;
+    uint32_t id;
+    if (!content)
+        return MN_OK;
+    enum mn_status status = write_waiting(w);
+    special_find(w->run.tokenizer, content, &id);
+    if (!status && !id_vector_append(&w->run.ids, id))
+        status = log_fail(w->run.log, MN_ERR_MEMORY, "chat: out of memory after %zu tokens", w->run.ids.n);
+    return status;
+}
 
-    *ids = NULL;
-    *n_ids = 0;
-    for (int i = 0; i < N_CHAT_TOKENS; i++)
-        if (!tokenizer_token_to_id(tokenizer, chat_tokens[i], &special[i]) || !tokenizer->tokens[special[i]].special ||
-            !tokenizer->tokens[special[i]].plain_added)
-            return log_fail(log, MN_ERR_UNSUPPORTED, "chat: the tokenizer has no plain special token '%s'",
-                            chat_tokens[i]);
-    for (size_t i = 0; i < n_messages; i++) {
-        if (messages[i].n_bytes > TOKENIZER_TEXT_BYTES_MAX - n_bytes)
-            return log_fail(log, MN_ERR_USAGE, "chat: the messages are over %d bytes", TOKENIZER_TEXT_BYTES_MAX);
-        n_bytes += messages[i].n_bytes;
-    }
-    encode_init(&run, tokenizer, n_bytes, ENCODE_PLAIN, log);
-    if (!id_vector_append(&run.ids, special[CHAT_BEGIN_TEXT]))
-        status = log_fail(log, MN_ERR_MEMORY, "chat: out of memory");
-    for (size_t i = 0; !status && i < n_messages; i++)
-        status = chat_append(&run, special, messages[i].role, messages[i].text, messages[i].n_bytes, false);
+static const char *role_name(const struct template *t, const char *role)
+{
+    return strcmp(role, any_reply_role) ? role : t->reply_role;
+}
+
+/* Up to where the text begins. */
+static enum mn_status write_header(struct chat_writer *w, const struct template *t, const char *role)
+{
+    enum mn_status status = write_token(w, t->header);
     if (!status)
-        status = chat_append(&run, special, chat_reply_role, "", 0, true);
-    return encode_finish(&run, status, ids, n_ids);
+        status = write_text(w, role, strlen(role));
+    if (!status)
+        status = write_token(w, t->behind_role);
+    return status ? status : write_text(w, t->behind_header, strlen(t->behind_header));
 }
 
-static char *text_append(char *end, const char *text, size_t n_bytes)
+static enum mn_status write_message(struct chat_writer *w, const struct template *t, const struct mn_chat_message *m)
 {
-    if (n_bytes)
-        memcpy(end, text, n_bytes);
-    return end + n_bytes;
+    enum mn_status status = write_header(w, t, role_name(t, m->role));
+    if (!status)
+        status = write_text(w, m->text, m->n_bytes);
+    if (!status)
+        status = write_token(w, t->end);
+    return status ? status : write_text(w, t->behind_end, strlen(t->behind_end));
 }
 
-enum mn_status chat_format(const struct mn_chat_message *messages, size_t n_messages, char **text, size_t *n_bytes,
-                           const struct mn_log *log)
+/* What messages cannot write is written here: <think> may be a special token. */
+static enum mn_status write_reply(struct chat_writer *w, const struct template *t, bool opens_thought)
 {
-    size_t capacity = 256; /* structure of one message, with room to spare */
-    *text = NULL;
+    enum mn_status status = write_header(w, t, t->reply_role);
+    if (!status && opens_thought)
+        status = write_text(w, thought, sizeof thought - 1);
+    w->run.mode = ENCODE_SPECIAL;
+    return status ? status : write_waiting(w);
+}
+
+static enum mn_status size_check(const struct mn_chat_message *messages, size_t n_messages, size_t *n_bytes,
+                                 const struct mn_log *log)
+{
     *n_bytes = 0;
     for (size_t i = 0; i < n_messages; i++) {
-        size_t role_bytes = strlen(messages[i].role);
-        if (messages[i].n_bytes > TOKENIZER_TEXT_BYTES_MAX || role_bytes > TOKENIZER_TEXT_BYTES_MAX ||
-            capacity > SIZE_MAX / 2)
-            return log_fail(log, MN_ERR_USAGE, "chat: message %zu is too long", i);
-        capacity += messages[i].n_bytes + role_bytes + 64;
+        if (messages[i].n_bytes > TOKENIZER_TEXT_BYTES_MAX - *n_bytes)
+            return log_fail(log, MN_ERR_USAGE, "chat: the messages are over %d bytes", TOKENIZER_TEXT_BYTES_MAX);
+        *n_bytes += messages[i].n_bytes;
     }
-    char *out = malloc(capacity), *end = out;
-    if (!out)
-        return log_fail(log, MN_ERR_MEMORY, "chat: out of memory for %zu messages", n_messages);
-    end = text_append(end, chat_tokens[CHAT_BEGIN_TEXT], strlen(chat_tokens[CHAT_BEGIN_TEXT]));
-    for (size_t i = 0; i <= n_messages; i++) {
-        const char *role = i < n_messages ? messages[i].role : chat_reply_role;
-        end = text_append(end, chat_tokens[CHAT_BEGIN_HEADER], strlen(chat_tokens[CHAT_BEGIN_HEADER]));
-        end = text_append(end, role, strlen(role));
-        end = text_append(end, chat_tokens[CHAT_END_HEADER], strlen(chat_tokens[CHAT_END_HEADER]));
-        end = text_append(end, "\n\n", 2);
-        if (i == n_messages)
-            break;
-        end = text_append(end, messages[i].text, messages[i].n_bytes);
-        end = text_append(end, chat_tokens[CHAT_END_TURN], strlen(chat_tokens[CHAT_END_TURN]));
+    return MN_OK;
+}
+
+enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct chat_style *style,
+                           const struct mn_chat_message *messages, size_t n_messages, uint32_t **ids, size_t *n_ids,
+                           const struct mn_log *log)
+{
+    struct chat_writer writer = {0};
+    const struct template *t = &templates[style->kind];
+    const char *missed = token_missed(tokenizer, style->kind);
+    size_t n_bytes;
+    *ids = NULL;
+    *n_ids = 0;
+    if (missed)
+        return log_fail(log, MN_ERR_UNSUPPORTED, "chat: the tokenizer has no plain special token '%s'", missed);
+    enum mn_status status = size_check(messages, n_messages, &n_bytes, log);
+    if (status)
+        return status;
+    encode_init(&writer.run, tokenizer, n_bytes, ENCODE_PLAIN, log);
+    status = write_token(&writer, t->begin);
+    for (size_t i = 0; i < n_messages && !status; i++)
+        status = write_message(&writer, t, &messages[i]);
+    if (!status)
+        status = write_reply(&writer, t, style->opens_thought);
+    free(writer.text.bytes);
+    return encode_finish(&writer.run, status, ids, n_ids);
+}
+
+/* --- as text ---------------------------------------------------------------------------------------------------- */
+
+static enum mn_status format_header(struct text_buffer *out, const struct template *t, const char *role,
+                                    const struct mn_log *log)
+{
+    const char *const parts[] = {t->header, role, t->behind_role ? t->behind_role : "", t->behind_header};
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && !status; i++)
+        status = text_buffer_append(out, parts[i], strlen(parts[i]), log);
+    return status;
+}
+
+static enum mn_status format_message(struct text_buffer *out, const struct template *t, const struct mn_chat_message *m,
+                                     const struct mn_log *log)
+{
+    enum mn_status status = format_header(out, t, role_name(t, m->role), log);
+    if (!status)
+        status = text_buffer_append(out, m->text, m->n_bytes, log);
+    if (!status)
+        status = text_buffer_append(out, t->end, strlen(t->end), log);
+    return status ? status : text_buffer_append(out, t->behind_end, strlen(t->behind_end), log);
+}
+
+enum mn_status chat_format(const struct chat_style *style, const struct mn_chat_message *messages, size_t n_messages,
+                           char **text, size_t *n_bytes, const struct mn_log *log)
+{
+    const struct template *t = &templates[style->kind];
+    struct text_buffer out = {0};
+    size_t n_all;
+    *text = NULL;
+    *n_bytes = 0;
+    enum mn_status status = size_check(messages, n_messages, &n_all, log);
+    if (!status && t->begin)
+        status = text_buffer_append(&out, t->begin, strlen(t->begin), log);
+    for (size_t i = 0; i < n_messages && !status; i++)
+        status = format_message(&out, t, &messages[i], log);
+    if (!status)
+        status = format_header(&out, t, t->reply_role, log);
+    if (!status && style->opens_thought)
+        status = text_buffer_append(&out, thought, sizeof thought - 1, log);
+    if (!status)
+        status = text_buffer_append(&out, "", 1, log);
+    if (status) {
+        free(out.bytes);
+        return status;
     }
-    *end = 0;
-    *text = out;
-    *n_bytes = (size_t)(end - out);
+    *text = out.bytes;
+    *n_bytes = out.n - 1;
     return MN_OK;
 }

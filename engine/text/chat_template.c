@@ -12,13 +12,18 @@
 
 enum { TEMPLATE_BYTES_MAX = 1 << 20, CONFIG_BYTES_MAX = 64 << 20 };
 
-/* Texts of Huginn's template, by the hash of template_hash: the authors' of the tokenizer and of finetuning, and the
- * one in docs/models.md. */
-static const uint64_t known[] = {UINT64_C(0x60b5f9cb8b391488), UINT64_C(0xa8a0a291c25bc084),
-                                 UINT64_C(0x12cc0be836ead7e1), UINT64_C(0xe8e99eaa0e6d8fed)};
+/* Texts that say what is built in, by the hash of template_hash. Of Huginn's: the authors' of the tokenizer and of
+ * finetuning. Of ChatML: the one that most folders have. Of each: the one in docs/models.md. */
+static const struct {
+    uint64_t hash;
+    enum chat_kind kind;
+} known[] = {{UINT64_C(0x60b5f9cb8b391488), CHAT_HUGINN}, {UINT64_C(0xa8a0a291c25bc084), CHAT_HUGINN},
+             {UINT64_C(0x12cc0be836ead7e1), CHAT_HUGINN}, {UINT64_C(0xe8e99eaa0e6d8fed), CHAT_HUGINN},
+             {UINT64_C(0x121f975036479035), CHAT_CHATML}, {UINT64_C(0x88bf4138d5c826f0), CHAT_CHATML},
+             {UINT64_C(0x8dd9881ace89a6cf), CHAT_LLAMA3}};
 
-/* What every text of it has. */
-static const char *const marks[] = {"<|begin_header|>", "<|end_header|>", "<|end_turn|>", "Huginn"};
+/* How a ChatML template writes a reply that begins with a thought: as the text of a template, or within its quotes. */
+static const char *const thoughts[] = {"<|im_start|>assistant\n<think>\n", "<|im_start|>assistant\\n<think>\\n"};
 
 static bool is_space(char c)
 {
@@ -42,23 +47,29 @@ static uint64_t template_hash(const char *text)
     return hash;
 }
 
-static enum chat_fit template_fit(const char *text)
+static bool has_marks(const char *text, enum chat_kind kind)
 {
-    const uint64_t hash = template_hash(text);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (hash == known[i])
-            return CHAT_SAME;
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+    const char *marks[CHAT_MARKS_MAX];
+    chat_marks(kind, marks);
+    for (size_t i = 0; marks[i]; i++)
         if (!strstr(text, marks[i]))
-            return CHAT_OTHER;
-    return CHAT_SIMILAR;
+            return false;
+    return true;
 }
 
-/* Takes over `file`. */
-static void settle(struct chat_template *out, enum chat_fit fit, char *file)
+/* `text` NULL: a template that is not known by its text. Takes over `file`. */
+static void settle(struct chat_template *out, const char *text, char *file)
 {
     chat_template_finish(out);
-    *out = (struct chat_template){fit, file};
+    out->file = file;
+    for (int kind = 0; kind < CHAT_N_KINDS; kind++)
+        out->fits[kind] = text && has_marks(text, (enum chat_kind)kind) ? CHAT_SIMILAR : CHAT_OTHER;
+    const uint64_t hash = text ? template_hash(text) : 0;
+    for (size_t i = 0; text && i < sizeof known / sizeof *known; i++)
+        if (hash == known[i].hash)
+            out->fits[known[i].kind] = CHAT_SAME;
+    for (size_t i = 0; text && i < sizeof thoughts / sizeof *thoughts; i++)
+        out->opens_thought = out->opens_thought || strstr(text, thoughts[i]);
 }
 
 static char *join(const char *dir, const char *name)
@@ -100,7 +111,7 @@ static enum mn_status read_config(struct chat_template *out, char *path, const s
     if (!status && there)
         status = find_text(&text, &doc, node);
     if (!status && there)
-        settle(out, text ? template_fit(text) : CHAT_OTHER, path);
+        settle(out, text, path);
     else
         free(path);
     json_destroy(&doc);
@@ -119,7 +130,7 @@ static enum mn_status read_jinja(struct chat_template *out, char *path, const st
     if (status)
         free(path);
     else
-        settle(out, template_fit(text), path);
+        settle(out, text, path);
     free(text);
     return status;
 }
@@ -146,18 +157,42 @@ enum mn_status chat_template_read(struct chat_template *out, const char *dir, co
     return status;
 }
 
-enum mn_status chat_template_check(const struct chat_template *t, const struct mn_log *log)
+static enum mn_status refuse(const struct chat_template *t, const struct mn_log *log)
 {
-    if (t->fit == CHAT_OTHER)
+    return log_fail(log, MN_ERR_UNSUPPORTED,
+                    "%s: another chat template than those that are built in for this tokenizer: give the prompt's "
+                    "text as this template makes it",
+                    t->file);
+}
+
+enum mn_status chat_template_choose(struct chat_style *style, const struct chat_template *t,
+                                    const struct tokenizer *tokenizer, bool warns, const struct mn_log *log)
+{
+    enum chat_fit best = CHAT_OTHER;
+    bool any = false;
+    *style = (struct chat_style){0};
+    for (int kind = 0; kind < CHAT_N_KINDS; kind++) {
+        if (!chat_has_tokens(tokenizer, (enum chat_kind)kind))
+            continue;
+        any = true;
+        if (t->fits[kind] < best) {
+            best = t->fits[kind];
+            style->kind = (enum chat_kind)kind;
+        }
+    }
+    if (!any)
         return log_fail(log, MN_ERR_UNSUPPORTED,
-                        "%s: another chat template than Huginn's, which is the only one built in: give the prompt's "
-                        "text as this template makes it",
-                        t->file);
-    if (t->fit == CHAT_SIMILAR)
+                        "chat: the tokenizer has the special tokens of no template that is built in (Huginn's, ChatML, "
+                        "Llama-3's): give the prompt's text as the model's template makes it");
+    if (best == CHAT_OTHER)
+        return refuse(t, log);
+    style->opens_thought = t->opens_thought && style->kind == CHAT_CHATML;
+    if (best == CHAT_SIMILAR && warns)
         log_note(log, MN_LOG_WARN,
-                 "%s: a chat template with Huginn's tokens, but not a known text of Huginn's; conversations are put "
-                 "into Huginn's",
-                 t->file);
+                 "%s: a chat template with the tokens of %s, but not a known text of it; conversations are put into "
+                 "that%s",
+                 t->file, chat_name(style->kind),
+                 style->opens_thought ? ", replies begin with <think> as it says" : "");
     return MN_OK;
 }
 

@@ -95,22 +95,6 @@ enum mn_status stream_decoder_push(struct stream_decoder *decoder, uint32_t id, 
 /* The end: U+FFFD when a sequence stayed incomplete, else nothing. The decoder is as new afterwards. */
 void stream_decoder_finish(struct stream_decoder *decoder, const char **text, size_t *n_bytes);
 
-/* --- chat ------------------------------------------------------------------------------------------------------- */
-
-/* The ids of a conversation in the Huginn template, up to where the model's reply begins:
- *   <|begin_text|>
- *   then per message  <|begin_header|>role<|end_header|>\n\ntext<|end_turn|>
- *   then              <|begin_header|>Huginn<|end_header|>\n\n
- * Structure comes from the template alone: roles and texts are encoded with ENCODE_PLAIN.
- * MN_ERR_UNSUPPORTED: the tokenizer lacks one of the four as a plain special token. Else as tokenizer_encode. */
-enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct mn_chat_message *messages, size_t n_messages,
-                           uint32_t **ids, size_t *n_ids, const struct mn_log *log);
-
-/* The same as text, for people to read; *text is zero-terminated and freed by the caller. Encoding this text with
- * ENCODE_SPECIAL would let contents inject structure: use chat_encode. */
-enum mn_status chat_format(const struct mn_chat_message *messages, size_t n_messages, char **text, size_t *n_bytes,
-                           const struct mn_log *log);
-
 #ifdef __cplusplus
 }
 #endif

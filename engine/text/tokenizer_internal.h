@@ -1,5 +1,5 @@
 /* What the files of the tokenizer share: tokenizer.c (encoding and decoding), tokenizer_load.c (reading tokenizer.json)
- * and chat.c (the template). Everybody else includes tokenizer.h.
+ * and chat.c (conversations). Everybody else includes tokenizer.h.
  */
 #ifndef MUNINN_ENGINE_TEXT_TOKENIZER_INTERNAL_H
 #define MUNINN_ENGINE_TEXT_TOKENIZER_INTERNAL_H
