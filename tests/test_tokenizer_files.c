@@ -8,6 +8,7 @@
 #include "engine/base/hash.h"
 #include "engine/files/json.h"
 #include "engine/text/bpe.h"
+#include "engine/text/tokenizer_internal.h"
 #include "tests/tokenizer_file.h"
 
 #define SEQUENCE "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
@@ -309,6 +310,66 @@ static void test_merge_blow_up(void **state)
     free(file.text);
 }
 
+/* What an encoding took, and how it ended. */
+static enum mn_status encode_steps(const struct tokenizer *t, const char *text, size_t n, uint64_t *n_steps,
+                                   size_t *n_ids, struct messages *messages)
+{
+    const struct mn_log log = {message_write, messages};
+    struct encode_run run;
+    uint32_t *ids = NULL;
+    encode_init(&run, t, n, ENCODE_SPECIAL, &log);
+    enum mn_status status = encode_text(&run, text, n);
+    *n_steps = run.split.matcher.regex.n_steps;
+    status = encode_finish(&run, status, &ids, n_ids);
+    free(ids);
+    return status;
+}
+
+/* Added tokens cost a bounded number of steps per byte of text: where all of them strip the same row of spaces, where
+ * they are prefixes of each other, and, refused, where a long one all but occurs at every place. */
+static void test_added_tokens_are_linear(void **state)
+{
+    (void)state;
+    enum { N = 200000, LONG = 500, NESTED = 200 };
+    static char text[N], tail[LONG + 2], added[NESTED * (NESTED + 40)];
+    struct messages messages = {0};
+    uint64_t n_steps;
+    size_t n_ids, at = 0;
+    struct tokenizer *t = create_valid(
+        &(struct parts){.added = "[{\"id\":300,\"content\":\" \",\"rstrip\":true,\"lstrip\":true}]"});
+    memset(text, ' ', N);
+    assert_int_equal(encode_steps(t, text, N, &n_steps, &n_ids, &messages), MN_OK);
+    assert_int_equal(n_ids, N);
+    assert_true(n_steps <= 10 * N);
+    tokenizer_destroy(t);
+
+    memset(tail, 'a', LONG); /* <a, <aa, <aaa, ... */
+    for (int i = 0; i < NESTED; i++)
+        at += (size_t)snprintf(added + at, sizeof added - at, "%c{\"id\":%d,\"content\":\"<%.*s\"}", i ? ',' : '[',
+                               300 + i, i + 1, tail);
+    snprintf(added + at, sizeof added - at, "]");
+    t = create_valid(&(struct parts){.added = added});
+    memset(text, '<', N);
+    assert_int_equal(encode_steps(t, text, N, &n_steps, &n_ids, &messages), MN_OK);
+    assert_true(n_ids == N && n_steps <= 10 * N);
+    for (int i = 0; i < N; i++)
+        text[i] = i % 100 ? 'a' : '<';
+    assert_int_equal(encode_steps(t, text, N, &n_steps, &n_ids, &messages), MN_OK);
+    assert_true(n_ids == N / 100 && n_steps <= 10 * N);
+    tokenizer_destroy(t);
+    assert_int_equal(messages.n_errors, 0);
+
+    tail[LONG] = 'b';
+    snprintf(added, sizeof added, "[{\"id\":300,\"content\":\"%s\"}]", tail);
+    t = create_valid(&(struct parts){.added = added});
+    memset(text, 'a', N);
+    assert_int_equal(encode_steps(t, text, N, &n_steps, &n_ids, &messages), MN_ERR_UNSUPPORTED);
+    assert_int_equal(messages.n_errors, 1);
+    assert_non_null(strstr(messages.last, "added_tokens"));
+    assert_true(n_steps <= 20000000 + 400 * (uint64_t)N + 8 * LONG);
+    tokenizer_destroy(t);
+}
+
 /* A hostile pattern is an error of encoding. */
 static void test_pattern_blow_up(void **state)
 {
@@ -330,8 +391,11 @@ static void test_pattern_blow_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_files),        cmocka_unit_test(test_long_parts),
-        cmocka_unit_test(test_built_collisions), cmocka_unit_test(test_merge_blow_up),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_long_parts),
+        cmocka_unit_test(test_built_collisions),
+        cmocka_unit_test(test_merge_blow_up),
+        cmocka_unit_test(test_added_tokens_are_linear),
         cmocka_unit_test(test_pattern_blow_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

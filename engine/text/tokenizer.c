@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -18,6 +19,8 @@ static size_t utf8_check(const char *text, size_t n_bytes)
     return n_bytes;
 }
 
+enum { ADDED_BYTE_STEPS = 8 }; /* what a byte of an added token takes, in steps of the regular expressions */
+
 /* --- encoding --------------------------------------------------------------------------------------------------- */
 
 static enum mn_status encode_piece(void *user, const char *piece, size_t n_bytes)
@@ -26,12 +29,15 @@ static enum mn_status encode_piece(void *user, const char *piece, size_t n_bytes
     return bpe_encode(&run->tokenizer->bpe, &run->scratch, piece, n_bytes, &run->ids, run->log);
 }
 
-/* The longest added token that the text starts with: the sorted list is narrowed byte by byte. */
-static const struct added_token *added_match(const struct added_list *list, const char *text, size_t n_bytes)
+/* The longest added token that the text starts with: the sorted list is narrowed byte by byte. Bytes behind the first
+ * are charged: tokens of 512 bytes that all but occur would be looked at that far at every place. */
+static const struct added_token *added_match(const struct added_list *list, const char *text, size_t n_bytes,
+                                             uint64_t *n_steps)
 {
     const struct added_token *found = NULL;
     uint32_t low = 0, high = list->n; /* tokens that agree in the first `n` bytes */
     for (size_t n = 0; n < n_bytes && low < high; n++) {
+        *n_steps += n ? ADDED_BYTE_STEPS : 0;
         unsigned char byte = (unsigned char)text[n];
         if (!byte) /* contents have no zero byte; a terminator is none */
             break;
@@ -101,31 +107,74 @@ static bool is_single_word(const char *text, size_t n_bytes, size_t start, size_
            (end == n_bytes || !is_word(character_at(text, n_bytes, end)));
 }
 
-/* Finds the next added token at or after *from. Returns NULL at the end of the text; otherwise the token and the span
- * it takes, strip flags applied; `done` is where the previous span ended. */
-static const struct added_token *added_next(const struct encode_run *run, const struct added_list *list,
-                                            const char *text, size_t n_bytes, size_t done, size_t from, size_t *start,
-                                            size_t *end, size_t *resume)
+/* Where a search for added tokens stands. */
+struct added_search {
+    const struct added_list *list;
+    const char *text;
+    size_t n_bytes;
+    size_t done;               /* where the span of the token before ended */
+    size_t from;               /* where to look on */
+    size_t start, end;         /* the span of the token that was found, strip flags applied */
+    size_t spaces, spaces_end; /* the last row of spaces that a token stripped */
+};
+
+/* Tokens inside of a row of spaces all strip it to its end: it is walked once. */
+static void strip_right(struct added_search *s, uint64_t *n_steps)
 {
-    for (size_t at = from; list->n && at < n_bytes;) {
-        const struct added_token *token = added_match(list, text + at, n_bytes - at);
+    if (s->end < s->spaces || s->end >= s->spaces_end) {
+        s->spaces = s->end;
+        for (s->spaces_end = s->end; s->spaces_end < s->n_bytes;) {
+            if (!is_space(character_at(s->text, s->n_bytes, s->spaces_end)))
+                break;
+            s->spaces_end += character_length(s->text, s->spaces_end);
+            ++*n_steps;
+        }
+    }
+    s->end = s->spaces_end;
+}
+
+static void strip_left(struct added_search *s, uint64_t *n_steps)
+{
+    while (s->start > s->done) {
+        const size_t before = character_before(s->text, s->start);
+        if (!is_space(character_at(s->text, s->n_bytes, before)))
+            break;
+        s->start = before;
+        ++*n_steps;
+    }
+}
+
+/* Finds the next added token; *found is NULL at the end of the text. */
+static enum mn_status added_next(struct encode_run *run, struct added_search *s, const struct added_token **found)
+{
+    struct regex_run *budget = &run->split.matcher.regex;
+    *found = NULL;
+    while (s->list->n && s->from < s->n_bytes) {
+        const size_t at = s->from;
+        const struct added_token *token = added_match(s->list, s->text + at, s->n_bytes - at, &budget->n_steps);
+        if (budget->n_steps > budget->max_steps)
+            return log_fail(run->log, MN_ERR_UNSUPPORTED,
+                            "tokenizer: added_tokens of tokenizer.json reached the limit of %" PRIu64
+                            " steps for this text, at byte %zu of %zu",
+                            budget->max_steps, at, s->n_bytes);
         if (!token) {
-            at++;
+            s->from++;
             continue;
         }
-        *start = at;
-        *end = *resume = at = at + token->n_bytes;
+        s->start = at;
+        s->end = s->from = at + token->n_bytes;
         if (token->special && run->mode == ENCODE_PLAIN)
             continue;
-        if (token->single_word && !is_single_word(text, n_bytes, *start, *end))
+        if (token->single_word && !is_single_word(s->text, s->n_bytes, s->start, s->end))
             continue;
-        while (token->lstrip && *start > done && is_space(character_at(text, n_bytes, character_before(text, *start))))
-            *start = character_before(text, *start);
-        while (token->rstrip && *end < n_bytes && is_space(character_at(text, n_bytes, *end)))
-            *end += character_length(text, *end);
-        return token;
+        if (token->lstrip)
+            strip_left(s, &budget->n_steps);
+        if (token->rstrip)
+            strip_right(s, &budget->n_steps);
+        *found = token;
+        break;
     }
-    return NULL;
+    return MN_OK;
 }
 
 /* Cuts the text at the added tokens of one list; what lies between goes through the second list, normalized, and then
@@ -160,22 +209,25 @@ static enum mn_status encode_gap(struct encode_run *run, bool is_normalized, boo
 static enum mn_status encode_spans(struct encode_run *run, bool is_normalized, bool at_start, const char *text,
                                    size_t n_bytes)
 {
-    const struct added_list *list = is_normalized ? &run->tokenizer->normalized : &run->tokenizer->verbatim;
+    struct added_search s = {.list = is_normalized ? &run->tokenizer->normalized : &run->tokenizer->verbatim,
+                             .text = text,
+                             .n_bytes = n_bytes};
     const struct added_token *token;
-    size_t done = 0, from = 0, start, end;
-
-    while ((token = added_next(run, list, text, n_bytes, done, from, &start, &end, &from)) != NULL) {
+    enum mn_status status = added_next(run, &s, &token);
+    while (!status && token) {
         /* Not so when the previous token stripped spaces that this one begins with. */
-        enum mn_status status = start > done
-                                    ? encode_gap(run, is_normalized, at_start && !done, text + done, start - done)
-                                    : MN_OK;
+        if (s.start > s.done)
+            status = encode_gap(run, is_normalized, at_start && !s.done, text + s.done, s.start - s.done);
         if (status)
             return status;
         if (!id_vector_append(&run->ids, token->id))
             return log_fail(run->log, MN_ERR_MEMORY, "tokenizer: out of memory after %zu tokens", run->ids.n);
-        done = end;
+        s.done = s.end;
+        status = added_next(run, &s, &token);
     }
-    return done < n_bytes ? encode_gap(run, is_normalized, at_start && !done, text + done, n_bytes - done) : MN_OK;
+    if (!status && s.done < n_bytes)
+        status = encode_gap(run, is_normalized, at_start && !s.done, text + s.done, n_bytes - s.done);
+    return status;
 }
 
 void encode_init(struct encode_run *run, const struct tokenizer *tokenizer, size_t n_bytes, enum encode_mode mode,
