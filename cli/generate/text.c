@@ -18,19 +18,63 @@ static enum mn_status reserve(struct text_out *out, size_t n_bytes, const struct
     return MN_OK;
 }
 
+/* After Knuth, Morris and Pratt: border[k] is how much of the beginning of the stop string is also the end of its first
+ * k bytes. */
+static void borders_fill(const char *stop, uint32_t n, uint32_t *border)
+{
+    border[0] = 0;
+    if (n > 0)
+        border[1] = 0;
+    for (uint32_t k = 1, matched = 0; k < n; k++) {
+        while (matched > 0 && stop[matched] != stop[k])
+            matched = border[matched];
+        matched += stop[matched] == stop[k];
+        border[k + 1] = matched;
+    }
+}
+
+static enum mn_status tables_make(struct text_out *out, const struct mn_log *log)
+{
+    size_t n = out->stops->n;
+    for (uint32_t i = 0; i < out->stops->n; i++)
+        n += strlen(out->stops->items[i]) + 2;
+    out->matched = calloc(n + 1, sizeof *out->matched);
+    if (!out->matched)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for stop strings of %zu bytes", n);
+    uint32_t *table = out->matched + out->stops->n; /* of each: its length, then its borders */
+    for (uint32_t i = 0; i < out->stops->n; i++, table += *table + 2) {
+        *table = (uint32_t)strlen(out->stops->items[i]);
+        borders_fill(out->stops->items[i], *table, table + 1);
+    }
+    return MN_OK;
+}
+
+/* Takes the byte text[at]. Returns the length of the longest stop string that it completes, or 0. */
+static uint32_t stops_advance(struct text_out *out, size_t at)
+{
+    const uint32_t *table = out->matched + out->stops->n;
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < out->stops->n; i++, table += *table + 2) {
+        const char *stop = out->stops->items[i];
+        uint32_t matched = out->matched[i];
+        for (; matched > 0 && stop[matched] != out->text[at]; out->n_steps++)
+            matched = table[1 + matched];
+        matched += stop[matched] == out->text[at];
+        out->n_steps++;
+        out->matched[i] = matched;
+        longest = matched == *table && matched > longest ? matched : longest;
+    }
+    return longest;
+}
+
 /* Cuts the text before the stop string that is complete first; everything before `searched` is known to complete
  * none. */
 static bool cut_at_stop(struct text_out *out, size_t searched)
 {
-    for (size_t end = searched + 1; end <= out->n; end++) {
-        size_t longest = 0;
-        for (uint32_t i = 0; i < out->stops->n; i++) {
-            size_t n = strlen(out->stops->items[i]);
-            if (n > longest && n <= end && !memcmp(out->text + end - n, out->stops->items[i], n))
-                longest = n;
-        }
+    for (size_t at = searched; at < out->n; at++) {
+        const uint32_t longest = stops_advance(out, at);
         if (longest) {
-            out->n = end - longest;
+            out->n = at + 1 - longest;
             return true;
         }
     }
@@ -41,13 +85,8 @@ static bool cut_at_stop(struct text_out *out, size_t searched)
 static size_t held_back(const struct text_out *out)
 {
     size_t longest = 0;
-    for (uint32_t i = 0; i < out->stops->n; i++) {
-        size_t n = strlen(out->stops->items[i]) - 1;
-        n = n < out->n ? n : out->n;
-        while (n > longest && memcmp(out->text + out->n - n, out->stops->items[i], n) != 0)
-            n--;
-        longest = n > longest ? n : longest;
-    }
+    for (uint32_t i = 0; i < out->stops->n; i++)
+        longest = out->matched[i] > longest ? out->matched[i] : longest;
     return longest;
 }
 
@@ -64,6 +103,8 @@ enum mn_status text_out_push(struct text_out *out, const char *bytes, size_t n_b
     if (out->stopped || n_bytes == 0)
         return MN_OK;
     enum mn_status status = reserve(out, n_bytes, log);
+    if (!status && !out->matched)
+        status = tables_make(out, log);
     if (status)
         return status;
     size_t searched = out->n;
@@ -83,5 +124,7 @@ void text_out_finish(struct text_out *out)
 void text_out_free(struct text_out *out)
 {
     free(out->text);
+    free(out->matched);
     out->text = NULL;
+    out->matched = NULL;
 }

@@ -12,7 +12,11 @@ struct text_out {
     FILE *stream; /* NULL: the text is only collected */
     char *text;   /* [n], owned */
     size_t n, capacity, n_printed;
-    bool stopped; /* a stop string was found; the text ends before it */
+    /* How far each stop string is matched behind the last byte, and tables to go on from there: a byte costs a constant
+     * number of comparisons per stop string, however long those are. */
+    uint32_t *matched; /* [stops->n], and the tables of all stop strings behind them; NULL before the first text */
+    uint64_t n_steps;  /* comparisons so far; tests bound it */
+    bool stopped;      /* a stop string was found; the text ends before it */
 };
 
 /* Appends. MN_ERR_MEMORY. Write errors stay on the stream: see cli_flush. */
