@@ -253,17 +253,19 @@ enum mn_status config_parse(struct model_config *out, const char *file, const vo
     return status;
 }
 
-/* The tensors, where they tell families apart. NULL when there are none: a damaged checkpoint is the loader's to
- * report. */
-static struct safetensors *open_tensors(const struct json_doc *doc, const char *dir)
+/* The tensors, where they tell families apart. *out is NULL when there are none: a damaged checkpoint is the loader's
+ * to report. */
+static enum mn_status open_tensors(struct safetensors **out, const struct json_doc *doc, const char *dir,
+                                   const struct mn_log *log)
 {
     const struct mn_log silent = {0};
     const cJSON *name = json_find(doc->root, "model_type");
-    struct safetensors *file = NULL;
-    if (cJSON_IsString(name) && family_is_ambiguous(name->valuestring) &&
-        safetensors_open(&file, dir, NULL, &silent) != 0)
-        return NULL;
-    return file;
+    *out = NULL;
+    if (!cJSON_IsString(name) || !family_is_ambiguous(name->valuestring))
+        return MN_OK;
+    return safetensors_open(out, dir, NULL, &silent) == MN_ERR_MEMORY
+               ? log_fail(log, MN_ERR_MEMORY, "%s: out of memory for the list of tensors", dir)
+               : MN_OK;
 }
 
 enum mn_status config_load(struct model_config *out, const char *dir, const struct mn_log *log)
@@ -284,7 +286,9 @@ enum mn_status config_load(struct model_config *out, const char *dir, const stru
     }
     if (has_generation)
         status = json_read_file(&generation_doc, path, CONFIG_FILE_BYTES_MAX, log);
-    struct safetensors *file = status ? NULL : open_tensors(&doc, dir);
+    struct safetensors *file = NULL;
+    if (!status)
+        status = open_tensors(&file, &doc, dir, log);
     if (!status)
         status = config_from_docs(out, &doc, has_generation ? &generation_doc : NULL, file);
     safetensors_close(file);
