@@ -11,6 +11,7 @@ struct mn_engine {
     struct model *model;         /* NULL: the tokenizer alone */
     struct tokenizer *tokenizer; /* NULL when the model has none: ids only */
     struct chat_template chat;   /* that the folder brings */
+    uint32_t bos_token_id;       /* UINT32_MAX: none */
     bool chat_checked;           /* whoever has been warned of it is not warned for every prompt */
     const struct mn_log *log;
     char banner[512];

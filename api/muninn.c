@@ -86,6 +86,18 @@ enum mn_status mn_devices(void (*visit)(void *user, const struct mn_device_info 
     return device_list(visit_device, &visitor, log);
 }
 
+/* The token in front of a prompt: what generation_config.json names, else what the tokenizer's template says, which may
+ * be none, else what config.json names. */
+static void settle_begin_token(struct mn_engine *engine)
+{
+    bool is_said = false;
+    uint32_t id = UINT32_MAX;
+    const bool has_token = engine->tokenizer && tokenizer_begin_token(engine->tokenizer, &is_said, &id);
+    engine->bos_token_id = engine->model->config.bos_token_id;
+    if (is_said && !engine->model->config.bos_from_generation)
+        engine->bos_token_id = has_token ? id : UINT32_MAX;
+}
+
 /* A model without tokenizer.json still runs on ids. */
 static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
 {
@@ -141,6 +153,8 @@ enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_p
         status = load_model(engine, params);
     if (!status && (params->tokenizer_only || !params->synthetic))
         status = load_tokenizer(engine, params->model_dir);
+    if (!status && engine->model)
+        settle_begin_token(engine);
     if (status) {
         mn_engine_destroy(engine);
         return status;
@@ -233,7 +247,7 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .device_name = model->device->caps.name,
                                    .driver = model->device->caps.driver,
                                    .shape = shape_of(c),
-                                   .bos_token_id = c->bos_token_id,
+                                   .bos_token_id = engine->bos_token_id,
                                    .n_eos = c->n_eos,
                                    .eos_token_ids = c->eos_token_ids,
                                    .has_tokenizer = engine->tokenizer != NULL,

@@ -399,6 +399,70 @@ static void test_chat_template(void **state)
     }
 }
 
+/* ---- the begin token ---- */
+
+#define POST_PROCESSOR "\"post_processor\": null"
+#define TEMPLATE(single) \
+    "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [" single \
+    "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\": {\"b\": {\"id\": \"b\", " \
+    "\"ids\": [5], " \
+    "\"tokens\": [\"b\"]}}}"
+
+/* The default model's tokenizer with another post-processor. */
+static void write_tokenizer(const struct folder *f, const char *post_processor)
+{
+    char *text = NULL;
+    size_t n_bytes;
+    assert_int_equal(input_read_all(&text, &n_bytes, RAVEN_TINY "/tokenizer.json", 1 << 20, NULL), MN_OK);
+    char *at = strstr(text, POST_PROCESSOR), *whole = malloc(n_bytes + 1024);
+    assert_true(at && whole);
+    snprintf(whole, n_bytes + 1024, "%.*s%s%s", (int)(at - text), text, post_processor, at + strlen(POST_PROCESSOR));
+    write_text(f, "tokenizer.json", whole);
+    free(whole);
+    free(text);
+}
+
+/* generation_config.json, then the tokenizer's template, then config.json (whose token is 0). */
+static void test_begin_token(void **state)
+{
+    struct folder *f = *state;
+    static const struct {
+        const char *generation, *post_processor; /* NULL: no file */
+        uint32_t expected;
+    } cases[] = {
+        {NULL, POST_PROCESSOR, 0},
+        {NULL, TEMPLATE(""), UINT32_MAX},
+        {NULL, TEMPLATE("{\"SpecialToken\": {\"id\": \"b\", \"type_id\": 0}}, "), 5},
+        {"{\"eos_token_id\": 1}", TEMPLATE(""), UINT32_MAX},
+        {"{\"eos_token_id\": 1}", POST_PROCESSOR, 0},
+        {"{\"bos_token_id\": null}", TEMPLATE(""), UINT32_MAX},
+        {"{\"bos_token_id\": 3}", TEMPLATE(""), 3},
+        {"{\"bos_token_id\": 3}", TEMPLATE("{\"SpecialToken\": {\"id\": \"b\", \"type_id\": 0}}, "), 3},
+        {"{\"bos_token_id\": 3}", NULL, 3},
+        {NULL, NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mn_engine *engine;
+        struct mn_model_info info;
+        char path[128];
+        path_of(f, "generation_config.json", path);
+        remove(path);
+        if (cases[i].generation)
+            write_text(f, "generation_config.json", cases[i].generation);
+        path_of(f, "tokenizer.json", path);
+        remove(path);
+        if (cases[i].post_processor)
+            write_tokenizer(f, cases[i].post_processor);
+        if (mn_engine_create(&engine, &(struct mn_engine_params){
+                                          .model_dir = f->dir, .device = test_device, .log = &f->log.log}) != MN_OK)
+            fail_msg("case %zu: %s", i, f->log.last);
+        mn_engine_info(engine, &info);
+        if (info.bos_token_id != cases[i].expected)
+            fail_msg("case %zu: begin token %u instead of %u", i, info.bos_token_id, cases[i].expected);
+        mn_engine_destroy(engine);
+    }
+}
+
 static void test_chat_files(void **state)
 {
     try_ways(*state, "chat_template.jinja", open_text);
@@ -439,6 +503,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_weights, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_index_beside_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_chat_template, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_begin_token, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_chat_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_names, set_up, tear_down),
     };

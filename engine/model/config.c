@@ -229,6 +229,8 @@ static enum mn_status config_from_docs(struct model_config *out, const struct js
         status = check_object(generation);
     if (!status && generation)
         status = parse_token_ids(&c, generation);
+    if (!status && generation)
+        c.bos_from_generation = json_is_given(generation->root, "bos_token_id");
     if (!status && c.family->add_stops)
         c.family->add_stops(&c);
     if (!status)

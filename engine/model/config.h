@@ -61,8 +61,9 @@ struct model_config {
     float embed_scale;
     bool tie_embeddings;
     bool qk_bias;
-    bool heads_normed;                      /* q and k are normed over all heads together, before they are turned */
-    uint32_t bos_token_id;                  /* UINT32_MAX when there is none */
+    bool heads_normed;        /* q and k are normed over all heads together, before they are turned */
+    bool bos_from_generation; /* generation_config.json names the begin token, and not config.json alone */
+    uint32_t bos_token_id;    /* UINT32_MAX when there is none */
     uint32_t eos_token_ids[CONFIG_EOS_MAX]; /* [n_eos] */
     uint32_t n_eos;
     char torch_dtype[16]; /* "float32", "bfloat16" or "float16": information only, the weights say what they are */
