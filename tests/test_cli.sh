@@ -301,6 +301,13 @@ has "-f: a byte order mark stays, with a warning" "$err" "$tmp/marked: begins wi
 printf '\377\376s\000' >"$tmp/marked"
 refuses "-f: UTF-16" 4 "$tmp/marked: this is UTF-16" generate -f "$tmp/marked"
 
+# Numbers of other writers' rows come out in their own digits; what a browser could not hold is a text on the page.
+printf '{"key":"a","bench":"run","seed":1234567890123456789,"decode_tok_s":1.50}\n' >"$tmp/exact"
+run merge "$tmp/exact" -o jsonl
+has "merge: numbers stay, to the last digit" "$out" '"seed":1234567890123456789,"decode_tok_s":1.50'
+run report "$tmp/exact" -o -
+has "report: integers stay, to the last digit" "$(grep '1234567890123456789' "$tmp/out")" '"seed":"1234567890123456789","decode_tok_s":1.50'
+
 # Figures of a text that ends on a draft: what was committed, not what stood behind the end.
 run generate -p 'sort 2 8 0 1 9 4 :' -n 40 --strategy draft-verify --draft-steps 16 --lookahead 15 --stop ' 1' -o json
 has "stop string: tokens per round are those committed" "$out" '"new_tokens":4,'

@@ -31,9 +31,19 @@ static void write_safe(FILE *out, const char *json)
     }
 }
 
-static enum mn_status write_json(FILE *out, const cJSON *value, const struct mn_log *log)
+/* A browser's numbers are doubles: integers that none holds go to it as texts. Nesting ends at JSON_DEPTH_MAX. */
+static void keep_integers(cJSON *node)
 {
-    char *text = value ? json_print(value) : NULL;
+    if (cJSON_IsNumber(node) && !json_number_is_exact(node) && !strpbrk(node->valuestring, ".eE"))
+        node->type = cJSON_String; /* its own text is in valuestring already */
+    for (cJSON *child = node->child; child; child = child->next)
+        keep_integers(child);
+}
+
+static enum mn_status write_json(FILE *out, cJSON *value, const struct mn_log *log)
+{
+    keep_integers(value);
+    char *text = json_print(value);
     if (!text)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
     write_safe(out, text);

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "bench/sweep/measure.h"
+#include "engine/base/decimal.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
 
@@ -17,6 +18,7 @@ enum { ID_BYTES = 256, PATH_BYTES = 4096 };
 static void make_id(char *id, const struct bench_model *model, const struct bench_setting *s,
                     const struct bench_common *common)
 {
+    char temperature[DECIMAL_BYTES];
     int n = snprintf(id, ID_BYTES, "muninn-%.60s-%s-%s-R%" PRIu32, model->identity.model, model->info.weight_type,
                      s->strategy, s->num_steps);
     if (s->draft_steps)
@@ -25,8 +27,9 @@ static void make_id(char *id, const struct bench_model *model, const struct benc
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-L%" PRIu32, s->lookahead);
     if (s->max_inflight)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-W%" PRIu32, s->max_inflight);
-    snprintf(id + n, ID_BYTES - (size_t)n, "-kv-%.20s-%s-n%" PRIu32 "-temperature-%g", s->kv_policy, s->kv_type,
-             s->n_new, (double)common->temperature);
+    decimal_write_float(temperature, common->temperature);
+    snprintf(id + n, ID_BYTES - (size_t)n, "-kv-%.20s-%s-n%" PRIu32 "-temperature-%s", s->kv_policy, s->kv_type,
+             s->n_new, temperature);
     for (char *c = id; *c; c++)
         if (!strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_", *c))
             *c = '-';
