@@ -82,15 +82,12 @@ static void close(void *state)
     free(((struct window *)state)->states);
 }
 
-/* The standard deviation of initial states at scale 1: sqrt(2 / (5 d)) * sqrt(d). */
-static const double state_std = 0.63245553203367587;
-
 static void fresh_state(const struct generation *g, uint32_t position, float *state)
 {
-    const uint32_t d = session_info(g->session)->config->n_embd;
-    for (uint32_t k = 0; k < d; k++)
+    const struct model_config *config = session_info(g->session)->config;
+    for (uint32_t k = 0; k < config->n_embd; k++)
         state[k] = g->params->init_scale == 0.0f ? 0.0f
-                                                 : (float)(state_std * (double)g->params->init_scale) *
+                                                 : (float)(config->state_std * (double)g->params->init_scale) *
                                                        sampler_state_noise(g->params->sampler.seed, position, k);
 }
 
@@ -119,8 +116,9 @@ static void append(struct generation *g, struct window *w)
 /* Step 3, into w->fresh. */
 static void mix_noise(const struct generation *g, struct window *w)
 {
-    const uint32_t d = session_info(g->session)->config->n_embd;
-    const double scale = state_std * (g->params->init_scale == 0.0f ? 1.0 : (double)g->params->init_scale);
+    const struct model_config *config = session_info(g->session)->config;
+    const uint32_t d = config->n_embd;
+    const double scale = config->state_std * (g->params->init_scale == 0.0f ? 1.0 : (double)g->params->init_scale);
     memcpy(w->fresh, w->states, (size_t)g->n_rows * d * sizeof *w->fresh);
     for (uint32_t i = 0; i < g->n_rows && g->params->diffusion.state_noise > 0.0f; i++) {
         const double weight = (double)g->params->diffusion.state_noise / (1.0 + w->steps[i]);

@@ -4,6 +4,7 @@
  * huginn-0125 settings, the default model and the golden vectors as positive cases; damaged and missing files in a
  * temporary directory.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -167,9 +168,31 @@ static const struct {
     {"rope_base", "Infinity", MN_ERR_FORMAT, "key 'rope_base'", "value Infinity: must be a number"},
     {"tie_embeddings", "\"yes\"", MN_ERR_FORMAT, "key 'tie_embeddings'", "value \"yes\":"},
     {"qk_bias", "0", MN_ERR_FORMAT, "key 'qk_bias'", "value 0:"},
-    {"torch_dtype", "\"int8\"", MN_ERR_UNSUPPORTED, "key 'torch_dtype'", "value \"int8\":"},
+    {"torch_dtype", "\"float8_e4m3fn\"", MN_OK, NULL, NULL}, /* the weights say what they are */
     {"torch_dtype", "5", MN_ERR_FORMAT, "key 'torch_dtype'", "value 5:"},
-    {"dtype", "\"float64\"", MN_ERR_UNSUPPORTED, "key 'dtype'", "value \"float64\":"},
+    {"dtype", "\"a name of more than fifteen bytes\"", MN_OK, NULL, NULL},
+    {"dtype", "[]", MN_ERR_FORMAT, "key 'dtype'", "value [...]:"},
+    /* settings of others, which may only say what is built */
+    {"quantization_config", "null", MN_OK, NULL, NULL},
+    {"quantization_config", "{\"bits\": 4}", MN_ERR_UNSUPPORTED, "key 'quantization_config'", "quantised"},
+    {"partial_rotary_factor", "1.0", MN_OK, NULL, NULL},
+    {"partial_rotary_factor", "0.5", MN_ERR_UNSUPPORTED, "key 'partial_rotary_factor'", "value 0.5:"},
+    {"rope_scaling", "null", MN_OK, NULL, NULL},
+    {"rope_scaling", "{\"type\": \"linear\", \"factor\": 2}", MN_ERR_UNSUPPORTED, "key 'rope_scaling'", "has none"},
+    {"rope_parameters", "{\"rope_theta\": 50000, \"rope_type\": \"default\"}", MN_OK, NULL, NULL},
+    {"rope_parameters", "{\"rope_theta\": 1e6}", MN_ERR_FORMAT, "key 'rope_parameters'", "value 1e6: the rotary"},
+    {"rope_parameters", "{\"rope_type\": \"yarn\"}", MN_ERR_FORMAT, "key 'rope_parameters'", "value \"yarn\":"},
+    {"rope_parameters", "{\"rope_type\": \"llama3\"}", MN_ERR_FORMAT, "key 'rope_parameters'", "value \"llama3\":"},
+    {"state_init", "\"like-init\"", MN_OK, NULL, NULL},
+    {"state_init", "\"embed\"", MN_ERR_UNSUPPORTED, "key 'state_init'", "value \"embed\": only like-init"},
+    {"initial_state_mode", "\"learned\"", MN_ERR_UNSUPPORTED, "key 'initial_state_mode'", "value \"learned\":"},
+    {"init_values", "{\"std\": -1}", MN_ERR_FORMAT, "key 'std'", "value -1:"},
+    {"tie_embeddings", "true, \"tie_word_embeddings\": false", MN_ERR_FORMAT, "key 'tie_word_embeddings'",
+     "value false: tie_embeddings says the opposite"},
+    {"tie_embeddings", "false, \"tie_word_embeddings\": true", MN_ERR_FORMAT, "key 'tie_word_embeddings'",
+     "value true: tie_embeddings says the opposite"},
+    {"tie_embeddings", "false, \"tie_word_embeddings\": false", MN_OK, NULL, NULL},
+    {"tie_embeddings", "false, \"tie_word_embeddings\": null", MN_OK, NULL, NULL},
     {"N_EMBD", "99", MN_OK, NULL, NULL}, /* another key: cJSON alone would find it for n_embd */
 };
 
@@ -244,6 +267,12 @@ static void test_defaults(void **state)
     assert_int_equal(c.vocab_size, 256);
     assert_int_equal(parse_with(&c, "dtype", "\"float16\"", NULL), MN_OK);
     assert_string_equal(c.torch_dtype, "float16");
+
+    /* how random initial states are drawn */
+    assert_int_equal(parse_with(&c, NULL, NULL, NULL), MN_OK);
+    assert_true(c.state_std == sqrt(2.0 / (5.0 * 64)) * sqrt(64.0));
+    assert_int_equal(parse_with(&c, "init_values", "{\"std\": 0.25, \"embed_scale\": 8.0}", NULL), MN_OK);
+    assert_true(c.state_std == 2.0);
 }
 
 static void test_token_ids(void **state)

@@ -202,6 +202,9 @@ static void test_configuration(void **state)
     (void)state;
     struct random_shape untied = shape;
     untied.tied = false;
+    /* which family it is, the tensors say */
+    try_config(&shape, "\"rope_base\":50000", "\"rope_base\":50000,\"rope_theta\":10000", "value 10000: rope_base says",
+               "key 'rope_theta'");
     try_config(&shape, "\"qk_bias\":true", "\"qk_bias\":false", "4 tensors have no place", "attn.qk_bias'");
     try_config(&shape, "recurrent_block\":2", "recurrent_block\":1", "9 tensors have no place", "core_block.1.");
     try_config(&shape, "in_coda\":1", "in_coda\":2", "transformer.coda.1.attn.Wqkv.weight", "config.json asks for it");

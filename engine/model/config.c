@@ -169,17 +169,39 @@ static enum mn_status read_family(struct model_config *c, const struct json_doc 
 
 static enum mn_status parse_torch_dtype(struct model_config *c, const struct json_doc *doc)
 {
-    static const char *const known[CONFIG_CHOICES_MAX] = {"bfloat16", "float32", "float16"};
     const char *key = json_find(doc->root, "torch_dtype") ? "torch_dtype" : "dtype"; /* the newer writers' name */
     const char *name;
-    enum mn_status status = json_get_string_or(doc, doc->root, key, NAME_BYTES_MAX, known[0], &name);
-    if (status)
+    enum mn_status status = json_get_string_or(doc, doc->root, key, NAME_BYTES_MAX, "bfloat16", &name);
+    if (!status)
+        snprintf(c->torch_dtype, sizeof c->torch_dtype, "%.15s", name);
+    return status;
+}
+
+/* Settings that no family has, whoever wrote them. */
+static enum mn_status check_foreign(const struct model_config *c, const struct json_doc *doc)
+{
+    const struct cJSON *quantization = json_find(doc->root, "quantization_config"),
+                       *rotary = json_find(doc->root, "rope_parameters"), *type = json_find(rotary, "rope_type");
+    double part, theta;
+    if (quantization && !cJSON_IsNull(quantization))
+        return json_refuse(doc, MN_ERR_UNSUPPORTED, "quantization_config", quantization,
+                           "quantised checkpoints are not supported");
+    enum mn_status status = json_get_double_or(doc, doc->root, "partial_rotary_factor", 0, 1, 1, &part);
+    if (!status && part < 1)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "partial_rotary_factor",
+                             json_find(doc->root, "partial_rotary_factor"), "only whole heads are turned");
+    if (status || !rotary || cJSON_IsNull(rotary))
         return status;
-    if (!is_one_of(name, known))
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, key, json_find(doc->root, key),
-                           "only float32, bfloat16 and float16 are supported");
-    snprintf(c->torch_dtype, sizeof c->torch_dtype, "%s", name);
-    return MN_OK;
+    /* newer writers' form of rope_theta and rope_scaling */
+    status = json_get_double_or(doc, rotary, "rope_theta", 1, 1e12, (double)c->rope_base, &theta);
+    if (!status && (float)theta != c->rope_base)
+        status = json_refuse(doc, MN_ERR_FORMAT, "rope_parameters", json_find(rotary, "rope_theta"),
+                             "the rotary embedding's other keys say otherwise");
+    if (!status && type && !cJSON_IsNull(type) &&
+        (!cJSON_IsString(type) || strcmp(type->valuestring, c->rope_scaling.factor > 0 ? "llama3" : "default") != 0))
+        status = json_refuse(doc, MN_ERR_FORMAT, "rope_parameters", type,
+                             "the rotary embedding's other keys say otherwise");
+    return status;
 }
 
 /* Token ids, from either file; absent or null keeps what c has. eos_token_id is one id or a list. */
@@ -221,6 +243,8 @@ static enum mn_status config_from_docs(struct model_config *out, const struct js
         status = read_family(&c, doc, file);
     if (!status)
         status = c.family->read_config(&c, doc);
+    if (!status)
+        status = check_foreign(&c, doc);
     if (!status)
         status = parse_torch_dtype(&c, doc);
     if (!status)

@@ -41,6 +41,7 @@ struct rope_scaling {
 
 struct model_config {
     const struct family *family;
+    double state_std; /* of the values of random initial states; 0: the family has none */
     uint32_t n_embd;
     uint32_t n_heads;    /* of the queries */
     uint32_t n_kv_heads; /* of keys and values: query head i reads key/value head i / (n_heads / n_kv_heads) */
@@ -66,7 +67,7 @@ struct model_config {
     uint32_t bos_token_id;    /* UINT32_MAX when there is none */
     uint32_t eos_token_ids[CONFIG_EOS_MAX]; /* [n_eos] */
     uint32_t n_eos;
-    char torch_dtype[16]; /* "float32", "bfloat16" or "float16": information only, the weights say what they are */
+    char torch_dtype[16]; /* "float32", ...: information only, the weights say what they are */
 };
 
 /* Reads dir/config.json and, if it exists, dir/generation_config.json, whose token ids win.

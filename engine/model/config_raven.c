@@ -1,6 +1,7 @@
 #include "engine/model/config_raven.h"
 
 #include <float.h>
+#include <math.h>
 
 enum mn_status raven_check_building_blocks(const struct json_doc *doc)
 {
@@ -11,6 +12,8 @@ enum mn_status raven_check_building_blocks(const struct json_doc *doc)
         {"nonlin_name", {"SiLU"}},
         {"norm_class_name", {"RMSNorm_llama", "RMSNorm"}}, /* two names of one function in the published code */
         {"injection_type", {"linear"}},
+        {"state_init", {"like-init", "zero"}},
+        {"initial_state_mode", {"random", "zero"}}, /* what a run begins with is its own choice: init_scale */
     };
     static const struct config_flag flags[] = {{"bias", "linear layers with a bias are not supported"}};
     enum mn_status status = config_check_choices(doc, choices, sizeof choices / sizeof *choices);
@@ -46,7 +49,24 @@ enum mn_status raven_check_noise(const struct json_doc *doc)
 
 enum mn_status raven_read_tied(struct model_config *c, const struct json_doc *doc, bool fallback)
 {
-    bool tie_word;
+    bool tie_word, word = false;
     enum mn_status status = json_get_bool_or(doc, doc->root, "tie_word_embeddings", fallback, &tie_word);
-    return status ? status : json_get_bool_or(doc, doc->root, "tie_embeddings", tie_word, &c->tie_embeddings);
+    if (!status)
+        status = json_get_bool_or(doc, doc->root, "tie_embeddings", tie_word, &c->tie_embeddings);
+    if (!status)
+        status = json_get_bool_or(doc, doc->root, "tie_word_embeddings", c->tie_embeddings, &word);
+    if (!status && word != c->tie_embeddings)
+        status = json_refuse(doc, MN_ERR_FORMAT, "tie_word_embeddings", json_find(doc->root, "tie_word_embeddings"),
+                             "tie_embeddings says the opposite");
+    return status;
+}
+
+enum mn_status raven_read_state_std(struct model_config *c, const struct json_doc *doc, double scale)
+{
+    double std;
+    enum mn_status status = json_get_double_or(doc, json_find(doc->root, "init_values"), "std", 0.0, 1e3,
+                                               sqrt(2.0 / (5.0 * c->n_embd)), &std);
+    if (!status)
+        c->state_std = std * scale;
+    return status;
 }

@@ -15,5 +15,7 @@ enum mn_status raven_read_counts(struct model_config *config, const struct json_
 enum mn_status raven_check_noise(const struct json_doc *doc);
 /* tie_embeddings, or tie_word_embeddings; `fallback` where neither is there. */
 enum mn_status raven_read_tied(struct model_config *config, const struct json_doc *doc, bool fallback);
+/* How random initial states are drawn; `scale`: what the embedding is multiplied with, which they are, too. */
+enum mn_status raven_read_state_std(struct model_config *config, const struct json_doc *doc, double scale);
 
 #endif

@@ -49,6 +49,20 @@ static enum mn_status check_fixed_behaviour(struct model_config *c, const struct
         status = json_refuse(doc, MN_ERR_UNSUPPORTED, "embed_scale", json_find(init, "embed_scale"),
                              "only sqrt(n_embd) is supported");
     c->embed_scale = sqrtf((float)c->n_embd);
+    return status ? status : raven_read_state_std(c, doc, expected);
+}
+
+/* Keys of other families' rotary embeddings, which this one's code does not read: they may only say the same. */
+static enum mn_status check_rotary(const struct model_config *c, const struct json_doc *doc)
+{
+    const struct cJSON *scaling = json_find(doc->root, "rope_scaling");
+    double theta;
+    enum mn_status status = json_get_double_or(doc, doc->root, "rope_theta", 1, 1e12, (double)c->rope_base, &theta);
+    if (!status && (float)theta != c->rope_base)
+        status = json_refuse(doc, MN_ERR_FORMAT, "rope_theta", json_find(doc->root, "rope_theta"),
+                             "rope_base says otherwise");
+    if (!status && scaling && !cJSON_IsNull(scaling))
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "rope_scaling", scaling, "Huginn's rotary embedding has none");
     return status;
 }
 
@@ -63,9 +77,10 @@ static enum mn_status parse_constants(struct model_config *c, const struct json_
         status = json_get_bool_or(doc, root, "qk_bias", true, &c->qk_bias);
     if (!status)
         status = raven_read_tied(c, doc, true);
-    if (!status)
-        c->rope_base = (float)base;
-    return status;
+    if (status)
+        return status;
+    c->rope_base = (float)base;
+    return check_rotary(c, doc);
 }
 
 static enum mn_status read_config(struct model_config *c, const struct json_doc *doc)

@@ -6,6 +6,7 @@
 #include "engine/model/blocks.h"
 #include "engine/model/config_read.h"
 #include "engine/model/family.h"
+#include "engine/model/weight_check.h"
 
 /* ---- config.json: nothing has a default, since a missing key means that the file is of something else ---- */
 
@@ -81,7 +82,9 @@ static void plan_weights(struct weight_plan *plan, struct weights *w)
     const uint32_t d = c->n_embd, v = c->vocab_size;
     plan_matrix(plan, &w->embedding,
                 &(struct matrix_plan){.parts = {{"model.embed_tokens.weight", v}}, .columns = d, .vocabulary = true});
-    if (!c->tie_embeddings)
+    if (c->tie_embeddings)
+        plan_tied(plan, "lm_head.weight", "model.embed_tokens.weight");
+    else
         plan_matrix(plan, &w->head,
                     &(struct matrix_plan){.parts = {{"lm_head.weight", v}}, .columns = d, .vocabulary = true});
     for (uint32_t i = 0; i < c->n_core; i++) {

@@ -7,6 +7,7 @@
 #include "engine/model/blocks.h"
 #include "engine/model/config_raven.h"
 #include "engine/model/family.h"
+#include "engine/model/weight_check.h"
 
 /* ---- which one it is ---- */
 
@@ -41,11 +42,8 @@ static enum mn_status read_shape(struct model_config *c, const struct json_doc *
 static enum mn_status read_constants(struct model_config *c, const struct json_doc *doc)
 {
     static const struct config_flag flags[] = {{"qk_bias", "a bias of queries and keys is not supported"}};
-    static const struct config_choice choices[] = {{"initial_state_mode", {"random", "zero"}}};
     double scale;
     enum mn_status status = config_check_flags(doc, flags, sizeof flags / sizeof *flags);
-    if (!status)
-        status = config_check_choices(doc, choices, sizeof choices / sizeof *choices);
     if (!status)
         status = config_read_eps(c, doc, "norm_eps", 0.0);
     if (!status)
@@ -54,10 +52,11 @@ static enum mn_status read_constants(struct model_config *c, const struct json_d
         status = json_get_double(doc, json_find(doc->root, "init_values"), "embed_scale", 1e-6, FLT_MAX, &scale);
     if (!status)
         status = raven_read_tied(c, doc, false);
-    if (!status)
-        c->embed_scale = (float)scale;
     c->rotary_halves = true;
-    return status;
+    if (status)
+        return status;
+    c->embed_scale = (float)scale;
+    return raven_read_state_std(c, doc, scale);
 }
 
 static enum mn_status read_config(struct model_config *c, const struct json_doc *doc)
@@ -116,7 +115,9 @@ static void plan_weights(struct weight_plan *plan, struct weights *w)
     struct block_weights *block = w->blocks;
     plan_matrix(plan, &w->embedding,
                 &(struct matrix_plan){.parts = {{"transformer.wte.weight", v}}, .columns = d, .vocabulary = true});
-    if (!c->tie_embeddings)
+    if (c->tie_embeddings)
+        plan_tied(plan, "lm_head.weight", "transformer.wte.weight");
+    else
         plan_matrix(plan, &w->head,
                     &(struct matrix_plan){.parts = {{"lm_head.weight", v}}, .columns = d, .vocabulary = true});
     struct matrix_plan adapter = {

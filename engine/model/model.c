@@ -47,7 +47,7 @@ static enum mn_status hash_folder(struct model *model, const char *dir, const st
     return status;
 }
 
-_Static_assert(sizeof(void *) != 8 || sizeof(struct model_config) == 184, "a new field belongs into the hash, too");
+_Static_assert(sizeof(void *) != 8 || sizeof(struct model_config) == 192, "a new field belongs into the hash, too");
 
 /* A synthetic model is its configuration and its seed, under whatever name. */
 static void hash_configuration(struct model *model, uint64_t seed)
@@ -74,6 +74,7 @@ static void hash_configuration(struct model *model, uint64_t seed)
                                bits_of(c->rope_scaling.high_factor),
                                c->rope_scaling.original_positions,
                                bits_of(c->embed_scale),
+                               bits_of((float)c->state_std),
                                c->rotary_halves,
                                c->tie_embeddings,
                                c->qk_bias,

@@ -23,7 +23,6 @@ static void write_table(struct session *s, uint32_t *head, uint32_t table, const
 
 void session_write_state(struct session *s, const struct session_run_params *p)
 {
-    const double d = (double)s->model->config.n_embd;
     uint32_t *head = span_host(s->state);
     write_table(s, head, TABLE_PRELUDE, p->rows, p->n_rows - p->n_new, p->n_new);
     write_table(s, head, TABLE_CORE, p->rows, 0, p->n_rows);
@@ -36,7 +35,7 @@ void session_write_state(struct session *s, const struct session_run_params *p)
     head[STATE_TOP_P] = bits_of(s->sampler.top_p);
     head[STATE_MIN_P] = bits_of(s->sampler.min_p);
     head[STATE_INIT_MODE] = p->given_states ? INIT_GIVEN : s->init_scale != 0.0f ? INIT_NORMAL : INIT_ZERO;
-    head[STATE_INIT_STD] = bits_of((float)(sqrt(2.0 / (5.0 * d)) * sqrt(d)) * s->init_scale);
+    head[STATE_INIT_STD] = bits_of((float)s->model->config.state_std * s->init_scale);
     memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
 }
 
