@@ -3,12 +3,16 @@
  * Method: tokens against ar, greedy and sampled, on the shipped model and a random one; cost tables that make each
  * family the cheapest; counted passes; files that are damaged, and keys of other devices. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "bench/sweep/cache_folder.h"
 #include "bench/sweep/cost_file.h"
 #include "spec/cost.h"
 #include "tests/testing.h"
@@ -434,11 +438,112 @@ static void test_cost_files(void **state)
     test_engine_done(engine);
 }
 
+/* ---- the folder's bound ---- */
+
+/* A file of ours in all but its content, unused for `age` seconds. */
+static void put(const char *dir, const char *name, const char *text, size_t n_bytes, time_t age)
+{
+    char path[512];
+    const struct timespec then = {time(NULL) - age, 0}, times[2] = {then, then};
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    write_text(path, text);
+    assert_int_equal(truncate(path, (off_t)n_bytes), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static bool is_there(const char *dir, const char *name)
+{
+    char path[512];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return lstat(path, &info) == 0;
+}
+
+static void put_costs(const char *dir, unsigned number, size_t n_bytes, time_t age)
+{
+    char name[64];
+    snprintf(name, sizeof name, "costs-%016x.json", number);
+    put(dir, name, "{\"key\":\"", n_bytes, age);
+}
+
+static bool has_costs(const char *dir, unsigned number)
+{
+    char name[64];
+    snprintf(name, sizeof name, "costs-%016x.json", number);
+    return is_there(dir, name);
+}
+
+/* What is not ours stays, whatever it is called; so does what a run under way may be writing. */
+static void test_cache_bound(void **state)
+{
+    (void)state;
+    enum { MANY = CACHE_FILES_MAX + 20, OLD = 100000 };
+    static const char *const others[] = {"costs-0123456789abcdef.json", /* other content */
+                                         "costs-0123456789abcdeF.json",
+                                         "costs-0123456789abcde.json",
+                                         "costs-0123456789abcdef0.json",
+                                         "costs-0123456789abcdef.json.bak",
+                                         "notes.json",
+                                         ".muninn-0123456789abcdef.parts"};
+    enum { N_OTHERS = sizeof others / sizeof *others };
+    char dir[] = "/tmp/muninn-bound-XXXXXX", path[512], outside[] = "/tmp/muninn-outside-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    close(mkstemp(outside));
+    write_text(outside, "{\"key\":\"");
+    for (int i = 0; i < N_OTHERS; i++)
+        put(dir, others[i], i ? "{\"key\":\"" : "{\"kex\":\"", 100000, OLD);
+    snprintf(path, sizeof path, "%s/costs-00000000000000aa.json", dir);
+    assert_int_equal(symlink(outside, path), 0);
+    snprintf(path, sizeof path, "%s/costs-00000000000000ab.json", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    snprintf(path, sizeof path, "%s/costs-00000000000000ac.json", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    put(dir, ".muninn-0000000000000001.part", "{", 1, OLD);
+    put(dir, ".muninn-0000000000000002.part", "{", 1, 10);
+    for (unsigned i = 0; i < MANY; i++) /* the larger its number, the longer without use */
+        put_costs(dir, 0x1000 + i, 1000, 10 + i);
+    snprintf(path, sizeof path, "%s/costs-%016x.json", dir, 0x1000 + MANY - 1);
+    cache_folder_used(path);
+    cache_folder_trim(dir);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(has_costs(dir, 0x1000 + i), i < CACHE_FILES_MAX - 1 || i == MANY - 1);
+    /* Bytes count as well: 40 files of 30 kB are too much, the last 34 stay. */
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(path, sizeof path, "%s/costs-%016x.json", dir, 0x1000 + i);
+        unlink(path);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        put_costs(dir, 0x1000 + i, 30000, 10 + i);
+    cache_folder_trim(dir);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(has_costs(dir, 0x1000 + i), i < CACHE_BYTES_MAX / 30000);
+        snprintf(path, sizeof path, "%s/costs-%016x.json", dir, 0x1000 + i);
+        unlink(path);
+    }
+    for (int i = 0; i < N_OTHERS; i++)
+        assert_true(is_there(dir, others[i]));
+    assert_true(has_costs(dir, 0xaa) && has_costs(dir, 0xab) && has_costs(dir, 0xac));
+    assert_false(is_there(dir, ".muninn-0000000000000001.part"));
+    assert_true(is_there(dir, ".muninn-0000000000000002.part"));
+    cache_folder_trim("/nowhere at all");
+    assert_int_equal(access(outside, F_OK), 0);
+    unlink(outside);
+    static const char *const rest[] = {"costs-00000000000000aa.json", "costs-00000000000000ab.json",
+                                       ".muninn-0000000000000002.part"};
+    for (int i = 0; i < N_OTHERS + 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, i < N_OTHERS ? others[i] : rest[i - N_OTHERS]);
+        assert_int_equal(unlink(path), 0);
+    }
+    snprintf(path, sizeof path, "%s/costs-00000000000000ac.json", dir);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped),        cmocka_unit_test(test_random),
                                        cmocka_unit_test(test_degenerate),     cmocka_unit_test(test_measured_once),
                                        cmocka_unit_test(test_tables_refused), cmocka_unit_test(test_key),
-                                       cmocka_unit_test(test_cost_files)};
+                                       cmocka_unit_test(test_cost_files),     cmocka_unit_test(test_cache_bound)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

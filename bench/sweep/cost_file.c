@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/sweep/cache_folder.h"
 #include "bench/sweep/cpu_device.h"
 #include "engine/base/decimal.h"
 #include "engine/base/hash.h"
@@ -142,13 +143,18 @@ enum mn_status cost_file_use(struct mn_session *session, const char *dir, const 
     struct mn_cost_table table;
     const bool keeps = dir && make_key(session, key) && make_path(dir, key, path),
                exists = keeps && access(path, F_OK) == 0;
-    if (exists && load(path, key, &table))
+    if (exists && load(path, key, &table)) {
+        cache_folder_used(path);
         return mn_session_set_costs(session, &table);
+    }
     if (exists)
         log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again",
                  path);
     enum mn_status status = mn_session_costs(session, &table);
-    if (!status && keeps && !save(path, key, &table))
+    const bool saved = !status && keeps && save(path, key, &table);
+    if (saved)
+        cache_folder_trim(dir);
+    else if (!status && keeps)
         log_note(log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
     return status;
 }
