@@ -47,29 +47,25 @@ void chat_marks(enum chat_kind kind, const char *marks[CHAT_MARKS_MAX])
     marks[n] = NULL;
 }
 
-/* The id of a token of the template; `content` NULL: there is no such token, and none is missed. */
-static bool special_find(const struct tokenizer *tokenizer, const char *content, uint32_t *id)
-{
-    *id = 0;
-    return !content || (tokenizer_token_to_id(tokenizer, content, id) && tokenizer->tokens[*id].special &&
-                        tokenizer->tokens[*id].plain_added);
-}
+/* The special tokens of a template, in the order of their use. */
+enum { BEGIN, HEADER, BEHIND_ROLE, END, N_TOKENS };
 
-/* The first token that is missed, or NULL. */
-static const char *token_missed(const struct tokenizer *tokenizer, enum chat_kind kind)
+/* Their ids. Returns the first that the tokenizer lacks, or NULL. */
+static const char *tokens_find(uint32_t ids[N_TOKENS], const struct tokenizer *tokenizer, enum chat_kind kind)
 {
     const struct template *t = &templates[kind];
-    const char *const contents[] = {t->begin, t->header, t->behind_role, t->end};
-    uint32_t id;
-    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++)
-        if (!special_find(tokenizer, contents[i], &id))
+    const char *const contents[N_TOKENS] = {t->begin, t->header, t->behind_role, t->end};
+    for (size_t i = 0; i < N_TOKENS; i++)
+        if (contents[i] && (!tokenizer_token_to_id(tokenizer, contents[i], &ids[i]) ||
+                            !tokenizer->tokens[ids[i]].special || !tokenizer->tokens[ids[i]].plain_added))
             return contents[i];
     return NULL;
 }
 
 bool chat_has_tokens(const struct tokenizer *tokenizer, enum chat_kind kind)
 {
-    return !token_missed(tokenizer, kind);
+    uint32_t ids[N_TOKENS];
+    return !tokens_find(ids, tokenizer, kind);
 }
 
 /* --- as ids ----------------------------------------------------------------------------------------------------- */
@@ -78,6 +74,7 @@ bool chat_has_tokens(const struct tokenizer *tokenizer, enum chat_kind kind)
 struct chat_writer {
     struct encode_run run;
     struct text_buffer text;
+    uint32_t tokens[N_TOKENS];
 };
 
 static enum mn_status write_text(struct chat_writer *w, const char *text, size_t n_bytes)
@@ -95,14 +92,10 @@ static enum mn_status write_waiting(struct chat_writer *w)
     return status;
 }
 
-static enum mn_status write_token(struct chat_writer *w, const char *content)
+static enum mn_status write_token(struct chat_writer *w, int token)
 {
-    uint32_t id;
-    if (!content)
-        return MN_OK;
     enum mn_status status = write_waiting(w);
-    special_find(w->run.tokenizer, content, &id);
-    if (!status && !id_vector_append(&w->run.ids, id))
+    if (!status && !id_vector_append(&w->run.ids, w->tokens[token]))
         status = log_fail(w->run.log, MN_ERR_MEMORY, "chat: out of memory after %zu tokens", w->run.ids.n);
     return status;
 }
@@ -115,11 +108,11 @@ static const char *role_name(const struct template *t, const char *role)
 /* Up to where the text begins. */
 static enum mn_status write_header(struct chat_writer *w, const struct template *t, const char *role)
 {
-    enum mn_status status = write_token(w, t->header);
+    enum mn_status status = write_token(w, HEADER);
     if (!status)
         status = write_text(w, role, strlen(role));
-    if (!status)
-        status = write_token(w, t->behind_role);
+    if (!status && t->behind_role)
+        status = write_token(w, BEHIND_ROLE);
     return status ? status : write_text(w, t->behind_header, strlen(t->behind_header));
 }
 
@@ -129,7 +122,7 @@ static enum mn_status write_message(struct chat_writer *w, const struct template
     if (!status)
         status = write_text(w, m->text, m->n_bytes);
     if (!status)
-        status = write_token(w, t->end);
+        status = write_token(w, END);
     return status ? status : write_text(w, t->behind_end, strlen(t->behind_end));
 }
 
@@ -161,7 +154,7 @@ enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct chat_
 {
     struct chat_writer writer = {0};
     const struct template *t = &templates[style->kind];
-    const char *missed = token_missed(tokenizer, style->kind);
+    const char *missed = tokens_find(writer.tokens, tokenizer, style->kind);
     size_t n_bytes;
     *ids = NULL;
     *n_ids = 0;
@@ -171,7 +164,8 @@ enum mn_status chat_encode(const struct tokenizer *tokenizer, const struct chat_
     if (status)
         return status;
     encode_init(&writer.run, tokenizer, n_bytes, ENCODE_PLAIN, log);
-    status = write_token(&writer, t->begin);
+    if (t->begin)
+        status = write_token(&writer, BEGIN);
     for (size_t i = 0; i < n_messages && !status; i++)
         status = write_message(&writer, t, &messages[i]);
     if (!status)
