@@ -19,7 +19,7 @@ struct listing {
 static void cell(const char *text)
 {
     fputs(" ", stdout);
-    text_write_cell(stdout, text, "|", '\\');
+    text_write_cell(stdout, text, TEXT_MARKUP, '\\');
     fputs(" |", stdout);
 }
 

@@ -278,6 +278,15 @@ same "batch: none can run: messages" 2 "$(wc -l <"$tmp/err" | tr -d ' ')"
 has "batch: none can run: how many" "$err" "$tmp/bad: 2 more lines that cannot run"
 same "batch: none can run: a line for each" 3 "$(grep -c '"finish_reason":"error"' "$tmp/out")"
 refuses "batch: settings that none can run with" 2 "strategy ar has no" generate --batch "$tmp/bad" --verification-threshold 0.5
+# A cache for more steps than any device has memory for.
+printf '{"prompt":"a","num_steps":4096,"n":2}\n{"prompt":"b","n":2}\n{"prompt":"a","num_steps":4000,"n":2}\n' >"$tmp/bad"
+run generate --batch "$tmp/bad" --ctx 512
+if [ "$code" -ne 0 ]; then # a device may have it
+    same "batch: too deep for the device: exit code" 6 "$code"
+    has "batch: too deep for the device: its line in the file" "$err" "$tmp/bad: line 1: cache: "
+    same "batch: too deep for the device: the other one ran" 1 "$(grep -c '"tokens":\[[0-9]' "$tmp/out")"
+    same "batch: too deep for the device: refused" 2 "$(grep -c '"error":"cache: ' "$tmp/out")"
+fi
 # A prompt that never becomes ids.
 { printf '{"prompt":"b","n":2}\n{"prompt":"'; head -c 1100000 /dev/zero | tr '\0' a; printf '","id":"long"}\n'; } >"$tmp/bad"
 run generate --batch "$tmp/bad"

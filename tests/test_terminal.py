@@ -101,5 +101,8 @@ with open('score.jsonl', 'w') as f:
 for form in 'md', 'jsonl':
     harmless('score -o ' + form, 'score', '-m', 'model', '-f', 'score.jsonl', '--group-by', 'group', '--num-steps', '4', '-o', form,
              has=b'\\u009b')
+resume = ['score', '-m', 'model', '-f', 'score.jsonl', '--num-steps', '4', '--results', '\x1b\u009b\u202e.jsonl', '--resume']
+pipe(*resume)
+harmless('score --resume: the name of the results', *resume, has=b'1 were in \\u001b\\u009b\\u202e.jsonl already')
 
 sys.exit(failed > 0)

@@ -296,7 +296,7 @@ static enum mn_status find_changes(const struct comparison *c, struct changes *c
 
 static void write_escaped(FILE *out, const char *text)
 {
-    text_write_cell(out, text, "|\\<[`", '\\');
+    text_write_cell(out, text, TEXT_MARKUP, '\\');
 }
 
 static double number_of(const cJSON *row, const char *key)

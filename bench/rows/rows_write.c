@@ -156,7 +156,7 @@ static const struct {
 /* Names come from outside: nothing in them may end a cell or become markup. */
 static void write_cell_text(FILE *stream, const char *text)
 {
-    text_write_cell(stream, text, "|\\<[`", '\\');
+    text_write_cell(stream, text, TEXT_MARKUP, '\\');
 }
 
 static void write_cell(FILE *stream, const cJSON *row, const struct column *column)

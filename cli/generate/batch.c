@@ -253,10 +253,74 @@ static enum mn_status first_refusal(const struct batch *b)
     return status;
 }
 
+/* Keeps an error instead of writing it. */
+struct kept_error {
+    const struct mn_log *next;
+    char text[1024];
+};
+
+static void keep_error(void *user, enum mn_log_level level, const char *text)
+{
+    struct kept_error *kept = user;
+    if (level == MN_LOG_ERROR)
+        snprintf(kept->text, sizeof kept->text, "%s", text);
+    else
+        log_note(kept->next, level, "%s", text);
+}
+
+/* A cache has room for the deepest sequence: where it is not to be had, that one cannot run, and less deep ones may.
+ * False when all are equally deep. */
+static bool refuse_deepest(struct batch *b, struct mn_session_params *session, enum mn_status why, const char *text)
+{
+    uint32_t deepest = 0, kept = 0;
+    for (uint32_t i = 0; i < b->n_ready; i++) {
+        const uint32_t num_steps = b->runs[b->ready[i]].num_steps;
+        deepest = num_steps < session->num_steps && num_steps > deepest ? num_steps : deepest;
+    }
+    for (uint32_t i = 0; i < b->n_ready && deepest; i++) {
+        const uint32_t at = b->ready[i];
+        if (b->runs[at].num_steps > deepest) {
+            write_line(&b->lines[at], MN_LOG_ERROR, text);
+            b->runs[at].status = why;
+            print_refused(b, at);
+            continue;
+        }
+        b->params[kept] = b->params[i];
+        b->runs[at].live = &b->stats[kept];
+        b->ready[kept++] = at;
+    }
+    b->n_ready = deepest ? kept : b->n_ready;
+    session->num_steps = deepest ? deepest : session->num_steps;
+    return deepest > 0;
+}
+
+static enum mn_status open_session(struct mn_session **session, struct batch *b, struct mn_session_params *params)
+{
+    const struct generate_run *common = b->common;
+    const uint32_t rows = rows_per_sequence(common->options);
+    const uint32_t wanted = common->options->parallel ? common->options->parallel : DEFAULT_PARALLEL;
+    struct kept_error kept = {.next = common->log};
+    const struct mn_log keeping = {keep_error, &kept};
+    enum mn_status status;
+    do {
+        params->n_sequences = wanted < b->n_ready ? wanted : b->n_ready;
+        if (params->n_sequences > ROWS_MAX / rows)
+            params->n_sequences = ROWS_MAX / rows;
+        params->max_rows = params->n_sequences * rows;
+        *common->engine_log = &keeping;
+        status = mn_session_create(session, common->engine, params);
+        *common->engine_log = common->log;
+    } while (status == MN_ERR_MEMORY && refuse_deepest(b, params, status, kept.text) && !b->status &&
+             !cli_interrupted());
+    if (status && (b->status || cli_interrupted()))
+        return b->status ? b->status : MN_ERR_INTERRUPTED;
+    return status ? log_fail(common->log, status, "%s", kept.text) : MN_OK;
+}
+
 static enum mn_status run_ready(struct batch *b, struct mn_session_params *session_params, struct mn_stats *total)
 {
     struct mn_session *session = NULL;
-    enum mn_status status = mn_session_create(&session, b->common->engine, session_params);
+    enum mn_status status = open_session(&session, b, session_params);
     if (status)
         return status;
     status = run_use_costs(b->common, session);
@@ -271,8 +335,6 @@ static enum mn_status run_ready(struct batch *b, struct mn_session_params *sessi
 
 static enum mn_status run_all(struct batch *b)
 {
-    const struct generate_options *options = b->common->options;
-    const uint32_t rows = rows_per_sequence(options);
     struct mn_session_params session_params;
     struct mn_stats total = {0};
     enum mn_status status = settle_all(b, &session_params);
@@ -283,11 +345,6 @@ static enum mn_status run_all(struct batch *b)
     }
     if (status || b->n_ready == 0)
         return status ? status : first_refusal(b);
-    uint32_t parallel = options->parallel ? options->parallel : DEFAULT_PARALLEL;
-    parallel = parallel < b->n_ready ? parallel : b->n_ready;
-    parallel = parallel < ROWS_MAX / rows ? parallel : ROWS_MAX / rows;
-    session_params.n_sequences = parallel;
-    session_params.max_rows = parallel * rows;
     if (cli_interrupted())
         return MN_ERR_INTERRUPTED;
     status = run_ready(b, &session_params, &total);
@@ -300,7 +357,7 @@ static enum mn_status run_all(struct batch *b)
             b->runs[b->ready[i]].stats = b->stats[i];
             print_run(b, b->ready[i], status);
         }
-    report_total(&b->runs[b->ready[0]], &total, parallel);
+    report_total(&b->runs[b->ready[0]], &total, session_params.n_sequences);
     enum mn_status flushed = !status || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
     report_banner(b->common);
     report_summary(&total);

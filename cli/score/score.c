@@ -8,6 +8,7 @@
 
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
+#include "engine/base/text.h"
 #include "engine/files/lines.h"
 
 enum { ROWS_AT_ONCE = 2048, DEFAULT_PARALLEL_MAX = 32 };
@@ -183,8 +184,11 @@ static void report_speed(const struct score_run *run)
     const double seconds = clock_s() - run->started;
     fprintf(stderr, "muninn: %zu lines at %" PRIu32 " depths in %.2f s (%.1f lines/s)", run->n_done, run->num_steps.n,
             seconds, seconds > 0.0 ? (double)run->n_done / seconds : 0.0);
-    if (run->n_done < run->n_lines)
-        fprintf(stderr, ", %zu were in %s already", run->n_lines - run->n_done, run->options->results);
+    if (run->n_done < run->n_lines) {
+        fprintf(stderr, ", %zu were in ", run->n_lines - run->n_done);
+        text_puts(stderr, run->options->results);
+        fputs(" already", stderr);
+    }
     fputs(score_is_lossy(run) ? "; LOSSY (" SCORE_LOSSY ")\n" : "\n", stderr);
 }
 

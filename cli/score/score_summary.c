@@ -96,7 +96,7 @@ static void write_json(const struct score_run *run, const struct metric *metric,
 
 static void write_cell(const char *text)
 {
-    text_write_cell(stdout, text, "|\\<", '\\');
+    text_write_cell(stdout, text, TEXT_MARKUP, '\\');
 }
 
 static void write_markdown_head(const struct score_run *run)

@@ -37,6 +37,8 @@ size_t text_show(char shown[TEXT_SHOWN_BYTES], const char *bytes, size_t n, bool
 void text_write(FILE *stream, const char *bytes, size_t n);
 /* The same for a zero-terminated string. */
 void text_puts(FILE *stream, const char *text);
+/* What ends a cell of a Markdown table or begins markup. */
+#define TEXT_MARKUP "|\\<[`"
 /* A cell of a table: control characters of C0 are blanks, and `escape` stands in front of each of `escaped`. */
 void text_write_cell(FILE *stream, const char *text, const char *escaped, char escape);
 
