@@ -341,12 +341,41 @@ static struct mn_cost_table from_folder(struct mn_engine *engine, const char *di
 {
     struct mn_cost_table table;
     struct mn_session *session = open_session(engine, 1);
-    assert_int_equal(cost_file_use(session, dir, log), MN_OK);
+    assert_int_equal(cost_file_use(session, dir, NULL, log), MN_OK);
     const uint64_t passes = session->session->counts.passes[PASS_CORE];
     assert_int_equal(mn_session_costs(session, &table), MN_OK); /* it is there by now */
     assert_int_equal(session->session->counts.passes[PASS_CORE], passes);
     mn_session_destroy(session);
     return table;
+}
+
+/* Without a folder, sessions of a kind measure once between them; one with other rows measures for itself. */
+static void test_measured_once_for_a_kind(void **state)
+{
+    (void)state;
+    struct test_log log;
+    struct cost_memory memory = {0};
+    struct mn_cost_table first, table;
+    test_log_init(&log);
+    struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
+    for (int i = 0; i < 3; i++) {
+        struct mn_session *session = open_session(engine, 1);
+        assert_int_equal(cost_file_use(session, NULL, &memory, &log.log), MN_OK);
+        assert_int_equal(session->session->counts.passes[PASS_CORE] > 0, i == 0);
+        assert_int_equal(mn_session_costs(session, &table), MN_OK);
+        first = i == 0 ? table : first;
+        assert_same_table(&table, &first);
+        mn_session_destroy(session);
+    }
+    struct mn_session *other;
+    const struct mn_session_params params = {.n_ctx = 40, .num_steps = 4, .max_rows = 3, .kv_type = "f16"};
+    assert_int_equal(mn_session_create(&other, engine, &params), MN_OK);
+    assert_int_equal(cost_file_use(other, NULL, &memory, &log.log), MN_OK);
+    assert_true(other->session->counts.passes[PASS_CORE] > 0);
+    mn_session_destroy(other);
+    assert_int_equal(memory.n, 2);
+    cost_memory_free(&memory);
+    test_engine_done(engine);
 }
 
 struct damage {
@@ -391,7 +420,7 @@ static void test_cost_files(void **state)
     struct mn_session *session = open_session(engine, 1);
     const struct mn_cost_table fake = fake_costs(123456, 0.5, 777);
     assert_int_equal(mn_session_set_costs(session, &fake), MN_OK);
-    assert_int_equal(cost_file_use(session, costs, &log.log), MN_OK);
+    assert_int_equal(cost_file_use(session, costs, NULL, &log.log), MN_OK);
     mn_session_destroy(session);
     cost_file(costs, path, sizeof path);
     table = from_folder(engine, costs, &log.log);
@@ -541,9 +570,14 @@ static void test_cache_bound(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped),        cmocka_unit_test(test_random),
-                                       cmocka_unit_test(test_degenerate),     cmocka_unit_test(test_measured_once),
-                                       cmocka_unit_test(test_tables_refused), cmocka_unit_test(test_key),
-                                       cmocka_unit_test(test_cost_files),     cmocka_unit_test(test_cache_bound)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped),
+                                       cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_degenerate),
+                                       cmocka_unit_test(test_measured_once),
+                                       cmocka_unit_test(test_measured_once_for_a_kind),
+                                       cmocka_unit_test(test_tables_refused),
+                                       cmocka_unit_test(test_key),
+                                       cmocka_unit_test(test_cost_files),
+                                       cmocka_unit_test(test_cache_bound)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,24 +137,73 @@ static bool save(const char *path, const char *key, const struct mn_cost_table *
     return !output_commit(&out, &silent);
 }
 
-enum mn_status cost_file_use(struct mn_session *session, const char *dir, const struct mn_log *log)
-{
-    char key[KEY_BYTES], path[PATH_BYTES];
+/* ---- in memory ---- */
+
+struct cost_kept {
+    char *key;
     struct mn_cost_table table;
-    const bool keeps = dir && make_key(session, key) && make_path(dir, key, path),
-               exists = keeps && access(path, F_OK) == 0;
-    if (exists && load(path, key, &table)) {
+};
+
+static const struct mn_cost_table *memory_find(const struct cost_memory *memory, const char *key)
+{
+    for (uint32_t i = 0; memory && i < memory->n; i++)
+        if (!strcmp(memory->kept[i].key, key))
+            return &memory->kept[i].table;
+    return NULL;
+}
+
+/* What there is no room for is measured or read again. */
+static void memory_add(struct cost_memory *memory, const char *key, const struct mn_cost_table *table)
+{
+    struct cost_kept *kept = memory ? realloc(memory->kept, (memory->n + 1) * sizeof *kept) : NULL;
+    if (!kept)
+        return;
+    memory->kept = kept;
+    kept[memory->n] = (struct cost_kept){strdup(key), *table};
+    memory->n += kept[memory->n].key != NULL;
+}
+
+void cost_memory_free(struct cost_memory *memory)
+{
+    for (uint32_t i = 0; i < memory->n; i++)
+        free(memory->kept[i].key);
+    free(memory->kept);
+    *memory = (struct cost_memory){0};
+}
+
+/* From the file `path` in `dir`, or measured and kept there; path NULL: nowhere. */
+static enum mn_status load_or_measure(struct mn_session *session, const char *key, const char *dir, const char *path,
+                                      struct mn_cost_table *table, const struct mn_log *log)
+{
+    const bool exists = path && access(path, F_OK) == 0;
+    if (exists && load(path, key, table)) {
         cache_folder_used(path);
-        return mn_session_set_costs(session, &table);
+        return mn_session_set_costs(session, table);
     }
     if (exists)
         log_note(log, MN_LOG_WARN, "%s: not a whole table of this device and model; the costs are measured again",
                  path);
-    enum mn_status status = mn_session_costs(session, &table);
-    const bool saved = !status && keeps && save(path, key, &table);
+    enum mn_status status = mn_session_costs(session, table);
+    const bool saved = !status && path && save(path, key, table);
     if (saved)
         cache_folder_trim(dir);
-    else if (!status && keeps)
+    else if (!status && path)
         log_note(log, MN_LOG_WARN, "%s: the measured costs could not be stored; they will be measured again", path);
+    return status;
+}
+
+enum mn_status cost_file_use(struct mn_session *session, const char *dir, struct cost_memory *memory,
+                             const struct mn_log *log)
+{
+    char key[KEY_BYTES], path[PATH_BYTES];
+    struct mn_cost_table table;
+    const bool has_key = make_key(session, key);
+    const struct mn_cost_table *known = has_key ? memory_find(memory, key) : NULL;
+    if (known)
+        return mn_session_set_costs(session, known);
+    const bool keeps = dir && has_key && make_path(dir, key, path);
+    enum mn_status status = load_or_measure(session, key, dir, keeps ? path : NULL, &table, log);
+    if (!status && has_key)
+        memory_add(memory, key, &table);
     return status;
 }

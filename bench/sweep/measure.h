@@ -41,8 +41,9 @@ struct bench_common {
     float temperature;
     bool stop_at_eos;
     const char *cost_dir, *cpu_threads;
-    const char *answers_dir; /* NULL: none */
-    const float *acceptance; /* forced; [n_acceptance] or none */
+    struct cost_memory *costs; /* of all settings */
+    const char *answers_dir;   /* NULL: none */
+    const float *acceptance;   /* forced; [n_acceptance] or none */
     uint32_t n_acceptance;
     bool (*stop)(void);
     const struct mn_log *log;

@@ -318,7 +318,7 @@ static enum mn_status prepare(struct run *r)
                                                            .kv_policy = s->kv_policy,
                                                            .kv_type = s->kv_type});
     if (!status && mn_strategy_find(s->strategy)->uses & MN_USES_COSTS)
-        status = cost_file_use(r->session, r->common->cost_dir, r->common->log);
+        status = cost_file_use(r->session, r->common->cost_dir, r->common->costs, r->common->log);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/sweep/cost_file.h"
 #include "bench/sweep/cpu_device.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/clock.h"
@@ -290,12 +291,14 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a sweep");
     *w = (struct sweep){.params = params, .log = log};
     enum mn_status status = sweep_lists_parse(&w->lists, params, log);
+    struct cost_memory costs = {0};
     struct bench_common common = {
         .sampling = {params->repetitions, (double)params->min_seconds, clock_of_sampling, NULL},
         .seed = params->seed,
         .temperature = params->temperature,
         .stop_at_eos = params->stop_at_eos || params->answers,
         .cost_dir = params->cost_dir,
+        .costs = &costs,
         .answers_dir = params->answers,
         .acceptance = w->lists.acceptance,
         .n_acceptance = w->lists.n_acceptance,
@@ -303,6 +306,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         .log = log};
     if (!status)
         status = sweep(w, &common, log);
+    cost_memory_free(&costs);
     rows_free(&w->rows);
     free(w->settings.items);
     free(w);

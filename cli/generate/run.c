@@ -116,7 +116,7 @@ enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *
 {
     char dir[CLI_PATH_BYTES];
     return mn_strategy_find(run->options->strategy)->uses & MN_USES_COSTS
-               ? cost_file_use(session, cli_cache_dir(dir), run->log)
+               ? cost_file_use(session, cli_cache_dir(dir), NULL, run->log)
                : MN_OK;
 }
 
