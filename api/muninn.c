@@ -98,6 +98,16 @@ static void settle_begin_token(struct mn_engine *engine)
         engine->bos_token_id = has_token ? id : UINT32_MAX;
 }
 
+/* Which ids a text or a conversation becomes. */
+static enum mn_status hash_text_files(struct mn_engine *engine, const char *dir)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++)
+        status = file_hash(&engine->hash, dir, names[i], engine->log);
+    return status;
+}
+
 /* A model without tokenizer.json still runs on ids. */
 static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
 {
@@ -108,7 +118,7 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
         return MN_OK;
     enum mn_status status = tokenizer_create(&engine->tokenizer, path, engine->log);
     if (!status)
-        status = file_hash(&engine->hash, dir, "tokenizer.json", engine->log);
+        status = hash_text_files(engine, dir);
     if (!status && engine->model && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
         return log_fail(engine->log, MN_ERR_FORMAT, "%s: token id %u is not below vocab_size %u of config.json", path,
                         tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);

@@ -148,8 +148,8 @@ struct mn_model_info {
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;
     /* Of everything that a number of this model depends on: every byte of config.json, generation_config.json,
-     * tokenizer.json, the index and the weight files that were read; for a synthetic model its configuration and seed.
-     * Neither the folder's path nor the weight type is in it. */
+     * tokenizer.json, tokenizer_config.json, chat_template.jinja, the index and the weight files that were read; for a
+     * synthetic model its configuration and seed. Neither the folder's path nor the weight type is in it. */
     uint64_t model_hash;
     const char *device_id, *device_type; /* id and type of mn_device_info */
     uint32_t driver_version;

@@ -184,9 +184,15 @@ static void check_small_files(const char *dir, uint64_t hash)
     assert_true(folder_hash(dir) != hash);
     write_file(dir, "tokenizer.json", c.bytes, c.n);
     free(c.bytes);
+    /* Which template a conversation goes into. */
+    write_text(dir, "tokenizer_config.json", "{}");
+    assert_true(folder_hash(dir) != hash);
+    unlink(join(path, dir, "tokenizer_config.json"));
+    write_text(dir, "chat_template.jinja", "{{ messages }}");
+    assert_true(folder_hash(dir) != hash);
+    unlink(join(path, dir, "chat_template.jinja"));
     /* What the loader does not open: a folder's other files, among them weights and even what cannot be read. */
     write_text(dir, "README.md", "# another text\n");
-    write_text(dir, "tokenizer_config.json", "{}");
     assert_int_equal(mkfifo(join(path, dir, "other.safetensors"), 0600), 0);
     assert_int_equal(folder_hash(dir), hash);
     unlink(path);
