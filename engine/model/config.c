@@ -233,13 +233,14 @@ static enum mn_status check_object(const struct json_doc *doc)
                                      : json_refuse(doc, MN_ERR_FORMAT, "", doc->root, "the file must be an object");
 }
 
-/* `generation` NULL: there is none; `file` NULL: no tensors are at hand. */
-static enum mn_status config_from_docs(struct model_config *out, const struct json_doc *doc,
-                                       const struct json_doc *generation, const struct safetensors *file)
+/* `family` NULL: what the document says. `generation` NULL: there is none; `file` NULL: no tensors are at hand. */
+static enum mn_status config_from_docs(struct model_config *out, const struct family *family,
+                                       const struct json_doc *doc, const struct json_doc *generation,
+                                       const struct safetensors *file)
 {
-    struct model_config c = {.bos_token_id = UINT32_MAX};
+    struct model_config c = {.bos_token_id = UINT32_MAX, .family = family};
     enum mn_status status = check_object(doc);
-    if (!status)
+    if (!status && !family)
         status = read_family(&c, doc, file);
     if (!status)
         status = c.family->read_config(&c, doc);
@@ -273,8 +274,23 @@ enum mn_status config_parse(struct model_config *out, const char *file, const vo
         status = json_parse_foreign(&generation_doc, generation_file, generation, n_generation_bytes,
                                     CONFIG_FILE_BYTES_MAX, log);
     if (!status)
-        status = config_from_docs(out, &doc, generation ? &generation_doc : NULL, NULL);
+        status = config_from_docs(out, NULL, &doc, generation ? &generation_doc : NULL, NULL);
     json_destroy(&generation_doc);
+    json_destroy(&doc);
+    return status;
+}
+
+enum mn_status config_parse_family(struct model_config *out, const char *family, const char *file, const void *bytes,
+                                   size_t n_bytes, const struct mn_log *log)
+{
+    const struct family *named = family_named(family);
+    struct json_doc doc;
+    *out = (struct model_config){0};
+    if (!named)
+        return log_fail(log, MN_ERR_UNSUPPORTED, "%s: there is no family '%s'", file, family);
+    enum mn_status status = json_parse(&doc, file, bytes, n_bytes, CONFIG_FILE_BYTES_MAX, log);
+    if (!status)
+        status = config_from_docs(out, named, &doc, NULL, NULL);
     json_destroy(&doc);
     return status;
 }
@@ -316,7 +332,7 @@ enum mn_status config_load(struct model_config *out, const char *dir, const stru
     if (!status)
         status = open_tensors(&file, &doc, dir, log);
     if (!status)
-        status = config_from_docs(out, &doc, has_generation ? &generation_doc : NULL, file);
+        status = config_from_docs(out, NULL, &doc, has_generation ? &generation_doc : NULL, file);
     safetensors_close(file);
     free(path);
     json_destroy(&generation_doc);

@@ -81,4 +81,8 @@ enum mn_status config_parse(struct model_config *out, const char *file, const vo
                             const char *generation_file, const void *generation, size_t n_generation_bytes,
                             const struct mn_log *log);
 
+/* A configuration without files, of the family of this name. MN_ERR_UNSUPPORTED: there is none. */
+enum mn_status config_parse_family(struct model_config *out, const char *family, const char *file, const void *bytes,
+                                   size_t n_bytes, const struct mn_log *log);
+
 #endif

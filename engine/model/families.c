@@ -18,6 +18,14 @@ const struct family *family_find(const char *model_type, const struct json_doc *
     return NULL;
 }
 
+const struct family *family_named(const char *name)
+{
+    for (int i = 0; i < N_FAMILIES; i++)
+        if (!strcmp(families[i]->name, name))
+            return families[i];
+    return NULL;
+}
+
 bool family_is_ambiguous(const char *model_type)
 {
     int n = 0;

@@ -41,6 +41,8 @@ struct family {
 
 /* The family of a configuration, NULL when no family has its model_type. */
 const struct family *family_find(const char *model_type, const struct json_doc *doc, const struct safetensors *file);
+/* NULL when there is no family of this name. */
+const struct family *family_named(const char *name);
 /* Do several families have this model_type, so that the tensors decide? */
 bool family_is_ambiguous(const char *model_type);
 /* "only A, B are supported" */
