@@ -28,6 +28,9 @@ struct mn_session {
 enum mn_status api_missing(const struct mn_log *log, const char *function, const char *argument);
 /* Can the engine compute? */
 enum mn_status api_need_model(const struct mn_engine *engine, const char *function);
+/* The engine's parameters of a session. */
+enum mn_status api_session_params(struct session_params *out, const struct mn_engine *engine,
+                                  const struct mn_session_params *params);
 /* Are the words that later versions make fields of zero? `what`: the struct that they end. */
 enum mn_status api_check_room(const struct mn_log *log, const char *what, const uint64_t *reserved, size_t n);
 #define CHECK_ROOM(log, what, params) \

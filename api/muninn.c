@@ -131,7 +131,8 @@ static enum mn_status load_model(struct mn_engine *engine, const struct mn_engin
                                  .synthetic = params->synthetic,
                                  .synthetic_seed = params->synthetic_seed,
                                  .device = {.select = params->device, .validate = params->validate},
-                                 .weight_type = WEIGHT_TYPE_AS_STORED};
+                                 .weight_type = WEIGHT_TYPE_AS_STORED,
+                                 .plan_only = params->plan_only};
     enum mn_status status = MN_OK;
     if (params->weight_type)
         status = weight_type_parse(params->weight_type, &model.weight_type, params->log);
@@ -261,7 +262,7 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .n_eos = c->n_eos,
                                    .eos_token_ids = c->eos_token_ids,
                                    .has_tokenizer = engine->tokenizer != NULL,
-                                   .weight_type = weight_type_name(model->weights.adapter_state.type),
+                                   .weight_type = weight_type_name(model->weights.blocks[c->n_prelude].qkv.type),
                                    .n_parameters = count_parameters(model),
                                    .weight_bytes = model->weights.arena.bytes,
                                    .prelude_bytes = model->weights.prelude_bytes,
@@ -278,8 +279,8 @@ enum mn_status api_need_model(const struct mn_engine *engine, const char *functi
 {
     if (!engine)
         return api_missing(NULL, function, "engine");
-    return engine->model ? MN_OK
-                         : log_fail(engine->log, MN_ERR_USAGE, "%s: the engine was made with tokenizer_only", function);
+    const char *made = !engine->model ? "tokenizer_only" : engine->model->plan_only ? "plan_only" : NULL;
+    return made ? log_fail(engine->log, MN_ERR_USAGE, "%s: the engine was made with %s", function, made) : MN_OK;
 }
 
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
@@ -289,6 +290,26 @@ enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
     if (!status && !gb_s)
         status = api_missing(engine->log, "mn_read_bandwidth", "gb_s");
     return status ? status : bandwidth_measure(&engine->model->kernels, BYTES, gb_s);
+}
+
+enum mn_status api_session_params(struct session_params *out, const struct mn_engine *engine,
+                                  const struct mn_session_params *params)
+{
+    enum mn_status status = CHECK_ROOM(engine->log, "mn_session_params", params);
+    if (status)
+        return status;
+    *out = (struct session_params){.n_ctx = params->n_ctx,
+                                   .n_sequences = params->n_sequences,
+                                   .num_steps = depth_or(params->num_steps, engine->model->config.mean_recurrence),
+                                   .max_rows = params->max_rows,
+                                   .kv_type = KV_F16,
+                                   .sampler = {.top_p = 1.0f},
+                                   .beyond_trained_depth = params->beyond_trained_depth};
+    if (params->kv_policy)
+        status = kv_policy_parse(params->kv_policy, &out->policy, engine->log);
+    if (!status && params->kv_type)
+        status = kv_type_parse(params->kv_type, &out->kv_type, engine->log);
+    return status;
 }
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
@@ -301,21 +322,10 @@ enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engi
     enum mn_status status = api_need_model(engine, "mn_session_create");
     if (!status && !params)
         status = api_missing(log, "mn_session_create", "params");
-    if (!status)
-        status = CHECK_ROOM(log, "mn_session_params", params);
     if (status)
         return status;
-    struct session_params session = {.n_ctx = params->n_ctx,
-                                     .n_sequences = params->n_sequences,
-                                     .num_steps = depth_or(params->num_steps, engine->model->config.mean_recurrence),
-                                     .max_rows = params->max_rows,
-                                     .kv_type = KV_F16,
-                                     .sampler = {.top_p = 1.0f},
-                                     .beyond_max_recurrence = params->beyond_max_recurrence};
-    if (params->kv_policy)
-        status = kv_policy_parse(params->kv_policy, &session.policy, engine->log);
-    if (!status && params->kv_type)
-        status = kv_type_parse(params->kv_type, &session.kv_type, engine->log);
+    struct session_params session;
+    status = api_session_params(&session, engine, params);
     if (status)
         return status;
     struct mn_session *s = calloc(1, sizeof *s);

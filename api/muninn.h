@@ -98,9 +98,10 @@ struct mn_engine;
 struct mn_engine_params {
     const char *model_dir; /* Hugging Face folder: config.json, model.safetensors (or index + shards), tokenizer.json */
     /* For measuring without a model: a shape instead of model_dir, whose weights the device makes from a seed, the same
-     * ones on every device and in every weight type. "huginn-3.5b", "raven-1b", "raven-100m", "raven-tiny";
-     * "d=..,heads=..,ff=..,vocab=..,layers=P-C-K" with ",steps=..,ctx=.." if wanted; or the path of a config.json. It
-     * has no tokenizer. */
+     * ones on every device and in every weight type. "huginn-3.5b", "raven-1b", "raven-100m", "raven-tiny",
+     * "raven-llama-1b", "raven-tinyllama", "raven-olmo-1b", "ouro-1.4b", "ouro-2.6b", "llama-1b";
+     * "d=..,heads=..,ff=..,vocab=..,layers=P-C-K" with ",steps=..,ctx=..,kv=..,head=..,tied=..,family=.." if wanted; or
+     * the path of a config.json. It has no tokenizer. */
     const char *synthetic;
     uint64_t synthetic_seed;
     /* NULL: the best one; an index; or part of one device's name, also one of digits that are no index. */
@@ -110,6 +111,9 @@ struct mn_engine_params {
     /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what
      * needs a model is MN_ERR_USAGE. */
     bool tokenizer_only;
+    /* Read no weights and reserve nothing: mn_engine_info and mn_memory_plan say what the model takes. What computes is
+     * MN_ERR_USAGE. */
+    bool plan_only;
     const struct mn_log *log;
     uint64_t reserved[8];
 };
@@ -209,13 +213,29 @@ struct mn_session_params {
     const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
     const char *kv_type;   /* NULL: "f16"; "f32" */
     /* Allows more steps than shape.max_recurrence: what comes out is not what the model was trained for. */
-    bool beyond_max_recurrence;
+    bool beyond_trained_depth;
     uint64_t reserved[7];
 };
 
 enum mn_status mn_session_create(struct mn_session **out, struct mn_engine *engine,
                                  const struct mn_session_params *params);
 void mn_session_destroy(struct mn_session *session); /* NULL is fine */
+
+/* What a session would take on the device, in bytes. */
+struct mn_memory_plan {
+    uint64_t weight_bytes, cache_bytes, scratch_bytes;
+    uint64_t cache_bytes_per_token; /* of one position in all blocks and slots */
+    uint64_t available_bytes;       /* before anything is loaded */
+    uint32_t n_ctx;                 /* positions of a sequence that were asked for */
+    uint32_t largest_n_ctx;         /* that would fit, up to 2^20; 0: not even the weights do */
+    bool fits;
+    bool binding; /* it is what the device binds at once that is too small for one block's cache, not its memory */
+    uint64_t reserved[8];
+};
+/* For any engine with a model, also one made with plan_only. `available_bytes` 0: this device's, with its limits; else
+ * those of a device with so much memory and no other limit. Refuses what mn_session_create refuses, but for memory. */
+enum mn_status mn_memory_plan(struct mn_memory_plan *plan, struct mn_engine *engine,
+                              const struct mn_session_params *params, uint64_t available_bytes);
 
 /* The names that weight_type and kv_type may have, in order; NULL behind the last. */
 const char *mn_weight_type_at(uint32_t index);

@@ -61,6 +61,7 @@ static const struct command_option table[] = {
      .argument = "LIST",
      .shown = "as stored",
      .help = "bf16, f16, f32"},
+    BEYOND_OPTION(AT(beyond)),
     {.name = "kv-policy",
      .kind = OPTION_TEXT,
      .offset = AT(kv_policies),

@@ -15,6 +15,7 @@ struct logits_options {
     const char *model, *device, *weight_type, *kv_policy, *kv_type, *state0;
     struct id_list ids;
     uint32_t num_steps, ctx;
+    bool beyond;
 };
 
 static enum mn_status check_tensor(const struct safetensors *file, const char *path, const char *key, uint32_t n_ids,
@@ -95,7 +96,8 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
                                                                .num_steps = num_steps,
                                                                .max_rows = 1,
                                                                .kv_policy = options->kv_policy,
-                                                               .kv_type = options->kv_type});
+                                                               .kv_type = options->kv_type,
+                                                               .beyond_trained_depth = options->beyond});
     if (!status) {
         struct mn_log user = *log;
         status = mn_logits(session, options->ids.ids, options->ids.n, num_steps, state0, print_position, &user);
@@ -136,6 +138,7 @@ static const struct command_option table[] = {
      .shown = "none, required",
      .help = "token ids like 0,301,270, taken as they are"},
     NUM_STEPS_OPTION(AT(num_steps)),
+    BEYOND_OPTION(AT(beyond)),
     {.name = "state0",
      .kind = OPTION_TEXT,
      .offset = AT(state0),

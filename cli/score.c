@@ -28,6 +28,7 @@ static const struct command_option table[] = {
      .argument = "LIST",
      .shown = "the model's mean_recurrence",
      .help = "depths, all in one run: 1,2,4 or 1-8 or 1-32*2"},
+    BEYOND_OPTION(AT(beyond)),
     {.name = "delimiter",
      .kind = OPTION_TEXT,
      .offset = AT(delimiter),

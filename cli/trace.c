@@ -37,6 +37,7 @@ static const struct command_option table[] = {
      .offset = AT(no_bos),
      .help = "put no begin token in front of a text prompt"},
     NUM_STEPS_OPTION(AT(num_steps)),
+    BEYOND_OPTION(AT(beyond)),
     {.name = "max-new-tokens",
      .letter = 'n',
      .kind = OPTION_U32,

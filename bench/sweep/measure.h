@@ -39,7 +39,7 @@ struct bench_common {
     const struct prompt_set *prompts;
     uint64_t seed;
     float temperature;
-    bool stop_at_eos;
+    bool stop_at_eos, beyond;
     const char *cost_dir, *cpu_threads;
     struct cost_memory *costs; /* of all settings */
     const char *answers_dir;   /* NULL: none */

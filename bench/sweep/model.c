@@ -187,7 +187,8 @@ static enum mn_status ask_ar(struct bench_model *m, uint32_t turn, uint32_t long
                                               &(struct mn_session_params){.n_ctx = longest + setting->n_new,
                                                                           .num_steps = setting->num_steps,
                                                                           .max_rows = 1,
-                                                                          .kv_type = setting->kv_type});
+                                                                          .kv_type = setting->kv_type,
+                                                                          .beyond_trained_depth = common->beyond});
     if (status)
         return status;
     for (uint32_t i = 0; i < m->n_expected && !status; i++) {

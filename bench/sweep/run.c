@@ -316,7 +316,8 @@ static enum mn_status prepare(struct run *r)
                                                            .n_sequences = s->batch,
                                                            .max_rows = rows,
                                                            .kv_policy = s->kv_policy,
-                                                           .kv_type = s->kv_type});
+                                                           .kv_type = s->kv_type,
+                                                           .beyond_trained_depth = r->common->beyond});
     if (!status && mn_strategy_find(s->strategy)->uses & MN_USES_COSTS)
         status = cost_file_use(r->session, r->common->cost_dir, r->common->costs, r->common->log);
     return status;

@@ -297,6 +297,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         .seed = params->seed,
         .temperature = params->temperature,
         .stop_at_eos = params->stop_at_eos || params->answers,
+        .beyond = params->beyond,
         .cost_dir = params->cost_dir,
         .costs = &costs,
         .answers_dir = params->answers,

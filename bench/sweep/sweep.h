@@ -32,9 +32,9 @@ struct sweep_params {
     uint32_t repetitions, max_inflight;
     float min_seconds, temperature;
     uint64_t seed;
-    bool resume, stop_at_eos, kernels;
-    bool (*stop)(void); /* asked between prompts and settings; may be NULL */
-    FILE *out, *err;    /* rows when all are there; on `err` also progress, when it is a terminal */
+    bool resume, stop_at_eos, kernels, beyond; /* beyond: more steps than a model was made for */
+    bool (*stop)(void);                        /* asked between prompts and settings; may be NULL */
+    FILE *out, *err; /* rows when all are there; on `err` also progress, when it is a terminal */
 };
 
 /* MN_ERR_USAGE before anything runs; MN_ERR_INTERRUPTED with what there is shown and kept. A setting that cannot run

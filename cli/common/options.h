@@ -63,6 +63,11 @@ struct command_option {
         .name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = at, .argument = "DIR", \
         .shown = "$MUNINN_MODEL, else raven-deep", .help = "model folder" \
     }
+#define BEYOND_OPTION(at) \
+    { \
+        .name = "beyond-trained-depth", .kind = OPTION_FLAG, .offset = at, \
+        .help = "allow more steps than the model was made for: what comes out is not what it was trained to say" \
+    }
 #define DEVICE_OPTION(at) \
     { \
         .name = "device", .kind = OPTION_TEXT, .offset = at, .argument = "D", .shown = "the best one", \

@@ -224,7 +224,7 @@ static int on_end(void *user, uint32_t ready)
 static enum mn_status settle_all(struct batch *b, struct mn_session_params *session)
 {
     enum mn_status status = MN_OK;
-    uint32_t deepest = 0;
+    uint32_t deepest = 0, longest = 2;
     for (uint32_t i = 0; i < b->n && !status; i++) {
         struct mn_generate_params *params = &b->params[b->n_ready];
         struct generate_run *run = &b->runs[i];
@@ -236,8 +236,10 @@ static enum mn_status settle_all(struct batch *b, struct mn_session_params *sess
         b->ready[b->n_ready++] = i;
         status = run_prepare(run);
         deepest = run->num_steps > deepest ? run->num_steps : deepest;
+        longest = session->n_ctx > longest ? session->n_ctx : longest;
     }
     session->num_steps = deepest;
+    session->n_ctx = longest;
     return status;
 }
 

@@ -15,7 +15,7 @@ struct generate_options {
     uint32_t lookahead, exit_min_steps, exit_interval, headway, top_k;
     uint64_t seed;
     float temperature, top_p, min_p, init_scale, verification_threshold, freeze_threshold, state_noise, embed_average;
-    bool chat, no_bos, ignore_eos, special, validate, require_lossless, continuous, compare_ar;
+    bool chat, no_bos, ignore_eos, special, validate, beyond, require_lossless, continuous, compare_ar;
 };
 
 /* One sequence from the prompt to the report. */

@@ -63,7 +63,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                           struct mn_generate_params *generate)
 {
     const struct generate_options *options = run->options;
-    const uint32_t n_ctx = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
+    const uint32_t most = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
     run->num_steps = depth_or(depth_or(run->num_steps, options->num_steps), run->info.shape.mean_recurrence);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
                                  : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
@@ -72,14 +72,20 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
     if (!run->n_new && options->n_new)
         run->n_new = options->n_new;
     if (!run->n_new)
-        run->n_new = n_prompt <= n_ctx && n_ctx + 1 - n_prompt < DEFAULT_NEW ? n_ctx + 1 - n_prompt : DEFAULT_NEW;
+        run->n_new = n_prompt <= most && most + 1 - n_prompt < DEFAULT_NEW ? most + 1 - n_prompt : DEFAULT_NEW;
+    /* A cache as large as this run fills it: the whole context of a large model would not fit where the run does. */
+    const uint64_t needed_positions = (uint64_t)n_prompt + run->n_new - 1;
+    const uint32_t n_ctx = options->ctx || needed_positions > most ? most
+                           : needed_positions < 2                  ? 2
+                                                                   : (uint32_t)needed_positions;
     const char *needed = mn_strategy_find(options->strategy)->kv_policy;
     run->kv_policy = options->kv_policy ? options->kv_policy : needed ? needed : "full";
     *session = (struct mn_session_params){.n_ctx = n_ctx,
                                           .num_steps = run->num_steps,
                                           .max_rows = rows_per_sequence(options),
                                           .kv_policy = run->kv_policy,
-                                          .kv_type = options->kv_type};
+                                          .kv_type = options->kv_type,
+                                          .beyond_trained_depth = options->beyond};
     *generate = (struct mn_generate_params){
         .prompt = run->prompt,
         .n_prompt = n_prompt,

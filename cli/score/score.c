@@ -139,13 +139,15 @@ static enum mn_status run_pending(struct pending *p)
 {
     struct score_run *run = p->run;
     struct mn_session *session;
-    enum mn_status status = mn_session_create(&session, run->engine,
-                                              &(struct mn_session_params){.n_ctx = p->longest > 2 ? p->longest : 2,
-                                                                          .num_steps = deepest_of(run),
-                                                                          .n_sequences = parallel_of(run, p),
-                                                                          .max_rows = 1,
-                                                                          .kv_policy = run->options->kv_policy,
-                                                                          .kv_type = run->options->kv_type});
+    enum mn_status status = mn_session_create(
+        &session, run->engine,
+        &(struct mn_session_params){.n_ctx = p->longest > 2 ? p->longest : 2,
+                                    .num_steps = deepest_of(run),
+                                    .n_sequences = parallel_of(run, p),
+                                    .max_rows = 1,
+                                    .kv_policy = run->options->kv_policy,
+                                    .kv_type = run->options->kv_type,
+                                    .beyond_trained_depth = run->options->beyond});
     if (status)
         return status;
     status = mn_score(session, &(struct mn_score_params){.items = p->items,

@@ -15,7 +15,7 @@ struct score_options {
         *output, *cpu_threads;
     struct text_list stops;
     uint32_t ctx, parallel, n_new; /* ctx and parallel: 0 when not given */
-    bool no_bos, truncate, resume;
+    bool no_bos, truncate, resume, beyond;
 };
 
 enum score_kind {

@@ -148,7 +148,8 @@ enum mn_status score_matches(struct score_run *run)
                                                                .n_sequences = parallel,
                                                                .max_rows = parallel,
                                                                .kv_policy = run->options->kv_policy,
-                                                               .kv_type = run->options->kv_type});
+                                                               .kv_type = run->options->kv_type,
+                                                               .beyond_trained_depth = run->options->beyond});
     if (!status)
         status = run_all(&m, session);
     for (uint32_t i = 0; m.attempts && i < m.n; i++) /* a slice that was not run */

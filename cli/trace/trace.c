@@ -117,7 +117,8 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
                                                                   : report->info.shape.block_size,
                                                      .num_steps = num_steps,
                                                      .max_rows = 1,
-                                                     .kv_type = o->kv_type};
+                                                     .kv_type = o->kv_type,
+                                                     .beyond_trained_depth = o->beyond};
     struct mn_session *session;
     struct mn_depth_trace trace = {0};
     enum mn_status status = mn_session_create(&session, report->engine, &session_params);

@@ -16,14 +16,20 @@ static void say_what_fits(const struct kv_shape *shape, uint64_t n_ctx, char *te
              shape->type == KV_F16 ? "" : ", or kv_type f16");
 }
 
+uint64_t kv_cache_largest_block(const struct device *device)
+{
+    const struct caps *caps = &device->caps;
+    const uint64_t limit = min_u64(caps->max_storage_range, caps->max_allocation_bytes - ARENA_ALIGN);
+    return min_u64(limit, UINT64_C(1) << 33); /* shaders count elements in 32 bits */
+}
+
 /* One dispatch reads all depth slots of a block, so a core block's cache must fit into one binding. */
 static enum mn_status check_range(const struct device *device, const struct kv_shape *shape)
 {
     const struct caps *caps = &device->caps;
     const uint64_t positions = (uint64_t)shape->n_ctx * shape->n_sequences;
     const uint64_t needed = kv_block_bytes(shape, shape->n_prelude);
-    uint64_t limit = min_u64(caps->max_storage_range, caps->max_allocation_bytes - ARENA_ALIGN);
-    limit = min_u64(limit, UINT64_C(1) << 33); /* shaders count elements in 32 bits */
+    const uint64_t limit = kv_cache_largest_block(device);
     if (needed <= limit)
         return MN_OK;
     char fits[WOULD_FIT_BYTES];

@@ -81,9 +81,21 @@ static void hash_configuration(struct model *model, uint64_t seed)
                                c->heads_normed,
                                c->bos_token_id,
                                c->n_eos};
-    model->hash = hash_string(HASH_START, c->family->model_type);
+    model->hash = hash_string(HASH_START, c->family->name);
     model->hash = hash_block(model->hash, values, sizeof values);
     model->hash = hash_block(model->hash, c->eos_token_ids, c->n_eos * sizeof *c->eos_token_ids);
+}
+
+static enum mn_status make_weights(struct model *model, const struct model_params *params, struct stream *stream)
+{
+    const char *dir = params->synthetic ? NULL : params->dir;
+    model->plan_only = params->plan_only;
+    if (params->plan_only)
+        return weights_plan(&model->weights, dir, &model->config, params->weight_type, model->device);
+    if (!dir)
+        return weights_synthesize(&model->weights, &model->config, params->weight_type, params->synthetic_seed,
+                                  model->device, stream);
+    return weights_load(&model->weights, dir, &model->config, params->weight_type, model->device, stream);
 }
 
 enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log)
@@ -109,16 +121,13 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
         model->ff_stride = round_up_u32(model->config.intermediate_size, WEIGHT_CHUNK);
         model->heads_stride = round_up_u32(
             (model->config.n_heads + 2 * model->config.n_kv_heads) * model->config.head_dim, WEIGHT_CHUNK);
-        status = params->synthetic ? weights_synthesize(&model->weights, &model->config, params->weight_type,
-                                                        params->synthetic_seed, model->device, &stream)
-                                   : weights_load(&model->weights, params->dir, &model->config, params->weight_type,
-                                                  model->device, &stream);
+        status = make_weights(model, params, &stream);
     }
     if (stream.device)
         stream_finish(&stream);
     if (!status && params->synthetic)
         hash_configuration(model, params->synthetic_seed);
-    else if (!status)
+    else if (!status && !params->plan_only) /* which has not read the weights */
         status = hash_folder(model, params->dir, log);
     if (status) {
         model_free(model);

@@ -40,6 +40,7 @@ struct model {
     uint32_t ff_stride; /* floats of one padded F-vector */
     uint32_t head_pad;
     uint32_t heads_stride; /* floats of the padded q, k and v of all heads */
+    bool plan_only;
 };
 
 struct model_params {
@@ -48,6 +49,7 @@ struct model_params {
     uint64_t synthetic_seed;
     struct device_params device;
     enum weight_type weight_type;
+    bool plan_only; /* sizes alone: no weights are loaded, nothing can run */
 };
 
 enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log);

@@ -74,7 +74,7 @@ enum mn_status profile_create(struct profile **out, struct model *model, const s
                                            .num_steps = STEPS,
                                            .max_rows = params->max_rows,
                                            .kv_type = params->kv_type,
-                                           .beyond_max_recurrence = true, /* nobody reads what comes out */
+                                           .beyond_trained_depth = true, /* nobody reads what comes out */
                                            .sampler = {.top_p = 1.0f}};
     struct profile *p = calloc(1, sizeof *p);
     *out = NULL;

@@ -76,7 +76,7 @@ static enum mn_status choose_logit_rows(struct session *s)
                     s->model->device->caps.name, (double)most_bytes(s) / 1048576.0, s->info.prefill_rows);
 }
 
-static enum mn_status reserve_buffers(struct session *s)
+static enum mn_status plan_buffers(struct session *s)
 {
     const struct model *model = s->model;
     const struct model_config *config = &model->config;
@@ -118,8 +118,15 @@ static enum mn_status reserve_buffers(struct session *s)
             status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
     if (!status)
         status = arena_reserve(&s->shared, STATE_WORDS * sizeof(uint32_t), &s->state);
-    if (!status && !(s->host_logits = malloc(config->vocab_size * sizeof *s->host_logits)))
-        status = log_fail(model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
+    return status;
+}
+
+static enum mn_status reserve_buffers(struct session *s)
+{
+    const uint32_t n_vocab = s->model->config.vocab_size;
+    enum mn_status status = plan_buffers(s);
+    if (!status && !(s->host_logits = malloc(n_vocab * sizeof *s->host_logits)))
+        status = log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
     if (!status)
         status = arena_commit(&s->scratch);
     return status ? status : arena_commit(&s->shared);
@@ -252,24 +259,21 @@ size_t session_fingerprint(const struct session *s, char *text, size_t text_byte
 static enum mn_status check_depth(const struct model_config *c, const struct session_params *params,
                                   const struct mn_log *log)
 {
-    if (c->max_recurrence == 0 || params->num_steps <= c->max_recurrence || params->beyond_max_recurrence)
+    if (c->max_recurrence == 0 || params->num_steps <= c->max_recurrence || params->beyond_trained_depth)
         return MN_OK;
     if (c->family->fixed_depth)
         return log_fail(log, MN_ERR_USAGE, "num_steps %u: a %s model has one depth", params->num_steps,
                         c->family->name);
-    return log_fail(
-        log, MN_ERR_USAGE,
-        "num_steps %u: this %s model was made for %u; beyond_max_recurrence runs more of them, outside what "
-        "it was trained for",
-        params->num_steps, c->family->name, c->max_recurrence);
+    return log_fail(log, MN_ERR_USAGE,
+                    "num_steps %u: this %s model was made for %u; beyond_trained_depth runs more of them, outside what "
+                    "it was trained for",
+                    params->num_steps, c->family->name, c->max_recurrence);
 }
 
-enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)
+static enum mn_status check_params(const struct model *model, const struct session_params *params, uint32_t n_ctx,
+                                   uint32_t n_sequences)
 {
     const struct mn_log *log = model->device->log;
-    *out = NULL;
-    uint32_t n_ctx = params->n_ctx ? params->n_ctx : model->config.block_size;
-    uint32_t n_sequences = params->n_sequences ? params->n_sequences : 1;
     if (n_ctx < 2 || n_ctx > CONFIG_BLOCK_MAX)
         return log_fail(log, MN_ERR_USAGE, "n_ctx %u: must be from 2 to %d", n_ctx, CONFIG_BLOCK_MAX);
     if (n_sequences > SESSION_MAX_ROWS)
@@ -280,18 +284,59 @@ enum mn_status session_create(struct session **out, struct model *model, const s
     if (params->max_rows > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u rows per pass: at most %d", params->max_rows, SESSION_MAX_ROWS);
     enum mn_status status = check_depth(&model->config, params, log);
-    if (!status)
-        status = sampler_check(&params->sampler, log);
+    return status ? status : sampler_check(&params->sampler, log);
+}
+
+/* A session of checked sizes without anything on the device. */
+static enum mn_status begin(struct session **out, struct model *model, const struct session_params *params)
+{
+    const uint32_t n_ctx = params->n_ctx ? params->n_ctx : model->config.block_size,
+                   n_sequences = params->n_sequences ? params->n_sequences : 1;
+    *out = NULL;
+    enum mn_status status = check_params(model, params, n_ctx, n_sequences);
     if (status)
         return status;
     struct session *s = calloc(1, sizeof *s);
     if (!s)
-        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a session");
+        return log_fail(model->device->log, MN_ERR_MEMORY, "out of host memory for a session");
     s->model = model;
     fill_info(s, params, n_ctx, n_sequences);
-    pace_init(s, params->piece_work);
     arena_init(&s->scratch, model->device, "scratch", ARENA_DEVICE);
     arena_init(&s->shared, model->device, "state", ARENA_SHARED);
+    *out = s;
+    return MN_OK;
+}
+
+enum mn_status session_plan(struct session_bytes *out, struct model *model, const struct session_params *params)
+{
+    struct session *s;
+    *out = (struct session_bytes){0};
+    enum mn_status status = begin(&s, model, params);
+    if (status)
+        return status;
+    const struct kv_shape shape = cache_shape(s);
+    const struct mn_log silent = {0}, *const log = model->device->log;
+    model->device->log = &silent; /* that something is too large is an answer here, not a failure */
+    status = plan_buffers(s);
+    model->device->log = log;
+    for (uint32_t i = 0; i < kv_n_blocks(&shape); i++)
+        out->cache += kv_block_bytes(&shape, i);
+    out->scratch = s->scratch.bytes + s->shared.bytes;
+    out->cache_per_token = s->info.kv_bytes_per_token;
+    out->largest_block = kv_block_bytes(&shape, shape.n_prelude);
+    out->largest_possible = status ? 0 : kv_cache_largest_block(model->device);
+    session_destroy(s);
+    return status == MN_ERR_MEMORY ? MN_OK : status;
+}
+
+enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)
+{
+    struct session *s;
+    enum mn_status status = begin(&s, model, params);
+    *out = NULL;
+    if (status)
+        return status;
+    pace_init(s, params->piece_work);
     const struct kv_shape cache = cache_shape(s);
     status = stream_init(&s->stream, model->device, &model->kernels);
     if (!status)

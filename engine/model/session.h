@@ -31,9 +31,9 @@ struct session_params {
     struct kv_policy policy;
     enum kv_type kv_type;
     struct sampler_params sampler;
-    float init_scale;           /* 0: zero initial states */
-    bool beyond_max_recurrence; /* allows more steps than config.max_recurrence */
-    double piece_work;          /* 0: what suits the device; pace.h */
+    float init_scale;          /* 0: zero initial states */
+    bool beyond_trained_depth; /* allows more steps than config.max_recurrence */
+    double piece_work;         /* 0: what suits the device; pace.h */
 };
 
 /* What one run does. Rows go to depth `depth + n_core`. */
@@ -79,6 +79,16 @@ struct session; /* session_internal.h */
 /* MN_ERR_USAGE for sizes out of range, MN_ERR_MEMORY when it does not fit. */
 enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params);
 void session_destroy(struct session *session);
+
+/* What a session would take, in bytes, beside the weights. */
+struct session_bytes {
+    uint64_t cache, scratch;
+    uint64_t cache_per_token;
+    uint64_t largest_block, largest_possible; /* of one block's cache: what it takes, what the device binds at once;
+                                                 0: a buffer is beyond what the device allocates at once */
+};
+/* The same refusals as above, but for memory: nothing is allocated on the device. */
+enum mn_status session_plan(struct session_bytes *out, struct model *model, const struct session_params *params);
 
 const struct session_info *session_info(const struct session *session);
 /* What was computed since the session began. */

@@ -191,10 +191,10 @@ static enum mn_status plan_everything(struct loader *loader)
     }
     if (status)
         return status;
-    return plan->file ? weight_check_rest(plan) : check_fit(plan);
+    return plan->file ? weight_check_rest(plan) : MN_OK;
 }
 
-/* Plans everything, then makes the matrices with `make`, one by one. */
+/* Plans everything, then makes the matrices with `make`, one by one; NULL: no more than the plan. */
 static enum mn_status build(struct loader *loader,
                             enum mn_status (*make)(struct loader *loader, const struct matrix_item *item))
 {
@@ -205,11 +205,13 @@ static enum mn_status build(struct loader *loader,
     plan->arena = &weights->arena;
     arena_init(&weights->arena, plan->device, "weights", ARENA_DEVICE);
     enum mn_status status = plan_everything(loader);
-    if (!status)
+    if (!status && !plan->file && make)
+        status = check_fit(plan);
+    if (!status && make)
         status = arena_commit(&weights->arena);
-    for (uint32_t i = 0; i < plan->n_matrices && !status; i++)
+    for (uint32_t i = 0; i < plan->n_matrices && make && !status; i++)
         status = make(loader, &plan->matrices[i]);
-    for (uint32_t i = 0; i < plan->n_vectors && !status; i++)
+    for (uint32_t i = 0; i < plan->n_vectors && make && !status; i++)
         status = stream_upload(loader->stream, *plan->vectors[i].span, 0, plan->vectors[i].values,
                                plan->vectors[i].n * sizeof(float));
     if (!status && plan->file)
@@ -218,7 +220,7 @@ static enum mn_status build(struct loader *loader,
     if (!status)
         count_bytes(weights, config);
     /* Also behind a failure: the arena is freed below. */
-    enum mn_status waited = plan->device->lost ? MN_OK : stream_wait(loader->stream);
+    enum mn_status waited = plan->device->lost || !make ? MN_OK : stream_wait(loader->stream);
     if (!status)
         status = waited;
     weight_plan_finish(plan);
@@ -241,6 +243,13 @@ enum mn_status weights_synthesize(struct weights *weights, const struct model_co
     struct loader loader = {
         .weights = weights, .plan = {.config = config, .device = device, .type = type}, .stream = stream, .seed = seed};
     return build(&loader, synthesize_matrix);
+}
+
+enum mn_status weights_plan(struct weights *weights, const char *dir, const struct model_config *config,
+                            enum weight_type type, struct device *device)
+{
+    struct loader loader = {.weights = weights, .plan = {.config = config, .device = device, .dir = dir, .type = type}};
+    return build(&loader, NULL);
 }
 
 void weights_finish(struct weights *weights)

@@ -53,6 +53,9 @@ enum mn_status weights_load(struct weights *weights, const char *dir, const stru
  * MN_ERR_MEMORY says which weight type would fit. */
 enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type,
                                   uint64_t seed, struct device *device, struct stream *stream);
+/* The plan of either alone: sizes, and norms on the host; nothing on the device. `dir` NULL: synthetic. */
+enum mn_status weights_plan(struct weights *weights, const char *dir, const struct model_config *config,
+                            enum weight_type type, struct device *device);
 void weights_finish(struct weights *weights);
 
 #endif
