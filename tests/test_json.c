@@ -89,6 +89,10 @@ static const struct row rows[] = {
     {"[1e+]", "digits in its exponent"},
     {"[1e999]", "outside the range of double"},
     {"{\"k\": -1e999}", "key 'k'"},
+    {"{\"k\": 1111111111111111111111111111111111111111111111111111111111111111}", "key 'k': number too long"},
+    {"{\"k\": [{\"x\": 1}, nan]}", "byte 17: expected a value"}, /* not x's */
+    {"{\"a\": 1, \"k\": [2, nan]}", "key 'k': expected a value"},
+    {"{\"k\": 1, }", "byte 9: expected a string"},
     {"[1111111111111111111111111111111111111111111111111111111111111111]", "number too long"},
     /* strings */
     {"\"", "without an end"},

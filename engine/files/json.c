@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/decimal.h"
+#include "engine/base/text.h"
 #include "engine/files/input.h"
 #include "engine/files/json_scan.h"
 
@@ -100,7 +101,11 @@ static enum mn_status check_grammar(const char *file, const void *bytes, size_t 
     if (!why)
         return MN_OK;
     const char *instead = n_bytes ? input_instead(bytes, n_bytes) : NULL;
-    return instead ? log_fail(log, MN_ERR_FORMAT, "%s: %s", file, instead)
+    if (instead)
+        return log_fail(log, MN_ERR_FORMAT, "%s: %s", file, instead);
+    const char *key = (const char *)bytes + s.key;
+    return s.n_key ? log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: key '%.*s': %s", file, s.at,
+                              (int)utf8_whole(key, s.n_key < TEXT_BYTES_MAX ? s.n_key : TEXT_BYTES_MAX), key, why)
                    : log_fail(log, MN_ERR_FORMAT, "%s: byte %zu: %s", file, s.at, why);
 }
 

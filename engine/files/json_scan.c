@@ -159,9 +159,13 @@ static const char *scan_scalar(struct json_scan *s)
 static const char *scan_key(struct json_scan *s)
 {
     scan_space(s);
+    const size_t begin = s->at;
+    s->n_key = 0;
     const char *why = scan_string(s);
     if (why)
         return why;
+    s->key = begin + 1;
+    s->n_key = s->at - begin - 2; /* without its quotes */
     scan_space(s);
     if (s->at >= s->n || s->p[s->at] != ':')
         return "expected ':'";
@@ -215,6 +219,7 @@ const char *json_scan_document(struct json_scan *s)
                 return "ends inside an array or object";
             c = s->p[s->at];
             if (c == (in_object[depth - 1] ? '}' : ']')) {
+                s->n_key = 0; /* of what is around it, nobody kept it */
                 depth--;
                 s->at++;
                 continue;

@@ -13,10 +13,12 @@ struct json_scan {
     const unsigned char *p; /* [n] */
     size_t n, at;
     size_t n_values;
-    size_t n_foreign; /* words that are no JSON, see json_scan_foreign */
+    size_t n_foreign;  /* words that are no JSON, see json_scan_foreign */
+    size_t key, n_key; /* the key of the value under way, as it is spelled; n_key 0: unknown, or none */
 };
 
-/* NULL, or what is wrong at s->p[s->at]. The grammar has its own stack: hostile nesting cannot reach the C stack. */
+/* NULL, or what is wrong at s->p[s->at], in the value of s->key where n_key is not 0. The grammar has its own stack:
+ * hostile nesting cannot reach the C stack. */
 const char *json_scan_document(struct json_scan *s);
 
 /* Bytes of the NaN, Infinity or -Infinity at s->at, else 0: what Python's json module writes and reads as numbers. The
