@@ -1,5 +1,5 @@
-/* Cases of the kernels with one workgroup per row; entry points. Attention: kernel_attention_cases.c. The matmuls:
- * kernel_matmul_cases.c. */
+/* Cases of the kernels with one workgroup per row; entry points. Norms: kernel_norm_cases.c. Attention:
+ * kernel_attention_cases.c. The matmuls: kernel_matmul_cases.c. */
 #include "reference/kernel_cases.h"
 
 #include <math.h>
@@ -11,8 +11,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const float eps = 0.01f;
-
 /* ---- embed ---- */
 
 struct embed_case {
@@ -21,14 +19,18 @@ struct embed_case {
     uint32_t threads; /* 0: the device's own */
     enum element weight;
     uint32_t n_embd, n_vocab, first, n_rows, init;
+    bool state_is_x;
+    float scale; /* 0: sqrt(n_embd) */
 };
 
 static const struct embed_case embed_cases[] = {
-    {"bf16, zero state", true, 0, ELEMENT_BF16, 72, 131, 3, 5, INIT_ZERO},
-    {"bf16, random state, odd width", true, 0, ELEMENT_BF16, 70, 131, 0, 9, INIT_NORMAL},
-    {"f16, given state", false, 0, ELEMENT_F16, 6, 3, 0, 1, INIT_GIVEN},
-    {"f32, random state, large", false, 0, ELEMENT_F32, 2000, 50, 7, 57, INIT_NORMAL},
-    {"f32, 32 lanes, random state", false, 32, ELEMENT_F32, 258, 20, 1, 2, INIT_NORMAL},
+    {"bf16, zero state", true, 0, ELEMENT_BF16, 72, 131, 3, 5, INIT_ZERO, false, 0.0f},
+    {"bf16, random state, odd width", true, 0, ELEMENT_BF16, 70, 131, 0, 9, INIT_NORMAL, false, 0.0f},
+    {"f16, given state", false, 0, ELEMENT_F16, 6, 3, 0, 1, INIT_GIVEN, false, 0.0f},
+    {"f32, random state, large", false, 0, ELEMENT_F32, 2000, 50, 7, 57, INIT_NORMAL, false, 0.0f},
+    {"f32, 32 lanes, random state", false, 32, ELEMENT_F32, 258, 20, 1, 2, INIT_NORMAL, false, 0.0f},
+    {"bf16, the state is the token", true, 0, ELEMENT_BF16, 70, 131, 2, 9, INIT_NORMAL, true, 1.0f},
+    {"f32, the state is the token, given state", false, 0, ELEMENT_F32, 200, 20, 0, 3, INIT_GIVEN, true, 0.75f},
 };
 
 static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed)
@@ -45,7 +47,7 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
     const uint32_t n = c->n_embd, inner = rig_padded(n), stride = inner + CHUNK, end = rows.first + rows.n,
                    n_slots = rows.n_ctx * rows.n_sequences;
     const uint64_t noise_seed = 0x123456789abcdefu;
-    const float std = 0.75f;
+    const float std = 0.75f, scale = c->scale != 0.0f ? c->scale : sqrtf((float)n);
     double *state, *state_expected, *wte = rig_noise(rig, (size_t)c->n_vocab * inner, 1.0, c->weight);
     double *x = rig_filled(rig, (size_t)end * stride, UNTOUCHED), *parts = rig_filled(rig, (size_t)end * 4, UNTOUCHED);
     double *states = rig_filled(rig, (size_t)n_slots * stride, UNTOUCHED);
@@ -54,16 +56,16 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
             wte[v * inner + k] = 0.0;
     for (uint32_t i = rows.first; i < end; i++) {
         double *to = x + (size_t)i * stride, *s = states + (size_t)rig_slot(&rows, i) * stride, sum = 0.0;
-        ref_embed(wte + (size_t)rows.row[i].token * inner, n, to);
+        ref_embed(wte + (size_t)rows.row[i].token * inner, (double)scale, n, to);
         for (uint32_t k = 0; k < n; k++)
             sum += to[k] * to[k];
         parts[4 * i] = sum;
         parts[4 * i + 1] = 0.0;
         for (uint32_t k = n; k < inner; k++)
             to[k] = 0.0;
-        for (uint32_t k = 0; k < inner && c->init != INIT_GIVEN; k++)
-            s[k] = 0.0;
-        if (c->init == INIT_NORMAL)
+        for (uint32_t k = 0; k < inner && (c->state_is_x || c->init != INIT_GIVEN); k++)
+            s[k] = c->state_is_x ? to[k] : 0.0;
+        if (c->init == INIT_NORMAL && !c->state_is_x)
             ref_initial_state(noise_seed, rows.row[i].position, (double)std, n, s);
     }
     struct guarded *buffer = rig_plan_state(rig, &rows, &state, &state_expected);
@@ -75,7 +77,8 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
         buffer, rig_buffer(rig, "embedding", c->weight, c->n_vocab * inner, wte, NULL, 0.0),
         rig_buffer(rig, "output", ELEMENT_F32, end * stride, NULL, x, LIMIT_EMBED),
         rig_buffer(rig, "statistics", ELEMENT_F32, end * 4, NULL, parts, LIMIT_STATISTICS),
-        rig_buffer(rig, "states", ELEMENT_F32, n_slots * stride, NULL, states, LIMIT_NOISE)};
+        rig_buffer(rig, "states", ELEMENT_F32, n_slots * stride, NULL, states,
+                   c->state_is_x ? LIMIT_EMBED : LIMIT_NOISE)};
     const struct embed_args args = {.table = rows.table,
                                     .n_embd = n,
                                     .stride = stride,
@@ -83,90 +86,13 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
                                     .parts_stride = 2,
                                     .n_chunks = inner / CHUNK,
                                     .n_rows = c->n_vocab,
-                                    .scale = sqrtf((float)n)};
+                                    .scale = scale};
     const struct embed_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,
-                                              .weight_type = (uint32_t)c->weight};
+                                              .weight_type = (uint32_t)c->weight,
+                                              .state_is_x = c->state_is_x};
     rig_commit(rig);
     rig_dispatch(rig, KERNEL_EMBED, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3,
                  1); /* a stamp may hold more rows than the table */
-    rig_end(rig);
-}
-
-/* ---- norm ---- */
-
-struct norm_case {
-    const char *name;
-    bool quick;
-    uint32_t threads, n_embd, first, n_rows, n_parts;
-};
-
-static const struct norm_case norm_cases[] = {
-    {"raw and advanced rows", true, 0, 72, 2, 6, 3},
-    {"one row", false, 0, 5, 0, 1, 1},
-    {"large", false, 0, 2001, 4, 60, 40},
-    {"32 lanes", false, 32, 130, 0, 3, 33},
-};
-
-static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
-{
-    rig_begin(rig, "norm", c->name, seed);
-    struct rig_rows rows = {
-        .table = TABLE_CODA, .first = c->first, .n = c->n_rows, .n_ctx = 40, .n_sequences = 2, .n_depths = 3};
-    rig_rows(rig, &rows);
-    const uint32_t n = c->n_embd, in_stride = rig_padded(n), out_stride = in_stride + CHUNK, end = rows.first + rows.n,
-                   n_slots = rows.n_ctx * rows.n_sequences;
-    const uint32_t parts_stride = c->n_parts + 1, step = (n + c->n_parts - 1) / c->n_parts;
-    double *s = rig_noise(rig, (size_t)n_slots * in_stride, 3.0, ELEMENT_F32),
-           *norm_4 = rig_noise(rig, n, 1.0, ELEMENT_F32);
-    double *norm_f = rig_noise(rig, n, 1.0, ELEMENT_F32),
-           *parts = rig_filled(rig, (size_t)n_slots * parts_stride * 2, UNTOUCHED);
-    double *y = rig_filled(rig, (size_t)end * out_stride, UNTOUCHED),
-           *parts_out = rig_filled(rig, (size_t)end * 4, UNTOUCHED);
-    for (uint32_t slot = 0; slot < n_slots; slot++)
-        for (uint32_t p = 0; p < c->n_parts; p++) {
-            double *pair = parts + ((size_t)slot * parts_stride + p) * 2, sum = 0.0;
-            for (uint32_t k = p * step; k < n && k < (p + 1) * step; k++)
-                sum += s[(size_t)slot * in_stride + k] * s[(size_t)slot * in_stride + k];
-            pair[0] = sum;
-            pair[1] = 7.0; /* the weighted sum is not this kernel's business */
-        }
-    for (uint32_t i = rows.first; i < end; i++) {
-        double *to = y + (size_t)i * out_stride, sum = 0.0;
-        memcpy(to, s + (size_t)rig_slot(&rows, i) * in_stride, n * sizeof *to);
-        if (rows.row[i].depth != 0)
-            ref_norm(to, norm_4, n, (double)eps, to);
-        ref_norm(to, norm_f, n, (double)eps, to);
-        for (uint32_t k = 0; k < n; k++)
-            sum += to[k] * to[k];
-        parts_out[4 * i] = sum;
-        parts_out[4 * i + 1] = 0.0;
-    }
-    double *state, *state_expected;
-    struct guarded *const bindings[] = {
-        rig_plan_state(rig, &rows, &state, &state_expected),
-        rig_buffer(rig, "states", ELEMENT_F32, n_slots * in_stride, s, NULL, 0.0),
-        rig_buffer(rig, "norm 4", ELEMENT_F32, n, norm_4, NULL, 0.0),
-        rig_buffer(rig, "norm f", ELEMENT_F32, n, norm_f, NULL, 0.0),
-        rig_buffer(rig, "statistics", ELEMENT_F32, n_slots * parts_stride * 2, parts, NULL, 0.0),
-        rig_buffer(rig, "nothing", ELEMENT_F32, n, norm_f, NULL, 0.0),
-        rig_buffer(rig, "output", ELEMENT_F32, end * out_stride, NULL, y, LIMIT_NORM),
-        rig_buffer(rig, "output statistics", ELEMENT_F32, end * 4, NULL, parts_out, LIMIT_STATISTICS)};
-    const struct norm_args args = {.table = rows.table,
-                                   .n_embd = n,
-                                   .in_stride = in_stride,
-                                   .out_stride = out_stride,
-                                   .n_ctx = rows.n_ctx,
-                                   .n_parts_in = c->n_parts,
-                                   .parts_in_stride = parts_stride,
-                                   .parts_out_stride = 2,
-                                   .eps = eps};
-    const struct norm_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,
-                                             .in_by_slot = 1,
-                                             .raw_at_depth_0 = 1,
-                                             .owed = 1,
-                                             .norm = 1};
-    rig_commit(rig);
-    rig_dispatch(rig, KERNEL_NORM, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3, 1);
     rig_end(rig);
 }
 
@@ -487,9 +413,7 @@ static void row_cases_run(struct rig *rig)
     for (size_t i = 0; i < COUNT(embed_cases) && !rig->status; i++)
         if (!quick || embed_cases[i].quick)
             run_embed(rig, &embed_cases[i], i);
-    for (size_t i = 0; i < COUNT(norm_cases) && !rig->status; i++)
-        if (!quick || norm_cases[i].quick)
-            run_norm(rig, &norm_cases[i], i);
+    norm_cases_run(rig);
     attention_cases_run(rig);
     run_cache_rounding(rig);
     run_argmax(rig, "ties, NaN, infinities", 0, 61, 1);

@@ -8,7 +8,7 @@
 #include "reference/ref.h"
 
 enum { N_CTX = 48, N_SEQUENCES = 2, N_DEPTHS = 5, SPLIT = 16, WINDOW_ROWS = 256 };
-static const float rope_base = 50000.0f;
+static const struct ref_rope rope = {.base = 50000.0f};
 /* Large enough to show when it is forgotten. */
 static const float eps = 0.01f;
 
@@ -26,6 +26,7 @@ struct shape {
     uint32_t n_in, n_out;     /* the others; gate: n_out = 2F */
     bool windows;             /* the matrix in windows of WINDOW_ROWS rows */
     uint32_t input, scale;
+    bool in_by_slot;   /* as with INPUT_STATE, but not raw at depth 0 */
     bool kv_f16, core; /* qkv */
     uint32_t n_slots;
     uint32_t residual, n_splits; /* proj */
@@ -50,6 +51,8 @@ static const struct shape shapes[] = {
      .input = INPUT_NORM, .scale = SCALE_ONE, .n_slots = 1},
     {KERNEL_QKV, "windows of a large matrix", .n_rows = 2, .heads = 3, .head_dim = 96, .windows = true,
      .input = INPUT_NORM, .scale = SCALE_ONE, .kv_f16 = true, .core = true, .n_slots = 3},
+    {KERNEL_QKV, "of states", .quick = true, .independence = true, .n_rows = 6, .first = 2, .heads = 4, .kv_heads = 2,
+     .head_dim = 8, .input = INPUT_NORM, .scale = SCALE_ONE, .in_by_slot = true, .n_slots = 1},
 
     {KERNEL_PROJ, "adapter on embeddings, owed a norm", .n_rows = 6, .first = 1, .n_in = 100, .n_out = 70,
      .input = INPUT_NORM, .scale = SCALE_ONE, .residual = RESIDUAL_NONE, .out_by_slot = true, .no_stats = true},
@@ -67,6 +70,17 @@ static const struct shape shapes[] = {
      .scale = SCALE_NONE, .residual = RESIDUAL_NORM, .out_by_slot = true, .advance = true},
     {KERNEL_PROJ, "down, large, in windows", .n_rows = 4, .n_in = 1100, .n_out = 520, .windows = true,
      .input = INPUT_PLAIN, .scale = SCALE_NONE, .residual = RESIDUAL_NORM, .advance = true},
+    {KERNEL_PROJ, "heads to be normed, of states", .quick = true, .independence = true, .n_rows = 5, .first = 3,
+     .n_in = 72, .n_out = 120, .input = INPUT_PLAIN, .scale = SCALE_NONE, .in_by_slot = true, .residual = RESIDUAL_NONE,
+     .no_stats = true},
+    {KERNEL_PROJ, "adapter on plain states", .n_rows = 9, .first = 1, .n_in = 64, .n_out = 64, .input = INPUT_PLAIN,
+     .scale = SCALE_NONE, .in_by_slot = true, .residual = RESIDUAL_PLAIN, .residual_by_slot = true},
+    {KERNEL_PROJ, "attention, added to states", .n_rows = 4, .first = 2, .heads = 8, .head_dim = 8, .n_out = 40,
+     .input = INPUT_MERGE, .scale = SCALE_NONE, .residual = RESIDUAL_PLAIN, .residual_by_slot = true, .n_splits = 1},
+    {KERNEL_PROJ, "a branch alone", .n_rows = 6, .n_in = 120, .n_out = 72, .input = INPUT_PLAIN, .scale = SCALE_NONE,
+     .residual = RESIDUAL_NONE},
+    {KERNEL_PROJ, "down, plain, end of a step", .quick = true, .n_rows = 7, .first = 4, .n_in = 96, .n_out = 64,
+     .input = INPUT_PLAIN, .scale = SCALE_NONE, .residual = RESIDUAL_PLAIN, .out_by_slot = true, .advance = true},
 
     {KERNEL_GATE, "odd width", .quick = true, .independence = true, .n_rows = 3, .first = 9, .n_in = 100, .n_out = 70,
      .input = INPUT_NORM, .scale = SCALE_TWO},
@@ -75,11 +89,17 @@ static const struct shape shapes[] = {
      .scale = SCALE_TWO},
     {KERNEL_GATE, "many rows", .n_rows = 61, .first = 3, .n_in = 40, .n_out = 128, .input = INPUT_NORM,
      .scale = SCALE_TWO},
+    {KERNEL_GATE, "plain", .quick = true, .independence = true, .n_rows = 5, .first = 2, .n_in = 72, .n_out = 120,
+     .input = INPUT_PLAIN, .scale = SCALE_NONE},
+    {KERNEL_GATE, "one norm", .n_rows = 6, .first = 1, .n_in = 64, .n_out = 96, .input = INPUT_NORM,
+     .scale = SCALE_ONE},
 
     {KERNEL_HEAD, "odd vocabulary", .quick = true, .independence = true, .n_rows = 5, .first = 6, .n_in = 72,
      .n_out = 131, .input = INPUT_NORM, .scale = SCALE_TWO},
     {KERNEL_HEAD, "no coda", .n_rows = 1, .first = 63, .n_in = 30, .n_out = 64, .input = INPUT_NORM,
      .scale = SCALE_ONE},
+    {KERNEL_HEAD, "of states", .quick = true, .independence = true, .n_rows = 5, .first = 3, .n_in = 64, .n_out = 211,
+     .input = INPUT_NORM, .scale = SCALE_ONE, .in_by_slot = true},
     {KERNEL_HEAD, "every logit four times", .n_rows = 2, .n_in = 64, .n_out = 302, .input = INPUT_NORM,
      .scale = SCALE_TWO, .special = SPECIAL_TIES},
     {KERNEL_HEAD, "NaN among logits", .n_rows = 4, .n_in = 50, .n_out = 131, .input = INPUT_NORM, .scale = SCALE_TWO,
@@ -187,7 +207,7 @@ static double *pad_vector(struct rig *rig, const double *values, uint32_t n)
 static void make_input(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
-    const uint32_t n = job->n_in, stride = rig_padded(n), by_slot = shape->input == INPUT_STATE;
+    const uint32_t n = job->n_in, stride = rig_padded(n), by_slot = shape->input == INPUT_STATE || shape->in_by_slot;
     const uint32_t count = by_slot ? N_CTX * N_SEQUENCES : table_end(job);
     const uint32_t n_parts = tile_groups(&job->tile, n), parts_stride = n_parts + 2;
     /* The padding holds a finite value: the weights there are zero, so it must not matter. */
@@ -210,7 +230,7 @@ static void make_input(struct rig *rig, struct job *job)
         memcpy(to, from, n * sizeof *to);
         if (shape->scale == SCALE_TWO)
             ref_norm(to, pending, n, (double)eps, to);
-        if (shape->scale != SCALE_NONE && !(by_slot && job->rows.row[index].depth == 0))
+        if (shape->scale != SCALE_NONE && !(shape->input == INPUT_STATE && job->rows.row[index].depth == 0))
             ref_norm(to, norm, n, (double)eps, to);
     }
     job->args.in_stride = stride;
@@ -293,7 +313,7 @@ static uint32_t kv_heads(const struct shape *shape)
 static void expect_qkv(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
-    const struct ref_heads n = {.n = shape->heads, .n_kv = kv_heads(shape), .dim = shape->head_dim};
+    const struct ref_heads n = {.n = shape->heads, .n_kv = kv_heads(shape), .dim = shape->head_dim, .rope = rope};
     const uint32_t h = n.dim, pad = rig_padded(h), heads = n.n, d = heads * h, n_bias = d + n.n_kv * h,
                    n_slots = N_CTX * N_SEQUENCES;
     double *bias = rig_noise(rig, n_bias, 1.0, ELEMENT_F32), *rotary = rig_zeros(rig, (size_t)N_CTX * h);
@@ -309,12 +329,12 @@ static void expect_qkv(struct rig *rig, struct job *job)
     for (uint32_t p = 0; p < N_CTX; p++) { /* (cos, sin) is where (1, 0) turns to */
         for (uint32_t i = 0; i < h; i += 2)
             rotary[p * h + i] = 1.0;
-        ref_rotary(rotary + p * h, 1, h, p, rope_base);
+        ref_rotary(rotary + p * h, 1, h, p, &rope);
     }
     for (uint32_t i = 0; i < job->rows.n; i++) {
         const struct row *row = &job->rows.row[job->rows.first + i];
         const uint32_t slot = shape->core ? row->depth % shape->n_slots : 0;
-        ref_qkv(job->w, bias, job->x + (size_t)i * d, d, &n, row->position, rope_base, q, k, v);
+        ref_qkv(job->w, bias, job->x + (size_t)i * d, d, &n, row->position, q, k, v);
         for (uint32_t head = 0; head < heads; head++)
             memcpy(query + ((size_t)(job->rows.first + i) * heads + head) * pad, q + head * h, h * sizeof *q);
         for (uint32_t head = 0; head < n.n_kv; head++) {

@@ -134,6 +134,9 @@ uint32_t rig_slot(const struct rig_rows *rows, uint32_t index);
 struct guarded *rig_plan_state(struct rig *rig, const struct rig_rows *rows, double **initial, double **expected);
 void rig_set_state(double *initial, double *expected, uint32_t word, uint32_t value);
 
+/* kernel_norm_cases.c */
+void norm_cases_run(struct rig *rig);
+
 /* kernel_attention_cases.c */
 void attention_cases_run(struct rig *rig);
 

@@ -1,9 +1,9 @@
 /* The model as plain loops in double: what every kernel is compared with, and a whole forward pass on the host.
  *
  * Each function is one formula on one row of activations, without padding, owed norms, splits of a sum or any other
- * device trick, so that it can be read against the paper (arXiv 2502.05171) and cannot share a mistake with a shader.
- * ref_forward is made of the same functions and reproduces the golden logits; that is the evidence that they are
- * right.
+ * device trick, so that it can be read against the papers (arXiv 2502.05171, 2511.07384, 2510.25741) and cannot share a
+ * mistake with a shader. ref_forward is made of the same functions and reproduces the golden logits of every family;
+ * that is the evidence that they are right.
  *
  * Owns: a reference model's weights and a reference session's cache, on the heap. Never: touches the device; cares
  * about speed or memory (weights are doubles: small checkpoints only).
@@ -24,24 +24,37 @@ void ref_matmul(const double *w, uint32_t n_out, uint32_t n_in, const double *x,
 /* RMSNorm: y = x / sqrt(mean x^2 + eps) * w. In place if y == x. */
 void ref_norm(const double *x, const double *w, uint32_t n, double eps, double *y);
 
-/* x = wte[token] * sqrt(n). wte_row [n]. */
-void ref_embed(const double *wte_row, uint32_t n, double *x);
+/* x = wte[token] * scale. wte_row [n]. */
+void ref_embed(const double *wte_row, double scale, uint32_t n, double *x);
 
 /* Initial latent state: std * (standard normal cut at 3), keyed by (seed, position). s [n]. */
 void ref_initial_state(uint64_t seed, uint32_t position, double std, uint32_t n, double *s);
 
-/* Turns the pairs (2i, 2i+1) of each head by position * rope_base^(-2i/head_dim), in place. v [n_heads, head_dim]. */
-void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t position, float rope_base);
+/* Which pairs turn how fast. */
+struct ref_rope {
+    float base;
+    bool halves;                 /* pairs are (i, i + head_dim / 2), not (2i, 2i + 1) */
+    struct rope_scaling scaling; /* Llama 3's; factor 0: none */
+};
+
+/* Turns pair i of each head by position * base^(-2i/head_dim), in place. v [n_heads, head_dim]. */
+void ref_rotary(double *v, uint32_t n_heads, uint32_t head_dim, uint32_t position, const struct ref_rope *rope);
 
 /* Head i of the queries has key and value head i / (n / n_kv). */
 struct ref_heads {
     uint32_t n, n_kv, dim;
+    const double *q_norm, *k_norm; /* over all heads together, [n dim] and [n_kv dim]; NULL: none */
+    double eps;                    /* theirs */
+    struct ref_rope rope;
 };
 
-/* [q; k; v] = W x, plus bias (NULL: none) and rotary on q and k, q times 1/sqrt(dim).
+/* What attention takes: the norms over all heads, rotary on q and k, q times 1/sqrt(dim), in place. */
+void ref_query_key(const struct ref_heads *heads, uint32_t position, double *q, double *k);
+
+/* [q; k; v] = W x, plus bias on q and k (NULL: none), and then ref_query_key.
  * w [(n + 2 n_kv) dim, n_in], bias [(n + n_kv) dim], x [n_in] normalised; q [n dim]; k, v [n_kv dim]. */
 void ref_qkv(const double *w, const double *bias, const double *x, uint32_t n_in, const struct ref_heads *heads,
-             uint32_t position, float rope_base, double *q, double *k, double *v);
+             uint32_t position, double *q, double *k, double *v);
 
 /* h = silu(g) * u with [g; u] = W x. w [2F, d], gate rows first; h [F]; scratch [2F]. */
 void ref_gate(const double *w, uint32_t n_ff, uint32_t n_in, const double *x, double *scratch, double *h);
@@ -96,8 +109,8 @@ enum mn_status ref_session_create(struct ref_session **out, const struct ref_mod
 void ref_session_destroy(struct ref_session *session);
 
 /* Takes n tokens at positions first .. first+n-1 through `num_steps` core steps, coda and head: n > 1 is a prefill, n =
- * 1 a decoding step. Rows of one call read each other's cache entries of the same step. state0 [n, d] or NULL for zero;
- * logits [n, V]. */
+ * 1 a decoding step. Rows of one call read each other's cache entries of the same step. state0 [n, d] or NULL for zero
+ * (a family without an injection begins with the embedding); logits [n, V]. */
 enum mn_status ref_forward(struct ref_session *session, const uint32_t *ids, uint32_t n, uint32_t first,
                            uint32_t num_steps, const double *state0, double *logits, const struct mn_log *log);
 
