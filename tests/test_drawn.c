@@ -2,20 +2,32 @@
  * batch, it emits the tokens of ar (D2, and by the rows of others beside it D1), a second run has the same bits (D0),
  * and a refusal leaves the session as it was.
  *
- * Method: drawn anew at every run. Some worlds (a random model of a small shape, a weight type, a session with its
- * depth, rows, context, places and cache type), and in each of them some settings, one behind the other in the same
- * session: prompt, length, depth, sampler, initial states, end tokens, a caller who stops, a strategy and its options.
- * The number of settings is fixed, not the time. MUNINN_TEST_SEED repeats a run, MUNINN_TEST_INDEX beside it one
- * setting alone; a failure prints both. */
+ * Method: drawn anew at every run. Some worlds (a random model of a small shape, or one of another family, a weight
+ * type, a session with its depth, rows, context, places and cache type), and in each of them some settings, one behind
+ * the other in the same session: prompt, length, depth, sampler, initial states, end tokens, a caller who stops, a
+ * strategy and its options. The number of settings is fixed, not the time. MUNINN_TEST_SEED repeats a run,
+ * MUNINN_TEST_INDEX beside it one setting alone; a failure prints both. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "engine/model/family.h"
 #include "tests/testing.h"
 
-enum { N_WORLDS = 6, N_SETTINGS = 40, N_BATCH_MAX = 5, PROMPT_MAX = 192, WHAT_BYTES = 640 };
+/* Checkpoints of the other families; the worlds behind the random ones. */
+static const char *const folders[] = {"retrofit-llama", "retrofit-olmo", "ouro", "llama-fixed-depth"};
+enum { N_FOLDERS = sizeof folders / sizeof *folders };
+
+enum {
+    N_RANDOM = 6,
+    N_WORLDS = N_RANDOM + N_FOLDERS,
+    N_SETTINGS = 40,
+    N_BATCH_MAX = 5,
+    PROMPT_MAX = 192,
+    WHAT_BYTES = 640
+};
 
 /* --- drawing ---------------------------------------------------------------------------------------------------- */
 
@@ -63,7 +75,8 @@ static uint64_t number_from_environment(const char *name, uint64_t otherwise)
 /* --- a world ---------------------------------------------------------------------------------------------------- */
 
 struct world {
-    struct test_model model;
+    struct test_model model; /* dir NULL: `folder` */
+    const char *folder;
     struct session *session;
     struct mn_cost_table costs;
     struct model_config *config;
@@ -72,7 +85,7 @@ struct world {
     uint64_t accepted, rejected, n_left, n_stopped, n_refused, n_batches, n_generated;
 };
 
-static void world_draw(struct world *w, struct dice d)
+static void shape_draw(struct random_shape *shape, struct dice *d)
 {
     static const struct random_shape shapes[] = {{.n_embd = 20,
                                                   .n_heads = 2,
@@ -102,18 +115,30 @@ static void world_draw(struct world *w, struct dice d)
                                                   .n_prelude = 1,
                                                   .n_core = 2,
                                                   .n_coda = 1}};
+    *shape = shapes[draw(d, 0, 3)];
+    shape->block_size = 200;
+    shape->tied = draw_one_in(d, 2);
+    shape->qk_bias = draw_one_in(d, 2);
+    shape->seed = dice_next(d);
+}
+
+/* World `index`: the first ones are random, each of the others has a folder. */
+static void world_draw(struct world *w, uint32_t index, struct dice d)
+{
     static const char *const types[] = {"f32", "f16", "bf16"};
-    struct random_shape shape = shapes[draw(&d, 0, 3)];
-    *w = (struct world){.weight_type = types[draw(&d, 0, 2)]};
-    shape.block_size = 200;
-    shape.tied = draw_one_in(&d, 2);
-    shape.qk_bias = draw_one_in(&d, 2);
-    shape.seed = dice_next(&d);
+    struct random_shape shape;
+    char path[256];
+    *w = (struct world){.weight_type = types[draw(&d, 0, 2)],
+                        .folder = index < N_RANDOM ? "random" : folders[index - N_RANDOM]};
     test_log_init(&w->model.log);
-    random_model_write(&shape, &w->model.dir);
-    w->model.engine = test_engine(&w->model.log, w->model.dir, w->weight_type);
+    shape_draw(&shape, &d);
+    if (index < N_RANDOM)
+        random_model_write(&shape, &w->model.dir);
+    snprintf(path, sizeof path, VECTORS "%s", w->folder);
+    w->model.engine = test_engine(&w->model.log, w->model.dir ? w->model.dir : path, w->weight_type);
     w->config = &w->model.engine->model->config;
-    w->params = (struct session_params){.num_steps = draw(&d, 2, 10),
+    const uint32_t deepest = w->config->max_recurrence ? w->config->max_recurrence : 10;
+    w->params = (struct session_params){.num_steps = deepest > 1 ? draw(&d, 2, deepest) : 1,
                                         .max_rows = draw(&d, 2, draw_one_in(&d, 2) ? 5 : 16),
                                         .n_sequences = draw(&d, 1, 4),
                                         .kv_type = draw_one_in(&d, 2) ? KV_F16 : KV_F32,
@@ -124,7 +149,9 @@ static void world_draw(struct world *w, struct dice d)
 static void world_close(struct world *w)
 {
     session_destroy(w->session);
-    test_model_close(&w->model);
+    test_engine_done(w->model.engine);
+    if (w->model.dir)
+        random_model_remove(w->model.dir);
 }
 
 /* --- a setting -------------------------------------------------------------------------------------------------- */
@@ -146,9 +173,10 @@ static void sequence_draw(const struct world *w, struct setting *s, uint32_t i, 
     p->n_prompt = draw_one_in(d, 8) ? draw(d, 1, n_ctx - 1) : draw(d, 1, 12);
     const uint32_t room = n_ctx + 1 - p->n_prompt;
     p->n_new = draw_one_in(d, 4) && room < 40 ? room : draw(d, 1, room < 16 ? room : 16);
-    p->num_steps = draw_one_in(d, 3) ? 0 : draw(d, 2, w->params.num_steps);
-    const uint32_t most = (p->num_steps ? p->num_steps : w->params.num_steps) - 1;
-    p->speculation.draft_steps = draw(d, p->exit.rule ? 1 + most / 2 : 1, most); /* room to leave before them */
+    p->num_steps = draw_one_in(d, 3) || w->params.num_steps < 2 ? 0 : draw(d, 2, w->params.num_steps);
+    const uint32_t most = (p->num_steps ? p->num_steps : w->params.num_steps) - 1,
+                   least = p->exit.rule ? 1 + most / 2 : 1; /* room to leave before them */
+    p->speculation.draft_steps = most ? draw(d, least < most ? least : most, most) : 0;
     for (uint32_t j = 0; j < p->n_prompt; j++)
         s->prompts[i][j] = draw(d, 0, w->config->vocab_size - 1);
     p->prompt = s->prompts[i];
@@ -160,15 +188,16 @@ static void sequence_draw(const struct world *w, struct setting *s, uint32_t i, 
 static void common_draw(const struct world *w, struct setting *s, struct dice *d)
 {
     static const char *const strategies[] = {"draft-verify", "draft-verify", "wavefront", "wavefront", "auto", "ar"};
-    static const char *const criteria[] = {"latent-diff", "cosine", "entropy-diff", "kl", "minp-kl"};
+    static const char *const criteria[] = {"latent-diff", "cosine", "entropy-diff", "kl", "minp-kl", "gate"};
+    const struct family *family = w->config->family;
     struct mn_generate_params *p = &s->p[0];
-    p->strategy = strategies[draw(d, 0, 5)];
+    p->strategy = strategies[family->fixed_depth ? 5 : draw(d, 0, 5)];
     p->sampler.temperature = draw_one_in(d, 3) ? 0.0f : draw_float(d, 0.1f, 2.0f);
     p->sampler.top_k = draw_one_in(d, 3) ? draw(d, 1, 50) : 0;
     p->sampler.top_p = draw_one_in(d, 3) ? draw_float(d, 0.05f, 1.0f) : 0.0f;
     p->sampler.min_p = draw_one_in(d, 3) ? draw_float(d, 0.0f, 0.5f) : 0.0f;
     p->sampler.seed = dice_next(d);
-    p->init_scale = draw_one_in(d, 3) ? draw_float(d, 0.1f, 1.5f) : 0.0f;
+    p->init_scale = draw_one_in(d, 3) && family->injects ? draw_float(d, 0.1f, 1.5f) : 0.0f;
     p->ignore_eos = true;
     p->speculation.require_lossless = draw_one_in(d, 2);
     p->speculation.lookahead = draw(d, 1, w->params.max_rows - 1);
@@ -178,7 +207,8 @@ static void common_draw(const struct world *w, struct setting *s, struct dice *d
         if (draw_one_in(d, 6))
             snprintf(s->rule, sizeof s->rule, "argmax-stability:%u", draw(d, 1, 4));
         else
-            snprintf(s->rule, sizeof s->rule, "%s:%g", criteria[draw(d, 0, 4)], pow(10, (double)draw_float(d, -3, 0)));
+            snprintf(s->rule, sizeof s->rule, "%s:%g", criteria[draw(d, 0, family->has_exit_gate ? 5 : 4)],
+                     pow(10, (double)draw_float(d, -3, 0)));
         p->exit.rule = s->rule;
         p->exit.min_steps = draw(d, 0, 3);
         p->exit.check_interval = draw(d, 0, 3);
@@ -190,14 +220,14 @@ static void setting_name(const struct world *w, struct setting *s, uint64_t seed
     const struct mn_generate_params *p = &s->p[0];
     int n = snprintf(
         s->what, sizeof s->what,
-        "MUNINN_TEST_SEED=%#llx MUNINN_TEST_INDEX=%u: %s, session of %u steps, %u rows, %u places, context "
+        "MUNINN_TEST_SEED=%#llx MUNINN_TEST_INDEX=%u: model %s, %s, session of %u steps, %u rows, %u places, context "
         "%u, cache %s, weights %s; %u sequences; temperature %g top_k %u top_p %g min_p %g init_scale %g "
         "L %u max_inflight %u exit '%s' min %u every %u eos %u;",
-        (unsigned long long)seed, index, p->strategy, w->params.num_steps, w->params.max_rows, w->params.n_sequences,
-        w->params.n_ctx, kv_type_name(w->params.kv_type), w->weight_type, s->n, (double)p->sampler.temperature,
-        p->sampler.top_k, (double)p->sampler.top_p, (double)p->sampler.min_p, (double)p->init_scale,
-        p->speculation.lookahead, p->speculation.max_inflight, s->rule, p->exit.min_steps, p->exit.check_interval,
-        s->eos);
+        (unsigned long long)seed, index, w->folder, p->strategy, w->params.num_steps, w->params.max_rows,
+        w->params.n_sequences, w->params.n_ctx, kv_type_name(w->params.kv_type), w->weight_type, s->n,
+        (double)p->sampler.temperature, p->sampler.top_k, (double)p->sampler.top_p, (double)p->sampler.min_p,
+        (double)p->init_scale, p->speculation.lookahead, p->speculation.max_inflight, s->rule, p->exit.min_steps,
+        p->exit.check_interval, s->eos);
     for (uint32_t i = 0; i < s->n; i++, p++)
         n += snprintf(s->what + n, sizeof s->what - (size_t)n, " [%u + %u, R %u, K %u, stops %u]", p->n_prompt,
                       p->n_new, p->num_steps, p->speculation.draft_steps, s->stop_after[i]);
@@ -362,7 +392,7 @@ static void test_drawn_settings(void **state)
         struct world w;
         if (only != UINT64_MAX && only / N_SETTINGS != i)
             continue;
-        world_draw(&w, dice_of(seed, i, 0));
+        world_draw(&w, i, dice_of(seed, i, 0));
         for (uint32_t k = i * N_SETTINGS; k < (i + 1) * N_SETTINGS; k++)
             if (only == UINT64_MAX || only == k)
                 check_setting(&w, seed, k);
