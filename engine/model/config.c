@@ -93,19 +93,25 @@ enum mn_status config_read_eps(struct model_config *c, const struct json_doc *do
 
 enum mn_status config_read_rope(struct model_config *c, const struct json_doc *doc)
 {
-    static const char key[] = "rope_scaling", type_key[] = "rope_type";
-    const struct cJSON *scaling = json_find(doc->root, key);
-    double base, factor, low, high;
+    static const char key[] = "rope_scaling", part_key[] = "partial_rotary_factor";
+    const struct cJSON *scaling = NULL;
+    double base, part, factor, low, high;
     const char *type;
     enum mn_status status = json_get_double(doc, doc->root, "rope_theta", 1, 1e12, &base);
+    if (!status)
+        status = json_get_double_or(doc, doc->root, part_key, 0, 1, 1, &part);
+    if (!status && part < 1.0)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, part_key, json_find(doc->root, part_key),
+                             "only whole heads that turn are supported");
     if (status)
         return status;
     c->rope_base = (float)base;
-    if (!scaling || cJSON_IsNull(scaling))
+    if (!json_is_given(doc->root, key))
         return MN_OK;
     status = json_get_object(doc, doc->root, key, &scaling);
+    const char *type_key = json_find(scaling, "rope_type") ? "rope_type" : "type"; /* the older writers' name */
     if (!status)
-        status = json_get_string(doc, scaling, json_find(scaling, type_key) ? type_key : "type", NAME_BYTES_MAX, &type);
+        status = json_get_string(doc, scaling, type_key, NAME_BYTES_MAX, &type);
     if (status || !strcmp(type, "default"))
         return status;
     if (strcmp(type, "llama3") != 0)
@@ -119,7 +125,7 @@ enum mn_status config_read_rope(struct model_config *c, const struct json_doc *d
     if (!status)
         status = json_get_u32(doc, scaling, "original_max_position_embeddings", 1, CONFIG_BLOCK_MAX,
                               &out->original_positions);
-    if (!status && high <= low)
+    if (!status && (float)high <= (float)low)
         status = json_refuse(doc, MN_ERR_FORMAT, "high_freq_factor", json_find(scaling, "high_freq_factor"),
                              "must be above low_freq_factor");
     if (!status) {

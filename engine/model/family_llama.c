@@ -24,7 +24,7 @@ static enum mn_status read_shape(struct model_config *c, const struct json_doc *
                                  &c->n_kv_heads);
     if (status)
         return status;
-    if (!json_find(doc->root, "head_dim") && c->n_embd % c->n_heads != 0)
+    if (!json_is_given(doc->root, "head_dim") && c->n_embd % c->n_heads != 0)
         return json_refuse(doc, MN_ERR_FORMAT, "hidden_size", json_find(doc->root, "hidden_size"),
                            "must be a multiple of num_attention_heads where head_dim is not given");
     status = json_get_u32_or(doc, doc->root, "head_dim", 1, CONFIG_EMBD_MAX, c->n_embd / c->n_heads, &c->head_dim);

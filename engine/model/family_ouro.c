@@ -31,7 +31,12 @@ static enum mn_status read_shape(struct model_config *c, const struct json_doc *
 
 static enum mn_status check_layer_types(const struct json_doc *doc)
 {
-    const cJSON *types = json_find(doc->root, "layer_types"), *type;
+    const cJSON *types, *type;
+    if (!json_is_given(doc->root, "layer_types"))
+        return MN_OK;
+    enum mn_status status = json_get_array(doc, doc->root, "layer_types", &types);
+    if (status)
+        return status;
     cJSON_ArrayForEach (type, types)
         if (!cJSON_IsString(type) || strcmp(type->valuestring, "full_attention") != 0)
             return json_refuse(doc, MN_ERR_UNSUPPORTED, "layer_types", type, "only full_attention is supported");
@@ -41,12 +46,15 @@ static enum mn_status check_layer_types(const struct json_doc *doc)
 static enum mn_status read_config(struct model_config *c, const struct json_doc *doc)
 {
     static const struct config_choice choices[] = {{"hidden_act", {"silu"}}};
+    const char *act;
     static const struct config_flag flags[] = {
         {"attention_bias", "projections with a bias are not supported"},
         {"mlp_bias", "linear layers with a bias are not supported"},
         {"use_sliding_window", "sliding windows are not supported"},
     };
-    enum mn_status status = config_check_choices(doc, choices, sizeof choices / sizeof *choices);
+    enum mn_status status = json_get_string(doc, doc->root, "hidden_act", PLAN_NAME_BYTES, &act);
+    if (!status)
+        status = config_check_choices(doc, choices, sizeof choices / sizeof *choices);
     if (!status)
         status = config_check_flags(doc, flags, sizeof flags / sizeof *flags);
     if (!status)
