@@ -10,6 +10,7 @@
 #include "engine/files/input.h"
 #include "engine/model/family.h"
 #include "engine/model/synthetic.h"
+#include "engine/text/end_token.h"
 #include "engine/vulkan/bandwidth.h"
 #include "spec/exit.h"
 #include "spec/generate.h"
@@ -98,6 +99,18 @@ static void settle_begin_token(struct mn_engine *engine)
         engine->bos_token_id = has_token ? id : UINT32_MAX;
 }
 
+/* The token that ends a text, where neither config.json nor generation_config.json names one: the tokenizer's. */
+static enum mn_status settle_end_token(struct mn_engine *engine, const char *dir)
+{
+    struct model_config *config = &engine->model->config;
+    bool found;
+    if (config->n_eos > 0)
+        return MN_OK;
+    enum mn_status status = end_token_read(&found, &config->eos_token_ids[0], dir, engine->tokenizer, engine->log);
+    config->n_eos = !status && found;
+    return status;
+}
+
 /* Which ids a text or a conversation becomes. */
 static enum mn_status hash_text_files(struct mn_engine *engine, const char *dir)
 {
@@ -122,6 +135,8 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
     if (!status && engine->model && tokenizer_vocab_size(engine->tokenizer) > engine->model->config.vocab_size)
         return log_fail(engine->log, MN_ERR_FORMAT, "%s: token id %u is not below vocab_size %u of config.json", path,
                         tokenizer_vocab_size(engine->tokenizer) - 1, engine->model->config.vocab_size);
+    if (!status && engine->model)
+        status = settle_end_token(engine, dir);
     return status ? status : chat_template_read(&engine->chat, dir, engine->log);
 }
 

@@ -511,4 +511,21 @@ for how in text json 'json --strategy draft-verify' 'json --strategy wavefront -
     esac
 done
 
+# ---- end tokens: those of the tokenizer where no configuration names any ----
+
+mkdir "$tmp/no-end"
+cp "$model/model.safetensors" "$model/tokenizer.json" "$tmp/no-end"
+sed -e '/"eos_token_id"/d' "$model/config.json" >"$tmp/no-end/config.json"
+run info -m "$tmp/no-end" -o json
+has 'no end token at all' "$out" '"eos_token_ids":[]'
+for named in '"<|end_turn|>"' '{"content":"<|end_turn|>","lstrip":false}'; do
+    echo "{\"eos_token\":$named}" >"$tmp/no-end/tokenizer_config.json"
+    run info -m "$tmp/no-end" -o json
+    has "the end token of tokenizer_config.json: $named" "$out" '"eos_token_ids":[4]'
+done
+echo '{"eos_token":"<|nowhere|>"}' >"$tmp/no-end/tokenizer_config.json"
+run info -m "$tmp/no-end"
+same 'an end token that the tokenizer does not have: exit code' 4 "$code"
+has 'an end token that the tokenizer does not have' "$err" "key 'eos_token': value \"<|nowhere|>\": tokenizer.json has no such token"
+
 finish
