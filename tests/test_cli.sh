@@ -406,6 +406,22 @@ json_ok "logits: JSON" "$(sed -n 2p "$tmp/out")"
 golden=$vectors/square/golden.safetensors
 refuses "--state0 without key" 2 "--state0" logits -m "$vectors/square" --ids 1 --state0 "$golden"
 refuses "--state0 missing file" 4 "$tmp/none" logits -m "$vectors/square" --ids 1 --state0 "$tmp/none:state0"
+# A prompt may come from a pipe, and is then waited for; a model's files may not.
+mkfifo "$tmp/prompt"
+(sleep 1 && printf 'sort 2 1 :' >"$tmp/prompt") &
+run generate -f "$tmp/prompt" -n 1 </dev/null
+wait
+same "a prompt from a pipe" 0 "$code"
+mkdir "$tmp/piped"
+mkfifo "$tmp/piped/config.json"
+refuses "a model from a pipe" 4 "config.json: not a regular file but a named pipe" info -m "$tmp/piped"
+# The default model beside the executable is there but broken: that is said, and no other one taken.
+mkdir -p "$tmp/moved/bin" "$tmp/moved/share/muninn/models/raven-deep"
+cp "$muninn" "$tmp/moved/bin/muninn"
+ln -s ../blobs/none "$tmp/moved/share/muninn/models/raven-deep/config.json"
+muninn_here=$muninn muninn=$tmp/moved/bin/muninn MUNINN_MODEL=
+refuses "a broken default model" 4 "config.json: a link to '../blobs/none', which is not there" info
+muninn=$muninn_here MUNINN_MODEL=$model
 refuses "--state0 missing tensor" 4 "'nokey' is missing" logits -m "$vectors/square" --ids 1 --state0 "$golden:nokey"
 refuses "--state0 wrong type" 4 "must be F32" logits -m "$vectors/square" --ids 1 --state0 "$golden:ids"
 refuses "--state0 wrong shape" 4 "must be [1, 64]" logits -m "$vectors/square" --ids 1 --state0 "$golden:state0"
