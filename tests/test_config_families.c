@@ -198,7 +198,7 @@ static void test_refused_everywhere(void **state)
          "(missing)"},
         {"partial_rotary_factor", "0.5", MN_ERR_UNSUPPORTED, "partial_rotary_factor", "0.5: only whole heads"},
         {"eos_token_id", "256", MN_ERR_FORMAT, "eos_token_id", "256:"},
-        {"torch_dtype", "\"int8\"", MN_ERR_UNSUPPORTED, "torch_dtype", "\"int8\":"},
+        {"torch_dtype", "5", MN_ERR_FORMAT, "torch_dtype", "5:"},
     };
     for (int f = 0; f < N_FAMILIES; f++)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
