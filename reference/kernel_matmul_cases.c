@@ -345,8 +345,10 @@ static void expect_qkv(struct rig *rig, struct job *job)
             depths[rig_slot(&job->rows, job->rows.first + i)] = row->depth + 1;
     }
     job->args.n_slots = shape->n_slots;
-    job->constants.qkv = (struct qkv_constants){
-        .kv_f16 = shape->kv_f16, .core = shape->core, .shared_slots = shape->n_slots < N_DEPTHS, .head_dim = h};
+    job->constants.qkv = (struct qkv_constants){.kv_f16 = shape->kv_f16,
+                                                .core = shape->core,
+                                                .shared_slots = shape->core && shape->n_slots < N_DEPTHS,
+                                                .head_dim = h};
     job->bindings[5] = rig_buffer(rig, "query", ELEMENT_F32, table_end(job) * heads * pad, NULL, query, LIMIT_MATMUL);
     job->bindings[6] = rig_buffer(rig, "bias", ELEMENT_F32, n_bias, bias, NULL, 0.0);
     job->bindings[7] = rig_buffer(rig, "rotary", ELEMENT_F32, N_CTX * h, rotary, NULL, 0.0);

@@ -302,7 +302,7 @@ static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed
     const struct heads_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,
                                               .kv_f16 = c->kv_f16,
                                               .core = c->core,
-                                              .shared_slots = c->n_slots < N_DEPTHS};
+                                              .shared_slots = c->core && c->n_slots < N_DEPTHS};
     rig_commit(rig);
     rig_dispatch(rig, KERNEL_HEADS, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3, 1);
     rig_end(rig);
