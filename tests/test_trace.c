@@ -12,6 +12,7 @@
 
 #include "analysis/depth_trace.h"
 #include "engine/files/safetensors_write.h"
+#include "engine/model/family.h"
 #include "tests/testing.h"
 
 static const struct random_shape odd_shape = {.n_embd = 30,
@@ -82,9 +83,24 @@ static double norm_of_difference(const float *a, const float *b, uint32_t d)
     return sqrt(sum);
 }
 
-/* The exit steps of one token by the definitions; 0: never. */
+/* Where the gate leaves, by its formula: the first step with 1 - prod (1 - sigmoid(w . s + b)) >= 0.9. */
+static uint32_t expected_gate_exit(const struct mn_depth_trace *t, const float *states, const float *gate)
+{
+    double left = 1.0;
+    for (uint32_t step = 1; step <= t->n_steps; step++) {
+        double sum = (double)gate[t->n_embd];
+        for (uint32_t k = 0; k < t->n_embd; k++)
+            sum += (double)gate[k] * (double)states[(size_t)step * t->n_embd + k];
+        left *= 1.0 - 1.0 / (1.0 + exp(-sum));
+        if (1.0 - left >= 0.9)
+            return step;
+    }
+    return 0;
+}
+
+/* The exit steps of one token by the definitions; 0: never. `gate` may be NULL. */
 static void expected_exits(const struct mn_depth_trace *t, const float *states, const struct distribution *at,
-                           uint32_t v, uint32_t *out)
+                           uint32_t v, const float *gate, uint32_t *out)
 {
     double *uniform = malloc(v * sizeof *uniform), *flat = malloc(v * sizeof *flat),
            *flat_before = malloc(v * sizeof *flat_before);
@@ -115,6 +131,7 @@ static void expected_exits(const struct mn_depth_trace *t, const float *states, 
                 out[c] = step;
         memcpy(flat_before, flat, v * sizeof *flat);
     }
+    out[MN_EXIT_GATE] = gate ? expected_gate_exit(t, states, gate) : 0;
     free(uniform);
     free(flat);
     free(flat_before);
@@ -122,7 +139,7 @@ static void expected_exits(const struct mn_depth_trace *t, const float *states, 
 
 /* logits [n_steps, V] of one token. */
 static void check_token(const struct mn_depth_trace *t, uint32_t token, const float *logits, uint32_t v,
-                        uint32_t *n_exits)
+                        const float *gate, uint32_t *n_exits)
 {
     const float *states = t->states + (size_t)token * (t->n_steps + 1) * t->n_embd;
     struct distribution *at = calloc(t->n_steps, sizeof *at);
@@ -146,8 +163,8 @@ static void check_token(const struct mn_depth_trace *t, uint32_t token, const fl
         assert_int_equal(got->top1, p->best);
         assert_true(fabs(got->top1_p - exp(p->log_p[p->best])) < 1e-9);
     }
-    expected_exits(t, states, at, v, exits);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_GATE; c++) {
+    expected_exits(t, states, at, v, gate, exits);
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++) {
         if (t->tokens[token].exits[c] != exits[c])
             fail_msg("token %u: %s exits at %u, expected %u", token, mn_exit_name((enum mn_exit_criterion)c),
                      t->tokens[token].exits[c], exits[c]);
@@ -251,15 +268,15 @@ static void check_model(const char *name, const char *dir, const struct mn_depth
                 t.n_embd == d);
     assert_true(t.n_tokens == t.n_prompt + params->n_new || t.ended_by_eos);
     for (uint32_t i = 0; i < t.n_tokens; i++)
-        for (uint32_t k = 0; k < d; k++)
-            assert_true(t.states[(size_t)i * (t.n_steps + 1) * d + k] == 0.0f);
+        assert_true(norm_of_difference(t.states + (size_t)i * (t.n_steps + 1) * d, NULL, d) == 0.0 ||
+                    !engine->model->config.family->injects); /* then it begins with the token */
     float *logits = logits_otherwise(s, &t, params->prompt);
     for (uint32_t i = 0; i < t.n_tokens; i++)
-        check_token(&t, i, logits + (size_t)i * t.n_steps * v, v, n_exits);
+        check_token(&t, i, logits + (size_t)i * t.n_steps * v, v, session_info(s)->exit_gate, n_exits);
     check_generated(s, &t, params);
     check_paths(&t);
     print_message("%s: %u tokens of %u steps; tokens that leave:", name, t.n_tokens, t.n_steps);
-    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_GATE; c++)
+    for (int c = MN_EXIT_LATENT_DIFF; c < MN_EXIT_COUNT; c++)
         print_message(" %s %u", mn_exit_name((enum mn_exit_criterion)c), n_exits[c]);
     print_message("\n");
     free(logits);
@@ -315,6 +332,23 @@ static void test_raven_tiny(void **state)
     (void)state;
     const struct mn_depth_trace_params params = params_of(sort_prompt, N_SORT, 12, 12); /* ends with the end token */
     check_model("raven-tiny", RAVEN_TINY, &params, KV_F16);
+}
+
+static void test_families(void **state)
+{
+    (void)state;
+    static const uint32_t prompt[] = {0, 5, 9, 2, 30, 11, 7};
+    static const struct {
+        const char *name, *dir;
+        uint32_t num_steps;
+    } rows[] = {{"retrofit-llama", VECTORS "retrofit-llama", 8},
+                {"retrofit-olmo", VECTORS "retrofit-olmo", 8},
+                {"ouro", VECTORS "ouro", 4}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct mn_depth_trace_params params = params_of(prompt, sizeof prompt / sizeof *prompt, 5, rows[i].num_steps);
+        params.ignore_eos = true;
+        check_model(rows[i].name, rows[i].dir, &params, KV_F32);
+    }
 }
 
 /* ---- path independence ---- */
@@ -528,7 +562,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_file),       cmocka_unit_test(test_two_chunks),
                                        cmocka_unit_test(test_converging), cmocka_unit_test(test_raven_tiny),
-                                       cmocka_unit_test(test_inits),      cmocka_unit_test(test_interrupt),
-                                       cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_families),   cmocka_unit_test(test_inits),
+                                       cmocka_unit_test(test_interrupt),  cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
