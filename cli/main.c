@@ -1,12 +1,12 @@
 /* muninn: the subcommand table, help, version, messages, signals. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 
 #define X(name) &command_##name,
@@ -53,7 +53,9 @@ static void print_overview(FILE *stream)
           "  --version    the version\n\n"
           "Exit codes: 0 ok, 1 run error, 2 usage, 3 no usable device, 4 bad model or input file, 5 device lost or "
           "timeout,\n"
-          "6 out of memory, 7 self-test or equality check failed, 130 interrupted.\n\n"
+          "6 out of memory, 7 self-test or equality check failed; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP: what "
+          "there is\n"
+          "by then is kept, and a second one ends it at once.\n\n"
           "Example:\n  muninn generate -p 'sort 2 8 0 1 :'\n",
           stream);
 }
@@ -117,7 +119,7 @@ static enum mn_status dispatch(int argc, char **argv, const struct mn_log *log)
 int main(int argc, char **argv)
 {
     open_standard_streams();
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, reported like a full disk */
+    cli_ignore_write_signals();
     bool terminal = isatty(STDERR_FILENO) == 1;
     const struct mn_log log = {.write = write_line, .user = &terminal};
     enum mn_status status = dispatch(argc, argv, &log);
@@ -126,5 +128,5 @@ int main(int argc, char **argv)
         status = cli_flush(&log);
     else
         fflush(stdout);
-    return mn_status_exit_code(status);
+    return status == MN_ERR_INTERRUPTED ? cli_interrupt_exit_code() : mn_status_exit_code(status);
 }

@@ -8,18 +8,24 @@ struct page_options {
     const char *output, *title;
 };
 
+/* Caught from here on, when there is something that could be left beside the page. */
+static bool stop(void)
+{
+    cli_catch_interrupt();
+    return cli_interrupted();
+}
+
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct page_options *options = values;
     if (options->files.n == 0)
         return log_fail(log, MN_ERR_USAGE, "no file to report on; see `muninn report --help`");
-    cli_catch_interrupt(); /* so that nothing is left beside the page */
     return page_write(&(struct page_params){.files = (const char *const *)options->files.items,
                                             .n_files = options->files.n,
                                             .title = options->title,
                                             .output = options->output,
                                             .out = stdout,
-                                            .stop = cli_interrupted},
+                                            .stop = stop},
                       log);
 }
 

@@ -45,10 +45,12 @@ run() {
     out=$(cat "$tmp/out")
     err=$(cat "$tmp/err")
 }
-# The same, interrupted as soon as its first line on stderr, the banner, shows that the work has begun.
+# For programs behind which a & stands: a shell starts those with SIGINT ignored, and then it stays ignored.
+in_front='import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])'
+# run, interrupted as soon as its first line on stderr, the banner, shows that the work has begun.
 run_interrupted() {
     rm -f "$tmp/err"
-    "$muninn" "$@" >"$tmp/out" 2>"$tmp/err" &
+    python3 -c "$in_front" "$muninn" "$@" >"$tmp/out" 2>"$tmp/err" &
     pid=$!
     waited=0
     until [ -s "$tmp/err" ] || [ $waited -ge 120 ]; do

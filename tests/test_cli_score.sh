@@ -221,7 +221,7 @@ for i in 1 2 3 4 5 6; do
     printf '{"context":"sort 2 8 0 1 :","continuation":" 0 1","pad":"%s"}\n' "$pad"
 done >"$tmp/padded"
 mkfifo "$tmp/pipe"
-"$muninn" score -f "$tmp/padded" --num-steps 2 --parallel 1 >"$tmp/pipe" 2>"$tmp/err" &
+python3 -c "$in_front" "$muninn" score -f "$tmp/padded" --num-steps 2 --parallel 1 >"$tmp/pipe" 2>"$tmp/err" &
 pid=$!
 {
     head -c 1000 >"$tmp/part"

@@ -229,6 +229,8 @@ static void test_through(void **state)
     fputs("text", out.text);
     assert_int_equal(output_commit(&out, &log_), MN_ERR_RUN);
     expect_log(&capture, "pipe: writing failed", strerror(EPIPE));
+    assert_int_equal(write_text("pipe", "x"), MN_ERR_FILE);
+    expect_log(&capture, "pipe", "is a pipe that nobody reads");
     assert_int_equal(write_text("/dev/null", "x"), MN_OK);
     assert_int_equal(write_text("/dev/full", "x"), MN_ERR_RUN);
     expect_log(&capture, "/dev/full: writing failed", strerror(ENOSPC));

@@ -129,14 +129,14 @@ enum mn_status page_write(const struct page_params *params, const struct mn_log 
         const size_t before = rows.n;
         status = rows_read(&rows, params->files[i], false, &n_good, log);
         n_rows[i] = rows.n - before;
-        if (!status && params->stop && params->stop())
-            status = MN_ERR_INTERRUPTED;
         if (!status && rows.n > PAGE_ROWS_MAX)
             status = log_fail(log, MN_ERR_FORMAT, "%s: more than %d rows in all, which no browser would show",
                               params->files[i], PAGE_ROWS_MAX);
     }
     if (!status)
         status = rows_keep_newest(&rows, &n_older, log);
+    if (!status && params->stop && params->stop())
+        status = MN_ERR_INTERRUPTED;
     if (!status)
         status = write_page(params, to_file ? &out : NULL, &rows, n_rows, n_older, log);
     if (!status && params->stop && params->stop())

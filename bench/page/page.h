@@ -15,7 +15,7 @@ struct page_params {
     const char *title;
     const char *output; /* the page's file, never one of `files`; "-": `out` */
     FILE *out;
-    bool (*stop)(void); /* asked between files and before the page gets its name; may be NULL */
+    bool (*stop)(void); /* asked before the page is written and before it gets its name; may be NULL */
 };
 
 /* Of several rows with one key the newest is shown. Whoever opens the file sees the whole page or the one before

@@ -19,8 +19,8 @@ static void make_id(char *id, const struct bench_model *model, const struct benc
                     const struct bench_common *common)
 {
     char temperature[DECIMAL_BYTES];
-    int n = snprintf(id, ID_BYTES, "muninn-%.60s-%s-%s-R%" PRIu32, model->identity.model, model->info.weight_type,
-                     s->strategy, s->num_steps);
+    int n = snprintf(id, ID_BYTES, ANSWERS_PREFIX "%.60s-%s-%s-R%" PRIu32, model->identity.model,
+                     model->info.weight_type, s->strategy, s->num_steps);
     if (s->draft_steps)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-K%" PRIu32, s->draft_steps);
     if (s->lookahead)

@@ -78,6 +78,7 @@ struct answer {
     double wall_s;
 };
 
+#define ANSWERS_PREFIX "muninn-" /* of every such file's name */
 /* Writes DIR/MODEL_ID.jsonl, a line per question; answers [model->n_expected]. */
 enum mn_status answers_write(const struct bench_model *model, const struct bench_setting *setting,
                              const struct bench_common *common, const struct answer *answers);

@@ -1,6 +1,7 @@
 /* muninn bench: every combination of the settings asked for, measured one after the other. */
 #include "bench/sweep/sweep.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,7 +232,7 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
     return status;
 }
 
-/* ---- all of it ---- */
+/* ---- what comes out ---- */
 
 static enum mn_status report(struct sweep *w)
 {
@@ -256,10 +257,53 @@ static void report_left_out(const struct sweep *w)
         log_note(w->log, MN_LOG_WARN, "%zu settings were asked for twice", w->n_skipped);
 }
 
+/* ---- what it writes ---- */
+
+/* Is it an input of the sweep, or another output? */
+static enum mn_status check_output(const struct sweep_params *p, const char *name, const char *path,
+                                   const struct mn_log *log)
+{
+    struct output_use *uses = calloc((size_t)p->n_models + p->n_synthetic + 3, sizeof *uses);
+    size_t n = 0;
+    if (!uses)
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
+    uses[n++] = (struct output_use){name, path, true};
+    uses[n++] = (struct output_use){"--results", path == p->results ? NULL : p->results, true};
+    uses[n++] = (struct output_use){"--prompts", p->prompts, false};
+    for (uint32_t i = 0; i < p->n_models; i++)
+        uses[n++] = (struct output_use){"--model", p->models[i], false};
+    for (uint32_t i = 0; i < p->n_synthetic; i++) /* a shape may be a file */
+        uses[n++] = (struct output_use){"--synthetic", p->synthetic[i], false};
+    enum mn_status status = output_check(uses, n, log);
+    free(uses);
+    return status;
+}
+
+/* Before anything runs; which answers a setting will have is not known yet: whatever has such a name counts. */
+static enum mn_status check_outputs(const struct sweep_params *p, const struct mn_log *log)
+{
+    enum mn_status status = p->results ? check_output(p, "--results", p->results, log) : MN_OK;
+    DIR *dir = status || !p->answers ? NULL : opendir(p->answers);
+    if (!dir)
+        return status;
+    for (const struct dirent *entry = readdir(dir); entry && !status; entry = readdir(dir)) {
+        char path[OUTPUT_PATH_BYTES];
+        if (!strncmp(entry->d_name, ANSWERS_PREFIX, strlen(ANSWERS_PREFIX)) &&
+            snprintf(path, sizeof path, "%s/%s", p->answers, entry->d_name) < (int)sizeof path)
+            status = check_output(p, "--answers", path, log);
+    }
+    closedir(dir);
+    return status;
+}
+
+/* ---- all of it ---- */
+
 static enum mn_status sweep(struct sweep *w, struct bench_common *common, const struct mn_log *log)
 {
     struct prompt_set prompts;
-    enum mn_status status = prompts_read(&prompts, w->params->prompts, log);
+    enum mn_status status = check_outputs(w->params, log);
+    if (!status)
+        status = prompts_read(&prompts, w->params->prompts, log);
     if (status)
         return status;
     common->prompts = &prompts;

@@ -1,5 +1,6 @@
 #include "cli/common/paths.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #ifndef MUNINN_SOURCE_MODEL_DIR
 #define MUNINN_SOURCE_MODEL_DIR ""
 #endif
+
+enum { CLI_USES_MAX = 8 };
 
 /* <folder of the executable>/../share/muninn/models/raven-deep: an installation that was moved still finds its
  * model. */
@@ -58,6 +61,17 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
         log, MN_ERR_FILE,
         "the default model is not installed (looked in %s): give a model folder with -m DIR or MUNINN_MODEL",
         *built_in[0] ? built_in[0] : "../share/muninn/models/raven-deep");
+}
+
+enum mn_status cli_check_outputs(const char *option, const struct output_use *uses, size_t n, const struct mn_log *log)
+{
+    struct output_use all[CLI_USES_MAX + 1];
+    char dir[CLI_PATH_BYTES];
+    assert(n <= CLI_USES_MAX);
+    enum mn_status status = cli_model_dir(option, dir, log);
+    memcpy(all, uses, n * sizeof *uses);
+    all[n] = (struct output_use){"--model", dir, false};
+    return status ? status : output_check(all, n + 1, log);
 }
 
 const char *cli_cache_dir(char *path)

@@ -4,12 +4,17 @@
 #define MUNINN_CLI_COMMON_PATHS_H
 
 #include "engine/base/status.h"
+#include "engine/files/output_file.h"
 
 enum { CLI_PATH_BYTES = 4096 };
 
 /* The model folder to use: `option` if given, else the default model; the path is stored in `path` [CLI_PATH_BYTES].
  * MN_ERR_FILE when there is none. */
 enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log *log);
+
+/* Refuses outputs that are inputs of the run, other outputs or files of the model that `option` names (output_check).
+ * Before anything is read, loaded or written. */
+enum mn_status cli_check_outputs(const char *option, const struct output_use *uses, size_t n, const struct mn_log *log);
 
 /* The folder for what may be measured again: muninn in $XDG_CACHE_HOME, else in ~/.cache; made when it is not there.
  * `path` [CLI_PATH_BYTES], or NULL when there is no such folder and none can be made. */

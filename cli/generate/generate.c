@@ -139,7 +139,11 @@ enum mn_status run_generate(const struct generate_options *options, const struct
         .options = options, .log = log, .engine_log = &to, .collects = !strcmp(options->output, "json")};
     char dir[CLI_PATH_BYTES], *file_text = NULL;
     size_t n_bytes = options->prompt ? strlen(options->prompt) : 0;
+    const struct output_use uses[] = {
+        {"--trace", options->trace, true}, {"--file", options->file, false}, {"--batch", options->batch, false}};
     enum mn_status status = check_options(options, log);
+    if (!status)
+        status = cli_check_outputs(options->model, uses, sizeof uses / sizeof *uses, log);
     if (!status && options->file)
         status = prompt_file_read(options->file, &file_text, &n_bytes, log);
     if (status)

@@ -242,7 +242,10 @@ enum mn_status run_score(const struct score_options *options, const struct mn_lo
     struct score_run run = {.options = options, .log = log};
     char dir[CLI_PATH_BYTES], *text = NULL;
     size_t n_bytes = 0;
+    const struct output_use uses[] = {{"--results", options->results, true}, {"--file", options->file, false}};
     enum mn_status status = check_options(&run);
+    if (!status)
+        status = cli_check_outputs(options->model, uses, sizeof uses / sizeof *uses, log);
     if (!status)
         status = text_file_read(options->file, &text, &n_bytes, log);
     if (status)

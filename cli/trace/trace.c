@@ -172,7 +172,11 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
     if (n_prompts != 1)
         return log_fail(log, MN_ERR_USAGE, "%s: give exactly one of -p TEXT, --ids LIST and -f FILE",
                         n_prompts ? "more than one prompt" : "no prompt");
-    enum mn_status status = o->file ? prompt_file_read(o->file, &file_text, &n_bytes, log) : MN_OK;
+    const struct output_use uses[] = {
+        {"--results", o->results, true}, {"--states", o->states, true}, {"--file", o->file, false}};
+    enum mn_status status = cli_check_outputs(o->model, uses, sizeof uses / sizeof *uses, log);
+    if (!status && o->file)
+        status = prompt_file_read(o->file, &file_text, &n_bytes, log);
     if (status)
         return status;
     cli_catch_interrupt();

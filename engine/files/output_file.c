@@ -9,10 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
+
 enum {
     LINKS_MAX = 40,      /* as the kernel has it */
     NAMES_MAX = 100,     /* tries for a name that is free */
     WRITE_MAX = 1 << 30, /* some systems take no more at once */
+    READER_SECONDS = 5,  /* that a pipe is given to find its reader */
     RIGHTS = 0777        /* what is kept of an old file's mode: no set-user-id for new content */
 };
 
@@ -100,6 +103,22 @@ static int open_descriptor(const struct output_file *out)
     return open(out->target, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
 }
 
+/* A pipe that nobody reads would be waited for without end; a reader that was started beside us comes soon. */
+static int open_pipe(const char *path)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    const double begin = clock_s();
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    while (fd < 0 && errno == ENXIO && clock_s() - begin < READER_SECONDS) {
+        if (nanosleep(&pause, NULL) != 0)
+            return -1;
+        fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    }
+    if (fd >= 0)
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
 /* ---- opening ---- */
 
 /* So that nothing is computed for a file that cannot be written. */
@@ -154,7 +173,11 @@ static enum mn_status open_any(struct output_file *out, const char *path, bool a
         return status;
     if (descriptor || (out->is_old && !S_ISREG(out->old.st_mode))) {
         out->kind = OUTPUT_THROUGH;
-        out->fd = descriptor ? open_descriptor(out) : open(out->target, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        out->fd = descriptor                   ? open_descriptor(out)
+                  : S_ISFIFO(out->old.st_mode) ? open_pipe(out->target)
+                                               : open(out->target, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        if (out->fd < 0 && errno == ENXIO && S_ISFIFO(out->old.st_mode))
+            return log_fail(log, MN_ERR_FILE, "%s: cannot be written: is a pipe that nobody reads", path);
     }
     const bool good = out->kind == OUTPUT_THROUGH ? out->fd >= 0 : append ? open_append(out) : may_replace(out);
     if (!good)

@@ -42,8 +42,8 @@ struct output_file {
 };
 
 /* Finds out what stands at `path` (borrowed) and whether it can be written; a plain file stays as it is until
- * output_commit. A pipe waits here for its reader. MN_ERR_FILE, MN_ERR_USAGE for what cannot be an output,
- * MN_ERR_INTERRUPTED when a signal ended the wait. On failure `out` is closed. */
+ * output_commit. A pipe waits here for its reader, but not for long. MN_ERR_FILE, MN_ERR_USAGE for what cannot be an
+ * output, MN_ERR_INTERRUPTED when a signal ended the wait. On failure `out` is closed. */
 enum mn_status output_open(struct output_file *out, const char *path, const struct mn_log *log);
 /* The same for a file that grows; a plain file is made when it is not there. */
 enum mn_status output_append(struct output_file *out, const char *path, const struct mn_log *log);
