@@ -105,16 +105,11 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
 static enum mn_status run_engine(struct generate_run *run, const char *text, size_t n_bytes)
 {
     const struct generate_options *options = run->options;
-    struct output_file trace = {0};
     mn_engine_info(run->engine, &run->info);
-    enum mn_status status = options->trace ? output_open(&trace, options->trace, run->log) : MN_OK;
-    if (status)
-        return status;
-    run->trace = options->trace ? &trace : NULL;
-    status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
+    enum mn_status status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
     /* However it ended: what happened until then is a trace. A run that was refused has none, and the old one stays. */
-    const enum mn_status kept = trace.n_bytes || trace.failed ? output_commit(&trace, run->log) : MN_OK;
-    output_discard(&trace);
+    const bool traced = run->trace && (run->trace->n_bytes || run->trace->failed);
+    const enum mn_status kept = traced ? output_commit(run->trace, run->log) : MN_OK;
     status = status ? status : kept;
     if (!status && options->validate) {
         mn_engine_info(run->engine, &run->info);
@@ -137,6 +132,7 @@ enum mn_status run_generate(const struct generate_options *options, const struct
     const struct mn_log engine_log = {pass_on, &to};
     struct generate_run run = {
         .options = options, .log = log, .engine_log = &to, .collects = !strcmp(options->output, "json")};
+    struct output_file trace = {0};
     char dir[CLI_PATH_BYTES], *file_text = NULL;
     size_t n_bytes = options->prompt ? strlen(options->prompt) : 0;
     const struct output_use uses[] = {
@@ -149,15 +145,20 @@ enum mn_status run_generate(const struct generate_options *options, const struct
     if (status)
         return status;
     cli_catch_interrupt();
-    status = cli_open_engine(&run.engine, dir,
-                             &(struct engine_choice){.model = options->model,
-                                                     .device = options->device,
-                                                     .weight_type = options->weight_type,
-                                                     .cpu_threads = options->cpu_threads,
-                                                     .validate = options->validate},
-                             &engine_log);
+    if (options->trace) /* before the work, which may be long */
+        status = output_open(&trace, options->trace, log);
+    run.trace = options->trace ? &trace : NULL;
+    if (!status)
+        status = cli_open_engine(&run.engine, dir,
+                                 &(struct engine_choice){.model = options->model,
+                                                         .device = options->device,
+                                                         .weight_type = options->weight_type,
+                                                         .cpu_threads = options->cpu_threads,
+                                                         .validate = options->validate},
+                                 &engine_log);
     if (!status)
         status = run_engine(&run, file_text ? file_text : options->prompt, n_bytes);
+    output_discard(&trace);
     run_free(&run);
     free(file_text);
     mn_engine_destroy(run.engine);

@@ -72,12 +72,13 @@ static enum mn_status write_all(const struct trace_options *o, const struct trac
                                 struct trace_files *files, const struct mn_log *log)
 {
     const bool as_table = o->output ? !strcmp(o->output, "md") : o->results != NULL;
-    enum mn_status status = o->results ? write_results(report, &files->results, log) : MN_OK;
+    const bool any = report->trace->n_tokens > 0; /* what was interrupted before its first token replaces nothing */
+    enum mn_status status = o->results && any ? write_results(report, &files->results, log) : MN_OK;
     if (!status)
         status = as_table ? trace_write_table(report, stdout, log) : trace_write_records(report, stdout, log);
     if (!status)
         status = cli_flush(log);
-    if (!status && o->states && report->trace->n_tokens)
+    if (!status && o->states && any)
         status = write_states(report->trace, &files->states, log);
     return status;
 }
@@ -90,8 +91,9 @@ static int stop(void *user)
     return cli_interrupted();
 }
 
-static enum mn_status trace_prompt(const struct trace_options *o, struct trace_report *report, const uint32_t *ids,
-                                   uint32_t n_ids, const struct mn_log *log)
+static enum mn_status trace_prompt(const struct trace_options *o, struct trace_report *report,
+                                   struct trace_files *files, const uint32_t *ids, uint32_t n_ids,
+                                   const struct mn_log *log)
 {
     const uint32_t num_steps = depth_or(o->num_steps, report->info.shape.mean_recurrence);
     const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
@@ -125,9 +127,6 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (status)
         return status;
     status = mn_depth_trace_check(session, &params);
-    struct trace_files files = {0};
-    if (!status)
-        status = open_files(o, &files, log);
     if (!status) { /* a run that is refused prints its reason only */
         cli_banner(report->info.device_banner);
         status = mn_depth_trace_run(&trace, session, &params);
@@ -139,17 +138,15 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (report->interrupted)
         log_note(log, MN_LOG_WARN, "interrupted after %" PRIu32 " tokens", trace.n_tokens);
     if (!status || report->interrupted) {
-        const enum mn_status written = write_all(o, report, &files, log);
+        const enum mn_status written = write_all(o, report, files, log);
         status = status ? status : written;
     }
-    output_discard(&files.results);
-    output_discard(&files.states);
     mn_depth_trace_finish(&trace);
     return status;
 }
 
-static enum mn_status run_engine(const struct trace_options *o, struct trace_report *report, const char *text,
-                                 size_t n_bytes, const struct mn_log *log)
+static enum mn_status run_engine(const struct trace_options *o, struct trace_report *report, struct trace_files *files,
+                                 const char *text, size_t n_bytes, const struct mn_log *log)
 {
     uint32_t *ids = NULL;
     size_t n_ids = 0;
@@ -157,7 +154,7 @@ static enum mn_status run_engine(const struct trace_options *o, struct trace_rep
     if (!status && report->info.has_tokenizer)
         status = mn_stream_decoder_create(&report->decoder, report->engine, false);
     if (!status)
-        status = trace_prompt(o, report, ids, (uint32_t)n_ids, log);
+        status = trace_prompt(o, report, files, ids, (uint32_t)n_ids, log);
     mn_stream_decoder_destroy(report->decoder);
     free(ids);
     return status;
@@ -167,6 +164,7 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
 {
     const int n_prompts = (o->prompt != NULL) + (o->file != NULL) + (o->ids.ids != NULL);
     struct trace_report report = {.kv_type = o->kv_type};
+    struct trace_files files = {0};
     char dir[CLI_PATH_BYTES], *file_text = NULL;
     size_t n_bytes = o->prompt ? strlen(o->prompt) : 0;
     if (n_prompts != 1)
@@ -180,15 +178,19 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
     if (status)
         return status;
     cli_catch_interrupt();
-    status = cli_open_engine(
-        &report.engine, dir,
-        &(struct engine_choice){.model = o->model, .device = o->device, .weight_type = o->weight_type}, log);
+    status = open_files(o, &files, log);
+    if (!status)
+        status = cli_open_engine(
+            &report.engine, dir,
+            &(struct engine_choice){.model = o->model, .device = o->device, .weight_type = o->weight_type}, log);
     if (!status)
         mn_engine_info(report.engine, &report.info);
     if (!status)
         status = identity_init(&report.identity, &report.info, dir, NULL, NULL, log);
     if (!status)
-        status = run_engine(o, &report, file_text ? file_text : o->prompt, n_bytes, log);
+        status = run_engine(o, &report, &files, file_text ? file_text : o->prompt, n_bytes, log);
+    output_discard(&files.results);
+    output_discard(&files.states);
     free(file_text);
     mn_engine_destroy(report.engine);
     return status;
