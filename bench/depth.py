@@ -155,8 +155,10 @@ def fill(page, results_path):
             sys.exit(f"{page}: must have the markers of {name} once")
         head, rest = text.split(begin)
         text = head + begin + "\n".join(make(results)) + "\n" + end + rest.split(end)[1]
-    with open(page, "w", encoding="utf-8") as file:
+    whole = page + ".part"  # the page is in the repository: it changes as a whole or not at all
+    with open(whole, "w", encoding="utf-8") as file:
         file.write(text)
+    os.replace(whole, page)
 
 
 # ---- pictures ----
