@@ -152,14 +152,11 @@ static enum mn_status load_and_free(struct device *device, const char *dir)
     return status;
 }
 
-static void test_memory_model(void **state)
+static void check_memory_model(const char *dir)
 {
-    (void)state;
     struct test_log log;
     struct device *device;
-    char *dir;
     test_log_init(&log);
-    random_model_write(&tiny, &dir);
     enum mn_status status = device_create(&device, &(struct device_params){.validate = MN_TEST_VALIDATE}, &log.log);
     assert_int_equal(status, MN_OK);
     hooks_install(device);
@@ -182,7 +179,17 @@ static void test_memory_model(void **state)
     if (device->n_messages)
         fail_msg("validation: %.300s", device->first_message);
     device_destroy(device);
+}
+
+static void test_memory_model(void **state)
+{
+    (void)state;
+    char *dir;
+    random_model_write(&tiny, &dir);
+    check_memory_model(dir);
     random_model_remove(dir);
+    check_memory_model(VECTORS "retrofit-olmo");
+    check_memory_model(VECTORS "ouro");
 }
 
 static uint32_t count_pipelines(const struct kernels *kernels)
