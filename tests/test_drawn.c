@@ -16,13 +16,17 @@
 #include "engine/model/family.h"
 #include "tests/testing.h"
 
-/* Checkpoints of the other families; the worlds behind the random ones. */
-static const char *const folders[] = {"retrofit-llama", "retrofit-olmo", "ouro", "llama-fixed-depth"};
-enum { N_FOLDERS = sizeof folders / sizeof *folders };
+/* The worlds behind Huginn's; each a golden checkpoint or a random one. */
+static const struct {
+    const char *family, *folder;
+} others[] = {{"retrofit-llama", "retrofit-llama"},
+              {"retrofit-olmo", "retrofit-olmo"},
+              {"ouro", "ouro"},
+              {"llama", "llama-fixed-depth"}};
 
 enum {
-    N_RANDOM = 6,
-    N_WORLDS = N_RANDOM + N_FOLDERS,
+    N_HUGINN = 6,
+    N_WORLDS = N_HUGINN + sizeof others / sizeof *others,
     N_SETTINGS = 40,
     N_BATCH_MAX = 5,
     PROMPT_MAX = 192,
@@ -76,7 +80,7 @@ static uint64_t number_from_environment(const char *name, uint64_t otherwise)
 
 struct world {
     struct test_model model; /* dir NULL: `folder` */
-    const char *folder;
+    const char *folder;      /* or what the random one is */
     struct session *session;
     struct mn_cost_table costs;
     struct model_config *config;
@@ -122,18 +126,37 @@ static void shape_draw(struct random_shape *shape, struct dice *d)
     shape->seed = dice_next(d);
 }
 
-/* World `index`: the first ones are random, each of the others has a folder. */
+/* The same for another family: heads of their own size, grouped or not, in all places. */
+static void family_shape_draw(struct random_shape *shape, const char *family, struct dice *d)
+{
+    static const uint32_t dims[] = {2, 6, 10, 16};
+    const bool retrofit = !strncmp(family, "retrofit", 8);
+    shape->family = family;
+    shape->n_kv_heads = draw(d, 1, 2);
+    shape->n_heads = shape->n_kv_heads * draw(d, 1, 3);
+    shape->head_dim = dims[draw(d, 0, 3)];
+    shape->n_prelude = retrofit ? draw(d, 0, 1) : 0;
+    shape->n_coda = retrofit ? draw(d, 0, 1) : 0;
+}
+
+/* World `index`: the first ones are Huginn's, each of the others has a family. */
 static void world_draw(struct world *w, uint32_t index, struct dice d)
 {
     static const char *const types[] = {"f32", "f16", "bf16"};
+    const bool huginn = index < N_HUGINN;
     struct random_shape shape;
     char path[256];
-    *w = (struct world){.weight_type = types[draw(&d, 0, 2)],
-                        .folder = index < N_RANDOM ? "random" : folders[index - N_RANDOM]};
+    *w = (struct world){.weight_type = types[draw(&d, 0, 2)], .folder = "random huginn"};
     test_log_init(&w->model.log);
     shape_draw(&shape, &d);
-    if (index < N_RANDOM)
+    if (!huginn) {
+        w->folder = others[index - N_HUGINN].folder;
+        family_shape_draw(&shape, others[index - N_HUGINN].family, &d);
+    }
+    if (huginn || draw_one_in(&d, 2)) {
+        w->folder = huginn ? w->folder : shape.family;
         random_model_write(&shape, &w->model.dir);
+    }
     snprintf(path, sizeof path, VECTORS "%s", w->folder);
     w->model.engine = test_engine(&w->model.log, w->model.dir ? w->model.dir : path, w->weight_type);
     w->config = &w->model.engine->model->config;

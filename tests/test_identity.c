@@ -275,7 +275,17 @@ static void test_shards(void **state)
 static void test_padding(void **state)
 {
     (void)state;
-    struct random_shape shape = {16, 2, 32, 20, 1, 1, 1, 64, true, true, 5};
+    struct random_shape shape = {.n_embd = 16,
+                                 .n_heads = 2,
+                                 .intermediate_size = 32,
+                                 .vocab_size = 20,
+                                 .n_prelude = 1,
+                                 .n_core = 1,
+                                 .n_coda = 1,
+                                 .block_size = 64,
+                                 .tied = true,
+                                 .qk_bias = true,
+                                 .seed = 5};
     char *dir;
     random_model_write(&shape, &dir);
     struct content config = read_file(dir, "config.json");

@@ -238,6 +238,95 @@ static void write_block(struct writer *w, const struct random_shape *s, const ch
     }
 }
 
+static bool is_of(const struct random_shape *s, const char *family)
+{
+    return s->family && !strcmp(s->family, family);
+}
+
+static uint32_t head_dim_of(const struct random_shape *s)
+{
+    return s->head_dim ? s->head_dim : s->n_embd / s->n_heads;
+}
+
+static uint32_t kv_heads_of(const struct random_shape *s)
+{
+    return s->n_kv_heads ? s->n_kv_heads : s->n_heads;
+}
+
+/* A block of another family than Huginn. */
+static void write_family_block(struct writer *w, const struct random_shape *s, const char *section, uint32_t index)
+{
+    const uint32_t d = s->n_embd, f = s->intermediate_size, q = s->n_heads * head_dim_of(s),
+                   k = kv_heads_of(s) * head_dim_of(s);
+    const bool ouro = is_of(s, "ouro"), apart = ouro || is_of(s, "llama"), olmo = is_of(s, "retrofit-olmo");
+    const struct {
+        bool there;
+        const char *name;
+        uint32_t rows, columns; /* columns 0: a norm */
+    } tensors[] = {{!apart, "attn.Wqkv", q + 2 * k, d},
+                   {!apart, "attn.proj", d, q},
+                   {!apart, "mlp.fc", 2 * f, d},
+                   {!apart, "mlp.proj", d, f},
+                   {!apart, "norm_1", d, 0},
+                   {!apart, "norm_2", d, 0},
+                   {olmo, "attn.q_norm", q, 0},
+                   {olmo, "attn.k_norm", k, 0},
+                   {apart, "self_attn.q_proj", q, d},
+                   {apart, "self_attn.k_proj", k, d},
+                   {apart, "self_attn.v_proj", k, d},
+                   {apart, "self_attn.o_proj", d, q},
+                   {apart, "mlp.gate_proj", f, d},
+                   {apart, "mlp.up_proj", f, d},
+                   {apart, "mlp.down_proj", d, f},
+                   {apart, "input_layernorm", d, 0},
+                   {apart, "post_attention_layernorm", d, 0},
+                   {ouro, "input_layernorm_2", d, 0},
+                   {ouro, "post_attention_layernorm_2", d, 0}};
+    char name[128];
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        const uint32_t n_in = tensors[i].columns;
+        snprintf(name, sizeof name, "%s.%u.%s.weight", section, index, tensors[i].name);
+        if (tensors[i].there)
+            write_tensor(w, name, tensors[i].rows, n_in, n_in ? 0 : 1, n_in ? 1.7f / sqrtf((float)n_in) : 0.2f);
+    }
+}
+
+/* Everything of a checkpoint of another family. */
+static void write_family(struct writer *w, const struct random_shape *s)
+{
+    static const char *const sections[] = {"transformer.prelude", "transformer.core_block", "transformer.coda"};
+    const uint32_t d = s->n_embd, counts[] = {s->n_prelude, s->n_core, s->n_coda};
+    const bool ouro = is_of(s, "ouro"), apart = ouro || is_of(s, "llama");
+    const float in_d = 1.7f / sqrtf((float)d);
+    write_tensor(w, apart ? "model.embed_tokens.weight" : "transformer.wte.weight", s->vocab_size, d, 0, in_d);
+    if (!s->tied)
+        write_tensor(w, "lm_head.weight", s->vocab_size, d, 0, in_d);
+    if (!apart)
+        write_tensor(w, "transformer.adapter.weight", d, 2 * d, 0, 1.2f / sqrtf((float)d));
+    write_tensor(w, apart ? "model.norm.weight" : "transformer.ln_f.weight", d, 0, 1, 0.2f);
+    if (ouro) {
+        write_tensor(w, "model.early_exit_gate.weight", 1, d, 0, in_d);
+        write_tensor(w, "model.early_exit_gate.bias", 1, 0, 0, 0.5f);
+    }
+    for (int section = 0; section < 3; section++)
+        for (uint32_t i = 0; i < counts[section]; i++)
+            write_family_block(w, s, apart ? "model.layers" : sections[section], i);
+}
+
+static void write_huginn(struct writer *w, const struct random_shape *s)
+{
+    const uint32_t d = s->n_embd, counts[] = {s->n_prelude, s->n_core, s->n_coda};
+    static const char *const sections[] = {"prelude", "core_block", "coda"};
+    write_tensor(w, "transformer.wte.weight", s->vocab_size, d, 0, 1.7f / sqrtf((float)d));
+    if (!s->tied)
+        write_tensor(w, "lm_head.weight", s->vocab_size, d, 0, 1.7f / sqrtf((float)d));
+    write_tensor(w, "transformer.adapter.weight", d, 2 * d, 0, 1.2f / sqrtf((float)d));
+    write_tensor(w, "transformer.ln_f.weight", d, 0, 1, 0.2f);
+    for (int section = 0; section < 3; section++)
+        for (uint32_t i = 0; i < counts[section]; i++)
+            write_block(w, s, sections[section], i);
+}
+
 static void write_weights(const struct random_shape *s, const char *path)
 {
     char *header = NULL, *data = NULL;
@@ -246,17 +335,11 @@ static void write_weights(const struct random_shape *s, const char *path)
                        .data = open_memstream(&data, &data_bytes),
                        .seed = s->seed,
                        .first = true};
-    const uint32_t d = s->n_embd, counts[] = {s->n_prelude, s->n_core, s->n_coda};
-    static const char *const sections[] = {"prelude", "core_block", "coda"};
     fputc('{', w.header);
-    write_tensor(&w, "transformer.wte.weight", s->vocab_size, d, 0, 1.7f / sqrtf((float)d));
-    if (!s->tied)
-        write_tensor(&w, "lm_head.weight", s->vocab_size, d, 0, 1.7f / sqrtf((float)d));
-    write_tensor(&w, "transformer.adapter.weight", d, 2 * d, 0, 1.2f / sqrtf((float)d));
-    write_tensor(&w, "transformer.ln_f.weight", d, 0, 1, 0.2f);
-    for (int section = 0; section < 3; section++)
-        for (uint32_t i = 0; i < counts[section]; i++)
-            write_block(&w, s, sections[section], i);
+    if (s->family)
+        write_family(&w, s);
+    else
+        write_huginn(&w, s);
     fputc('}', w.header);
     fclose(w.header);
     fclose(w.data);
@@ -271,14 +354,8 @@ static void write_weights(const struct random_shape *s, const char *path)
     free(data);
 }
 
-void random_model_write(const struct random_shape *s, char **dir)
+static void write_huginn_config(const struct random_shape *s, FILE *file)
 {
-    char path[256];
-    *dir = strdup("/tmp/muninn-test-XXXXXX");
-    assert_non_null(mkdtemp(*dir));
-    snprintf(path, sizeof path, "%s/config.json", *dir);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
     fprintf(
         file,
         "{\"model_type\":\"huginn_raven\",\"n_embd\":%u,\"n_heads\":%u,\"intermediate_size\":%u,\"vocab_size\":%u,"
@@ -287,6 +364,47 @@ void random_model_write(const struct random_shape *s, char **dir)
         "1,\"bos_token_id\":0}",
         s->n_embd, s->n_heads, s->intermediate_size, s->vocab_size, s->n_prelude, s->n_core, s->n_coda, s->block_size,
         s->tied ? "true" : "false", s->qk_bias ? "true" : "false");
+}
+
+static void write_family_config(const struct random_shape *s, FILE *file)
+{
+    static const char scaling[] = "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+                                  "\"high_freq_factor\":4,\"original_max_position_embeddings\":64}";
+    const bool apart = is_of(s, "ouro") || is_of(s, "llama");
+    fprintf(file,
+            apart ? "{\"model_type\":\"%s\",\"hidden_size\":%u,\"num_attention_heads\":%u,\"vocab_size\":%u,"
+                  : "{\"model_type\":\"%s\",\"n_embd\":%u,\"n_heads\":%u,\"vocab_size\":%u,",
+            apart ? s->family : "huginn_raven", s->n_embd, s->n_heads, s->vocab_size);
+    if (apart)
+        fprintf(file,
+                "\"num_hidden_layers\":%u,\"total_ut_steps\":4,\"max_position_embeddings\":%u,\"hidden_act\":\"silu\","
+                "\"tie_word_embeddings\":%s,\"rms_norm_eps\":1e-6,",
+                s->n_core, s->block_size, s->tied ? "true" : "false");
+    else
+        fprintf(file,
+                "\"n_layers_in_prelude\":%u,\"n_layers_in_recurrent_block\":%u,\"n_layers_in_coda\":%u,"
+                "\"mean_recurrence\":8,\"block_size\":%u,\"tie_embeddings\":%s,\"norm_eps\":1e-5,"
+                "\"init_values\":{\"embed_scale\":1.5},",
+                s->n_prelude, s->n_core, s->n_coda, s->block_size, s->tied ? "true" : "false");
+    fprintf(file,
+            "\"intermediate_size\":%u,\"num_key_value_heads\":%u,\"head_dim\":%u,\"rope_theta\":10000,"
+            "\"rope_scaling\":%s,\"eos_token_id\":1,\"bos_token_id\":0}",
+            s->intermediate_size, kv_heads_of(s), head_dim_of(s),
+            is_of(s, "retrofit-llama") || is_of(s, "llama") ? scaling : "null");
+}
+
+void random_model_write(const struct random_shape *s, char **dir)
+{
+    char path[256];
+    *dir = strdup("/tmp/muninn-test-XXXXXX");
+    assert_non_null(mkdtemp(*dir));
+    snprintf(path, sizeof path, "%s/config.json", *dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    if (s->family)
+        write_family_config(s, file);
+    else
+        write_huginn_config(s, file);
     assert_int_equal(fclose(file), 0);
     snprintf(path, sizeof path, "%s/model.safetensors", *dir);
     write_weights(s, path);

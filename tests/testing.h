@@ -72,6 +72,8 @@ struct random_shape {
     uint32_t n_embd, n_heads, intermediate_size, vocab_size, n_prelude, n_core, n_coda, block_size;
     bool tied, qk_bias;
     uint64_t seed;
+    const char *family; /* NULL: Huginn; "retrofit-llama", "retrofit-olmo"; "ouro", "llama": all blocks are n_core's */
+    uint32_t n_kv_heads, head_dim; /* not Huginn's; 0: n_heads, n_embd / n_heads */
 };
 /* Writes config.json and model.safetensors (f32) into a fresh temporary folder; *dir is malloc'ed. */
 void random_model_write(const struct random_shape *shape, char **dir);
