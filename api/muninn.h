@@ -245,7 +245,11 @@ const char *mn_kv_type_at(uint32_t index);
 enum mn_status mn_kv_policy_check(const char *policy, const struct mn_log *log);
 
 /* What passes of a session take, by the number of their rows: what `auto` decides by. */
-enum { MN_COST_POINTS = 16 };
+enum {
+    MN_COST_POINTS = 16,
+    MN_COST_CONTEXT = 272 /* positions from which on all sessions have their costs measured at one place, and may share
+                             a table; with fewer it is nearer to the start */
+};
 struct mn_cost_table {
     uint32_t n;                    /* row counts that are known, 1..MN_COST_POINTS */
     uint32_t rows[MN_COST_POINTS]; /* [n] ascending from 1 */

@@ -7,6 +7,7 @@
 
 /* Attention grows with the position: passes are timed in the middle of a context, up to a usual length. */
 enum { USUAL_POSITION = 128 };
+_Static_assert(MN_COST_CONTEXT == 2 * USUAL_POSITION + MN_COST_POINTS, "the context whose middle that is");
 
 enum { ROUNDS = 3, REPETITIONS = 3 };
 

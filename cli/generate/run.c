@@ -74,7 +74,11 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
     if (!run->n_new)
         run->n_new = n_prompt <= most && most + 1 - n_prompt < DEFAULT_NEW ? most + 1 - n_prompt : DEFAULT_NEW;
     /* A cache as large as this run fills it: the whole context of a large model would not fit where the run does. */
-    const uint64_t needed_positions = (uint64_t)n_prompt + run->n_new - 1;
+    const bool uses_costs = mn_strategy_find(options->strategy)->uses & MN_USES_COSTS;
+    const uint64_t filled = (uint64_t)n_prompt + run->n_new - 1,
+                   needed_positions = uses_costs && filled < MN_COST_CONTEXT && most >= MN_COST_CONTEXT
+                                          ? MN_COST_CONTEXT /* one table for runs of every length */
+                                          : filled;
     const uint32_t n_ctx = options->ctx || needed_positions > most ? most
                            : needed_positions < 2                  ? 2
                                                                    : (uint32_t)needed_positions;
