@@ -1,5 +1,7 @@
 #include "engine/model/blocks.h"
 
+#include <stdio.h>
+
 void llama_block(struct recorder *r, const struct block *b, const struct activation *x, struct activation *out,
                  bool ends_step)
 {
@@ -70,7 +72,8 @@ static void part(struct matrix_plan *plan, uint32_t i, const char *prefix, const
     plan->parts[i].rows = rows;
 }
 
-void plan_llama_block(struct weight_plan *plan, struct block_weights *w, const char *prefix, const char *const norms[4])
+static void plan_llama_block(struct weight_plan *plan, struct block_weights *w, const char *prefix,
+                             const char *const norms[4])
 {
     const struct model_config *c = plan->config;
     const uint32_t d = c->n_embd, f = c->intermediate_size, n_q = c->n_heads * c->head_dim,
@@ -90,4 +93,54 @@ void plan_llama_block(struct weight_plan *plan, struct block_weights *w, const c
     plan_matrix(plan, &w->down, &down);
     plan_block_norms(plan, w, prefix, norms);
     plan_bias(plan, &w->bias, NULL, n_q + n_k);
+}
+
+void plan_vocabulary(struct weight_plan *plan, struct weights *w, const char *embedding, const char *head)
+{
+    const struct model_config *c = plan->config;
+    struct matrix_plan matrix = {.parts = {{.rows = c->vocab_size}}, .columns = c->n_embd, .vocabulary = true};
+    snprintf(matrix.parts[0].name, PLAN_NAME_BYTES, "%s", embedding);
+    plan_matrix(plan, &w->embedding, &matrix);
+    snprintf(matrix.parts[0].name, PLAN_NAME_BYTES, "%s", head);
+    if (c->tie_embeddings)
+        w->head = w->embedding;
+    else
+        plan_matrix(plan, &w->head, &matrix);
+}
+
+void plan_llama_stack(struct weight_plan *plan, struct weights *w, const char *const norms[4])
+{
+    plan_vocabulary(plan, w, "model.embed_tokens.weight", "lm_head.weight");
+    for (uint32_t i = 0; i < plan->config->n_core; i++) {
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "model.layers.%u", i);
+        plan_llama_block(plan, &w->blocks[i], prefix, norms);
+    }
+}
+
+void plan_raven_adapter(struct weight_plan *plan, struct weights *w)
+{
+    const uint32_t d = plan->config->n_embd;
+    struct matrix_plan adapter = {
+        .parts = {{"transformer.adapter.weight", d}}, .columns = 2 * d, .n_columns = d}; /* the state's half */
+    plan_matrix(plan, &w->adapter_state, &adapter);
+    adapter.column0 = d; /* the embedding's */
+    plan_matrix(plan, &w->adapter_embed, &adapter);
+}
+
+void plan_raven_matrices(struct weight_plan *plan, struct block_weights *w, const char *prefix)
+{
+    const struct model_config *c = plan->config;
+    const uint32_t d = c->n_embd, f = c->intermediate_size, n_q = c->n_heads * c->head_dim,
+                   n_k = c->n_kv_heads * c->head_dim;
+    struct matrix_plan wqkv = {.columns = d, .layout = LAYOUT_QKV}, proj = {.columns = n_q, .layout = LAYOUT_HEADS},
+                       fc = {.columns = d, .layout = LAYOUT_GATE}, down = {.columns = f};
+    part(&wqkv, 0, prefix, "attn.Wqkv.weight", n_q + 2 * n_k);
+    part(&proj, 0, prefix, "attn.proj.weight", d);
+    part(&fc, 0, prefix, "mlp.fc.weight", 2 * f);
+    part(&down, 0, prefix, "mlp.proj.weight", d);
+    plan_matrix(plan, &w->qkv, &wqkv);
+    plan_matrix(plan, &w->proj, &proj);
+    plan_matrix(plan, &w->gate, &fc);
+    plan_matrix(plan, &w->down, &down);
 }

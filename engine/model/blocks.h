@@ -24,10 +24,16 @@ block_function ouro_block;
 void block_row(struct recorder *r, block_function *block, uint32_t first, uint32_t n, struct activation x,
                struct activation *out, bool ends_step);
 
-/* Matrices and norms of a block with the tensor names of Llama: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
- * down_proj; `norms` [4] name attention_in, attention_out, mlp_in and mlp_out, NULL where there is none. */
-void plan_llama_block(struct weight_plan *plan, struct block_weights *w, const char *prefix,
-                      const char *const norms[4]);
+/* The embedding, and the head, which is the same where they are tied. */
+void plan_vocabulary(struct weight_plan *plan, struct weights *w, const char *embedding, const char *head);
+
+/* Everything but the last norm of a stack with the tensor names of Llama; `norms` [4] name attention_in, attention_out,
+ * mlp_in and mlp_out, NULL where there is none. */
+void plan_llama_stack(struct weight_plan *plan, struct weights *w, const char *const norms[4]);
+
+/* The names of Huginn's code: the two halves of the adapter, and the matrices of a block. */
+void plan_raven_adapter(struct weight_plan *plan, struct weights *w);
+void plan_raven_matrices(struct weight_plan *plan, struct block_weights *w, const char *prefix);
 
 /* The norms of a block: names as above. */
 void plan_block_norms(struct weight_plan *plan, struct block_weights *w, const char *prefix,

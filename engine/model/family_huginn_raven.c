@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/model/blocks.h"
 #include "engine/model/config_raven.h"
 #include "engine/model/family.h"
 #include "engine/model/operations.h"
@@ -101,20 +102,9 @@ static enum mn_status read_config(struct model_config *c, const struct json_doc 
 static void plan_block(struct weight_plan *plan, struct block_weights *w, const char *prefix, const char *before)
 {
     const struct model_config *c = plan->config;
-    const uint32_t d = c->n_embd, f = c->intermediate_size;
-    struct matrix_plan wqkv = {.parts = {{.rows = 3 * d}}, .columns = d, .layout = LAYOUT_QKV};
-    struct matrix_plan proj = {.parts = {{.rows = d}}, .columns = d, .layout = LAYOUT_HEADS};
-    struct matrix_plan fc = {.parts = {{.rows = 2 * f}}, .columns = d, .layout = LAYOUT_GATE};
-    struct matrix_plan down = {.parts = {{.rows = d}}, .columns = f};
+    const uint32_t d = c->n_embd;
     char a[PLAN_NAME_BYTES], b[PLAN_NAME_BYTES];
-    plan_name(wqkv.parts[0].name, prefix, "attn.Wqkv.weight");
-    plan_name(proj.parts[0].name, prefix, "attn.proj.weight");
-    plan_name(fc.parts[0].name, prefix, "mlp.fc.weight");
-    plan_name(down.parts[0].name, prefix, "mlp.proj.weight");
-    plan_matrix(plan, &w->qkv, &wqkv);
-    plan_matrix(plan, &w->proj, &proj);
-    plan_matrix(plan, &w->gate, &fc);
-    plan_matrix(plan, &w->down, &down);
+    plan_raven_matrices(plan, w, prefix);
     plan_norm(plan, &w->attention_in, plan_name(a, prefix, "norm_1.weight"),
               before ? plan_name(b, before, "norm_4.weight") : NULL, d);
     plan_norm(plan, &w->attention_out, plan_name(a, prefix, "norm_2.weight"), NULL, d);
@@ -128,21 +118,11 @@ static void plan_weights(struct weight_plan *plan, struct weights *w)
     static const char *const sections[] = {"prelude", "core_block", "coda"};
     static const char ln_f[] = "transformer.ln_f.weight";
     const struct model_config *c = plan->config;
-    const uint32_t d = c->n_embd, v = c->vocab_size, counts[] = {c->n_prelude, c->n_core, c->n_coda};
+    const uint32_t d = c->n_embd, counts[] = {c->n_prelude, c->n_core, c->n_coda};
     struct block_weights *block = w->blocks;
     char last[PLAN_NAME_BYTES], name[PLAN_NAME_BYTES];
-    plan_matrix(plan, &w->embedding,
-                &(struct matrix_plan){.parts = {{"transformer.wte.weight", v}}, .columns = d, .vocabulary = true});
-    if (c->tie_embeddings)
-        plan_tied(plan, "lm_head.weight", "transformer.wte.weight");
-    else
-        plan_matrix(plan, &w->head,
-                    &(struct matrix_plan){.parts = {{"lm_head.weight", v}}, .columns = d, .vocabulary = true});
-    struct matrix_plan adapter = {
-        .parts = {{"transformer.adapter.weight", d}}, .columns = 2 * d, .n_columns = d}; /* the state's half */
-    plan_matrix(plan, &w->adapter_state, &adapter);
-    adapter.column0 = d; /* the embedding's */
-    plan_matrix(plan, &w->adapter_embed, &adapter);
+    plan_vocabulary(plan, w, "transformer.wte.weight", "lm_head.weight");
+    plan_raven_adapter(plan, w);
     for (int section = 0; section < 3; section++)
         for (uint32_t i = 0; i < counts[section]; i++) {
             char prefix[64], before[64];
@@ -155,8 +135,6 @@ static void plan_weights(struct weight_plan *plan, struct weights *w)
         }
     plan_norm(plan, &w->coda_norm, ln_f, NULL, d);
     plan_norm(plan, &w->head_norm, ln_f, c->n_coda ? last : NULL, d);
-    if (c->tie_embeddings)
-        w->head = w->embedding;
 }
 
 /* ---- the function ---- */

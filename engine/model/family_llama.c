@@ -64,23 +64,9 @@ static enum mn_status read_config(struct model_config *c, const struct json_doc 
 static void plan_weights(struct weight_plan *plan, struct weights *w)
 {
     static const char *const norms[4] = {"input_layernorm.weight", NULL, "post_attention_layernorm.weight", NULL};
-    const struct model_config *c = plan->config;
-    const uint32_t d = c->n_embd, v = c->vocab_size;
-    plan_matrix(plan, &w->embedding,
-                &(struct matrix_plan){.parts = {{"model.embed_tokens.weight", v}}, .columns = d, .vocabulary = true});
-    if (c->tie_embeddings)
-        plan_tied(plan, "lm_head.weight", "model.embed_tokens.weight");
-    else
-        plan_matrix(plan, &w->head,
-                    &(struct matrix_plan){.parts = {{"lm_head.weight", v}}, .columns = d, .vocabulary = true});
-    for (uint32_t i = 0; i < c->n_core; i++) {
-        char prefix[64];
-        snprintf(prefix, sizeof prefix, "model.layers.%u", i);
-        plan_llama_block(plan, &w->blocks[i], prefix, norms);
-    }
+    const uint32_t d = plan->config->n_embd;
+    plan_llama_stack(plan, w, norms);
     plan_norm(plan, &w->head_norm, "model.norm.weight", NULL, d);
-    if (c->tie_embeddings)
-        w->head = w->embedding;
 }
 
 /* ---- the function ---- */

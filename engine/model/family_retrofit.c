@@ -84,56 +84,31 @@ static void plan_block(struct weight_plan *plan, struct block_weights *w, const 
                                                                                                   NULL,
                                                                                                   "norm_2.weight"};
     const struct model_config *c = plan->config;
-    const uint32_t d = c->n_embd, f = c->intermediate_size, n_q = c->n_heads * c->head_dim,
-                   n_k = c->n_kv_heads * c->head_dim;
-    struct matrix_plan wqkv = {.parts = {{.rows = n_q + 2 * n_k}}, .columns = d, .layout = LAYOUT_QKV};
-    struct matrix_plan proj = {.parts = {{.rows = d}}, .columns = n_q, .layout = LAYOUT_HEADS};
-    struct matrix_plan fc = {.parts = {{.rows = 2 * f}}, .columns = d, .layout = LAYOUT_GATE};
-    struct matrix_plan down = {.parts = {{.rows = d}}, .columns = f};
     char q[PLAN_NAME_BYTES], k[PLAN_NAME_BYTES];
-    plan_name(wqkv.parts[0].name, prefix, "attn.Wqkv.weight");
-    plan_name(proj.parts[0].name, prefix, "attn.proj.weight");
-    plan_name(fc.parts[0].name, prefix, "mlp.fc.weight");
-    plan_name(down.parts[0].name, prefix, "mlp.proj.weight");
-    plan_matrix(plan, &w->qkv, &wqkv);
-    plan_matrix(plan, &w->proj, &proj);
-    plan_matrix(plan, &w->gate, &fc);
-    plan_matrix(plan, &w->down, &down);
+    plan_raven_matrices(plan, w, prefix);
     plan_block_norms(plan, w, prefix, c->heads_normed ? olmo_norms : llama_norms);
     if (c->heads_normed)
         plan_heads_norm(plan, &w->heads_norm, plan_name(q, prefix, "attn.q_norm.weight"),
                         plan_name(k, prefix, "attn.k_norm.weight"));
     else
-        plan_bias(plan, &w->bias, NULL, n_q + n_k);
+        plan_bias(plan, &w->bias, NULL, (c->n_heads + c->n_kv_heads) * c->head_dim);
 }
 
 static void plan_weights(struct weight_plan *plan, struct weights *w)
 {
     static const char *const sections[] = {"prelude", "core_block", "coda"};
     const struct model_config *c = plan->config;
-    const uint32_t d = c->n_embd, v = c->vocab_size, counts[] = {c->n_prelude, c->n_core, c->n_coda};
+    const uint32_t counts[] = {c->n_prelude, c->n_core, c->n_coda};
     struct block_weights *block = w->blocks;
-    plan_matrix(plan, &w->embedding,
-                &(struct matrix_plan){.parts = {{"transformer.wte.weight", v}}, .columns = d, .vocabulary = true});
-    if (c->tie_embeddings)
-        plan_tied(plan, "lm_head.weight", "transformer.wte.weight");
-    else
-        plan_matrix(plan, &w->head,
-                    &(struct matrix_plan){.parts = {{"lm_head.weight", v}}, .columns = d, .vocabulary = true});
-    struct matrix_plan adapter = {
-        .parts = {{"transformer.adapter.weight", d}}, .columns = 2 * d, .n_columns = d}; /* the state's half */
-    plan_matrix(plan, &w->adapter_state, &adapter);
-    adapter.column0 = d; /* the embedding's */
-    plan_matrix(plan, &w->adapter_embed, &adapter);
+    plan_vocabulary(plan, w, "transformer.wte.weight", "lm_head.weight");
+    plan_raven_adapter(plan, w);
     for (int section = 0; section < 3; section++)
         for (uint32_t i = 0; i < counts[section]; i++) {
             char prefix[64];
             snprintf(prefix, sizeof prefix, "transformer.%s.%u", sections[section], i);
             plan_block(plan, block++, prefix);
         }
-    plan_norm(plan, &w->head_norm, "transformer.ln_f.weight", NULL, d);
-    if (c->tie_embeddings)
-        w->head = w->embedding;
+    plan_norm(plan, &w->head_norm, "transformer.ln_f.weight", NULL, c->n_embd);
 }
 
 /* ---- the function ---- */
