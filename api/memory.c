@@ -6,7 +6,7 @@ struct planner {
     struct model *model;
     struct session_params params;
     uint64_t weights, available;
-    bool own_device; /* its limit on what is bound at once counts as well */
+    bool own_device; /* what it binds at once counts; else what any device may bind: the limit has 32 bits */
 };
 
 static enum mn_status plan_at(const struct planner *p, uint32_t n_ctx, struct session_bytes *bytes, bool *fits,
@@ -15,7 +15,7 @@ static enum mn_status plan_at(const struct planner *p, uint32_t n_ctx, struct se
     struct session_params params = p->params;
     params.n_ctx = n_ctx;
     enum mn_status status = session_plan(bytes, p->model, &params);
-    *binding = p->own_device && bytes->largest_block > bytes->largest_possible;
+    *binding = bytes->largest > (p->own_device ? bytes->largest_possible : UINT32_MAX);
     *fits = !status && !*binding && p->weights + bytes->cache + bytes->scratch <= p->available;
     return status;
 }

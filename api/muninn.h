@@ -229,11 +229,12 @@ struct mn_memory_plan {
     uint32_t n_ctx;                 /* positions of a sequence that were asked for */
     uint32_t largest_n_ctx;         /* that would fit, up to 2^20; 0: not even the weights do */
     bool fits;
-    bool binding; /* it is what the device binds at once that is too small for one block's cache, not its memory */
+    bool binding; /* a piece (one block's cache, mostly) is more than the device binds at once, whatever its memory */
     uint64_t reserved[8];
 };
 /* For any engine with a model, also one made with plan_only. `available_bytes` 0: this device's, with its limits; else
- * those of a device with so much memory and no other limit. Refuses what mn_session_create refuses, but for memory. */
+ * those of a device with so much memory that binds as much at once as Vulkan lets it, 4 GiB. Refuses what
+ * mn_session_create refuses, but for memory. */
 enum mn_status mn_memory_plan(struct mn_memory_plan *plan, struct mn_engine *engine,
                               const struct mn_session_params *params, uint64_t available_bytes);
 

@@ -116,10 +116,11 @@ static void print_structure(const struct mn_model_shape *s)
     if (s->n_kv_heads != s->n_heads)
         printf(", %" PRIu32 " for keys and values", s->n_kv_heads);
     printf("), feed-forward %" PRIu32 "\n", s->intermediate_size);
-    printf("recurrence       %" PRIu64 " steps by default (%s of config.json)", (uint64_t)s->mean_recurrence,
-           s->fixed_depth      ? "the only depth"
-           : s->max_recurrence ? "total_ut_steps"
-                               : "mean_recurrence");
+    if (s->fixed_depth)
+        fputs("recurrence       none: one step", stdout);
+    else
+        printf("recurrence       %" PRIu64 " steps by default (%s of config.json)", (uint64_t)s->mean_recurrence,
+               s->max_recurrence ? "total_ut_steps" : "mean_recurrence");
     if (!s->fixed_depth && s->max_recurrence)
         printf(", at most %" PRIu64, s->max_recurrence);
     printf("\ncontext          %" PRIu32 "\n", s->block_size);
@@ -229,9 +230,8 @@ static enum mn_status report(struct info_report *r, struct mn_engine *engine, co
         return status;
     if (r->plan.binding)
         return log_fail(log, MN_ERR_MEMORY,
-                        "the cache of one block at %" PRIu32
-                        " positions is more than the device binds at once: %s would "
-                        "fit",
+                        "%" PRIu32
+                        " positions: the cache of one block is more than a device binds at once: %s would fit",
                         r->plan.n_ctx, *r->fits ? r->fits : "nothing");
     return log_fail(log, MN_ERR_MEMORY, "%" PRIu32 " positions need %.2f MB of %.2f MB: %s would fit", r->plan.n_ctx,
                     (double)(r->plan.weight_bytes + r->plan.cache_bytes + r->plan.scratch_bytes) / 1e6,

@@ -23,6 +23,19 @@ uint64_t kv_cache_largest_block(const struct device *device)
     return min_u64(limit, UINT64_C(1) << 33); /* shaders count elements in 32 bits */
 }
 
+static uint64_t depths_bytes(const struct kv_shape *shape)
+{
+    return (uint64_t)shape->n_ctx * shape->n_sequences * sizeof(uint32_t);
+}
+
+uint64_t kv_cache_bytes(const struct kv_shape *shape)
+{
+    uint64_t bytes = arena_span_bytes(depths_bytes(shape));
+    for (uint32_t i = 0; i < kv_n_blocks(shape); i++)
+        bytes += arena_span_bytes(kv_block_bytes(shape, i));
+    return bytes;
+}
+
 /* One dispatch reads all depth slots of a block, so a core block's cache must fit into one binding. */
 static enum mn_status check_range(const struct device *device, const struct kv_shape *shape)
 {
@@ -67,8 +80,7 @@ enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, cons
         status = arena_reserve(&cache->arena, kv_block_bytes(shape, i), &cache->blocks[i].kv);
     }
     if (!status)
-        status = arena_reserve(&cache->arena, (uint64_t)shape->n_ctx * shape->n_sequences * sizeof(uint32_t),
-                               &cache->depths);
+        status = arena_reserve(&cache->arena, depths_bytes(shape), &cache->depths);
     if (!status)
         status = check_memory(cache, device);
     if (!status)

@@ -22,6 +22,8 @@ struct kv_cache {
 
 /* MN_ERR_MEMORY says what is needed, and which context would fit where the device's binding range is the limit. */
 enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct kv_shape *shape);
+/* Bytes of all its buffers as they are reserved, on any device. */
+uint64_t kv_cache_bytes(const struct kv_shape *shape);
 /* Most bytes that one block's cache may have. */
 uint64_t kv_cache_largest_block(const struct device *device);
 void kv_cache_finish(struct kv_cache *cache);

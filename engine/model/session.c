@@ -76,7 +76,15 @@ static enum mn_status choose_logit_rows(struct session *s)
                     s->model->device->caps.name, (double)most_bytes(s) / 1048576.0, s->info.prefill_rows);
 }
 
-static enum mn_status plan_buffers(struct session *s)
+enum { N_BUFFERS = 15 };
+
+struct buffer_plan {
+    struct span *span;
+    uint64_t bytes; /* 0: this model has no use for it */
+};
+
+/* The scratch, buffer by buffer. */
+static enum mn_status list_buffers(struct session *s, struct buffer_plan plan[N_BUFFERS])
 {
     const struct model *model = s->model;
     const struct model_config *config = &model->config;
@@ -91,12 +99,7 @@ static enum mn_status plan_buffers(struct session *s)
     s->n_splits = (s->info.n_ctx + tuning->attention_split - 1) / tuning->attention_split;
     const uint64_t parts = (uint64_t)s->parts_stride * 2 * f32;
     enum mn_status status = choose_logit_rows(s);
-    /* What grows with the context takes no more per position than a block of the cache, which has been checked by
-     * now. */
-    struct {
-        struct span *span;
-        uint64_t bytes;
-    } const plan[] = {
+    const struct buffer_plan buffers[N_BUFFERS] = {
         {&s->x, rows * d * f32},
         {&s->y, rows * d * f32},
         {&s->query, rows * heads * f32},
@@ -113,7 +116,15 @@ static enum mn_status plan_buffers(struct session *s)
         {&s->best, rows * groups * 2 * f32},
         {&s->rotary, (uint64_t)s->info.n_ctx * config->head_dim * f32},
     };
-    for (size_t i = 0; i < sizeof plan / sizeof *plan && !status; i++)
+    memcpy(plan, buffers, sizeof buffers);
+    return status;
+}
+
+static enum mn_status reserve_spans(struct session *s)
+{
+    struct buffer_plan plan[N_BUFFERS];
+    enum mn_status status = list_buffers(s, plan);
+    for (int i = 0; i < N_BUFFERS && !status; i++)
         if (plan[i].bytes)
             status = arena_reserve(&s->scratch, plan[i].bytes, plan[i].span);
     if (!status)
@@ -124,7 +135,7 @@ static enum mn_status plan_buffers(struct session *s)
 static enum mn_status reserve_buffers(struct session *s)
 {
     const uint32_t n_vocab = s->model->config.vocab_size;
-    enum mn_status status = plan_buffers(s);
+    enum mn_status status = reserve_spans(s);
     if (!status && !(s->host_logits = malloc(n_vocab * sizeof *s->host_logits)))
         status = log_fail(s->model->device->log, MN_ERR_MEMORY, "out of host memory for logits");
     if (!status)
@@ -316,15 +327,20 @@ enum mn_status session_plan(struct session_bytes *out, struct model *model, cons
         return status;
     const struct kv_shape shape = cache_shape(s);
     const struct mn_log silent = {0}, *const log = model->device->log;
+    struct buffer_plan plan[N_BUFFERS] = {{0}};
     model->device->log = &silent; /* that something is too large is an answer here, not a failure */
-    status = plan_buffers(s);
+    status = list_buffers(s, plan);
     model->device->log = log;
-    for (uint32_t i = 0; i < kv_n_blocks(&shape); i++)
-        out->cache += kv_block_bytes(&shape, i);
-    out->scratch = s->scratch.bytes + s->shared.bytes;
-    out->cache_per_token = s->info.kv_bytes_per_token;
-    out->largest_block = kv_block_bytes(&shape, shape.n_prelude);
-    out->largest_possible = status ? 0 : kv_cache_largest_block(model->device);
+    *out = (struct session_bytes){.cache = kv_cache_bytes(&shape),
+                                  .scratch = arena_span_bytes(STATE_WORDS * sizeof(uint32_t)),
+                                  .cache_per_token = s->info.kv_bytes_per_token,
+                                  .largest = kv_block_bytes(&shape, shape.n_prelude),
+                                  .largest_possible = status ? 0 : kv_cache_largest_block(model->device)};
+    for (int i = 0; i < N_BUFFERS; i++) {
+        out->scratch += plan[i].bytes ? arena_span_bytes(plan[i].bytes) : 0;
+        if (plan[i].bytes > out->largest)
+            out->largest = plan[i].bytes;
+    }
     session_destroy(s);
     return status == MN_ERR_MEMORY ? MN_OK : status;
 }

@@ -84,8 +84,8 @@ void session_destroy(struct session *session);
 struct session_bytes {
     uint64_t cache, scratch;
     uint64_t cache_per_token;
-    uint64_t largest_block, largest_possible; /* of one block's cache: what it takes, what the device binds at once;
-                                                 0: a buffer is beyond what the device allocates at once */
+    uint64_t largest;          /* of what is bound at once: the cache of one block, a buffer of the scratch */
+    uint64_t largest_possible; /* on the model's device; 0: not even one row's logits */
 };
 /* The same refusals as above, but for memory: nothing is allocated on the device. */
 enum mn_status session_plan(struct session_bytes *out, struct model *model, const struct session_params *params);

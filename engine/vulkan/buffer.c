@@ -28,6 +28,11 @@ void arena_finish(struct arena *arena)
     arena->committed = false;
 }
 
+uint64_t arena_span_bytes(uint64_t bytes)
+{
+    return bytes ? (bytes + ARENA_ALIGN - 1) & ~(uint64_t)(ARENA_ALIGN - 1) : ARENA_ALIGN;
+}
+
 enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *out)
 {
     const uint64_t limit = arena->device->caps.max_allocation_bytes;
@@ -35,9 +40,7 @@ enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *o
         return log_fail(arena->device->log, MN_ERR_MEMORY,
                         "%s: one piece of %" PRIu64 " bytes exceeds the %" PRIu64 " that device '%s' allocates at once",
                         arena->name, bytes, limit, arena->device->caps.name);
-    bytes = (bytes + ARENA_ALIGN - 1) & ~(uint64_t)(ARENA_ALIGN - 1);
-    if (bytes == 0)
-        bytes = ARENA_ALIGN;
+    bytes = arena_span_bytes(bytes);
     if (!arena->last || arena->last->bytes + bytes > limit) {
         struct arena_block *block = calloc(1, sizeof *block);
         if (!block)

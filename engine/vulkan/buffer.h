@@ -42,6 +42,9 @@ void arena_finish(struct arena *arena);
  * MN_ERR_MEMORY when one span exceeds what the device allocates at once. */
 enum mn_status arena_reserve(struct arena *arena, uint64_t bytes, struct span *out);
 
+/* What a span of `bytes` takes of an arena. */
+uint64_t arena_span_bytes(uint64_t bytes);
+
 /* Allocates everything planned. MN_ERR_MEMORY names the needed and the available bytes; then nothing stays
  * allocated. */
 enum mn_status arena_commit(struct arena *arena);
