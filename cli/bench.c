@@ -224,9 +224,12 @@ const struct command command_bench = {
              "cannot run are left out and counted. Tokens per second do not count prompt tokens. Every row says "
              "whether it is lossless, and compares its\n"
              "tokens with those of `ar` with a full cache; exit code 7 says that a lossless setting differed.\n"
-             "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, the path of a config.json, or "
-             "d=..,heads=..,ff=..,vocab=..,layers=P-C-K. What such a\n"
-             "model predicts means nothing: use --acceptance. What keys and columns mean: docs/benchmarking.md.",
+             "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, raven-llama-1b, raven-tinyllama, raven-olmo-1b, "
+             "ouro-1.4b, ouro-2.6b, llama-1b, the path\n"
+             "of a config.json, or d=..,heads=..,ff=..,vocab=..,layers=P-C-K with steps=.., ctx=.., and, for "
+             "family=retrofit-llama|retrofit-olmo|ouro|llama, kv=..,\n"
+             "head=.., tied=0|1; ouro and llama have layers=N. What such a model predicts means nothing: use "
+             "--acceptance. What keys and columns mean: docs/benchmarking.md.",
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct bench_options),

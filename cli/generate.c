@@ -156,8 +156,8 @@ static const struct command_option table[] = {
      .kind = OPTION_TEXT,
      .offset = AT(exit),
      .argument = "CRITERION[:T]",
-     .help = "early exit: latent-diff, cosine, entropy-diff, kl, minp-kl or argmax-stability; LOSSY in ar, lossless in "
-             "drafts"},
+     .help = "early exit: latent-diff, cosine, entropy-diff, kl, minp-kl, argmax-stability or, where "
+             "the model has one, gate; LOSSY in ar, lossless in drafts"},
     {.name = "exit-min-steps",
      .kind = OPTION_U32,
      .offset = AT(exit_min_steps),

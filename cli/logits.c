@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/rows/default_depth.h"
 #include "cli/commands.h"
 #include "cli/common/engine.h"
 #include "cli/common/output.h"
@@ -100,6 +101,8 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
                                                                .beyond_trained_depth = options->beyond});
     if (!status) {
         struct mn_log user = *log;
+        if (!options->num_steps)
+            default_depth_note(stderr, &info);
         status = mn_logits(session, options->ids.ids, options->ids.n, num_steps, state0, print_position, &user);
     }
     mn_session_destroy(session);

@@ -163,6 +163,85 @@ run info -o json
 json_ok "info -o json is JSON" "$out"
 has "info -o json: shape" "$out" '"n_embd":128,"n_heads":4'
 refuses "info on a missing folder" 4 "$tmp/none" info -m "$tmp/none"
+run info -m "$vectors/retrofit-llama"
+has "info: family and structure" "$out" "retrofit-llama: 2 prelude + 3 core, looped + 2 coda blocks"
+has "info: grouped heads" "$out" "8 heads of 8, 2 for keys and values"
+has "info: depth and where it comes from" "$out" "8 steps by default (mean_recurrence of config.json)"
+run info -m "$vectors/ouro"
+has "info: a looped stack" "$out" "ouro: 3 blocks, looped"
+has "info: its depth" "$out" "4 steps by default (total_ut_steps of config.json), at most 4"
+has "info: bytes read at each depth" "$out" "read per token   depth 1: "
+run info -m "$vectors/llama-fixed-depth"
+has "info: one step" "$out" "recurrence       none: one step"
+# Sizes by hand. One block of width 16, padded by nothing: 6656 bytes of matrices in bf16, seven vectors of at most 256; a
+# position takes 2 x 16 values in each of 4 slots, and 4 bytes for its depth.
+shape=d=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64
+run info --synthetic $shape -o json
+json_ok "info --synthetic -o json is JSON" "$out"
+has "info: weights by hand" "$out" '"n_parameters":3440,'
+has "info: weights and cache by hand" "$out" '"memory":{"n_ctx":64,"num_steps":4,"kv_policy":"full","kv_type":"f16","weight_bytes":8448,"cache_bytes_per_token":256,"cache_bytes":16640,'
+for key in model family device driver n_kv_heads head_dim intermediate_size vocab_size n_prelude n_core n_coda mean_recurrence max_recurrence block_size tied \
+    qk_bias bos_token_id eos_token_ids weight_type prelude_bytes core_bytes coda_bytes scratch_bytes available_bytes largest_n_ctx fits would_fit; do
+    has "info -o json holds $key" "$out" "\"$key\":"
+done
+run info --synthetic $shape -o json --num-steps 7 --kv-policy share:3 --kv-type f32 --weight-type f32 --ctx 100
+has "info: cache of 3 steps in f32 by hand" "$out" '"memory":{"n_ctx":100,"num_steps":7,"kv_policy":"share:3","kv_type":"f32","weight_bytes":15104,"cache_bytes_per_token":384,"cache_bytes":38912,'
+run info --synthetic family=retrofit-llama,d=32,heads=4,kv=2,head=8,ff=32,vocab=64,layers=1-1-1,steps=3,ctx=64 -o json
+has "info: grouped heads by hand" "$out" '"cache_bytes_per_token":320,"cache_bytes":20736,'
+run info --synthetic family=ouro,d=32,heads=4,ff=32,vocab=64,layers=2,steps=3,ctx=64 -o json
+has "info: a looped stack by hand" "$out" '"prelude_bytes":0,"core_bytes":28672,"coda_bytes":4096,'
+has "info: its cache by hand" "$out" '"cache_bytes_per_token":768,"cache_bytes":49408,'
+# What does not fit: still a report, exit code 6, one line that says what would.
+run info --synthetic $shape -o json --memory 0.001 --ctx 9999
+same "info: does not fit: exit code" 6 "$code"
+json_ok "info: does not fit: JSON" "$out"
+has "info: does not fit: it says so" "$out" '"fits":false,"would_fit":"--ctx '
+fit=$(printf %s "$out" | sed -n 's/.*"would_fit":"--ctx \([0-9]*\)".*/\1/p')
+same "info: does not fit: one line" 1 "$(wc -l <"$tmp/err" | tr -d ' ')"
+has "info: does not fit: what would" "$err" "--ctx $fit would fit"
+run info --synthetic $shape --memory 0.001 --ctx "$fit"
+same "info: what would fit does" 0 "$code"
+run info --synthetic $shape --memory 0.001 --ctx $((fit + 1))
+same "info: and no position more" 6 "$code"
+run info --synthetic huginn-3.5b --memory 12 --weight-type f32
+same "info: weights that do not fit: exit code" 6 "$code"
+has "info: weights that do not fit: smaller ones" "$err" "16 --kv-policy share:1 --kv-type f16 --ctx "
+run info --synthetic huginn-3.5b --memory 80 --ctx 8000
+same "info: more than one binding holds: exit code" 6 "$code"
+has "info: more than one binding holds" "$err" "8000 positions: the cache of one block is more than a device binds at once"
+run info --synthetic huginn-3.5b --memory 4
+has "info: nothing would fit" "$err" "nothing that this program has would fit"
+refuses "info: a folder and a shape" 2 "--synthetic and --model" info -m "$model" --synthetic $shape
+refuses "info: no such shape" 2 "raven-tinyllama" info --synthetic nothing
+refuses "info: deeper than the model" 2 "num_steps 5" info -m "$vectors/ouro" --num-steps 5
+run info -m "$vectors/ouro" --num-steps 5 --beyond-trained-depth
+same "info: deeper all the same" 0 "$code"
+
+# The depth that nobody asked for is named where config.json may not know it.
+note='8 recurrence steps (mean_recurrence of config.json; --num-steps sets it)'
+printf '{"context_ids":[1,2],"continuation_ids":[3]}\n' >"$tmp/scored"
+printf '{"ids":[1,2],"n":2}\n{"ids":[2,1],"n":2}\n' >"$tmp/lines"
+notes() { grep -c "^muninn: $note" "$tmp/err"; }
+depth_note() { # NAME ARGS...: said once without --num-steps, not with it
+    name=$1
+    shift
+    run "$@"
+    same "$name: exit code" 0 "$code"
+    same "$name: the default depth, once" 1 "$(notes)"
+    run "$@" --num-steps 8
+    same "$name: not a depth that was asked for" 0 "$(notes)"
+}
+depth_note "generate" generate -m "$vectors/retrofit-llama" --ids 1,2,3 -n 3
+depth_note "generate --batch" generate -m "$vectors/retrofit-llama" --batch "$tmp/lines"
+depth_note "score" score -m "$vectors/retrofit-llama" -f "$tmp/scored"
+depth_note "trace" trace -m "$vectors/retrofit-llama" --ids 1,2,3 -n 1
+depth_note "logits" logits -m "$vectors/retrofit-llama" --ids 1,2,3
+depth_note "bench" bench -m "$vectors/retrofit-llama" -n 2 -r 1 --min-seconds 0 --strategy ar
+printf '{"ids":[1,2],"n":2,"num_steps":2}\n' >"$tmp/lines"
+run generate -m "$vectors/retrofit-llama" --batch "$tmp/lines"
+same "generate --batch: depths of its lines" 0 "$(notes)"
+run generate -m "$vectors/ouro" --ids 1,2,3 -n 2
+same "no note on families whose depth is known" 0 "$(grep -c 'recurrence steps' "$tmp/err")"
 refuses "--device unknown" 2 "device 'nosuchdevice'" info --device nosuchdevice
 
 run selftest --quick
@@ -236,6 +315,16 @@ refuses "--compare-ar with --batch" 2 "--compare-ar" generate --batch "$tmp/none
 refuses "--parallel without --batch" 2 "--parallel" generate -p x --parallel 2
 refuses "--batch beside -p" 2 "more than one prompt" generate -p x --batch "$tmp/none"
 refuses "--batch with a missing file" 4 "$tmp/none" generate --batch "$tmp/none"
+
+# The table of docs/models.md is what its command prints; scratch is planned with the tiles of a CPU device.
+if "$muninn" devices | grep -q llvmpipe; then
+    if sh "$2/bench/models_table.sh" "$muninn" >"$tmp/table" && sed -n '/^<!-- models_table.sh -->$/,/^<!-- end -->$/p' "$2/docs/models.md" | sed '1d;$d' |
+        cmp -s - "$tmp/table"; then
+        ok "table of docs/models.md"
+    else
+        not_ok "table of docs/models.md" "bench/models_table.sh $muninn prints another one:" "$(cat "$tmp/table")"
+    fi
+fi
 
 # The pictures of docs/strategies.md are what their commands show.
 if sh "$2/docs/pictures.sh" "$muninn" "$2/docs/strategies.md" >"$tmp/page" && cmp -s "$tmp/page" "$2/docs/strategies.md"; then

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/rows/default_depth.h"
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/cpu_device.h"
 #include "bench/sweep/measure.h"
@@ -187,6 +188,8 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
         w->failed = w->failed ? w->failed : status;
         return status == MN_ERR_MEMORY ? MN_OK : status;
     }
+    if (dir && !w->params->num_steps)
+        default_depth_note(w->params->err, &model.info);
     w->n_done = 0;
     w->started = clock_s();
     status = settings_fill(&w->settings, &w->lists,

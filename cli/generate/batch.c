@@ -335,6 +335,14 @@ static enum mn_status run_ready(struct batch *b, struct mn_session_params *sessi
     return status ? status : b->status;
 }
 
+static bool any_default_depth(const struct batch *b)
+{
+    for (uint32_t i = 0; i < b->n_ready; i++)
+        if (b->runs[b->ready[i]].default_depth)
+            return true;
+    return false;
+}
+
 static enum mn_status run_all(struct batch *b)
 {
     struct mn_session_params session_params;
@@ -361,7 +369,7 @@ static enum mn_status run_all(struct batch *b)
         }
     report_total(&b->runs[b->ready[0]], &total, session_params.n_sequences);
     enum mn_status flushed = !status || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
-    report_banner(b->common);
+    report_banner(b->common, any_default_depth(b));
     report_summary(&total);
     if (status == MN_ERR_INTERRUPTED)
         log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences",

@@ -40,6 +40,7 @@ struct generate_run {
     enum mn_status status; /* what a token's way to stdout came to */
     bool collects;         /* prints one JSON document at its end instead of a stream */
     bool ended_by_eos, compared;
+    bool default_depth; /* num_steps is the model's own */
     bool in_batch;
     uint32_t index; /* in the batch, from 0 */
     char *id;       /* the batch line's "id" as JSON text, owned; NULL: none */
@@ -89,8 +90,8 @@ void report_json(const struct generate_run *run, enum mn_status status);
 /* {"total":{...}} with the passes, bytes and times of the batch that the run belongs to; `n_parallel` sequences ran at
  * once. */
 void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel);
-/* The device, for reports of others' machines; one line on stderr. */
-void report_banner(const struct generate_run *run);
+/* The device, for reports of others' machines; one line on stderr, and one on the depth where it has to be said. */
+void report_banner(const struct generate_run *run, bool default_depth);
 /* The trace file's JSON lines: the settings with the prompt and its first token, then one line per event. */
 void report_trace_prompt(const struct generate_run *run, uint32_t token);
 void report_trace(void *user, const struct mn_trace *trace);

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "bench/rows/default_depth.h"
 #include "cli/common/output.h"
 #include "cli/generate/generate.h"
 #include "engine/files/json.h"
@@ -272,9 +273,11 @@ void report_trace(void *user, const struct mn_trace *trace)
     output_flush(run->trace, run->log);
 }
 
-void report_banner(const struct generate_run *run)
+void report_banner(const struct generate_run *run, bool default_depth)
 {
     cli_banner(run->info.device_banner);
+    if (default_depth)
+        default_depth_note(stderr, &run->info);
 }
 
 void report_summary(const struct mn_stats *stats)

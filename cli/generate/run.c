@@ -64,6 +64,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
 {
     const struct generate_options *options = run->options;
     const uint32_t most = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
+    run->default_depth = !run->num_steps && !options->num_steps;
     run->num_steps = depth_or(depth_or(run->num_steps, options->num_steps), run->info.shape.mean_recurrence);
     const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
                                  : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
@@ -144,7 +145,7 @@ int run_on_token(void *user, uint32_t token)
     const char *text = "";
     size_t n_bytes = 0;
     if (run->n_tokens == 0 && !run->in_batch) /* not earlier: a run that is refused prints its reason only */
-        report_banner(run);
+        report_banner(run, run->default_depth);
     if (run->n_tokens == 0 && run->trace)
         report_trace_prompt(run, token);
     run->tokens[run->n_tokens++] = token;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/rows/default_depth.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "engine/base/text.h"
@@ -201,6 +202,8 @@ static enum mn_status run_lines(struct score_run *run, const char *dir, const ch
         status = score_open_results(run, dir);
     if (status)
         return status;
+    if (!run->options->num_steps)
+        default_depth_note(stderr, &run->info);
     add_up_work(run);
     status = score_likelihoods(run);
     if (!status)

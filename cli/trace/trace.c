@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/rows/default_depth.h"
 #include "bench/rows/rows.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
@@ -129,6 +130,8 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     status = mn_depth_trace_check(session, &params);
     if (!status) { /* a run that is refused prints its reason only */
         cli_banner(report->info.device_banner);
+        if (!o->num_steps)
+            default_depth_note(stderr, &report->info);
         status = mn_depth_trace_run(&trace, session, &params);
     }
     mn_session_destroy(session);
