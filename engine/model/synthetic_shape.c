@@ -120,7 +120,7 @@ static int write_stack(const struct figures *f, const char *model_type, char *js
                     "{\"model_type\":\"%s\",\"hidden_size\":%u,\"num_attention_heads\":%u,"
                     "\"num_key_value_heads\":%u,\"head_dim\":%u,\"intermediate_size\":%u,\"vocab_size\":%u,"
                     "\"num_hidden_layers\":%u,\"total_ut_steps\":%u,\"max_position_embeddings\":%u,"
-                    "\"rms_norm_eps\":1e-6,\"rope_theta\":1000000,\"tie_word_embeddings\":%s}",
+                    "\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-6,\"rope_theta\":1000000,\"tie_word_embeddings\":%s}",
                     model_type, f->d, f->heads, f->kv, f->head, f->ff, f->vocab, f->core, f->steps ? f->steps : 4,
                     f->ctx, f->tied ? "true" : "false");
 }
