@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "engine/model/weight_check.h"
+
 void llama_block(struct recorder *r, const struct block *b, const struct activation *x, struct activation *out,
                  bool ends_step)
 {
@@ -101,11 +103,13 @@ void plan_vocabulary(struct weight_plan *plan, struct weights *w, const char *em
     struct matrix_plan matrix = {.parts = {{.rows = c->vocab_size}}, .columns = c->n_embd, .vocabulary = true};
     snprintf(matrix.parts[0].name, PLAN_NAME_BYTES, "%s", embedding);
     plan_matrix(plan, &w->embedding, &matrix);
-    snprintf(matrix.parts[0].name, PLAN_NAME_BYTES, "%s", head);
-    if (c->tie_embeddings)
+    if (c->tie_embeddings) {
+        plan_tied(plan, head, embedding);
         w->head = w->embedding;
-    else
-        plan_matrix(plan, &w->head, &matrix);
+        return;
+    }
+    snprintf(matrix.parts[0].name, PLAN_NAME_BYTES, "%s", head);
+    plan_matrix(plan, &w->head, &matrix);
 }
 
 void plan_llama_stack(struct weight_plan *plan, struct weights *w, const char *const norms[4])

@@ -9,7 +9,6 @@
 #include "engine/model/config_raven.h"
 #include "engine/model/family.h"
 #include "engine/model/operations.h"
-#include "engine/model/weight_check.h"
 
 /* ---- config.json ---- */
 

@@ -4,7 +4,6 @@
 #include "engine/model/blocks.h"
 #include "engine/model/config_read.h"
 #include "engine/model/family.h"
-#include "engine/model/weight_check.h"
 
 /* ---- config.json ---- */
 

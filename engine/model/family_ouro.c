@@ -6,7 +6,6 @@
 #include "engine/model/blocks.h"
 #include "engine/model/config_read.h"
 #include "engine/model/family.h"
-#include "engine/model/weight_check.h"
 
 /* ---- config.json: nothing has a default, since a missing key means that the file is of something else ---- */
 

@@ -7,7 +7,6 @@
 #include "engine/model/blocks.h"
 #include "engine/model/config_raven.h"
 #include "engine/model/family.h"
-#include "engine/model/weight_check.h"
 
 /* ---- which one it is ---- */
 
