@@ -1,5 +1,6 @@
 #!/bin/sh
-# The table of docs/models.md: what published shapes take, and which context fits into how much memory, as `muninn info` plans it.
+# The table of docs/models.md: what published shapes take, and which context fits into how much memory, as
+# `muninn info` plans it.
 #
 #     sh bench/models_table.sh build/muninn
 #
@@ -11,7 +12,8 @@ if [ $# -ne 1 ]; then
 fi
 muninn=$1
 
-# plan SHAPE STEPS POLICY GB: one JSON object. Exit code 6 says that the context asked for does not fit, which is an answer.
+# plan SHAPE STEPS POLICY GB: one JSON object. Exit code 6 says that the context asked for does not fit, which is an
+# answer.
 plan() {
     "$muninn" info --device llvmpipe --synthetic "$1" --num-steps "$2" --kv-policy "$3" --memory "$4" --weight-type bf16 -o json 2>/dev/null ||
         [ $? -eq 6 ]

@@ -1,8 +1,8 @@
 #version 460
 // Queries and keys that are normed over all heads together before they are turned: q = turn(norm(a_q)) / sqrt(h) for
 // attention, k = turn(norm(a_k)) and v = a_v into the cache. What qkv.comp does where a head waits for no other one.
-// Shapes: a [rows, (H + 2 G) h], neighbours are rotary pairs; norms [(H + G) h]; q [rows, heads, head_pad]; cache and depths
-// as in qkv.comp. One workgroup per row; lanes stride over pairs.
+// Shapes: a [rows, (H + 2 G) h], neighbours are rotary pairs; norms [(H + G) h]; q [rows, heads, head_pad]; cache and
+// depths as in qkv.comp. One workgroup per row; lanes stride over pairs.
 #extension GL_GOOGLE_include_directive : require
 #include "state.glsl"
 #include "lanes.glsl"

@@ -2,8 +2,8 @@
 // y[n] = norm(a[n]) + x[n], its sum of squares for the norm that follows, and whole vectors from one place to another.
 // a may be owed a norm itself (a raw initial state, depth 0, is not); norm and x are there or not. The coda's input
 // ln_f(s), a branch's norm and its sum with the residual, a looped state as its next step reads it.
-// Shapes: a, x, y [rows or slots, d]; parts_in of a; parts_out [rows or slots, 1] of y. One workgroup per row; lanes stride
-// over single elements. y may be x. ADVANCE: the last dispatch of a core pass; the row's depth goes up by one.
+// Shapes: a, x, y [rows or slots, d]; parts_in of a; parts_out [rows or slots, 1] of y. One workgroup per row; lanes
+// stride over single elements. y may be x. ADVANCE: the last dispatch of a core pass; the row's depth goes up by one.
 #extension GL_GOOGLE_include_directive : require
 #include "state.glsl"
 #include "lanes.glsl"
@@ -42,7 +42,8 @@ void main()
         return;
     uint row_index = table_first(args.table) + gl_WorkGroupID.x;
     uvec4 row = state.rows[row_index];
-    uint slot = slot_of(row, args.n_ctx), in_row = IN_BY_SLOT != 0 ? slot : row_index, out_row = OUT_BY_SLOT != 0 ? slot : row_index;
+    uint slot = slot_of(row, args.n_ctx), in_row = IN_BY_SLOT != 0 ? slot : row_index;
+    uint out_row = OUT_BY_SLOT != 0 ? slot : row_index;
     uint in_base = in_row * args.in_stride, out_base = out_row * args.out_stride;
     uint add_base = (ADD_BY_SLOT != 0 ? slot : row_index) * args.add_stride;
     float inverse_n = 1.0 / float(args.n_embd);
