@@ -44,6 +44,20 @@ function makeScale(axis, from, to, most) {
     return {map: (v) => from + ((to - from) * (v - min)) / span, step: 0, ticks: axis.ticks ?? niceTicks(min, max, most), label: axis.format ?? tickLabel};
 }
 
+/* A logarithmic axis: values pass through `at` on their way to a plot. Ticks are the powers of `base`, in base 10 with 2
+ * and 5 where there is room for them; `exact`: these values instead. */
+function logAxis(label, values, base = 10, exact = null) {
+    const at = (v) => Math.log(v) / Math.log(base), logs = values.filter((v) => v > 0).map(at);
+    if (!logs.length) return {at, axis: {label, domain: [0, 1], ticks: []}};
+    const low = logs.reduce((a, b) => Math.min(a, b)), high = logs.reduce((a, b) => Math.max(a, b));
+    const pad = Math.max(0.04 * (high - low), 0.15), domain = [low - pad, high + pad];
+    const between = base === 10 && high - low < 2.5 ? [1, 2, 5] : [1], ticks = [];
+    for (let power = Math.floor(domain[0]); power <= domain[1]; power++)
+        for (const m of between) ticks.push(power + at(m));
+    const shown = (exact ? exact.map(at) : ticks).filter((v) => v >= domain[0] && v <= domain[1]);
+    return {at, axis: {label, domain, ticks: shown, format: (v) => tickLabel(Number((base ** v).toPrecision(12)))}};
+}
+
 /* ---- a plot ---- */
 
 const LETTER = 7.2, LINE = 15; /* of 12 pixel text, roughly */
@@ -83,6 +97,12 @@ function plot(box, spec) {
         root, x: x.map, y: y.map, stepX: x.step, stepY: y.step, left, right: width - right, top: head, bottom: height - foot,
         line(points, css) {
             marks.append(svg("path", {class: "line " + css, d: points.map(([a, b], i) => `${i ? "L" : "M"}${place(x, a).toFixed(1)} ${place(y, b).toFixed(1)}`).join("")}));
+        },
+        /* The area between two values of y, for every x: points of [x, low, high]. */
+        band(points, css) {
+            const at = (v, w) => `${place(x, v).toFixed(1)} ${place(y, w).toFixed(1)}`;
+            const there = points.map(([a, , high]) => at(a, high)), back = points.map(([a, low]) => at(a, low)).reverse();
+            marks.append(svg("path", {class: "band " + css, d: `M${[...there, ...back].join("L")}Z`}));
         },
         dot(a, b, css, tip, shape = "circle", size = 4.5) {
             return mark(svg("path", {class: "dot " + css, d: SHAPES[shape](size), transform: `translate(${place(x, a).toFixed(1)} ${place(y, b).toFixed(1)})`}), tip);
