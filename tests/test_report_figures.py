@@ -138,6 +138,62 @@ def test_accuracy(browser, report):
     check("accuracy: another metric, its lossy rows say so", [tip for tip in tips(browser, "accuracy") if "LOSSY: kv_policy share:k" in tip] != [], tips(browser, "accuracy"))
 
 
+# ---- settings: speed against worth, and waves ----
+
+
+def run(strategy, speed, agreement=1, k=0, l=0, w=0, r=16, **more):
+    lossy = more.get("lossy_because", "")
+    return {"key": f"run {strategy} {speed} {k} {l} {w} {r} {more}", "bench": "run", **COMMON, "kv_policy": "full", "strategy": strategy, "num_steps": r, "draft_steps": k,
+            "lookahead": l, "max_inflight": w, "batch": 1, "prompt_tokens": 0, "new_tokens": 64, "prompts": 4, "prompt_set": "built-in", "stop_at_eos": False, "temperature": 0,
+            "seed": 0, "forced_acceptance": [], "decode_tok_s": speed, "lossless": not lossy, "lossy_because": lossy, "equals_ar": agreement == 1, "agreement": agreement, **more}
+
+
+def test_pareto(browser, report):
+    rows = [run("ar", 50), run("draft-verify", 80, k=4, l=3), run("wavefront", 70, k=1, w=8),
+            run("ar", 90, 0.75, kv_policy="share:1", lossy_because="kv_policy share:1"), run("ar", 60, 0.5, kv_policy="share:2", lossy_because="kv_policy share:2"),
+            run("draft-verify", 200, 0.125, k=4, l=3, forced_acceptance=[0.9, 0.7], lossy_because="forced acceptance")]
+    open_quietly(browser, report.page(rows), "pareto")
+    same("pareto: a mark per setting", len(tips(browser, "pareto")), len(rows))
+    same("pareto: hollow marks are the lossy ones", len(browser.all("#figure-pareto .marks .dot.lossy")), 3)
+    at = places(browser, "pareto")
+    same("pareto: the lossless ones stand on one line, which is the dashed one", {y for _, y in at[:3]},
+         {browser.js("return Number(document.querySelector('#figure-pareto .marks .reference').getAttribute('d').match(/[0-9.]+/g)[1])")})
+    check("pareto: it is the top one", all(y > at[0][1] for _, y in at[3:]), at)
+    unit = (at[3][1] - at[0][1]) / 0.25
+    check("pareto: heights follow the agreement", abs((at[4][1] - at[0][1]) / 0.5 - unit) < 0.5, at)
+    check("pareto: across, the speed", abs((at[1][0] - at[0][0]) / 30 - (at[3][0] - at[0][0]) / 40) < 0.02 and at[1][0] > at[0][0], at)
+    check("pareto: a forced row lies under all others, whatever it agreed in", at[5][1] > max(y for _, y in at[:5]), at)
+    check("pareto: and says what it is", any("only the speed does" in line for line in tips(browser, "pareto")[5]) and "forced acceptance" in words(browser, "pareto"))
+    front = browser.js("return document.querySelector('#figure-pareto .marks .line.ink').getAttribute('d').match(/[0-9.]+/g).map(Number)")
+    check("pareto: the front goes from the fastest lossless to the faster lossy one", near(front, [*at[1], at[1][0], at[3][1], *at[3]], 0.15), front, at)
+
+    answered = [run("ar", 50, r=4), run("wavefront", 90, k=1, w=4, r=4)] + rows[:2] + [run("ar", 40, r=32)]
+    open_quietly(browser, report.page(answered + scores()), "pareto of accuracy")
+    got = tips(browser, "pareto")
+    same("pareto: accuracy of weights and depth", [[line for line in tip if line.startswith("accuracy (acc)")] for tip in got],
+         [[f"accuracy (acc): {percent(n / 20)}"] for n in (8, 8, 17, 17)])
+    same("pareto: its interval", [line for line in got[2] if "95 %" in line], [f"95 % interval: {percent(wilson(17, 20)[0])} to {percent(wilson(17, 20)[1])}"])
+    check("pareto: a depth that was not scored is counted", "1 row left out" in words(browser, "pareto"), words(browser, "pareto"))
+    pick(browser, "pareto-task", "hops")
+    same("pareto: of one task", [[line for line in tip if line.startswith("accuracy (acc)")] for tip in tips(browser, "pareto")],
+         [[f"accuracy (acc): {percent(n / 10)}"] for n in (3, 3, 7, 7)])
+    pick(browser, "pareto-axis", "agreement with ar")
+    same("pareto: back to agreement", len(tips(browser, "pareto")), len(answered))
+
+
+def test_waves(browser, report):
+    rows = [run("wavefront", 10 * k + w, k=k, w=w) for k in (1, 2, 4) for w in (2, 4, 8)] + [run("ar", 50)]
+    older = dict(rows[0], key="older", time="2025-01-01T00:00:00Z", decode_tok_s=1000)
+    open_quietly(browser, report.page([older] + rows), "waves")
+    same("waves: a cell per K and W", [tip[0] for tip in tips(browser, "waves")], [f"wavefront K {k} W {w}" for k in (1, 2, 4) for w in (2, 4, 8)])
+    same("waves: the speeds are in the cells", browser.js("return [...document.querySelectorAll('#figure-waves .cell text')].map((t) => Number(t.textContent))"),
+         [row["decode_tok_s"] for row in rows[:-1]])
+    check("waves: of two rows the newest", any("newest of 2 rows" in line for line in tips(browser, "waves")[0]))
+    del rows[0]["max_inflight"]
+    open_quietly(browser, report.page(rows), "waves without a W")
+    check("waves: a row without W is counted", len(tips(browser, "waves")) == 8 and "1 row left out" in words(browser, "waves"))
+
+
 def main():
     program = sys.argv[1]
     folder = Path(tempfile.mkdtemp(prefix="muninn-figures-"))
@@ -148,6 +204,8 @@ def main():
         browser.look()
         test_roofline(browser, report)
         test_accuracy(browser, report)
+        test_pareto(browser, report)
+        test_waves(browser, report)
     finally:
         if browser:
             browser.driver.quit()

@@ -99,3 +99,32 @@ figure("positions", "Acceptance by place in the round",
             });
         });
     });
+
+/* ---- waves ---- */
+
+/* Colour by a panel's own range; of a cell with several rows the newest counts. */
+function drawWaveSpeeds(panel, rows, width) {
+    const speeds = rows.map((row) => row.decode_tok_s), low = Math.min(...speeds), high = Math.max(...speeds), span = high - low || 1;
+    const ks = ascending(rows.map((row) => row.draft_steps)), ws = ascending(rows.map((row) => row.max_inflight));
+    const top = best(rows, (row) => row.decode_tok_s);
+    if (high > low) rampLegend(panel, short(low, 4), short(high, 4), "tok/s in this panel");
+    const spec = {width, height: 56 + 30 * ks.length, title: "speed of waves"};
+    const p = plot(panel, {...spec, x: {bands: ws, label: "rows in flight at most, W"}, y: {bands: ks, label: "steps per tick K"}});
+    for (const cell of conditions(rows, ["draft_steps", "max_inflight"])) {
+        const row = latest(cell.rows), more = cell.rows.length > 1 ? [`the newest of ${cell.rows.length} rows`] : [];
+        const inflight = number(row, "mean_inflight") === null ? [] : [["rows in flight, mean", short(row.mean_inflight)]];
+        const css = (row === top ? "top" : "") + lossyClass(row), words = short(row.decode_tok_s, 3);
+        p.cell(row.max_inflight, row.draft_steps, (row.decode_tok_s - low) / span, words, settingTip(row, [...more, ...inflight]), css);
+    }
+}
+
+figure("waves", "Speed of waves by K and W",
+    "Decoding speed of the wavefront. Down: steps per tick, K. Across: rows that may be in flight, W. More rows than R/K " +
+        "are never in flight, so beyond it a line only repeats itself. The fastest cell of a panel is framed.",
+    (box, view) => {
+        const all = view.of("run").filter((row) => row.strategy === "wavefront");
+        const rows = all.filter((row) => ["draft_steps", "max_inflight", "decode_tok_s"].every((key) => has(row, key, isNumber)));
+        note(box, leftOut(all, rows, "draft_steps, max_inflight or decode_tok_s"));
+        if (!rows.length) return note(box, "No row of wavefront with a speed among those shown.");
+        facets(box, conditions(rows), (panel, group, width) => drawWaveSpeeds(panel, group.rows, width));
+    });
