@@ -1,4 +1,5 @@
 /* muninn merge: the rows of several result files, each setting once. */
+#include "bench/rows/baseline.h"
 #include "bench/rows/rows.h"
 #include "cli/commands.h"
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/rows/baseline.h"
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"

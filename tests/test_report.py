@@ -302,6 +302,10 @@ def test_sweep(browser, report, rows):
     open_quietly(browser, page, "sweep")
     same_rows("sweep: the JSON in the page is the input", json.loads(browser.js("return document.getElementById('rows').textContent")), rows)
     browser.counts("sweep: marks of every figure", expected_marks(rows))
+    answers = json.loads(browser.js("return document.getElementById('about').textContent"))["answers"]
+    check("sweep: an answer for each device", [answer["text"].split(":")[0] for answer in answers] == ["tiny on GPU one", "tiny on CPU two"], answers)
+    same("sweep: the page begins with them", [p.text for p in browser.all("#answer p")], [answer["text"] for answer in answers])
+    check("sweep: above filters and figures", browser.one("#answer").location["y"] < browser.one("#filters").location["y"] < browser.one("#summary").location["y"])
     runs = [row for row in rows if is_run(row)]
     same("sweep: a table row per setting", len(browser.all("#table tbody tr")), len(runs))
     lossy = [row for row in runs if not row["lossless"]]

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/rows/rows.h"
+#include "bench/rows/best.h"
 #include "commit.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
@@ -51,9 +51,28 @@ static enum mn_status write_json(FILE *out, cJSON *value, const struct mn_log *l
     return MN_OK;
 }
 
+/* What `muninn bench` ends with, the page begins with. */
+static enum mn_status write_answers(FILE *json, const struct rows *rows, const struct mn_log *log)
+{
+    struct best_list list;
+    enum mn_status status = best_find(&list, rows, log);
+    for (size_t i = 0; i < list.n && !status; i++) {
+        char *text = best_sentence(&list.items[i]);
+        fprintf(json, "%s{\"class\":\"%s\",\"text\":", i ? "," : "", row_class_name(list.items[i].class_));
+        if (text)
+            json_write_name(json, text);
+        else
+            status = log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
+        fputc('}', json);
+        free(text);
+    }
+    best_free(&list);
+    return status;
+}
+
 /* Nothing here changes from run to run: the same rows give the same page. */
-static enum mn_status write_about(FILE *out, const struct page_params *params, const size_t *n_rows, size_t n_older,
-                                  const struct mn_log *log)
+static enum mn_status write_about(FILE *out, const struct page_params *params, const struct rows *rows,
+                                  const size_t *n_rows, size_t n_older, const struct mn_log *log)
 {
     fputs("{\"version\":\"" MN_VERSION "\",\"commit\":\"" MUNINN_COMMIT "\",\"title\":", out);
     char *text = NULL;
@@ -69,12 +88,14 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
         json_write_name(json, name);
         fprintf(json, ",\"rows\":%zu}", n_rows[i]);
     }
+    fputs("],\"answers\":[", json);
+    const enum mn_status status = write_answers(json, rows, log);
     fputs("]}", json);
     const bool good = fclose(json) == 0;
     if (good)
         write_safe(out, text);
     free(text);
-    return good ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
+    return status || good ? status : log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
 }
 
 /* To `file`, or to the stream that the parameters name. */
@@ -83,7 +104,7 @@ static enum mn_status write_page(const struct page_params *params, struct output
 {
     FILE *out = file ? file->text : params->out;
     fwrite(page_before_about, 1, sizeof page_before_about, out);
-    enum mn_status status = write_about(out, params, n_rows, n_older, log);
+    enum mn_status status = write_about(out, params, rows, n_rows, n_older, log);
     fwrite(page_before_rows, 1, sizeof page_before_rows, out);
     fputc('[', out);
     for (size_t i = 0; i < rows->n && !status; i++) {

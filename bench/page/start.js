@@ -15,6 +15,11 @@ byId("subtitle").textContent = [count(allRows.length, "row"), days(allRows), abo
 byId("footer").append(html("p", null, `Made by muninn ${text(about.version)} (commit ${text(about.commit)}) from `, listed(about.files.map((file) => `${text(file.name)} (${count(file.rows, "row")})`), 20),
     about.older_rows ? `; ${count(about.older_rows, "older row")} of settings measured again left out` : "", ". The rows are in this page as JSON, in the element with the id \u201crows\u201d."));
 
+const ANSWERS_MAX = 24;
+/* What `muninn bench` ends with, over all rows, whatever is filtered. */
+byId("answer").append(...about.answers.slice(0, ANSWERS_MAX).map((answer) => html("p", {class: "answer " + answer.class}, text(answer.text, 600))));
+if (about.answers.length > ANSWERS_MAX) byId("answer").append(html("p", {class: "answer lossy"}, `${count(about.answers.length - ANSWERS_MAX, "more answer")}: see the table.`));
+
 makeFilters();
 drawAll();
 

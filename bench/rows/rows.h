@@ -54,8 +54,6 @@ char *row_values(const cJSON *row, const char *const *keys, size_t n);
 
 /* ---- rows_write.c ---- */
 
-/* Sets "speedup" in every row of a run. */
-enum mn_status rows_add_speedup(struct rows *rows, const struct mn_log *log);
 /* "md", "csv", "json" or "jsonl"; Markdown has the columns of `muninn bench`. Lossy rows say so in each of them. */
 enum mn_status rows_write(const struct rows *rows, const char *format, FILE *stream, const struct mn_log *log);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/rows/baseline.h"
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/decimal.h"
@@ -259,6 +260,7 @@ static enum mn_status make_row(const struct run *r, const struct samples *sample
     row_text(&b, "lossy_because", r->stats.lossy_because ? r->stats.lossy_because : "");
     row_bool(&b, "equals_ar", agrees == 1.0);
     row_number(&b, "agreement", agrees);
+    row_text(&b, "class", row_class_name(row_class(b.row)));
     add_acceptance(&b, &r->stats);
     add_work(&b, r);
     return row_end(&b, out, r->common->log);

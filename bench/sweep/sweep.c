@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/rows/baseline.h"
+#include "bench/rows/best.h"
 #include "bench/rows/default_depth.h"
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/cpu_device.h"
@@ -244,6 +246,8 @@ static enum mn_status report(struct sweep *w)
         status = rows_write(&w->rows, w->params->output, w->params->out, w->log);
     if (!status && w->params->output_err)
         status = rows_write(&w->rows, w->params->output_err, w->params->err, w->log);
+    else if (!status)
+        status = best_write(&w->rows, w->params->err, w->log);
     return status;
 }
 

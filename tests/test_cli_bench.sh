@@ -1,0 +1,50 @@
+#!/bin/sh
+# Goal: what `muninn bench` says to people: the answer behind a sweep, the table in front of it, what it refuses. What it measures, and that no
+# row is lost, is in test_cli.sh and test_results.py.
+#
+# Method: a model small enough that nothing takes long, whose speeds say nothing: what is said is compared with the rows of the same run.
+# Usage: tests/test_cli_bench.sh path/to/muninn source_dir     (exit 77 when there is no Vulkan device: skipped)
+. "$(dirname "$0")/cli_lib.sh"
+
+# ---- before there is a device ----
+
+"$muninn" generate --ids 1 -n 1 --num-steps 1 >/dev/null 2>&1
+if [ $? -eq 3 ]; then
+    echo "skipped: no Vulkan device"
+    exit 77
+fi
+
+shape=d=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64
+few="--synthetic $shape -r 1 --min-seconds 0 -n 6"
+# sentences: of stderr, without the warnings
+sentences() { grep -v '^muninn: ' "$tmp/err"; }
+
+# ---- the answer ----
+
+# shellcheck disable=SC2086
+run bench $few --draft-steps 1,2 --lookahead 2 --results "$tmp/rows" -o jsonl
+same "the answer: exit code" 0 "$code"
+same "the answer: one sentence per model and device" 1 "$(sentences | wc -l | tr -d ' ')"
+has "the answer: begins with the model" "$(sentences)" "$shape on "
+has "the answer: of lossless settings" "$(sentences)" ": best lossless setting: "
+has "the answer: one sample has no interval" "$(sentences)" "too few samples for an interval"
+same "the answer: rows say their class" 5 "$(grep -c '"class":"lossless"' "$tmp/rows")"
+sentences >"$tmp/answer"
+run report "$tmp/rows" -o "$tmp/page.html"
+same "the answer: the page has the same sentence" 1 "$(grep -cF "\"text\":\"$(cat "$tmp/answer")\"" "$tmp/page.html")"
+
+# shellcheck disable=SC2086
+run bench $few --strategy ar,draft-verify --draft-steps 1 --lookahead 2,3 --acceptance 0.9,0.8 -o jsonl
+same "forced agreement: a sentence of its own" 1 "$(sentences | grep -c ': with forced agreement 0.9,0.8: best setting: ')"
+same "forced agreement: is no lossless setting" 1 "$(sentences | grep -c ': ar, .* tok/s; no other lossless setting was measured$')"
+same "forced agreement: a class of its own" 2 "$(grep -c '"class":"forced"' "$tmp/out")"
+# shellcheck disable=SC2086
+run bench $few --strategy diffusion --draft-steps 1 -o jsonl
+same "lossy settings alone are no answer" 1 "$(sentences | grep -c ': no lossless setting was measured$')"
+same "lossy rows say their class" 1 "$(grep -c '"class":"lossy"' "$tmp/out")"
+# shellcheck disable=SC2086
+run bench $few --strategy ar -o jsonl --output-err json
+same "rows on stderr: nothing but the rows" 1 "$(wc -l <"$tmp/err" | tr -d ' ')"
+json_ok "rows on stderr: JSON" "$err"
+
+finish
