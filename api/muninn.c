@@ -142,12 +142,13 @@ static enum mn_status load_tokenizer(struct mn_engine *engine, const char *dir)
 
 static enum mn_status load_model(struct mn_engine *engine, const struct mn_engine_params *params)
 {
-    struct model_params model = {.dir = params->model_dir,
-                                 .synthetic = params->synthetic,
-                                 .synthetic_seed = params->synthetic_seed,
-                                 .device = {.select = params->device, .validate = params->validate},
-                                 .weight_type = WEIGHT_TYPE_AS_STORED,
-                                 .plan_only = params->plan_only};
+    struct model_params model = {
+        .dir = params->model_dir,
+        .synthetic = params->synthetic,
+        .synthetic_seed = params->synthetic_seed,
+        .device = {.select = params->device, .validate = params->validate, .progress = params->progress},
+        .weight_type = WEIGHT_TYPE_AS_STORED,
+        .plan_only = params->plan_only};
     enum mn_status status = MN_OK;
     if (params->weight_type)
         status = weight_type_parse(params->weight_type, &model.weight_type, params->log);

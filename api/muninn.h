@@ -2,7 +2,7 @@
  *
  * An engine is a loaded model on a device. A session is its cache and its recorded work for one timeline of tokens.
  * Generation runs a strategy on a session. Lifetimes: engine > session. Strings and structs passed in are read during
- * the call only, except `log`, which must outlive the engine.
+ * the call only, except `log`, which must outlive the engine, as must the `user` of callbacks that go with it.
  *
  * THE CONTRACT of speculation: with cache policy `full`, every strategy that declares itself lossless emits exactly the
  * tokens that `ar` emits with the same num_steps, sampler and seed on the same device - for every draft depth and
@@ -63,6 +63,19 @@ struct mn_log {
     void *user;
 };
 
+/* Whoever waits: what long work is at, and whether it is to go on. `report` is called at least a few times a second,
+ * and before everything that is given to the device, a piece of some 150 ms at most: how often is the library's affair,
+ * how often something is shown is the caller's. A phase begins with `done` 0 and, unless it fails, ends with `done`
+ * equal to `total`; what it counts (bytes, pipelines, steps of rows) is its own, and its share of `total` is roughly
+ * that of its time. `what` names the phase in a few words ("reading weights") and is constant; it is NULL, with 0 of 0,
+ * where there is no phase and the question is only whether to go on. A non-zero return stops the call under way, which
+ * returns MN_ERR_INTERRUPTED and logs nothing: what it was to make is not made, tokens that were handed out stay valid,
+ * engine and session can be used again. It must not call the library. NULL: nobody is asked. */
+struct mn_progress {
+    int (*report)(void *user, const char *what, uint64_t done, uint64_t total);
+    void *user;
+};
+
 /* Short stable name of a status ("out of memory"), never NULL. */
 const char *mn_status_name(enum mn_status status);
 
@@ -115,7 +128,8 @@ struct mn_engine_params {
      * MN_ERR_USAGE. */
     bool plan_only;
     const struct mn_log *log;
-    uint64_t reserved[8];
+    struct mn_progress progress; /* of making the engine, and of everything that is done with it and its sessions */
+    uint64_t reserved[6];
 };
 
 enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params);

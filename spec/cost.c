@@ -94,6 +94,13 @@ static void rising(double *ns, uint32_t n)
             ns[i++] = sum[group] / count[group];
 }
 
+/* What session_run counts: core steps of rows. */
+static uint64_t steps_to_measure(const struct session *s)
+{
+    const uint64_t n = n_points(s), rows = n * (n + 1) / 2;
+    return rows * (N_RUNS - 1 + many_steps(s)) * REPETITIONS * ROUNDS;
+}
+
 static enum mn_status measure(struct session *s, struct mn_cost_table *t)
 {
     double fastest[MN_COST_POINTS][N_RUNS]; /* what disturbs a run only adds to it */
@@ -101,12 +108,13 @@ static enum mn_status measure(struct session *s, struct mn_cost_table *t)
     *t = (struct mn_cost_table){.n = n};
     for (uint32_t i = 0; i < n * N_RUNS; i++)
         fastest[i / N_RUNS][i % N_RUNS] = INFINITY;
-    for (int round = 0; round < ROUNDS; round++) /* a machine's slow moment meets one round */
-        for (uint32_t i = 0; i < n; i++) {
-            enum mn_status status = time_rows(s, i + 1, fastest[i]);
-            if (status)
-                return status;
-        }
+    enum mn_status status = session_progress_begin(s, "measuring the cost of passes", steps_to_measure(s));
+    for (int round = 0; round < ROUNDS && !status; round++) /* a machine's slow moment meets one round */
+        for (uint32_t i = 0; i < n && !status; i++)
+            status = time_rows(s, i + 1, fastest[i]);
+    status = session_progress_end(s, status);
+    if (status)
+        return status;
     for (uint32_t i = 0; i < n; i++) {
         const double *ns = fastest[i];
         const uint32_t more = many_steps(s) - 1;

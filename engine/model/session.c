@@ -177,13 +177,32 @@ static enum mn_status upload_rotary(struct session *s)
     return status;
 }
 
+static bool has_stamp(const struct session *s, uint32_t stamp)
+{
+    return stamp <= session_stamp(s->info.max_rows, false) || stamp == SESSION_N_STAMPS - 1;
+}
+
+static uint64_t n_recordings(const struct session *s)
+{
+    uint64_t n = 0;
+    for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS; stamp++)
+        n += has_stamp(s, stamp) ? PASS_COUNT : 0;
+    return n;
+}
+
 static enum mn_status record_all(struct session *s)
 {
-    enum mn_status status = MN_OK;
+    struct progress *progress = &s->model->device->progress;
+    enum mn_status status = progress_begin(progress, "building pipelines", n_recordings(s));
     for (int pass = 0; pass < PASS_COUNT; pass++)
-        for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++)
-            if (stamp <= session_stamp(s->info.max_rows, false) || stamp == SESSION_N_STAMPS - 1)
-                status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
+        for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++) {
+            if (!has_stamp(s, stamp))
+                continue;
+            status = forward_record(s, (enum pass)pass, stamp, &s->recordings[pass][stamp]);
+            if (!status)
+                status = progress_add(progress, 1);
+        }
+    status = progress_end(progress, status);
     for (int pass = 0; pass < PASS_COUNT; pass++)
         for (uint32_t i = 0; i < s->recordings[pass][0].n; i++)
             s->n_dispatches[pass] += s->pieces[s->recordings[pass][0].first + i].recording.n_dispatches;
@@ -196,7 +215,8 @@ static enum mn_status record_all(struct session *s)
 static enum mn_status warm_up(struct session *s)
 {
     const struct row row = {0};
-    enum mn_status status = MN_OK;
+    struct progress *progress = &s->model->device->progress;
+    enum mn_status status = progress_begin(progress, "warming up", n_recordings(s));
     for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++) {
         if (s->recordings[PASS_CORE][stamp].n == 0)
             continue;
@@ -204,10 +224,14 @@ static enum mn_status warm_up(struct session *s)
                                    .rows = &row, .n_rows = 1, .n_new = 1, .n_core = 1, .coda = true, .n_head = 1});
         ((uint32_t *)span_host(s->state))[STATE_TEMPERATURE] = bits_of(1.0f);
         struct pace pace = {.session = s}; /* teaches nothing: these times are not those of later runs */
-        for (int pass = 0; pass < PASS_COUNT; pass++)
+        for (int pass = 0; pass < PASS_COUNT && !pace.status; pass++) {
             pace_pass(&pace, (enum pass)pass, stamp, 1, 1.0);
+            if (!pace.status)
+                pace.status = progress_add(progress, 1);
+        }
         status = pace_end(&pace);
     }
+    status = progress_end(progress, status);
     s->stream.n_submits = s->stream.n_dispatches = 0;
     return status;
 }

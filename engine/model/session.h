@@ -97,6 +97,10 @@ struct session_counts session_counts(const struct session *session);
  * snprintf does. */
 size_t session_fingerprint(const struct session *session, char *text, size_t text_bytes);
 
+/* A phase of work (engine/base/progress.h) that goes through session_run, which counts the core steps of its rows. */
+enum mn_status session_progress_begin(struct session *session, const char *what, uint64_t n_row_steps);
+enum mn_status session_progress_end(struct session *session, enum mn_status status);
+
 /* Computes and waits. tokens[i] (may be NULL) receives the token of the i-th head row. */
 enum mn_status session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
 

@@ -43,15 +43,9 @@ static uint32_t chunk_at(const struct session *s, const struct session_prefill_p
     return left < most ? left : most;
 }
 
-enum mn_status session_prefill(struct session *s, const struct session_prefill_params *p, uint32_t *token)
+static enum mn_status run_chunks(struct session *s, const struct session_prefill_params *p, uint32_t *token)
 {
-    if (p->n < 1 || p->n > s->info.n_ctx || p->first > s->info.n_ctx - p->n)
-        return log_fail(s->model->device->log, MN_ERR_USAGE,
-                        "a prompt of %u tokens at position %u does not fit into the context of %u (n_ctx)", p->n,
-                        p->first, s->info.n_ctx);
-    enum mn_status status = session_check_ids(s, p->ids, p->n, s->model->device->log);
-    if (!status && p->state0)
-        status = session_write_states(s, p->sequence, p->first, p->state0, p->n);
+    enum mn_status status = MN_OK;
     uint32_t n; /* of a chunk */
     if (s->info.kv_policy.share == 0 || p->n <= pace_chunk_rows(s, p->first + p->n - 1)) {
         for (uint32_t at = 0; at < p->n && !status; at += n) {
@@ -72,4 +66,22 @@ enum mn_status session_prefill(struct session *s, const struct session_prefill_p
         status = prefill_chunk(s, p, at, n, p->num_steps, 0, true, token);
     }
     return status;
+}
+
+enum mn_status session_prefill(struct session *s, const struct session_prefill_params *p, uint32_t *token)
+{
+    if (p->n < 1 || p->n > s->info.n_ctx || p->first > s->info.n_ctx - p->n)
+        return log_fail(s->model->device->log, MN_ERR_USAGE,
+                        "a prompt of %u tokens at position %u does not fit into the context of %u (n_ctx)", p->n,
+                        p->first, s->info.n_ctx);
+    enum mn_status status = session_check_ids(s, p->ids, p->n, s->model->device->log);
+    if (!status && p->state0)
+        status = session_write_states(s, p->sequence, p->first, p->state0, p->n);
+    if (status)
+        return status;
+    struct progress *progress = &s->model->device->progress;
+    status = progress_begin(progress, "reading the prompt", (uint64_t)p->n * p->num_steps);
+    if (!status)
+        status = run_chunks(s, p, token);
+    return progress_end(progress, status);
 }

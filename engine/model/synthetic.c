@@ -67,6 +67,8 @@ enum mn_status synthetic_fill(struct stream *stream, const struct matrix *matrix
     for (; args.row0 < matrix->n_out && !status; args.row0 += args.n_rows) {
         args.n_rows = matrix_rows_at(matrix, args.row0, (uint32_t)piece);
         status = fill_piece(stream, pipeline, matrix_span(matrix, args.row0, args.n_rows), &args, threads);
+        if (!status)
+            status = progress_add(&stream->device->progress, args.n_rows * matrix->row_bytes);
     }
     return status;
 }

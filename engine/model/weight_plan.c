@@ -318,8 +318,14 @@ enum mn_status weight_plan_hash_rest(struct weight_plan *plan)
 {
     const uint32_t n_tensors = safetensors_n_tensors(plan->file);
     const uint64_t headers = safetensors_headers_hash(plan->file);
+    struct progress *progress = &plan->device->progress;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < n_tensors; i++)
+        total += safetensors_tensor(plan->file, i)->bytes - plan->planned_bytes[i];
     uint8_t *bytes = malloc(HASH_PIECE_BYTES);
-    enum mn_status status = bytes ? MN_OK : no_memory(plan, "of no use");
+    if (!bytes)
+        return no_memory(plan, "of no use");
+    enum mn_status status = progress_begin(progress, "hashing the rest of the files", total);
     for (uint32_t i = 0; i < n_tensors && !status; i++) {
         const struct tensor_view *tensor = safetensors_tensor(plan->file, i);
         for (uint64_t at = plan->planned_bytes[i], n; at < tensor->bytes && !status; at += n) {
@@ -327,8 +333,11 @@ enum mn_status weight_plan_hash_rest(struct weight_plan *plan)
             status = safetensors_read(plan->file, tensor, at, n, bytes, plan->device->log);
             if (!status)
                 weight_plan_hash(plan, tensor, at, bytes, n);
+            if (!status)
+                status = progress_add(progress, n);
         }
     }
+    status = progress_end(progress, status);
     free(bytes);
     plan->hash = hash_block(headers, &plan->hash, sizeof plan->hash);
     return status;

@@ -125,6 +125,8 @@ static enum mn_status upload_matrix(struct loader *loader, const struct matrix_i
             status = pack_row(loader, item, row + i, &packing, i);
         if (!status)
             status = stream_upload(loader->stream, matrix_span(matrix, row, n), 0, packing.rows, n * matrix->row_bytes);
+        if (!status)
+            status = progress_add(&loader->plan.device->progress, n * matrix->row_bytes);
     }
     packing_finish(&packing);
     return status;
@@ -194,6 +196,20 @@ static enum mn_status plan_everything(struct loader *loader)
     return plan->file ? weight_check_rest(plan) : MN_OK;
 }
 
+static enum mn_status make_matrices(struct loader *loader,
+                                    enum mn_status (*make)(struct loader *loader, const struct matrix_item *item))
+{
+    const struct weight_plan *plan = &loader->plan;
+    struct progress *progress = &plan->device->progress;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->n_matrices; i++)
+        bytes += matrix_bytes(plan->matrices[i].matrix);
+    enum mn_status status = progress_begin(progress, plan->file ? "reading weights" : "making weights", bytes);
+    for (uint32_t i = 0; i < plan->n_matrices && !status; i++)
+        status = make(loader, &plan->matrices[i]);
+    return progress_end(progress, status);
+}
+
 /* Plans everything, then makes the matrices with `make`, one by one; NULL: no more than the plan. */
 static enum mn_status build(struct loader *loader,
                             enum mn_status (*make)(struct loader *loader, const struct matrix_item *item))
@@ -209,8 +225,8 @@ static enum mn_status build(struct loader *loader,
         status = check_fit(plan);
     if (!status && make)
         status = arena_commit(&weights->arena);
-    for (uint32_t i = 0; i < plan->n_matrices && make && !status; i++)
-        status = make(loader, &plan->matrices[i]);
+    if (!status && make)
+        status = make_matrices(loader, make);
     for (uint32_t i = 0; i < plan->n_vectors && make && !status; i++)
         status = stream_upload(loader->stream, *plan->vectors[i].span, 0, plan->vectors[i].values,
                                plan->vectors[i].n * sizeof(float));

@@ -385,6 +385,7 @@ enum mn_status device_create(struct device **out, const struct device_params *pa
     struct device *device = new_device(log);
     if (!device)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a device");
+    device->progress.to = params->progress;
     enum mn_status status = load_loader(device);
     if (!status)
         status = create_instance(device, params->validate);

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/base/status.h"
+#include "engine/base/progress.h"
 
 /* Most texel buffers a kernel may bind. */
 enum { DEVICE_TEXEL_BUFFERS = 9 };
@@ -44,6 +44,7 @@ struct vk; /* vk.h: handles and functions; for this folder and for tests */
 
 struct device {
     const struct mn_log *log;
+    struct progress progress; /* of whatever is done with the device */
     struct caps caps;
     struct vk *vk;
     uint64_t reserved_bytes; /* in arenas */
@@ -56,6 +57,7 @@ struct device {
 struct device_params {
     const char *select; /* NULL: best device; "0", "1", ...: index; otherwise part of one name: device_select.h */
     bool validate;      /* load the validation layer with synchronization validation; count its messages */
+    struct mn_progress progress;
 };
 
 /* Opens the chosen device. MN_ERR_NO_DEVICE when there is no loader, driver or fitting device (the message names the

@@ -160,6 +160,9 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const voi
             *out = p;
             return MN_OK;
         }
+    enum mn_status status = progress_poll(&device->progress); /* compiling one may take a second */
+    if (status)
+        return status;
     struct pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (!pipeline)
         return log_fail(device->log, MN_ERR_MEMORY, "out of host memory for pipeline %s", table[id].name);

@@ -6,6 +6,7 @@
 #include "engine/vulkan/vk.h"
 
 enum { SETS_PER_POOL = 256, MAX_RECORDINGS_PER_SUBMIT = 256 };
+enum { FILL_BYTES = 256 << 20 }; /* of one submit: a software device may have to be given the pages first */
 
 static const uint64_t FINISH_NS = 5000000000ull;
 
@@ -372,6 +373,9 @@ enum mn_status stream_run(struct stream *stream, const struct recording *const *
     for (uint32_t at = 0; at < n && !status;) {
         VkCommandBuffer handles[MAX_RECORDINGS_PER_SUBMIT];
         uint32_t count = 0;
+        status = progress_poll(&stream->device->progress);
+        if (status)
+            break;
         for (; at < n && count < MAX_RECORDINGS_PER_SUBMIT; at++) {
             handles[count++] = recordings[at]->handle;
             stream->n_dispatches += recordings[at]->n_dispatches;
@@ -419,7 +423,9 @@ enum mn_status stream_upload(struct stream *stream, struct span to, uint64_t off
     for (uint64_t at = 0; at < bytes && !status; at += STREAM_STAGING_BYTES) {
         struct staging_slot *slot = &stream->vk->staging[stream->next_slot++ % STREAM_STAGING_SLOTS];
         const uint64_t n = bytes - at < STREAM_STAGING_BYTES ? bytes - at : STREAM_STAGING_BYTES;
-        status = wait_slot(stream, slot);
+        status = progress_poll(&stream->device->progress);
+        if (!status)
+            status = wait_slot(stream, slot);
         if (status)
             break;
         memcpy(span_host(slot->span), (const uint8_t *)from + at, n);
@@ -451,18 +457,30 @@ enum mn_status stream_download(struct stream *stream, struct span from, uint64_t
     return status;
 }
 
+static enum mn_status fill_piece(struct stream *stream, VkBuffer buffer, uint64_t offset, uint64_t n, uint32_t word)
+{
+    struct recording recording = {.handle = stream->vk->transfer};
+    enum mn_status status = progress_poll(&stream->device->progress);
+    if (!status)
+        status = begin(stream, stream->vk->transfer);
+    if (status)
+        return status;
+    stream->device->vk->CmdFillBuffer(stream->vk->transfer, buffer, offset, n, word);
+    barrier(stream, stream->vk->transfer);
+    status = stream_end(stream, &recording);
+    return status ? status : submit_and_wait(stream, &stream->vk->transfer, 1);
+}
+
 enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word)
 {
     if (stream->device->lost)
         return lost(stream);
-    struct recording recording = {.handle = stream->vk->transfer};
-    enum mn_status status = begin(stream, stream->vk->transfer);
-    if (status)
-        return status;
-    stream->device->vk->CmdFillBuffer(stream->vk->transfer, to.block->buffer, to.offset, to.bytes, word);
-    barrier(stream, stream->vk->transfer);
-    status = stream_end(stream, &recording);
-    return status ? status : submit_and_wait(stream, &stream->vk->transfer, 1);
+    enum mn_status status = MN_OK;
+    for (uint64_t at = 0, n; at < to.bytes && !status; at += n) {
+        n = to.bytes - at < FILL_BYTES ? to.bytes - at : FILL_BYTES;
+        status = fill_piece(stream, to.block->buffer, to.offset + at, n, word);
+    }
+    return status;
 }
 
 enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns)
