@@ -84,7 +84,7 @@ def gather(summaries, *traces):
             else:
                 independence.append((row["tokens"], row["path_independence"]))
     weight = sum(n for n, _ in independence)
-    print(json.dumps({"traces": {
+    print(json.dumps({"bench": "depth_traces", "traces": {
         **{key: header[key] for key in ("device", "driver", "model", "model_hash", "weight_type", "kv_type", "num_steps", "version", "commit", "exit_rules", "terminal_rule", "init_scale", "inits")},
         "documents": len(traces), "tokens": tokens, "top1_is_final": {str(d): n / tokens for d, n in agree.items()}, "exits": exits, "classes": classes,
         "path_independence": {"mean_distance": sum(n * row["mean_distance"] for n, row in independence) / weight, "largest_distance": max(row["largest_distance"] for _, row in independence),

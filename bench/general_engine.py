@@ -127,7 +127,7 @@ def main():
                 turn |= {"shape": name, "contender": contender, "load": load, "seconds": time.time() - started}
                 turns.append(turn)
                 with open(folder / "turns.jsonl", "a", encoding="utf-8") as file:
-                    file.write(json.dumps(turn) + "\n")
+                    file.write(json.dumps({"bench": "general_engine", **turn}) + "\n")
         table(turns)
 
 

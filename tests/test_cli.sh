@@ -303,10 +303,15 @@ run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --continuous
 has "--continuous: LOSSY" "$err" "LOSSY (continuous)"
 run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy draft-verify --verification-threshold 0.5
 has "--verification-threshold: LOSSY" "$err" "LOSSY (verification_threshold)"
-run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy wavefront --draft-steps 3 --trace "$tmp/trace.jsonl"
+run generate --ids "$ids" --num-steps 8 -n 12 --ignore-eos --strategy wavefront --draft-steps 3 --special --trace "$tmp/trace.jsonl"
 has "wavefront: cost model in the summary" "$err" "a tick of "
 has "trace: settings first" "$(head -n 1 "$tmp/trace.jsonl")" '{"event":"prompt","strategy":"wavefront","lossless":true,"num_steps":8,"draft_steps":3,'
 same "trace: JSON lines" 0 "$(while read -r record; do printf '{"text":"","json":%s}\n' "$record"; done <"$tmp/trace.jsonl" | "$muninn" tokenize >/dev/null 2>&1; echo $?)"
+has "trace: device and model" "$(head -n 1 "$tmp/trace.jsonl")" '"model":"raven-tiny","model_hash":"'
+texts=$(sed 's/.*,"texts":\[\([^]]*\)\].*/\1/; s/","//g; s/"//g' "$tmp/trace.jsonl" | tr -d '\n')
+same "trace: the texts of its tokens are the text" "$out" "$texts"
+run report "$tmp/trace.jsonl" -o "$tmp/trace.html"
+same "trace: the report reads it" "0 " "$code $err"
 refuses "diffusion with a full cache" 2 "share:1" generate -p x --strategy diffusion --kv-policy full
 refuses "diffusion under --require-lossless" 2 "require_lossless" generate -p x --strategy diffusion --require-lossless
 refuses "--continuous with draft-verify" 2 "continuous: strategy draft-verify" generate -p x --strategy draft-verify --continuous

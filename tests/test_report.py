@@ -157,11 +157,13 @@ def test_program(report):
         ("the output is an input by another name", 2, [source, "-o", report.folder / "." / "hard.jsonl"], "is the input"),
         ("the output is a folder", 2, [source, "-o", report.folder], "is a folder, not a file"),
         ("no such folder", 4, [source, "-o", report.folder / "none" / "x.html"], "cannot be written"),
-        ("a row without a key", 4, [report.file("nokey.jsonl", [{"a": 1}]), "-o", page], "nokey.jsonl: line 1"),
+        ("JSON that is no row", 4, [report.file("nokey.jsonl", [{"a": 1}]), "-o", page], "nokey.jsonl: JSON, but no result row"),
+        ("a row that is none behind one", 4, [report.file("second.jsonl", [{"bench": "x"}, {"a": 1}]), "-o", page], "second.jsonl: line 2: JSON, but no result row"),
     ]
     os.link(source, report.folder / "hard.jsonl")
     (report.folder / "nul.jsonl").write_text('{"key":"a"}\n{"key":"b","device":"x\\u0000y"}\n')
     refused.append(("a NUL in a string", 4, [report.folder / "nul.jsonl", "-o", page], "nul.jsonl: line 2"))
+    refused += other_kinds(report, page)
     for name, code, arguments, part in refused:
         got, out, err = report.run(*arguments)
         check(f"refused: {name}", got == code and out == b"" and err.count("\n") == 1 and part in err, got, err)
@@ -179,6 +181,29 @@ def test_program(report):
     twice = report.run(report.file("a.jsonl", [newer, rows[1]]), report.file("b.jsonl", [rows[2], older, older]))[1].decode()
     same_rows("of one setting the newest row stays, in the first one's place", rows_of(twice), [newer, rows[1], rows[2]])
     same("and the page says how many went", json.loads(between(twice, 'id="about">'))["older_rows"], 2)
+
+
+def other_kinds(report, page):
+    """Files of other kinds, by what they are."""
+    model = report.folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{\n  "architectures": ["X"]\n}\n')
+    (model / "model.safetensors").write_bytes((70 << 20).to_bytes(8, "little") + b'{"w":{}}' + bytes(70 << 20))
+    kinds = {
+        "a model folder": (model, "a folder with a model"), "a folder": (report.folder, "a folder, not"), "weights": (model / "model.safetensors", "weights of a model (safetensors)"),
+        "a configuration": (model / "config.json", "the configuration of a model"),
+    }
+    texts = {
+        "a page": (b"<!doctype html><html></html>", "a web page"), "an empty file": (b"", "the file is empty"), "blanks": (b" \n\n", "nothing but blanks"), "a table": (b"| a | b |\n", "text of another kind"),
+        "a CSV": (b"key,bench\n", "text of another kind"), "no rows": (b"[]", "it has no rows"), "an array of others": (b'[{"bench":"x"},3]', "value 2: a JSON value that is no result row"),
+        "UTF-16": (b"\xff\xfe{\0", "UTF-16"), "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a binary file"), "an index of weights": (b'{"metadata":{},"weight_map":{}}', "the index of a model's weights"),
+        "a comparison": (b'{"a":"x","geometric_mean":1,"pairs":[]}', "muninn compare"), "a broken row": (b'{"key":"a\n', "line 1: JSON"), "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    }
+    for i, (name, (content, words)) in enumerate(texts.items()):
+        path = report.folder / f"kind{i}"
+        path.write_bytes(content)
+        kinds[name] = (path, words)
+    return [(name, 4, [path, "-o", page], words) for name, (path, words) in kinds.items()]
 
 
 def current_umask():
@@ -239,7 +264,7 @@ class Browser:
     def marks(self, figures=None):
         """Marks per figure, of these figures."""
         marks = self.js("return Object.fromEntries([...document.querySelectorAll('figure')].map((f) => [f.id.replace('figure-', ''), f.querySelectorAll('.mark').length]))")
-        return {name: marks.get(name) for name in figures} if figures else marks
+        return {name: marks.get(name, 0) for name in figures} if figures else marks
 
     def counts(self, name, wanted):
         same(name, self.marks(wanted), wanted)
@@ -362,7 +387,8 @@ def test_filters(browser, rows):
     kept = [row for row in kept if row.get("lossless", True)]
     browser.counts("filter: two at once", expected_marks(kept))
     Select(browser.one("[data-filter=strategy]")).select_by_visible_text("diffusion")
-    check("filter: a figure that lost all its rows says so", "No setting with a bandwidth" in browser.one("#figure-bandwidth").text, browser.one("#figure-bandwidth").text)
+    left = browser.js("return document.getElementById('left-out').textContent")
+    check("filter: a figure that lost all its rows is left out, and one line says which and why", not browser.all("#figure-bandwidth") and "Speed against bandwidth" in left and "No setting with a bandwidth" in left, left)
     browser.one("#clear").click()
     browser.counts("filter: all again", expected_marks(rows))
     Select(browser.one("[data-choice=positions]")).select_by_index(0)
@@ -473,13 +499,14 @@ def test_hostile(browser, report):
 def test_odd_rows(browser, report):
     """Rows of other versions, values of other types, a file with nothing or one row: a figure says what it lacks, and no other suffers."""
     browser.look()
-    for name, rows in (("empty", []), ("one row", [setting("GPU one", "ar")]), ("one draft", [setting("GPU one", "draft-verify", 2, 3)])):
+    for name, rows in (("one row", [setting("GPU one", "ar")]), ("one draft", [setting("GPU one", "draft-verify", 2, 3)])):
         page = report.page(rows)
         open_quietly(browser, page, name)
         same(f"{name}: the table", len(browser.all("#table tbody tr")), len(rows))
-        without = browser.js("return [...document.querySelectorAll('figure')].filter((f) => !f.querySelector('.mark') && !f.querySelector('.note')).map((f) => f.id)")
-        same(f"{name}: a figure without marks says why", without, [])
-    check("one draft: without ar there is no speedup", "ar row" in browser.one("#figure-speedup").text and browser.marks()["speedup"] == 0)
+        same(f"{name}: no figure without marks", browser.js("return [...document.querySelectorAll('figure')].filter((f) => !f.querySelector('.mark')).map((f) => f.id)"), [])
+        same(f"{name}: what is left out says why", browser.js("return [...document.querySelectorAll('#left-out dd')].filter((d) => !d.textContent).length"), 0)
+        same(f"{name}: one line names it", browser.js("return document.querySelectorAll('figure').length + document.querySelectorAll('#left-out dt').length"), browser.js("return figures.length"))
+    check("one draft: without ar there is no speedup", not browser.all("#figure-speedup") and "ar row" in browser.js("return document.getElementById('left-out').textContent"))
     rows = sweep()
     wanted = expected_marks(rows)
     for row in rows:
@@ -506,18 +533,20 @@ def test_odd_rows(browser, report):
 
 
 def test_results(browser, report, source):
-    """The committed results are rows of the program itself: what the page looks for must be in them."""
+    """The report reads every committed result; what the page looks for must be in the rows of `muninn bench`."""
     for path in sorted((Path(source) / "bench" / "results").glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-        if not all("key" in row for row in rows):
-            continue  # printed by a program of bench/, not by `muninn bench`
         open_quietly(browser, report.page(rows, name=path.name), path.name)
         marks = browser.marks()
-        runs = [row for row in rows if is_run(row)]
-        same(f"{path.name}: every setting has its place", marks["bandwidth"], len(runs))
-        same(f"{path.name}: every pass as well", marks["verify"], len([row for row in rows if row.get("bench") == "pass"]))
+        runs = [row for row in rows if row.get("bench") == "run"]
+        same(f"{path.name}: every setting has its place", marks.get("bandwidth", 0), len(runs))
+        same(f"{path.name}: every pass as well", marks.get("verify", 0), len([row for row in rows if row.get("bench") == "pass"]))
         if any(row["strategy"] == "draft-verify" for row in runs):
-            check(f"{path.name}: figures of drafting", all(marks[name] > 0 for name in ("acceptance", "lengths", "positions")), marks)
+            check(f"{path.name}: figures of drafting", all(marks.get(name) for name in ("acceptance", "lengths", "positions")), marks)
+        same(f"{path.name}: every row is in the table", browser.js("return allRows.length"), len(rows))
+        others = {row["bench"] for row in rows if row.get("bench") not in (None, "run", "pass", "kernel", "floor", "trace", "trace_header", "trace_summary")}
+        said = browser.one("#summary").text
+        check(f"{path.name}: kinds without a figure are named", all(kind in said for kind in others), others, said)
 
 
 # ---- traces ----

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/page/read.h"
 #include "bench/rows/best.h"
 #include "commit.h"
 #include "engine/files/json.h"
@@ -141,14 +142,13 @@ enum mn_status page_write(const struct page_params *params, const struct mn_log 
     const bool to_file = strcmp(params->output, "-") != 0;
     struct rows rows = {0};
     struct output_file out = {0};
-    uint64_t n_good;
     size_t *n_rows = calloc(params->n_files, sizeof *n_rows), n_older = 0;
     enum mn_status status = n_rows ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
     if (!status && to_file)
         status = open_output(&out, params, log);
     for (uint32_t i = 0; i < params->n_files && !status; i++) {
         const size_t before = rows.n;
-        status = rows_read(&rows, params->files[i], false, &n_good, log);
+        status = page_read(&rows, params->files[i], log);
         n_rows[i] = rows.n - before;
         if (!status && rows.n > PAGE_ROWS_MAX)
             status = log_fail(log, MN_ERR_FORMAT, "%s: more than %d rows in all, which no browser would show",

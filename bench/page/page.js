@@ -1,11 +1,11 @@
 "use strict";
-/* The page of `muninn report`: the rows, what is derived from them, the filters, and the frame that figures are drawn in.
+/* The page of `muninn report`: the filters and the frame that figures are drawn in.
  *
  * The scripts of this folder are put behind each other, in the order of CMakeLists.txt, into one: all names are shared. page.js is the first,
- * start.js, which draws everything, the last.
+ * rows.js has the rows and what is derived from them, start.js, which draws everything, is the last.
  *
  * To add a figure: one function in one file of this folder, and the file's name in the list `report_scripts` of CMakeLists.txt (in front of
- * table.js; the figures appear in that order).
+ * table.js; the figures appear in that order). To add a kind of rows: a line in KINDS of rows.js, where the shapes of all kinds are.
  *
  *     figure("convergence", "Convergence", "One paragraph: what is on the axes, what to look for.", (box, view) => {
  *         const rows = view.of("trace").filter((row) => has(row, "kl", isList));     // rows whose `bench` is "trace", as filtered
@@ -18,7 +18,8 @@
  *         });
  *     });
  *
- * A figure without data calls note() and returns. Marks carry the class `mark`, which the tests count. Classes s1..s7 are categorical colours,
+ * A figure without data calls note() and returns: what has drawn nothing is left out of the page, its title and its notes are in one line at the
+ * end. Marks carry the class `mark`, which the tests count. Classes s1..s7 are categorical colours,
  * q0..q7 ordered ones, for light, dark and paper.
  *
  * Nothing in a row is trusted: text reaches the page through text() and textContent alone, never as markup, attribute names or code; a value of
@@ -47,139 +48,6 @@ function text(value, most = 120) {
     return cut.replace(UNSEEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
-/* ---- rows ---- */
-
-const about = JSON.parse(byId("about").textContent);
-const allRows = JSON.parse(byId("rows").textContent);
-
-const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
-const isText = (v) => typeof v === "string";
-const isList = (v) => Array.isArray(v) && v.length > 0 && v.every(isNumber);
-const has = (row, key, test) => Object.hasOwn(row, key) && test(row[key]);
-const number = (row, key) => (has(row, key, isNumber) ? row[key] : null);
-const word = (row, key) => (has(row, key, isText) ? row[key] : null);
-const list = (row, key) => (has(row, key, isList) ? row[key] : null);
-
-/* A model is its content, under whatever name: all rows of one content are called as the first of them is. */
-const modelNames = new Map();
-for (const row of allRows)
-    if (word(row, "model_hash") && word(row, "model") !== null) {
-        if (!modelNames.has(row.model_hash)) modelNames.set(row.model_hash, row.model);
-        row.model = modelNames.get(row.model_hash);
-    }
-
-/* Rows of the first version have no `bench`: they are settings. */
-const kindOf = (row) => word(row, "bench") ?? (has(row, "strategy", isText) ? "run" : "other");
-
-/* true: not the tokens of ar, by design; null: a setting that does not say. Passes and kernels make no promise. */
-const isLossy = (row) => (has(row, "lossless", (v) => typeof v === "boolean") ? !row.lossless : kindOf(row) === "run" ? null : false);
-const lossyLabel = (row) => {
-    const lossy = isLossy(row);
-    return lossy === false ? null : lossy === null ? "lossless or not: the row does not say" : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
-};
-/* Hollow marks and dashed lines, wherever a row is shown. */
-const lossyClass = (row) => (isLossy(row) === false ? "" : " lossy");
-
-const FIELDS = new Map(Object.entries({
-    device: "device", device_id: "device id", driver: "driver", driver_version: "driver version", build: "build", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
-    strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
-    prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", commit: "commit",
-    version: "version", lossless: "lossless", bench: "kind", position: "position", pass: "pass",
-}));
-const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
-
-/* Everything but strategy, K, L and W: rows that agree in these may be compared. */
-const CONDITIONS = ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy", "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set",
-    "stop_at_eos", "temperature", "seed", "forced_acceptance", "commit", "build"];
-
-const identity = (row, keys) => JSON.stringify(keys.map((key) => (Object.hasOwn(row, key) ? row[key] : null)));
-const say = (row, key) => {
-    const value = Object.hasOwn(row, key) ? row[key] : null;
-    const shown = value === null || value === "" || (Array.isArray(value) && value.length === 0) ? "none" : typeof value === "object" ? JSON.stringify(value) : value === true ? "yes" : value === false ? "no" : value;
-    return text(shown, 40);
-};
-const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]); /* needs no name in front */
-
-/* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
-function conditions(rows, keys = CONDITIONS) {
-    const groups = new Map();
-    for (const row of rows) {
-        const id = identity(row, keys);
-        if (!groups.has(id)) groups.set(id, {id, rows: [], first: row});
-        groups.get(id).rows.push(row);
-    }
-    const all = [...groups.values()];
-    const differ = keys.filter((key) => all.some((group) => identity(group.first, [key]) !== identity(all[0].first, [key])));
-    for (const group of all) {
-        group.label = differ.map((key) => (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + say(group.first, key)).join(", ");
-        group.lossy = group.rows.every((row) => isLossy(row) !== false); /* of a mixed group the marks say which */
-    }
-    return all;
-}
-
-/* ---- speedup, measured and predicted ---- */
-
-/* The ar row with a full cache under equal conditions; found once, over all rows, so that a filter does not take it away. */
-const BASELINE = CONDITIONS.filter((key) => key !== "kv_policy" && key !== "forced_acceptance");
-const baselines = new Map();
-for (const row of allRows) if (kindOf(row) === "run" && row.strategy === "ar" && row.kv_policy === "full" && isLossy(row) === false) baselines.set(identity(row, BASELINE), row);
-const baselineOf = (row) => baselines.get(identity(row, BASELINE)) ?? null;
-
-function ratio(a, b) {
-    return a !== null && b !== null && b > 0 ? a / b : null;
-}
-/* As the row says, else from its ar row; null without one. */
-function speedup(row) {
-    if (number(row, "speedup") !== null) return row.speedup;
-    const base = baselineOf(row);
-    return base ? ratio(number(row, "decode_tok_s"), number(base, "decode_tok_s")) : null;
-}
-/* Reading weights is all that takes time, at a bandwidth that does not depend on the setting. */
-function predictedSpeedup(row) {
-    const base = baselineOf(row);
-    return base ? ratio(number(base, "weight_bytes_per_token"), number(row, "weight_bytes_per_token")) : null;
-}
-
-/* ---- numbers for people ---- */
-
-function short(value, digits = 3) {
-    if (value === null || value === undefined) return "?";
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    if (size >= 1e15 || size < 1e-4) return value.toExponential(digits - 1);
-    return String(Number(value.toPrecision(Math.max(digits, Math.min(15, Math.floor(Math.log10(size)) + 1)))));
-}
-const times = (value) => (value === null ? "?" : value.toFixed(2) + "\u00d7");
-const percent = (value) => (value === null ? "?" : short(100 * value) + " %");
-const megabytes = (value) => (value === null ? "?" : short(value / 1e6) + " MB");
-const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
-
-function settingName(row) {
-    const parts = [text(row.strategy, 30)];
-    if (number(row, "draft_steps")) parts.push("K " + row.draft_steps);
-    if (number(row, "lookahead")) parts.push("L " + row.lookahead);
-    if (number(row, "max_inflight")) parts.push("W " + row.max_inflight);
-    return parts.join(" ");
-}
-
-/* What a tooltip says of a setting. */
-function settingTip(row, extra = []) {
-    const lines = [settingName(row)];
-    if (lossyLabel(row)) lines.push(lossyLabel(row));
-    if (row.equals_ar === false && isLossy(row) === false) lines.push("tokens DIFFER from ar");
-    lines.push(...extra);
-    const add = (name, value) => value !== null && lines.push([name, value]);
-    add("decode", number(row, "decode_tok_s") === null ? null : short(row.decode_tok_s, 4) + " tok/s");
-    add("speedup over ar", speedup(row) === null ? null : times(speedup(row)));
-    add("acceptance", number(row, "drafted") ? percent(number(row, "acceptance_rate")) : null);
-    add("tokens per round", number(row, "mean_acceptance_length") ? short(row.mean_acceptance_length) : null);
-    add("weights read per token", number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
-    add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (number(row, "ceiling_percent") === null ? "" : ", " + short(row.ceiling_percent) + " % of the ceiling"));
-    add("cache", say(row, "kv_policy"));
-    add("device", Object.hasOwn(row, "device") ? say(row, "device") : null);
-    return lines;
-}
-
 /* ---- filters: they hold for figures and table alike ---- */
 
 const FILTERS = ["device", "device_id", "driver", "model", "weight_type", "kv_policy", "kv_type", "strategy", "num_steps", "batch", "prompt_tokens", "new_tokens", "commit", "lossless"];
@@ -197,7 +65,7 @@ function currentView() {
         if (!kinds.has(kind)) kinds.set(kind, []);
         kinds.get(kind).push(row);
     }
-    return {rows, kinds, of: (kind) => kinds.get(kind) ?? []};
+    return {rows, kinds, of: (kind) => kinds.get(kind) ?? [], has: passes};
 }
 
 function option(value, label, selected) {
@@ -286,15 +154,33 @@ function facets(box, groups, draw, narrowest = PANEL_MIN) {
     if (groups.length > shown.length) note(box, `${groups.length - shown.length} more groups are not shown: the filters choose among them.`);
 }
 
+/* Why there is no figure; null when there is one. */
 function drawFigure(parent, f, view) {
-    const box = html("div", {class: "drawing"});
-    parent.append(html("figure", {id: "figure-" + f.id}, html("figcaption", null, html("h3", null, f.title), html("p", null, f.words)), box));
+    const box = html("div", {class: "drawing"}), node = html("figure", {id: "figure-" + f.id}, html("figcaption", null, html("h3", null, f.title), html("p", null, f.words)), box);
+    parent.append(node);
     try {
         f.draw(box, view);
     } catch (error) { /* a bug of one figure leaves the others and the table alone, and is not hidden */
         console.error(error);
         note(box, `This figure could not be drawn: ${text(error)}`);
+        return null;
     }
+    if (box.querySelector("svg .mark, table, canvas")) return null;
+    const why = [...box.querySelectorAll(".note")].map((p) => p.textContent).join(" ");
+    node.remove();
+    return why || "It has nothing to draw.";
+}
+
+function drawFigures(root, view) {
+    const missing = [];
+    root.replaceChildren(html("h2", null, "Figures"));
+    for (const f of figures) {
+        const why = drawFigure(root, f, view);
+        if (why !== null) missing.push([f.title, why]);
+    }
+    if (missing.length)
+        root.append(html("details", {id: "left-out", class: "note"}, html("summary", null, `${figures.length > missing.length ? "Left out, for want of rows" : "No figure: none has rows to show"}: ${missing.map(([title]) => title).join(", ")}.`),
+            html("dl", null, missing.map(([title, why]) => [html("dt", null, title), html("dd", null, why)]))));
 }
 
 let drawnWidth = 0;
@@ -304,8 +190,7 @@ function drawAll() {
     drawnWidth = document.documentElement.clientWidth;
     drawSummary(byId("summary"), view);
     drawMeasured(byId("measured"), view);
-    root.replaceChildren(html("h2", null, "Figures"));
-    for (const f of figures) drawFigure(root, f, view);
+    drawFigures(root, view);
     drawTable(byId("table"), view);
     byId("shown").textContent = chosen.size ? `${view.rows.length} of ${count(allRows.length, "row")}` : count(allRows.length, "row");
     if (before) for (const select of root.querySelectorAll("select")) if (select.dataset.choice === before) select.focus();

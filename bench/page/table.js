@@ -32,6 +32,9 @@ function drawSummary(root, view) {
     if (broken.length) root.append(html("p", {class: "callout", role: "alert"}, `${count(broken.length, "lossless row")} with other tokens than ar: `, broken.slice(0, 5).map(settingName).join("; ")));
     const outliers = runs.filter((row) => (number(row, "decode_outliers") ?? 0) > 0).length, loose = runs.filter((row) => (number(row, "decode_spread") ?? 0) > 0.1).length;
     if (outliers || loose) note(root, `Noise: in ${count(loose, "row")} the slowest and the fastest repetition are more than 10 % apart; ${count(outliers, "row")} with outliers (modified z-score above 3.5).`);
+    const others = [...view.kinds].filter(([kind]) => !KINDS.has(kind));
+    if (others.length) note(root, `Of kinds that no figure shows, in the table alone: ${listed(others.map(([kind, rows]) => `${count(rows.length, "row")} of ${text(kind, 30)}`), 10)}.`);
+    if (strayEvents) note(root, `${count(strayEvents, "decoding event")} without the prompt line that begins a trace: in the table alone.`);
     if (!allRows.length) note(root, "There are no rows in this report.");
     else if (!view.rows.length) note(root, "No row passes the filters.");
 }
@@ -148,7 +151,6 @@ function found(rows, columns) {
 function drawTable(root, view) {
     const kinds = [...view.kinds.keys()].sort((a, b) => (a === "run" ? -1 : b === "run" ? 1 : 0));
     if (!view.kinds.has(tableKind)) tableKind = kinds[0] ?? null;
-    const titles = {run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor", trace: "traced tokens", trace_header: "traces", trace_summary: "traces, summed up"};
     const controls = html("div", {class: "controls screen"});
     if (kinds.length > 1)
         controls.append(html("label", null, "Rows ", html("select", {id: "table-kind", change: (event) => {
@@ -156,7 +158,7 @@ function drawTable(root, view) {
             sorting.key = null;
             shownRows = PAGE;
             drawTable(root, view);
-        }}, kinds.map((kind, i) => option(i, Object.hasOwn(titles, kind) ? titles[kind] : text(kind, 30), kind === tableKind)))));
+        }}, kinds.map((kind, i) => option(i, KINDS.get(kind) ?? text(kind, 30), kind === tableKind)))));
     controls.append(html("label", null, "Find ", html("input", {type: "search", id: "search", value: search, placeholder: "words, in any column", input: (event) => {
         search = event.target.value;
         shownRows = PAGE;

@@ -151,7 +151,7 @@ enum mn_status rows_keep_newest(struct rows *rows, size_t *n_older, const struct
     qsort(places, rows->n, sizeof *places, by_key);
     for (size_t i = 0, first = 0; i < rows->n; i++) {
         cJSON **stays = &rows->items[places[first].at], **item = &rows->items[places[i].at];
-        if (i == first || strcmp(places[i].key, places[first].key) != 0) {
+        if (i == first || !*places[i].key || strcmp(places[i].key, places[first].key) != 0) {
             first = i;
             continue;
         }

@@ -26,7 +26,8 @@ enum mn_status rows_add(struct rows *rows, cJSON *row, const struct mn_log *log)
 const cJSON *rows_find(const struct rows *rows, const char *key);
 void rows_free(struct rows *rows);
 
-/* Of several rows with one key the newest stays, where the first one stood. *n_older: how many went. */
+/* Of several rows with one key the newest stays, where the first one stood; rows without a key all stay. *n_older: how
+ * many went. */
 enum mn_status rows_keep_newest(struct rows *rows, size_t *n_older, const struct mn_log *log);
 
 /* Reads a results file. A last line without its newline is what a killed run leaves behind: when it is no whole row it

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/text.h"
@@ -69,4 +70,27 @@ void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first
     for (size_t i = 0; i < n_ids; i++)
         printf("%s%" PRIu32, i ? "," : "", ids[i]);
     putchar(']');
+}
+
+enum { REPLACEMENT_BYTES = 3 }; /* of U+FFFD */
+
+enum mn_status cli_write_token(FILE *out, struct mn_stream_decoder *decoder, uint32_t id, const struct mn_log *log)
+{
+    const char *text, *rest;
+    char *whole;
+    size_t n = 0, n_rest = 0;
+    if (!decoder || mn_stream_decoder_push(decoder, id, &text, &n)) {
+        json_write_string(out, "", 0);
+        return MN_OK;
+    }
+    if (!(whole = malloc(n + REPLACEMENT_BYTES)))
+        return log_fail(log, MN_ERR_MEMORY, "out of host memory for the text of a token");
+    memcpy(whole, text, n);
+    enum mn_status status = mn_stream_decoder_finish(decoder, &rest, &n_rest);
+    if (!status) {
+        memcpy(whole + n, rest, n_rest);
+        json_write_string(out, whole, n + n_rest);
+    }
+    free(whole);
+    return status;
 }

@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "api/muninn.h"
 #include "engine/base/status.h"
 
 /* Flushes stdout; a failure now or earlier (disk full, closed pipe) is MN_ERR_RUN. */
@@ -23,5 +25,9 @@ void cli_json_double(const char *key, double value, bool first);
 void cli_json_float(const char *key, float value, bool first); /* 0.8 as 0.8, which it is not as a double */
 void cli_json_bool(const char *key, bool value, bool first);
 void cli_json_ids(const char *key, const uint32_t *ids, size_t n_ids, bool first);
+
+/* The text of one token as a JSON string. A token may hold a part of a character, which becomes U+FFFD; without a
+ * decoder (NULL), and of an id that the tokenizer does not know, the text is empty. MN_ERR_MEMORY. */
+enum mn_status cli_write_token(FILE *out, struct mn_stream_decoder *decoder, uint32_t id, const struct mn_log *log);
 
 #endif

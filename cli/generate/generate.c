@@ -156,6 +156,7 @@ enum mn_status run_generate(const struct generate_options *options, const struct
                                                          .cpu_threads = options->cpu_threads,
                                                          .validate = options->validate},
                                  &engine_log);
+    run.dir = dir;
     if (!status)
         status = run_engine(&run, file_text ? file_text : options->prompt, n_bytes);
     output_discard(&trace);

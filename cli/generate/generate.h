@@ -25,13 +25,15 @@ struct generate_run {
     const struct mn_log **engine_log; /* borrowed: where the engine's messages go now */
     struct mn_engine *engine;
     struct mn_model_info info;
+    const char *dir;       /* the model's folder, borrowed */
     const char *kv_policy; /* the session's */
     uint32_t *prompt;      /* [n_prompt], owned */
     size_t n_prompt;
     uint32_t *tokens; /* [n_tokens], owned, room for n_new */
     uint32_t n_tokens, n_new,
         num_steps; /* n_new and num_steps: what was asked for, 0 before settle_run when nothing was */
-    struct mn_stream_decoder *decoder; /* owned; NULL when the model has no tokenizer */
+    struct mn_stream_decoder *decoder;       /* owned; NULL when the model has no tokenizer */
+    struct mn_stream_decoder *token_decoder; /* of the trace, token by token; owned; NULL as well without a trace */
     struct text_out text;
     struct output_file *trace; /* borrowed; NULL: no trace */
     struct mn_stats stats;
@@ -93,7 +95,7 @@ void report_total(const struct generate_run *any, const struct mn_stats *total, 
 /* The device, for reports of others' machines; one line on stderr, and one on the depth where it has to be said. */
 void report_banner(const struct generate_run *run, bool default_depth);
 /* The trace file's JSON lines: the settings with the prompt and its first token, then one line per event. */
-void report_trace_prompt(const struct generate_run *run, uint32_t token);
+void report_trace_prompt(struct generate_run *run, uint32_t token);
 void report_trace(void *user, const struct mn_trace *trace);
 /* Speed, acceptance and whether the tokens are those of plain decoding; one line on stderr. */
 void report_summary(const struct mn_stats *stats);

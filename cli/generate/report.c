@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bench/rows/default_depth.h"
+#include "bench/rows/identity.h"
 #include "cli/common/output.h"
 #include "cli/generate/generate.h"
 #include "engine/files/json.h"
@@ -215,6 +216,43 @@ static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n
     fputc(']', file);
 }
 
+/* For readers that have no tokenizer. Without one here the key is left out. */
+static void trace_texts(struct generate_run *run, const char *key, const uint32_t *ids, size_t n)
+{
+    FILE *file = run->trace->text;
+    if (!run->token_decoder)
+        return;
+    fprintf(file, ",\"%s\":[", key);
+    for (size_t i = 0; i < n; i++) {
+        fputs(i ? "," : "", file);
+        const enum mn_status status = cli_write_token(file, run->token_decoder, ids[i], run->log);
+        run->status = run->status ? run->status : status;
+    }
+    fputc(']', file);
+}
+
+static void trace_name(FILE *file, const char *key, const char *value)
+{
+    fprintf(file, ",\"%s\":", key);
+    json_write_name(file, value);
+}
+
+/* What result rows are filtered by. */
+static void trace_identity(struct generate_run *run)
+{
+    FILE *file = run->trace->text;
+    char model[IDENTITY_NAME_BYTES] = "";
+    const enum mn_status status = identity_model_name(model, run->dir, run->log);
+    run->status = run->status ? run->status : status;
+    trace_name(file, "device", run->info.device_name);
+    trace_name(file, "device_id", run->info.device_id);
+    trace_name(file, "driver", run->info.driver);
+    trace_name(file, "model", model);
+    fprintf(file, ",\"model_hash\":\"%016" PRIx64 "\",\"kv_type\":\"%s\"", run->info.model_hash, run->options->kv_type);
+    trace_name(file, "weight_type", run->info.weight_type);
+    trace_name(file, "version", MN_VERSION);
+}
+
 static void trace_float(FILE *file, const char *key, float value)
 {
     fprintf(file, ",\"%s\":", key);
@@ -227,7 +265,7 @@ static void trace_double(FILE *file, const char *key, double value)
     json_write_double(file, value);
 }
 
-void report_trace_prompt(const struct generate_run *run, uint32_t token)
+void report_trace_prompt(struct generate_run *run, uint32_t token)
 {
     const struct mn_stats *stats = run->live;
     FILE *file = run->trace->text;
@@ -244,13 +282,16 @@ void report_trace_prompt(const struct generate_run *run, uint32_t token)
     trace_float(file, "init_scale", run->options->init_scale);
     trace_ids(file, "prompt_ids", run->prompt, run->n_prompt);
     trace_ids(file, "tokens", &token, 1);
+    trace_texts(run, "prompt_texts", run->prompt, run->n_prompt);
+    trace_texts(run, "texts", &token, 1);
+    trace_identity(run);
     fputs("}\n", file);
     output_flush(run->trace, run->log); /* a failure is reported, and kept for the end */
 }
 
 void report_trace(void *user, const struct mn_trace *trace)
 {
-    const struct generate_run *run = user;
+    struct generate_run *run = user;
     FILE *file = run->trace->text;
     trace_begin(run);
     fprintf(file,
@@ -260,6 +301,7 @@ void report_trace(void *user, const struct mn_trace *trace)
     trace_double(file, "start_ms", trace->start_ns / 1e6);
     trace_double(file, "end_ms", trace->end_ns / 1e6);
     trace_ids(file, "tokens", trace->tokens, trace->n_committed);
+    trace_texts(run, "texts", trace->tokens, trace->n_committed);
     fputs(",\"rows\":[", file);
     for (uint32_t i = 0; i < trace->n_rows; i++) {
         const struct mn_trace_row *row = &trace->rows[i];

@@ -169,7 +169,8 @@ enum mn_status run_prepare(struct generate_run *run)
     if (!run->info.has_tokenizer)
         return run->options->stops.n ? log_fail(run->log, MN_ERR_FILE, "--stop: the model has no tokenizer.json")
                                      : MN_OK;
-    return mn_stream_decoder_create(&run->decoder, run->engine, !run->options->special);
+    enum mn_status status = mn_stream_decoder_create(&run->decoder, run->engine, !run->options->special);
+    return status || !run->trace ? status : mn_stream_decoder_create(&run->token_decoder, run->engine, false);
 }
 
 bool run_was_cut(const struct generate_run *run)
@@ -205,6 +206,7 @@ void run_free(struct generate_run *run)
 {
     text_out_free(&run->text);
     mn_stream_decoder_destroy(run->decoder);
+    mn_stream_decoder_destroy(run->token_decoder);
     free(run->tokens);
     free(run->prompt);
     free(run->id);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/output.h"
 #include "engine/files/json.h"
 
 /* ---- pieces ---- */
@@ -45,30 +46,6 @@ static void step_array(FILE *f, const char *name, const struct mn_depth_step *st
         json_write_double(f, value);
     }
     fputc(']', f);
-}
-
-enum { REPLACEMENT_BYTES = 3 }; /* of U+FFFD */
-
-/* The text of one token. A token may hold a part of a character, or be unknown to the tokenizer: then it is empty. */
-static enum mn_status write_token_text(const struct trace_report *r, uint32_t id, FILE *f, const struct mn_log *log)
-{
-    const char *text, *rest;
-    char *whole;
-    size_t n = 0, n_rest = 0;
-    if (!r->decoder || mn_stream_decoder_push(r->decoder, id, &text, &n)) {
-        json_write_string(f, "", 0);
-        return MN_OK;
-    }
-    if (!(whole = malloc(n + REPLACEMENT_BYTES)))
-        return log_fail(log, MN_ERR_MEMORY, "out of host memory for the text of a token");
-    memcpy(whole, text, n);
-    enum mn_status status = mn_stream_decoder_finish(r->decoder, &rest, &n_rest);
-    if (!status) {
-        memcpy(whole + n, rest, n_rest);
-        json_write_string(f, whole, n + n_rest);
-    }
-    free(whole);
-    return status;
 }
 
 /* ---- records ---- */
@@ -205,7 +182,7 @@ static enum mn_status write_token(const struct trace_report *r, const char *id, 
     const uint32_t n = t->n_steps, last = steps[n - 1].top1;
     write_beginning(r, f, "trace", id, NULL, i);
     fprintf(f, ",\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"text\":", i, token->id);
-    enum mn_status status = write_token_text(r, token->id, f, log);
+    enum mn_status status = cli_write_token(f, r->decoder, token->id, log);
     fprintf(f, ",\"generated\":%s", token->generated ? "true" : "false");
     step_array(f, "norm", steps, n, offsetof(struct mn_depth_step, norm));
     step_array(f, "change", steps, n, offsetof(struct mn_depth_step, change));
@@ -218,7 +195,7 @@ static enum mn_status write_token(const struct trace_report *r, const char *id, 
     fputs("],\"top1_text\":[", f);
     for (uint32_t s = 0; s < n && !status; s++) {
         fputs(s ? "," : "", f);
-        status = write_token_text(r, steps[s].top1, f, log);
+        status = cli_write_token(f, r->decoder, steps[s].top1, log);
     }
     fputs("],\"top1_is_final\":[", f);
     for (uint32_t s = 0; s < n; s++)
@@ -333,7 +310,7 @@ static enum mn_status write_cell(const struct trace_report *r, uint32_t id, FILE
     char *quoted = NULL;
     size_t n;
     FILE *memory = open_memstream(&quoted, &n);
-    enum mn_status status = memory ? write_token_text(r, id, memory, log) : MN_ERR_MEMORY;
+    enum mn_status status = memory ? cli_write_token(memory, r->decoder, id, log) : MN_ERR_MEMORY;
     if (memory && fclose(memory) != 0)
         status = MN_ERR_MEMORY;
     for (size_t i = 0; i < n && !status; i++) {

@@ -1,0 +1,209 @@
+/* The rows: which kinds there are, and what is derived from them.
+ *
+ * A row is shown as the file has it, with two exceptions here: what lies in an object of its own (`run` of a scored line, `summary`, `stats` and
+ * `total` of generate) is found at the row itself as well, under the same names. Shapes, beside the keys of docs/benchmarking.md:
+ *
+ *     view.of("run")            bench: a setting                     view.of("pass"), ("kernel"), ("floor")   bench --kernels
+ *     view.of("trace")          trace: a token, with its steps       view.of("trace_header"), ("trace_summary")
+ *     view.of("score")          score: a line at a depth: line, num_steps, is_greedy and logprob, or acc, acc_norm, gold and pred, or exact_match
+ *                               and text; with --results device, model, model_hash, weight_type, kv_policy, kv_type, ..; and whatever else the
+ *                               line of the input had (task, ..)
+ *     view.of("score_summary")  score: metric, group (absent: all lines), num_steps, value, stderr, n
+ *     view.of("generation")     generate -o json: prompt_ids, tokens, text, and the stats; ("generation_total"): that of a batch
+ *     view.of("decode")         generate --trace: the lines as they are; decodings(view) has them put together:
+ *         [{id, label, head,    the line with event "prompt": settings, device, model, prompt_ids, prompt_texts, tokens: [the first], texts
+ *           events,             the lines behind it: event ("token", "round", "tick", "window"), index, start_ms, end_ms, start_pass, end_pass,
+ *                               committed, tokens, texts, rows: [{position, token, depth_before, depth_after, predicted, kept}]
+ *           tokens}]            what was committed, in order: {position, id, text (null: the trace has none), event (null: the first)}
+ */
+
+/* ---- rows ---- */
+
+const about = JSON.parse(byId("about").textContent);
+
+const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
+const isText = (v) => typeof v === "string";
+const isList = (v) => Array.isArray(v) && v.length > 0 && v.every(isNumber);
+const has = (row, key, test) => Object.hasOwn(row, key) && test(row[key]);
+const number = (row, key) => (has(row, key, isNumber) ? row[key] : null);
+const word = (row, key) => (has(row, key, isText) ? row[key] : null);
+const list = (row, key) => (has(row, key, isList) ? row[key] : null);
+
+const isObject = (v) => typeof v === "object" && v !== null && !Array.isArray(v);
+
+/* Kinds that the page knows, as the table calls them; any other is in the table alone, as the row calls it. */
+const KINDS = new Map(Object.entries({
+    run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor", trace: "traced tokens", trace_header: "traces", trace_summary: "traces, summed up", score: "scored lines", score_summary: "scores",
+    decode: "decoding events", generation: "generated texts", generation_total: "batches of generated texts",
+}));
+
+/* Rows of the first version have no `bench`: they are settings. A kind is the row's own word, so that it may be anything. */
+function kindOf(row) {
+    if (word(row, "bench")) return row.bench;
+    if (word(row, "event")) return "decode";
+    if (has(row, "num_steps", isNumber) && ["is_greedy", "acc", "exact_match"].some((key) => Object.hasOwn(row, key))) return "score";
+    if (has(row, "summary", isObject)) return "score_summary";
+    if (has(row, "total", isObject)) return "generation_total";
+    if (has(row, "stats", isObject) && has(row, "tokens", Array.isArray)) return "generation";
+    return has(row, "strategy", isText) ? "run" : "other";
+}
+
+const INNER = {score: "run", score_summary: "summary", generation: "stats", generation_total: "total"};
+function outward(row) {
+    const key = Object.hasOwn(INNER, kindOf(row)) ? INNER[kindOf(row)] : null;
+    return key && has(row, key, isObject) ? {...row[key], ...row} : row; /* spread, not assign: a key may be __proto__ */
+}
+
+const allRows = JSON.parse(byId("rows").textContent).map(outward);
+
+/* A model is its content, under whatever name: all rows of one content are called as the first of them is. */
+const modelNames = new Map();
+for (const row of allRows)
+    if (word(row, "model_hash") && word(row, "model") !== null) {
+        if (!modelNames.has(row.model_hash)) modelNames.set(row.model_hash, row.model);
+        row.model = modelNames.get(row.model_hash);
+    }
+
+/* true: not the tokens of ar, by design; null: a setting that does not say. Passes and kernels make no promise. */
+const isLossy = (row) => (has(row, "lossless", (v) => typeof v === "boolean") ? !row.lossless : word(row, "lossy_because") ? true : kindOf(row) === "run" ? null : false);
+const lossyLabel = (row) => {
+    const lossy = isLossy(row);
+    return lossy === false ? null : lossy === null ? "lossless or not: the row does not say" : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
+};
+/* Hollow marks and dashed lines, wherever a row is shown. */
+const lossyClass = (row) => (isLossy(row) === false ? "" : " lossy");
+
+const FIELDS = new Map(Object.entries({
+    device: "device", device_id: "device id", driver: "driver", driver_version: "driver version", build: "build", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
+    strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
+    prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", commit: "commit",
+    version: "version", lossless: "lossless", bench: "kind", position: "position", pass: "pass",
+}));
+const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
+
+/* Everything but strategy, K, L and W: rows that agree in these may be compared. */
+const CONDITIONS = ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy", "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set",
+    "stop_at_eos", "temperature", "seed", "forced_acceptance", "commit", "build"];
+
+const identity = (row, keys) => JSON.stringify(keys.map((key) => (Object.hasOwn(row, key) ? row[key] : null)));
+const say = (row, key) => {
+    const value = Object.hasOwn(row, key) ? row[key] : null;
+    const shown = value === null || value === "" || (Array.isArray(value) && value.length === 0) ? "none" : typeof value === "object" ? JSON.stringify(value) : value === true ? "yes" : value === false ? "no" : value;
+    return text(shown, 40);
+};
+const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]); /* needs no name in front */
+
+/* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
+function conditions(rows, keys = CONDITIONS) {
+    const groups = new Map();
+    for (const row of rows) {
+        const id = identity(row, keys);
+        if (!groups.has(id)) groups.set(id, {id, rows: [], first: row});
+        groups.get(id).rows.push(row);
+    }
+    const all = [...groups.values()];
+    const differ = keys.filter((key) => all.some((group) => identity(group.first, [key]) !== identity(all[0].first, [key])));
+    for (const group of all) {
+        group.label = differ.map((key) => (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + say(group.first, key)).join(", ");
+        group.lossy = group.rows.every((row) => isLossy(row) !== false); /* of a mixed group the marks say which */
+    }
+    return all;
+}
+
+/* ---- speedup, measured and predicted ---- */
+
+/* The ar row with a full cache under equal conditions; found once, over all rows, so that a filter does not take it away. */
+const BASELINE = CONDITIONS.filter((key) => key !== "kv_policy" && key !== "forced_acceptance");
+const baselines = new Map();
+for (const row of allRows) if (kindOf(row) === "run" && row.strategy === "ar" && row.kv_policy === "full" && isLossy(row) === false) baselines.set(identity(row, BASELINE), row);
+const baselineOf = (row) => baselines.get(identity(row, BASELINE)) ?? null;
+
+function ratio(a, b) {
+    return a !== null && b !== null && b > 0 ? a / b : null;
+}
+/* As the row says, else from its ar row; null without one. */
+function speedup(row) {
+    if (number(row, "speedup") !== null) return row.speedup;
+    const base = baselineOf(row);
+    return base ? ratio(number(row, "decode_tok_s"), number(base, "decode_tok_s")) : null;
+}
+/* Reading weights is all that takes time, at a bandwidth that does not depend on the setting. */
+function predictedSpeedup(row) {
+    const base = baselineOf(row);
+    return base ? ratio(number(base, "weight_bytes_per_token"), number(row, "weight_bytes_per_token")) : null;
+}
+
+/* ---- numbers for people ---- */
+
+function short(value, digits = 3) {
+    if (value === null || value === undefined) return "?";
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    if (size >= 1e15 || size < 1e-4) return value.toExponential(digits - 1);
+    return String(Number(value.toPrecision(Math.max(digits, Math.min(15, Math.floor(Math.log10(size)) + 1)))));
+}
+const times = (value) => (value === null ? "?" : value.toFixed(2) + "\u00d7");
+const percent = (value) => (value === null ? "?" : short(100 * value) + " %");
+const megabytes = (value) => (value === null ? "?" : short(value / 1e6) + " MB");
+const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
+
+function settingName(row) {
+    const parts = [text(row.strategy, 30)];
+    if (number(row, "draft_steps")) parts.push("K " + row.draft_steps);
+    if (number(row, "lookahead")) parts.push("L " + row.lookahead);
+    if (number(row, "max_inflight")) parts.push("W " + row.max_inflight);
+    return parts.join(" ");
+}
+
+/* What a tooltip says of a setting. */
+function settingTip(row, extra = []) {
+    const lines = [settingName(row)];
+    if (lossyLabel(row)) lines.push(lossyLabel(row));
+    if (row.equals_ar === false && isLossy(row) === false) lines.push("tokens DIFFER from ar");
+    lines.push(...extra);
+    const add = (name, value) => value !== null && lines.push([name, value]);
+    add("decode", number(row, "decode_tok_s") === null ? null : short(row.decode_tok_s, 4) + " tok/s");
+    add("speedup over ar", speedup(row) === null ? null : times(speedup(row)));
+    add("acceptance", number(row, "drafted") ? percent(number(row, "acceptance_rate")) : null);
+    add("tokens per round", number(row, "mean_acceptance_length") ? short(row.mean_acceptance_length) : null);
+    add("weights read per token", number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
+    add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (number(row, "ceiling_percent") === null ? "" : ", " + short(row.ceiling_percent) + " % of the ceiling"));
+    add("cache", say(row, "kv_policy"));
+    add("device", Object.hasOwn(row, "device") ? say(row, "device") : null);
+    return lines;
+}
+
+/* ---- what generate --trace wrote ---- */
+
+/* A line with event "prompt" begins a decoding, of its sequence where a batch has several; files stand behind each other. */
+function putTogether(rows) {
+    const all = [], open = new Map();
+    let stray = 0;
+    for (const row of rows) {
+        if (kindOf(row) !== "decode") continue;
+        const sequence = number(row, "sequence");
+        if (row.event === "prompt") {
+            const decoding = {id: all.length, head: row, events: [], tokens: [], label: ""};
+            all.push(decoding);
+            open.set(sequence, decoding);
+        } else if (open.has(sequence)) open.get(sequence).events.push(row);
+        else stray++;
+    }
+    for (const decoding of all) finishDecoding(decoding);
+    return {all, stray};
+}
+
+function finishDecoding(decoding) {
+    const {head, events} = decoding, start = Array.isArray(head.prompt_ids) ? head.prompt_ids.length : 0;
+    for (const event of [head, ...events])
+        (Array.isArray(event.tokens) ? event.tokens : []).forEach((id, i) => {
+            const said = Array.isArray(event.texts) ? event.texts[i] : null;
+            if (isNumber(id)) decoding.tokens.push({position: start + decoding.tokens.length, id, text: isText(said) ? said : null, event: event === head ? null : event});
+        });
+    const texts = Array.isArray(head.prompt_texts) ? head.prompt_texts.filter(isText).join("") : "";
+    decoding.label = [Object.hasOwn(head, "model") ? say(head, "model") : "", settingName(head), number(head, "sequence") === null ? "" : `sequence ${head.sequence}`].filter(Boolean).join(", ") + (texts ? `: ${text(texts, 50)}` : "");
+}
+
+const {all: allDecodings, stray: strayEvents} = putTogether(allRows);
+/* Those whose settings pass the filters. */
+const decodings = (view) => allDecodings.filter((decoding) => view.has(decoding.head));
