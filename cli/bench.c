@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/paths.h"
+#include "cli/common/talk.h"
 
 struct bench_options {
     struct text_list models, synthetic;
@@ -29,7 +30,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     params.cost_dir = cli_cache_dir(cache_dir);
     params.stop = cli_interrupted;
     params.out = stdout;
-    params.err = stderr;
+    params.err = cli_notes();
     cli_catch_interrupt();
     return sweep_run(&params, log);
 }

@@ -9,6 +9,7 @@
 #include "cli/common/engine.h"
 #include "cli/common/output.h"
 #include "cli/common/prompt.h"
+#include "cli/common/talk.h"
 #include "engine/base/numbers.h"
 #include "engine/files/safetensors.h"
 
@@ -102,7 +103,7 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
     if (!status) {
         struct mn_log user = *log;
         if (!options->num_steps)
-            default_depth_note(stderr, &info);
+            default_depth_note(cli_notes(), &info);
         status = mn_logits(session, options->ids.ids, options->ids.n, num_steps, state0, print_position, &user);
     }
     mn_session_destroy(session);

@@ -5,9 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/rows/nearest.h"
 #include "cli/commands.h"
+#include "cli/common/help.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
+#include "cli/common/talk.h"
+#include "engine/base/clock.h"
 
 #define X(name) &command_##name,
 static const struct command *const commands[] = {COMMANDS(X)};
@@ -15,11 +19,13 @@ static const struct command *const commands[] = {COMMANDS(X)};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
-/* Progress is for people: it is left out when stderr is not a terminal. */
+/* Advice is for people: it is left out when stderr is not a terminal. */
 static void write_line(void *user, enum mn_log_level level, const char *line)
 {
-    const bool *terminal = user;
-    if (level == MN_LOG_INFO && !*terminal)
+    (void)user;
+    if (level == MN_LOG_INFO && !cli_is_watched() && !cli_is_verbose())
+        return;
+    if (level == MN_LOG_WARN && cli_is_quiet())
         return;
     fprintf(stderr, "muninn: %s%s\n", level == MN_LOG_WARN ? "warning: " : "", line);
 }
@@ -62,15 +68,20 @@ static void print_overview(FILE *stream)
 
 static enum mn_status run_command(const struct command *command, int argc, char **argv, const struct mn_log *log)
 {
-    bool help;
+    struct common_options common;
+    const double started = clock_s();
     void *values = calloc(1, command->values_bytes);
     if (!values)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for options");
-    enum mn_status status = options_parse(command, argc, argv, values, &help, log);
-    if (!status && help)
-        options_print_help(command, stdout);
+    enum mn_status status = options_parse(command, argc, argv, values, &common, log);
+    if (!status && common.help)
+        print_help(command, stdout);
     else if (!status)
+        status = cli_talk(common.quiet, common.verbose, log);
+    if (!status && !common.help) {
         status = command->run(values, log);
+        cli_detail("%s: %.2f s in all", command->name, clock_s() - started);
+    }
     options_free(command, values);
     free(values);
     return status;
@@ -78,7 +89,15 @@ static enum mn_status run_command(const struct command *command, int argc, char 
 
 static enum mn_status unknown_command(const char *name, const struct mn_log *log)
 {
-    return log_fail(log, MN_ERR_USAGE, "unknown command '%s'; `muninn help` lists them", name);
+    struct nearest nearest = {.word = name};
+    char hint[NEAREST_HINT_BYTES];
+    if (*name == '-')
+        return log_fail(log, MN_ERR_USAGE, "option '%s' without a command before it; `muninn help` lists them", name);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        nearest_offer(&nearest, commands[i]->name, strlen(commands[i]->name));
+    nearest_offer(&nearest, "help", 4);
+    return log_fail(log, MN_ERR_USAGE, "unknown command '%s'%s; `muninn help` lists them", name,
+                    nearest_hint(&nearest, "", hint));
 }
 
 static enum mn_status help_command(int argc, char **argv, const struct mn_log *log)
@@ -89,7 +108,7 @@ static enum mn_status help_command(int argc, char **argv, const struct mn_log *l
     if (argc > 2 && !command)
         return unknown_command(argv[2], log);
     if (command)
-        options_print_help(command, stdout);
+        print_help(command, stdout);
     else
         print_overview(stdout);
     return MN_OK;
@@ -120,8 +139,7 @@ int main(int argc, char **argv)
 {
     open_standard_streams();
     cli_ignore_write_signals();
-    bool terminal = isatty(STDERR_FILENO) == 1;
-    const struct mn_log log = {.write = write_line, .user = &terminal};
+    const struct mn_log log = {.write = write_line};
     enum mn_status status = dispatch(argc, argv, &log);
     /* What a failed command printed before it failed still goes out; the first failure decides the exit code. */
     if (!status)

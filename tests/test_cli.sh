@@ -314,7 +314,7 @@ run report "$tmp/trace.jsonl" -o "$tmp/trace.html"
 same "trace: the report reads it" "0 " "$code $err"
 refuses "diffusion with a full cache" 2 "share:1" generate -p x --strategy diffusion --kv-policy full
 refuses "diffusion under --require-lossless" 2 "require_lossless" generate -p x --strategy diffusion --require-lossless
-refuses "--continuous with draft-verify" 2 "continuous: strategy draft-verify" generate -p x --strategy draft-verify --continuous
+refuses "--continuous with draft-verify" 2 "--continuous has no effect with --strategy draft-verify" generate -p x --strategy draft-verify --continuous
 refuses "--verification-threshold above 1" 2 "--verification-threshold 1.5:" generate -p x --strategy draft-verify --verification-threshold 1.5
 refuses "--compare-ar with --batch" 2 "--compare-ar" generate --batch "$tmp/none" --compare-ar
 refuses "--parallel without --batch" 2 "--parallel" generate -p x --parallel 2
@@ -342,8 +342,9 @@ fi
 head -n 4 "$vectors/raven-tiny-generate.jsonl" >"$tmp/cases"
 sed 's/.*"ids": *\(\[[0-9, ]*\]\).*"num_steps": *\([0-9]*\).*/{"ids":\1,"num_steps":\2,"n":32,"id":"x"}/; t
      s/.*"num_steps": *\([0-9]*\).*"ids": *\(\[[0-9, ]*\]\).*/{"ids":\2,"num_steps":\1,"n":32,"id":"x"}/' "$tmp/cases" >"$tmp/batch"
-for strategy in ar draft-verify wavefront; do
-    run generate --batch "$tmp/batch" --strategy $strategy --draft-steps 2 --lookahead 3 --parallel 3 --ignore-eos --trace "$tmp/trace"
+for strategy in ar 'draft-verify --draft-steps 2 --lookahead 3' 'wavefront --draft-steps 2'; do
+    # shellcheck disable=SC2086
+    run generate --batch "$tmp/batch" --strategy $strategy --parallel 3 --ignore-eos --trace "$tmp/trace"
     same "batch: $strategy: exit code" 0 "$code"
     same "batch: $strategy: a line per sequence and the total" 5 "$(wc -l <"$tmp/out" | tr -d ' ')"
     json_ok "batch: $strategy: JSON" "[$(paste -s -d, "$tmp/out")]"
@@ -371,7 +372,7 @@ same "batch: none can run: exit code" 2 "$code"
 same "batch: none can run: messages" 2 "$(wc -l <"$tmp/err" | tr -d ' ')"
 has "batch: none can run: how many" "$err" "$tmp/bad: 2 more lines that cannot run"
 same "batch: none can run: a line for each" 3 "$(grep -c '"finish_reason":"error"' "$tmp/out")"
-refuses "batch: settings that none can run with" 2 "strategy ar has no" generate --batch "$tmp/bad" --verification-threshold 0.5
+refuses "batch: settings that none can run with" 2 "exit.rule confidence:" generate --batch "$tmp/bad" --exit confidence
 # A cache for more steps than any device has memory for.
 printf '{"prompt":"a","num_steps":4096,"n":2}\n{"prompt":"b","n":2}\n{"prompt":"a","num_steps":4000,"n":2}\n' >"$tmp/bad"
 run generate --batch "$tmp/bad" --ctx 512
@@ -460,12 +461,14 @@ same "sampled: draft-verify gives the tokens of ar" "$first" "$(printf %s "$out"
 
 # Stop strings. " behind the mill." comes as " b", "e", "h", "ind", ...
 kai='Kai crosses the clever river'
-for strategy in ar draft-verify wavefront; do
-    run generate -p "$kai" --num-steps 4 --strategy $strategy --draft-steps 2 --stop hind -o json
+for strategy in ar 'draft-verify --draft-steps 2' 'wavefront --draft-steps 2'; do
+    # shellcheck disable=SC2086
+    run generate -p "$kai" --num-steps 4 --strategy $strategy --stop hind -o json
     has "$strategy: --stop across tokens: text ends before it" "$out" '"text":" be"'
     same "$strategy: --stop across tokens: ends at the token that completes it" 271,74,77,446 "$(printf %s "$out" | numbers tokens)"
     has "$strategy: --stop: reason" "$out" '"finish_reason":"stop"'
-    run generate -p "$kai" --num-steps 4 --strategy $strategy --draft-steps 2 --stop zzz --stop hind
+    # shellcheck disable=SC2086
+    run generate -p "$kai" --num-steps 4 --strategy $strategy --stop zzz --stop hind
     same "$strategy: --stop: streamed text" " be" "$out"
 done
 run generate -p "$kai" --num-steps 4 --stop hinX --stop 'mill.Y'
@@ -473,7 +476,7 @@ same "--stop: what was held back comes out" " behind the mill." "$out"
 
 refuses "--lookahead of 0" 2 "--lookahead 0:" generate -p x --strategy draft-verify --lookahead 0
 refuses "--exit unknown" 2 "exit.rule confidence:" generate -p x --exit confidence
-refuses "--exit in wavefront" 2 "exit.rule kl: strategy wavefront" generate -p x --strategy wavefront --exit kl
+refuses "--exit in wavefront" 2 "--exit has no effect with --strategy wavefront" generate -p x --strategy wavefront --exit kl
 refuses "wavefront: --draft-steps not below --num-steps" 2 "draft_steps 8" generate -p x --num-steps 8 --draft-steps 8 --strategy wavefront
 for strategy in ar draft-verify wavefront auto; do
     refuses "$strategy: share:k under --require-lossless" 2 "require_lossless: kv_policy share:k" generate -p x --num-steps 4 --strategy $strategy --kv-policy share:2 --require-lossless

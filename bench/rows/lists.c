@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/rows/nearest.h"
+
 static enum mn_status refuse(const char *option, const char *piece, size_t n, const char *why, const struct mn_log *log)
 {
     return log_fail(log, MN_ERR_USAGE, "--%s: '%.*s': %s", option, (int)(n < 60 ? n : 60), piece, why);
@@ -80,6 +82,12 @@ enum mn_status parse_numbers(const char *option, const char *text, uint32_t min,
     return status;
 }
 
+const char *strategy_name_at(uint32_t index)
+{
+    const struct mn_strategy *strategy = mn_strategy_at(index);
+    return strategy ? strategy->name : NULL;
+}
+
 void join_choices(const char *(*at)(uint32_t index), char *text, size_t text_bytes)
 {
     size_t n = 0;
@@ -101,6 +109,15 @@ bool is_choice(const char *choices, const char *word)
     }
 }
 
+enum mn_status refuse_choice(const char *option, const char *word, const char *choices, const struct mn_log *log)
+{
+    struct nearest nearest = {.word = word};
+    char hint[NEAREST_HINT_BYTES];
+    nearest_offer_choices(&nearest, choices);
+    return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s%s", option, word, choices,
+                    nearest_hint(&nearest, "", hint));
+}
+
 enum mn_status parse_words(const char *option, const char *text, const char *choices, struct word_list *out,
                            const struct mn_log *log)
 {
@@ -116,7 +133,7 @@ enum mn_status parse_words(const char *option, const char *text, const char *cho
         if (*word == '\0')
             return log_fail(log, MN_ERR_USAGE, "--%s %s: an empty word", option, text);
         if (choices && !is_choice(choices, word))
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option, word, choices);
+            return refuse_choice(option, word, choices, log);
         bool known = false;
         for (uint32_t i = 0; i < out->n; i++)
             known |= !strcmp(out->words[i], word);

@@ -23,10 +23,14 @@ struct word_list {
  * the order given. MN_ERR_USAGE names the option and the piece. */
 enum mn_status parse_numbers(const char *option, const char *text, uint32_t min, uint32_t max, struct number_list *out,
                              const struct mn_log *log);
+/* The strategies' names; NULL behind the last. */
+const char *strategy_name_at(uint32_t index);
 /* A table's names as "a|b" in `text`: at(0), at(1), .. up to NULL. */
 void join_choices(const char *(*at)(uint32_t index), char *text, size_t text_bytes);
 /* Is the word one of "a|b"? */
 bool is_choice(const char *choices, const char *word);
+/* MN_ERR_USAGE with the option, the word, the choices and the one that was meant. */
+enum mn_status refuse_choice(const char *option, const char *word, const char *choices, const struct mn_log *log);
 /* Words with commas between them, each once. `choices` ("a|b") or NULL when anything goes. */
 enum mn_status parse_words(const char *option, const char *text, const char *choices, struct word_list *out,
                            const struct mn_log *log);

@@ -53,7 +53,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
                  {"weight-type", p->weight_types, mn_weight_type_at, &l->weight_types},
                  {"kv-policy", p->kv_policies, NULL, &l->kv_policies},
                  {"kv-type", p->kv_types, mn_kv_type_at, &l->kv_types},
-                 {"strategy", p->strategies, NULL, &l->strategies}};
+                 {"strategy", p->strategies, strategy_name_at, &l->strategies}};
     const struct {
         const char *option, *text;
         uint32_t min, max;
@@ -78,10 +78,6 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         if (numbers[i].text)
             status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
                                    log);
-    for (uint32_t i = 0; i < l->strategies.n && !status; i++)
-        if (!mn_strategy_find(l->strategies.words[i]))
-            status = log_fail(log, MN_ERR_USAGE, "--strategy %s: no such strategy; `muninn bench --help` lists them",
-                              l->strategies.words[i]);
     for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
         status = mn_kv_policy_check(l->kv_policies.words[i], log);
     }

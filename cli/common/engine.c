@@ -1,6 +1,17 @@
 #include "cli/common/engine.h"
 
 #include "bench/sweep/cpu_device.h"
+#include "cli/common/talk.h"
+#include "engine/base/clock.h"
+
+static void say_engine(const struct mn_engine *engine, double seconds)
+{
+    struct mn_model_info info;
+    mn_engine_info(engine, &info);
+    cli_detail("%s", info.device_banner);
+    cli_detail("%s model, %.2f M parameters, weights %s, %.2f MB on the device, in %.2f s", info.shape.family,
+               (double)info.n_parameters / 1e6, info.weight_type, (double)info.weight_bytes / 1e6, seconds);
+}
 
 enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struct engine_choice *choice,
                                const struct mn_log *log)
@@ -10,9 +21,13 @@ enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struc
     if (status)
         return status;
     cpu_device_prepare(choice->cpu_threads, dir);
-    return mn_engine_create(engine, &(struct mn_engine_params){.model_dir = dir,
-                                                               .device = choice->device,
-                                                               .weight_type = choice->weight_type,
-                                                               .validate = choice->validate,
-                                                               .log = log});
+    const double started = clock_s();
+    status = mn_engine_create(engine, &(struct mn_engine_params){.model_dir = dir,
+                                                                 .device = choice->device,
+                                                                 .weight_type = choice->weight_type,
+                                                                 .validate = choice->validate,
+                                                                 .log = log});
+    if (!status)
+        say_engine(*engine, clock_s() - started);
+    return status;
 }

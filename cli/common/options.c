@@ -1,180 +1,108 @@
-/* Options: one table per subcommand drives getopt_long, the defaults and the help. */
+/* Options: one table per subcommand drives getopt_long and the defaults. */
 #include "cli/common/options.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <getopt.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/rows/lists.h"
-#include "engine/files/lines.h"
+#include "bench/rows/nearest.h"
+#include "cli/common/option_rules.h"
+#include "cli/common/option_values.h"
 
 enum {
-    OPTIONS_MAX = 64,
+    OPTIONS_MAX = 80, /* of a command, with groups and the common ones */
     OPTION_CODE = 1000
 }; /* getopt code of table entry i: OPTION_CODE + i, above every character */
 
-/* Digits only: strtoull alone would take signs, blanks and 0x. */
-static bool parse_u64(const char *text, uint64_t *out)
+static const struct command_option common_table[] = {
+    OPTIONS_GROUP("Every command"),
+    {.name = "quiet",
+     .letter = 'q',
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct common_options, quiet),
+     .help = "say nothing on standard error but errors"},
+    {.name = "verbose",
+     .letter = 'v',
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct common_options, verbose),
+     .help = "say more there: where the model was found, the device, what took how long"},
+    {.name = "help",
+     .letter = 'h',
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct common_options, help),
+     .help = "this text"},
+};
+
+const struct command_option *option_at(const struct command *command, size_t index)
 {
-    size_t n = strspn(text, "0123456789");
-    if (n == 0 || text[n] != '\0')
-        return false;
-    errno = 0;
-    unsigned long long value = strtoull(text, NULL, 10);
-    if (errno == ERANGE || value > UINT64_MAX)
-        return false;
-    *out = value;
-    return true;
+    const size_t n_common = sizeof common_table / sizeof *common_table;
+    if (index < command->n_options)
+        return &command->options[index];
+    return index - command->n_options < n_common ? &common_table[index - command->n_options] : NULL;
 }
 
-/* A decimal number: strtod alone would take nan, inf, hexadecimal and blanks. */
-static bool parse_double(const char *text, double *out)
+/* A parse under way. */
+struct parse {
+    const struct command *command;
+    void *values;
+    struct common_options *common;
+    bool given[OPTIONS_MAX];
+    struct option longs[OPTIONS_MAX + 1];
+    char letters[2 * OPTIONS_MAX + 3];
+    const struct mn_log *log;
+};
+
+static enum mn_status parse_store(struct parse *parse, size_t index, const char *text)
 {
-    char *end;
-    if (*text == '\0' || strspn(text, "0123456789+-.eE") != strlen(text))
-        return false;
-    *out = strtod(text, &end);
-    return *end == '\0' && isfinite(*out);
+    const bool common = index >= parse->command->n_options;
+    parse->given[index] = true;
+    return option_store(option_at(parse->command, index), text, common ? (void *)parse->common : parse->values,
+                        parse->log);
 }
 
-static enum mn_status parse_ids(const char *text, struct id_list *list, const struct mn_log *log)
+static enum mn_status parse_defaults(struct parse *parse)
 {
-    size_t n = 1;
-    for (const char *c = text; *c; c++)
-        n += *c == ',';
-    if (n > IDS_MAX)
-        return log_fail(log, MN_ERR_USAGE, "--ids: %zu ids; at most %d", n, IDS_MAX);
-    free(list->ids);
-    list->n = 0;
-    list->ids = malloc(n * sizeof *list->ids);
-    if (!list->ids)
-        return log_fail(log, MN_ERR_MEMORY, "out of host memory for %zu ids", n);
-    for (const char *at = text;; at++) {
-        char item[24];
-        size_t length = strcspn(at, ",");
-        uint64_t value = 0;
-        if (length < sizeof item) {
-            memcpy(item, at, length);
-            item[length] = '\0';
-        }
-        if (length >= sizeof item || !parse_u64(item, &value) || value >= UINT32_MAX)
-            return log_fail(log, MN_ERR_USAGE, "--ids: '%.*s' at place %u: must be token ids like 0,301,270",
-                            (int)(length < 40 ? length : 40), at, list->n + 1);
-        list->ids[list->n++] = (uint32_t)value;
-        at += length;
-        if (*at == '\0')
-            return MN_OK;
-    }
-}
-
-static const char *strategy_name_at(uint32_t index)
-{
-    const struct mn_strategy *strategy = mn_strategy_at(index);
-    return strategy ? strategy->name : NULL;
-}
-
-/* "a|b", in `text` where it has to be made; NULL when the option has no choices. */
-static const char *choices_of(const struct command_option *option, char *text, size_t text_bytes)
-{
-    if (!option->strategies && !option->choice_at)
-        return option->choices;
-    join_choices(option->strategies ? strategy_name_at : option->choice_at, text, text_bytes);
-    return text;
-}
-
-static enum mn_status store_choice(const struct command_option *option, const char *text, const char **at,
-                                   const struct mn_log *log)
-{
-    char names[CHOICES_BYTES];
-    const char *choices = choices_of(option, names, sizeof names);
-    if (!is_choice(choices, text))
-        return log_fail(log, MN_ERR_USAGE, "--%s %s: must be one of %s", option->name, text, choices);
-    *at = text;
-    return MN_OK;
-}
-
-static enum mn_status refuse_range(const struct command_option *option, const char *text, const char *what,
-                                   const struct mn_log *log)
-{
-    return log_fail(log, MN_ERR_USAGE, "--%s %s: must be %s from %.10g to %.10g", option->name, text, what, option->min,
-                    option->max);
-}
-
-static enum mn_status store(const struct command_option *option, const char *text, void *values,
-                            const struct mn_log *log)
-{
-    void *at = (char *)values + option->offset;
-    uint64_t whole;
-    double number;
-    switch (option->kind) {
-    case OPTION_FLAG: *(bool *)at = true; return MN_OK;
-    case OPTION_U32:
-        if (!parse_u64(text, &whole) || (double)whole < option->min || (double)whole > option->max)
-            return refuse_range(option, text, "a whole number", log);
-        *(uint32_t *)at = (uint32_t)whole;
-        return MN_OK;
-    case OPTION_U64:
-        if (!parse_u64(text, (uint64_t *)at))
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: must be a whole number from 0 to 18446744073709551615",
-                            option->name, text);
-        return MN_OK;
-    case OPTION_FLOAT:
-        if (!parse_double(text, &number) || number < option->min || number > option->max)
-            return refuse_range(option, text, "a number", log);
-        *(float *)at = (float)number;
-        return MN_OK;
-    case OPTION_TEXT: *(const char **)at = text; return MN_OK;
-    case OPTION_CHOICE: return store_choice(option, text, at, log);
-    case OPTION_LIST: {
-        struct text_list *list = at;
-        if (*text == '\0')
-            return log_fail(log, MN_ERR_USAGE, "--%s: must not be empty", option->name);
-        if (list->n == CLI_LIST_MAX)
-            return log_fail(log, MN_ERR_USAGE, "--%s %s: may be given at most %d times", option->name, text,
-                            CLI_LIST_MAX);
-        list->items[list->n++] = text;
-        return MN_OK;
-    }
-    case OPTION_IDS: return parse_ids(text, at, log);
-    }
-    return MN_ERR_USAGE;
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < parse->command->n_options && !status; i++)
+        if (parse->command->options[i].value)
+            status = option_store(&parse->command->options[i], parse->command->options[i].value, parse->values,
+                                  parse->log);
+    return status;
 }
 
 /* The tables in getopt's form. `letters` begins with "+", the first operand ends the options (none is allowed), or "-",
  * operands come as code 1 in their order; then ":", a missing argument is told from an unknown option. */
-static void build_getopt(const struct command *command, struct option *longs, char *letters)
+static void build_getopt(struct parse *parse)
 {
-    size_t n_letters = 0;
-    assert(command->n_options <= OPTIONS_MAX);
-    letters[n_letters++] = command->takes_operands ? '-' : '+';
-    letters[n_letters++] = ':';
-    letters[n_letters++] = 'h';
-    for (size_t i = 0; i < command->n_options; i++) {
-        const struct command_option *option = &command->options[i];
-        bool argument = option->kind != OPTION_FLAG;
-        longs[i] = (struct option){option->name, argument ? required_argument : no_argument, NULL,
-                                   OPTION_CODE + (int)i};
+    const struct command_option *option;
+    size_t n_letters = 0, n_longs = 0;
+    parse->letters[n_letters++] = parse->command->takes_operands ? '-' : '+';
+    parse->letters[n_letters++] = ':';
+    for (size_t i = 0; (option = option_at(parse->command, i)); i++) {
+        const bool argument = option->kind != OPTION_FLAG;
+        assert(i < OPTIONS_MAX);
+        if (option->kind == OPTION_GROUP)
+            continue;
+        parse->longs[n_longs++] = (struct option){option->name, argument ? required_argument : no_argument, NULL,
+                                                  OPTION_CODE + (int)i};
         if (option->letter)
-            letters[n_letters++] = option->letter;
+            parse->letters[n_letters++] = option->letter;
         if (option->letter && argument)
-            letters[n_letters++] = ':';
+            parse->letters[n_letters++] = ':';
     }
-    longs[command->n_options] = (struct option){"help", no_argument, NULL, 'h'};
-    longs[command->n_options + 1] = (struct option){0};
-    letters[n_letters] = '\0';
+    parse->longs[n_longs] = (struct option){0};
+    parse->letters[n_letters] = '\0';
 }
 
-static const struct command_option *option_of_code(const struct command *command, int code)
+static size_t index_of_code(const struct command *command, int code)
 {
+    size_t index = 0;
     if (code >= OPTION_CODE)
-        return &command->options[code - OPTION_CODE];
-    for (size_t i = 0; i < command->n_options; i++)
-        if (command->options[i].letter == code)
-            return &command->options[i];
-    return NULL;
+        return (size_t)(code - OPTION_CODE);
+    while (option_at(command, index)->letter != code)
+        index++;
+    return index;
 }
 
 /* getopt_long takes any unambiguous beginning of a name; scripts written with one would break when an option is
@@ -185,54 +113,89 @@ static bool is_abbreviated(const char *word, const char *name)
                                        (word[2 + strlen(name)] != '\0' && word[2 + strlen(name)] != '='));
 }
 
-enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help,
-                             const struct mn_log *log)
+/* What getopt does not know, or knows and finds misused: a value for a flag. */
+static enum mn_status refuse_unknown(const struct parse *parse, const char *word)
 {
-    struct option longs[OPTIONS_MAX + 2];
-    char letters[2 * OPTIONS_MAX + 4];
-    enum mn_status status = MN_OK;
-    int n_operands = 0;
-    *help = false;
-    for (size_t i = 0; i < command->n_options && !status; i++)
-        if (command->options[i].value)
-            status = store(&command->options[i], command->options[i].value, values, log);
-    build_getopt(command, longs, letters);
-    opterr = 0;
-    optind = 1;
-    while (!status) {
-        const char *word = optind < argc ? argv[optind] : "";
-        int code = getopt_long(argc, argv, letters, longs, NULL);
-        if (code == -1)
-            break;
-        if (code == 1) {
-            argv[++n_operands] = optarg; /* words before it are done with */
-            continue;
-        }
-        if (code == '?')
-            return log_fail(log, MN_ERR_USAGE, "unknown or misused option '%s'; see `muninn %s --help`", word,
-                            command->name);
-        if (code == ':')
-            return log_fail(log, MN_ERR_USAGE, "option '%s' needs a value; see `muninn %s --help`", word,
-                            command->name);
-        if (is_abbreviated(word, code == 'h' ? "help" : option_of_code(command, code)->name))
-            return log_fail(log, MN_ERR_USAGE,
-                            "unknown option '%s' (names may not be shortened); see `muninn %s --help`", word,
-                            command->name);
-        if (code == 'h') {
-            *help = true;
-            return MN_OK;
-        }
-        status = store(option_of_code(command, code), optarg, values, log);
+    char name[NEAREST_WORD_MAX + 1] = "", hint[NEAREST_HINT_BYTES];
+    struct nearest nearest = {.word = name};
+    const struct command_option *option;
+    const size_t n = strncmp(word, "--", 2) ? 0 : strcspn(word + 2, "=");
+    if (n < sizeof name) {
+        memcpy(name, word + 2 * (n > 0), n);
+        name[n] = '\0';
     }
+    for (size_t i = 0; (option = option_at(parse->command, i)); i++) {
+        if (option->kind == OPTION_GROUP)
+            continue;
+        if (option->kind == OPTION_FLAG && !strcmp(option->name, name))
+            return log_fail(parse->log, MN_ERR_USAGE, "option '%s': --%s takes no value", word, name);
+        nearest_offer(&nearest, option->name, strlen(option->name));
+    }
+    return log_fail(parse->log, MN_ERR_USAGE, "unknown option '%s'%s; see `muninn %s --help`", word,
+                    nearest_hint(&nearest, "--", hint), parse->command->name);
+}
+
+/* Code and word as getopt left them; *stop when nothing is to be read behind it. */
+static enum mn_status take_option(struct parse *parse, int code, const char *word, bool *stop)
+{
+    const char *command = parse->command->name;
+    *stop = true;
+    if (code == '?')
+        return refuse_unknown(parse, word);
+    if (code == ':')
+        return log_fail(parse->log, MN_ERR_USAGE, "option '%s' needs a value; see `muninn %s --help`", word, command);
+    const size_t index = index_of_code(parse->command, code);
+    const char *name = option_at(parse->command, index)->name;
+    if (is_abbreviated(word, name))
+        return log_fail(parse->log, MN_ERR_USAGE,
+                        "unknown option '%s' (names may not be shortened: --%s); see `muninn %s --help`", word, name,
+                        command);
+    enum mn_status status = parse_store(parse, index, optarg);
+    *stop = status || parse->common->help;
+    return status;
+}
+
+static enum mn_status take_operands(struct parse *parse, int argc, char **argv, int n_operands)
+{
+    const struct command *command = parse->command;
     while (command->takes_operands && optind < argc) /* those behind "--" */
         argv[++n_operands] = argv[optind++];
-    if (!status && command->takes_operands)
-        *(struct operand_list *)(void *)((char *)values + command->operands_offset) = (struct operand_list){
+    if (command->takes_operands)
+        *(struct operand_list *)(void *)((char *)parse->values + command->operands_offset) = (struct operand_list){
             argv + 1, (uint32_t)n_operands};
-    else if (!status && optind < argc)
-        return log_fail(log, MN_ERR_USAGE, "unexpected argument '%s'; see `muninn %s --help`", argv[optind],
+    else if (optind < argc)
+        return log_fail(parse->log, MN_ERR_USAGE, "unexpected argument '%s'; see `muninn %s --help`", argv[optind],
                         command->name);
-    return status;
+    return MN_OK;
+}
+
+enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values,
+                             struct common_options *common, const struct mn_log *log)
+{
+    struct parse parse = {.command = command, .values = values, .common = common, .log = log};
+    int n_operands = 0;
+    bool stop = false;
+    *common = (struct common_options){0};
+    enum mn_status status = parse_defaults(&parse);
+    build_getopt(&parse);
+    opterr = 0;
+    optind = 1;
+    while (!status && !stop) {
+        const char *word = optind < argc ? argv[optind] : "";
+        const int code = getopt_long(argc, argv, parse.letters, parse.longs, NULL);
+        if (code == -1)
+            break;
+        if (code == 1)
+            argv[++n_operands] = optarg; /* words before it are done with */
+        else
+            status = take_option(&parse, code, word, &stop);
+    }
+    if (status || stop)
+        return status;
+    status = take_operands(&parse, argc, argv, n_operands);
+    if (!status && common->quiet && common->verbose)
+        status = log_fail(log, MN_ERR_USAGE, "--quiet and --verbose exclude each other");
+    return status ? status : option_rules_check(command, values, parse.given, log);
 }
 
 void options_free(const struct command *command, void *values)
@@ -240,40 +203,4 @@ void options_free(const struct command *command, void *values)
     for (size_t i = 0; i < command->n_options; i++)
         if (command->options[i].kind == OPTION_IDS)
             free(((struct id_list *)(void *)((char *)values + command->options[i].offset))->ids);
-}
-
-static void print_strategies(FILE *stream)
-{
-    const struct mn_strategy *strategy;
-    for (uint32_t i = 0; (strategy = mn_strategy_at(i)); i++) {
-        fprintf(stream, "  %-34s   %-12s  %s", "", strategy->name, strategy->help);
-        if (strategy->usual_inflight)
-            fprintf(stream, "; W is %u unless given", strategy->usual_inflight);
-        fputc('\n', stream);
-    }
-}
-
-void options_print_help(const struct command *command, FILE *stream)
-{
-    fprintf(stream, "%s\n\nUsage: muninn %s%s%s\n\nOptions:\n", command->summary, command->name,
-            *command->synopsis ? " " : "", command->synopsis);
-    for (size_t i = 0; i < command->n_options; i++) {
-        const struct command_option *option = &command->options[i];
-        const char *shown = option->shown                 ? option->shown
-                            : option->value               ? option->value
-                            : option->kind == OPTION_FLAG ? "off"
-                                                          : "none";
-        char names[CHOICES_BYTES], left[CHOICES_BYTES + 64];
-        const char *choices = option->argument ? option->argument : choices_of(option, names, sizeof names);
-        const char *argument = choices ? choices : "";
-        snprintf(left, sizeof left, "%c%c%s --%s %s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
-                 option->letter ? "," : " ", option->name, argument);
-        fprintf(stream, "  %-34s %s [default: %s]\n", left, option->help, shown);
-        if (option->strategies)
-            print_strategies(stream);
-    }
-    fprintf(stream, "  %-34s this text\n", "-h, --help");
-    if (command->notes)
-        fprintf(stream, "\n%s\n", command->notes);
-    fprintf(stream, "\nExample:\n  %s\n", command->example);
 }

@@ -1,7 +1,8 @@
-/* Options of the command line: a subcommand is a `struct command`, one option table that gives its --help, its defaults
- * and its parser, and a function that gets the parsed values.
+/* Options of the command line: a subcommand is a `struct command`, one option table that gives its --help, its man
+ * page, its completion, its defaults and its parser, and a function that gets the parsed values. Behind a command's own
+ * options come those of all commands: --quiet, --verbose, --help.
  *
- * Owns: parsing and the help. Never: knows what an option means, reads the environment.
+ * Owns: parsing. Never: knows what an option means, reads the environment.
  * Thread-safety: none; one thread. */
 #ifndef MUNINN_CLI_COMMON_OPTIONS_H
 #define MUNINN_CLI_COMMON_OPTIONS_H
@@ -24,7 +25,14 @@ enum option_kind {
     OPTION_CHOICE, /* const char *, one of `choices` */
     OPTION_LIST,   /* struct text_list: repeatable, not empty */
     OPTION_IDS,    /* struct id_list: 1,2,3 */
+    OPTION_GROUP,  /* no option: `help` heads those behind it */
 };
+
+/* Heads the options behind it, in --help and in the man page. */
+#define OPTIONS_GROUP(heading) \
+    { \
+        .kind = OPTION_GROUP, .help = heading \
+    }
 
 struct text_list {
     const char *items[CLI_LIST_MAX];
@@ -89,22 +97,39 @@ struct command_option {
         .help = help_ \
     }
 
+/* An option that has an effect only beside another one; without it, it is refused. */
+struct option_rule {
+    const char *option;  /* names without dashes */
+    const char *with;    /* these must ask for something, one of "a|b": a text, a number other than 0, a flag */
+    const char *without; /* or: none of these may */
+    bool (*takes)(const char *value); /* `with` is one option with a text, which must be such a one */
+};
+
 struct command {
     const char *name, *summary, *synopsis, *example;
     const char *notes; /* paragraphs behind the options; may be NULL */
     const struct command_option *options;
     size_t n_options, values_bytes;
+    const struct option_rule *rules; /* may be NULL */
+    size_t n_rules;
     bool takes_operands;
     size_t operands_offset; /* of the struct operand_list in the values, where it does */
     enum mn_status (*run)(const void *values, const struct mn_log *log);
 };
 
-/* Parses argv[1..] into `values` (zeroed by the caller). *help is set when --help was asked for; then the rest is not
- * looked at. MN_ERR_USAGE names option and value. */
-enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values, bool *help,
-                             const struct mn_log *log);
+/* What every command takes. */
+struct common_options {
+    bool quiet, verbose, help;
+};
+
+/* The command's options and the common ones, groups among them; NULL behind the last. */
+const struct command_option *option_at(const struct command *command, size_t index);
+
+/* Parses argv[1..] into `values` (zeroed by the caller) and `common`. When --help was asked for, the rest is not looked
+ * at. MN_ERR_USAGE names option and value. */
+enum mn_status options_parse(const struct command *command, int argc, char **argv, void *values,
+                             struct common_options *common, const struct mn_log *log);
 /* Frees what the parser allocated. */
 void options_free(const struct command *command, void *values);
-void options_print_help(const struct command *command, FILE *stream);
 
 #endif

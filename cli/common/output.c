@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/talk.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -23,9 +24,10 @@ enum mn_status cli_flush(const struct mn_log *log)
 
 void cli_banner(const char *banner)
 {
-    fputs("muninn: ", stderr);
-    text_puts(stderr, banner);
-    fputc('\n', stderr);
+    FILE *notes = cli_notes();
+    fputs("muninn: ", notes);
+    text_puts(notes, banner);
+    fputc('\n', notes);
 }
 
 void cli_json_key(const char *key, bool first)

@@ -14,7 +14,7 @@
 /* Flushes stdout; a failure now or earlier (disk full, closed pipe) is MN_ERR_RUN. */
 enum mn_status cli_flush(const struct mn_log *log);
 
-/* The device, for reports of others' machines; one line on stderr. */
+/* The device, for reports of others' machines; one line on cli_notes. */
 void cli_banner(const char *banner);
 
 /* JSON pieces on stdout. Numbers read back the same; one that is not finite is 0: JSON has no word for it. */

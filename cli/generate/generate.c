@@ -26,14 +26,8 @@ static enum mn_status check_options(const struct generate_options *options, cons
         return log_fail(log, MN_ERR_USAGE,
                         "%s: give exactly one of -p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl",
                         n_prompts ? "more than one prompt" : "no prompt");
-    if (options->ids.ids && options->chat)
-        return log_fail(log, MN_ERR_USAGE, "--chat: needs a text, not --ids");
-    if (options->system && !options->chat)
-        return log_fail(log, MN_ERR_USAGE, "--system: only with --chat");
     if (options->batch && options->compare_ar)
         return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
-    if (options->parallel && !options->batch)
-        return log_fail(log, MN_ERR_USAGE, "--parallel: only with --batch");
     if (options->top_p == 0.0f) /* which is off for the library: here that is 1 */
         return log_fail(log, MN_ERR_USAGE, "--top-p 0: must be above 0 and at most 1");
     enum mn_status status = options->kv_policy ? mn_kv_policy_check(options->kv_policy, log) : MN_OK;

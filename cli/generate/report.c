@@ -4,6 +4,7 @@
 #include "bench/rows/default_depth.h"
 #include "bench/rows/identity.h"
 #include "cli/common/output.h"
+#include "cli/common/talk.h"
 #include "cli/generate/generate.h"
 #include "engine/files/json.h"
 
@@ -319,45 +320,47 @@ void report_banner(const struct generate_run *run, bool default_depth)
 {
     cli_banner(run->info.device_banner);
     if (default_depth)
-        default_depth_note(stderr, &run->info);
+        default_depth_note(cli_notes(), &run->info);
 }
 
 void report_summary(const struct mn_stats *stats)
 {
-    fprintf(stderr, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new,
+    FILE *notes = cli_notes();
+    fprintf(notes, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new,
             mn_stats_decode_tok_s(stats));
     if (stats->n_sequences > 1)
-        fprintf(stderr, " in %" PRIu32 " sequences", stats->n_sequences);
+        fprintf(notes, " in %" PRIu32 " sequences", stats->n_sequences);
     if (stats->drafted)
-        fprintf(stderr, ", acceptance %.3f", mn_stats_acceptance_rate(stats));
+        fprintf(notes, ", acceptance %.3f", mn_stats_acceptance_rate(stats));
     if (stats->lookahead)
-        fprintf(stderr, " (%.2f tokens per round)", mn_stats_mean_acceptance_length(stats));
+        fprintf(notes, " (%.2f tokens per round)", mn_stats_mean_acceptance_length(stats));
     else if (stats->inflight_rows && stats->n_sequences <= 1)
-        fprintf(stderr, ", %.2f rows in flight", mean_inflight(stats));
+        fprintf(notes, ", %.2f rows in flight", mean_inflight(stats));
     if (stats->tick_weight_bytes && stats->rounds &&
         stats->n_sequences <= 1) /* the cost model next to what was read and what it took */
-        fprintf(stderr, ", a tick of %.2f MB (model %.2f) in %.2f ms",
+        fprintf(notes, ", a tick of %.2f MB (model %.2f) in %.2f ms",
                 (double)stats->weight_bytes / 1e6 / (double)stats->rounds, (double)stats->tick_weight_bytes / 1e6,
                 stats->decode_ns / 1e6 / (double)stats->rounds);
-    fprintf(stderr, ", %.2f GB/s", mn_stats_gb_s(stats));
+    fprintf(notes, ", %.2f GB/s", mn_stats_gb_s(stats));
     if (stats->chosen_strategy)
-        fprintf(stderr, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps,
+        fprintf(notes, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps,
                 stats->chosen_lookahead);
     if (stats->lossless)
-        fputs(", lossless\n", stderr);
+        fputs(", lossless\n", notes);
     else
-        fprintf(stderr, ", LOSSY (%s)\n", stats->lossy_because ? stats->lossy_because : "unknown");
+        fprintf(notes, ", LOSSY (%s)\n", stats->lossy_because ? stats->lossy_because : "unknown");
 }
 
 void report_agreement(const struct generate_run *run)
 {
     const struct mn_agreement *a = &run->agreement;
-    fprintf(stderr, "muninn: against ar with a full cache: %" PRIu32 " of %" PRIu32 " tokens equal", a->n_equal,
+    FILE *notes = cli_notes();
+    fprintf(notes, "muninn: against ar with a full cache: %" PRIu32 " of %" PRIu32 " tokens equal", a->n_equal,
             a->n_compared);
     if (a->diverged)
-        fprintf(stderr, ", first difference at token %" PRIu32 " (its two best logits there are %.4g apart)",
+        fprintf(notes, ", first difference at token %" PRIu32 " (its two best logits there are %.4g apart)",
                 a->first_divergence, (double)a->margin);
     if (a->forced_agreement >= 0.0)
-        fprintf(stderr, ", %.1f%% are what ar says after the same text", 100.0 * a->forced_agreement);
-    fputc('\n', stderr);
+        fprintf(notes, ", %.1f%% are what ar says after the same text", 100.0 * a->forced_agreement);
+    fputc('\n', notes);
 }

@@ -9,6 +9,7 @@
 #include "bench/rows/default_depth.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
+#include "cli/common/talk.h"
 #include "engine/base/text.h"
 #include "engine/files/lines.h"
 
@@ -48,7 +49,7 @@ static void add_up_work(struct score_run *run)
 void score_progress(struct score_run *run, uint64_t more)
 {
     const double now = clock_s(), share = run->total ? (double)(run->done + more) / (double)run->total : 0.0;
-    if (!isatty(STDERR_FILENO) || now - run->shown < SHOW_SECONDS)
+    if (!cli_is_watched() || now - run->shown < SHOW_SECONDS)
         return;
     run->shown = now;
     fprintf(stderr, "\r\033[K[%zu/%zu] %.0f %%", run->n_done, run->n_lines, 100.0 * share);
@@ -185,14 +186,15 @@ bool score_is_lossy(const struct score_run *run)
 static void report_speed(const struct score_run *run)
 {
     const double seconds = clock_s() - run->started;
-    fprintf(stderr, "muninn: %zu lines at %" PRIu32 " depths in %.2f s (%.1f lines/s)", run->n_done, run->num_steps.n,
+    FILE *notes = cli_notes();
+    fprintf(notes, "muninn: %zu lines at %" PRIu32 " depths in %.2f s (%.1f lines/s)", run->n_done, run->num_steps.n,
             seconds, seconds > 0.0 ? (double)run->n_done / seconds : 0.0);
     if (run->n_done < run->n_lines) {
-        fprintf(stderr, ", %zu were in ", run->n_lines - run->n_done);
-        text_puts(stderr, run->options->results);
-        fputs(" already", stderr);
+        fprintf(notes, ", %zu were in ", run->n_lines - run->n_done);
+        text_puts(notes, run->options->results);
+        fputs(" already", notes);
     }
-    fputs(score_is_lossy(run) ? "; LOSSY (" SCORE_LOSSY ")\n" : "\n", stderr);
+    fputs(score_is_lossy(run) ? "; LOSSY (" SCORE_LOSSY ")\n" : "\n", notes);
 }
 
 static enum mn_status run_lines(struct score_run *run, const char *dir, const char *text, size_t n_bytes)
@@ -203,7 +205,7 @@ static enum mn_status run_lines(struct score_run *run, const char *dir, const ch
     if (status)
         return status;
     if (!run->options->num_steps)
-        default_depth_note(stderr, &run->info);
+        default_depth_note(cli_notes(), &run->info);
     add_up_work(run);
     status = score_likelihoods(run);
     if (!status)

@@ -10,6 +10,7 @@
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
+#include "cli/common/talk.h"
 #include "cli/common/prompt.h"
 #include "cli/trace/trace_out.h"
 #include "engine/base/numbers.h"
@@ -131,7 +132,7 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
     if (!status) { /* a run that is refused prints its reason only */
         cli_banner(report->info.device_banner);
         if (!o->num_steps)
-            default_depth_note(stderr, &report->info);
+            default_depth_note(cli_notes(), &report->info);
         status = mn_depth_trace_run(&trace, session, &params);
     }
     mn_session_destroy(session);

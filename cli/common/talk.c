@@ -1,0 +1,59 @@
+#include "cli/common/talk.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/text.h"
+
+/* How this process talks; --quiet and --verbose are said once. */
+static struct {
+    FILE *nowhere; /* NULL: not quiet */
+    bool verbose;
+} talk;
+
+enum mn_status cli_talk(bool quiet, bool verbose, const struct mn_log *log)
+{
+    talk.verbose = verbose;
+    if (quiet && !talk.nowhere) {
+        talk.nowhere = fopen("/dev/null", "w");
+        if (!talk.nowhere)
+            return log_fail(log, MN_ERR_RUN, "--quiet: /dev/null: %s", strerror(errno));
+    }
+    return MN_OK;
+}
+
+bool cli_is_quiet(void)
+{
+    return talk.nowhere != NULL;
+}
+
+bool cli_is_verbose(void)
+{
+    return talk.verbose;
+}
+
+bool cli_is_watched(void)
+{
+    return !talk.nowhere && isatty(STDERR_FILENO) == 1;
+}
+
+FILE *cli_notes(void)
+{
+    return talk.nowhere ? talk.nowhere : stderr;
+}
+
+void cli_detail(const char *fmt, ...)
+{
+    char line[1024];
+    va_list args;
+    if (!talk.verbose)
+        return;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    fputs("muninn: ", stderr);
+    text_puts(stderr, line);
+    fputc('\n', stderr);
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Goal: the option table says what the program does. A mistyped word gets the one that was meant; an option without an effect is refused, and
+only such a one; --quiet is silent, --verbose says more, and neither changes standard output.
+
+Method: rules of options are tried with a model folder that is not there: a setting that passes them ends with exit code 4, one that is
+refused with 2 before anything is opened. What each strategy has is said here once more, by hand.
+usage: test_options.py path/to/muninn source_dir     (exit 77 when there is no Vulkan device: the rest is skipped)"""
+import os, subprocess, sys, tempfile
+
+muninn, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+top = tempfile.TemporaryDirectory()
+os.chdir(top.name)
+environment = dict(os.environ, MUNINN_MODEL=source + '/models/raven-tiny')
+passed, failed = 0, []
+
+def check(name, true, *shown):
+    global passed
+    passed += bool(true)
+    if not true:
+        failed.append(name)
+        print('FAILED ', name, *shown, sep='\n        ')
+
+def run(*arguments, stdin='', **more):
+    done = subprocess.run([muninn, *map(str, arguments)], input=stdin, capture_output=True, text=True, env=dict(environment, **more))
+    return done.returncode, done.stdout, done.stderr
+
+def refused(line, *arguments):
+    code, out, err = run(*arguments)
+    check(' '.join(map(str, arguments)), (code, out, err) == (2, '', f'muninn: {line}\n'), code, out, err)
+
+# ---- did you mean ----
+
+end = '`muninn help` lists them'
+refused(f"unknown command 'genrate' (did you mean generate?); {end}", 'genrate')
+refused(f"unknown command 'hlep' (did you mean help?); {end}", 'hlep')
+refused(f"unknown command 'frobnicate'; {end}", 'frobnicate')
+refused(f"unknown command 'x'; {end}", 'x')
+refused(f"unknown command 'benhc' (did you mean bench?); {end}", 'help', 'benhc')
+refused(f"option '-p' without a command before it; {end}", '-p', 'x')
+end = 'see `muninn generate --help`'
+refused(f"unknown option '--stratgey' (did you mean --strategy?); {end}", 'generate', '--stratgey', 'ar')
+refused(f"unknown option '--lokahead=3' (did you mean --lookahead?); {end}", 'generate', '--lokahead=3')
+refused(f"unknown option '--verbos' (names may not be shortened: --verbose); {end}", 'generate', '--verbos')
+refused(f"unknown option '--frobnicate'; {end}", 'generate', '--frobnicate')
+refused(f"unknown option '--{'x' * 200}'; {end}", 'generate', '--' + 'x' * 200)
+refused(f"unknown option '-z'; {end}", 'generate', '-z')
+refused("option '--chat=1': --chat takes no value", 'generate', '--chat=1')
+refused('--strategy wavfront: must be one of ar|draft-verify|wavefront|auto|diffusion (did you mean wavefront?)', 'generate', '--strategy', 'wavfront')
+refused('--output jsn: must be one of text|json (did you mean json?)', 'generate', '-o', 'jsn')
+refused('--output yaml: must be one of text|json', 'generate', '-o', 'yaml')
+refused('--strategy draft-verfy: must be one of ar|draft-verify|wavefront|auto|diffusion (did you mean draft-verify?)', 'bench', '--strategy', 'ar,draft-verfy')
+
+# ---- options without an effect ----
+
+strategies = 'ar', 'draft-verify', 'wavefront', 'auto', 'diffusion'
+values = {'draft-steps': 2, 'lookahead': 7, 'max-inflight': 4, 'verification-threshold': 0.5, 'continuous': None, 'exit': 'kl', 'headway': 1,
+          'freeze-threshold': 0.03, 'state-noise': 0.1, 'embed-average': 0.1, 'require-lossless': None, 'kv-policy': 'full', 'compare-ar': None}
+taken = {'ar': 'continuous exit', 'draft-verify': 'draft-steps lookahead verification-threshold exit', 'wavefront': 'draft-steps max-inflight',
+         'auto': 'max-inflight', 'diffusion': 'draft-steps max-inflight headway freeze-threshold state-noise embed-average'}
+for strategy in strategies:
+    for option, value in values.items():
+        arguments = 'generate', '-m', 'none', '-p', 'x', '--' + option, *([] if value is None else [value]), '--strategy', strategy
+        if option in taken[strategy].split() + ['require-lossless', 'kv-policy', 'compare-ar']:
+            code, _, err = run(*arguments)
+            check(' '.join(map(str, arguments)), code == 4, code, err)
+        else:
+            refused(f'--{option} has no effect with --strategy {strategy}', *arguments)
+
+ask = ['generate', '-m', 'none', '-p', 'x']
+beside = [  # arguments that need others, others that do, what is said without
+    (['--top-k', 4], [['--temp', 1]], '--top-k has no effect without --temp above 0'),
+    (['--top-p', 0.5], [['--temp', 1]], '--top-p has no effect without --temp above 0'),
+    (['--min-p', 0.5], [['--temp', 0.2]], '--min-p has no effect without --temp above 0'),
+    (['--temp', 0, '--min-p', 0.5], [], '--min-p has no effect without --temp above 0'),
+    (['--seed', 4], [['--temp', 1], ['--init-scale', 1], ['--strategy', 'diffusion', '--state-noise', 0.1]],
+     '--seed has no effect without --temp above 0, --init-scale above 0 or --state-noise above 0'),
+    (['--exit-min-steps', 2], [['--exit', 'kl']], '--exit-min-steps has no effect without --exit'),
+    (['--exit-interval', 2], [['--exit', 'kl']], '--exit-interval has no effect without --exit'),
+    (['--system', 'be brief'], [['--chat']], '--system has no effect without --chat'),
+    (['--parallel', 2], [], '--parallel has no effect without --batch'),
+    (['--no-bos'], [[]], None),
+    (['--no-bos', '--chat'], [], '--no-bos has no effect with --chat'),
+]
+for needy, enough, line in beside:
+    if line:
+        refused(line, *ask, *needy)
+    for others in enough:
+        code, _, err = run(*ask, *needy, *others)
+        check(' '.join(map(str, needy + others)), code == 4, code, err)
+for needy in ['--no-bos'], ['--chat']:
+    refused(f'{needy[0]} has no effect with --ids', 'generate', '-m', 'none', '--ids', '1', *needy)
+
+# ---- how much is said ----
+
+refused('--quiet and --verbose exclude each other', 'info', '-q', '-v')
+if run('devices')[0] == 3:
+    print(f'no Vulkan device: the rest is skipped\n{passed} passed, {len(failed)} failed')
+    sys.exit(1 if failed else 77)
+open('lines', 'w').write('{"context_ids":[1,2],"continuation_ids":[3]}\n')
+short = '-n', 3, '--num-steps', 2
+shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
+commands = [('generate', '-p', 'x', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
+            ('tokenize',), ('info', '--memory', 8), ('devices',), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),
+            ('bench', '--synthetic', shape, '--strategy', 'ar', '-r', 1, '--min-seconds', 0, '-n', 2, '--results', 'rows', '-o', 'json'),
+            ('merge', 'rows'), ('compare', 'rows', 'rows'), ('report', 'rows', '-o', 'page.html')]
+timed = 'generate -o json', 'bench', 'trace'  # their output holds times
+for command in commands:
+    name = ' '.join(map(str, command))
+    usual, quiet, verbose = run(*command), run(*command, '-q'), run(*command, '-v')
+    check(f'{name}: exit codes', usual[0] == quiet[0] == verbose[0] == 0, usual, quiet, verbose)
+    check(f'{name} -q is silent', quiet[2] == '', quiet[2])
+    check(f'{name} -v says more', len(verbose[2].splitlines()) > len(usual[2].splitlines()), usual[2], verbose[2])
+    check(f'{name} -v ends with what it took', verbose[2].splitlines()[-1].startswith(f'muninn: {command[0]}: '), verbose[2])
+    if command[0] not in ('bench', 'trace') and 'json' not in command:
+        check(f'{name}: the same output', usual[1] == quiet[1] == verbose[1], usual[1], quiet[1], verbose[1])
+code, out, err = run('generate', '-m', 'none', '-p', 'x', '-q')
+check('-q: errors are said', code == 4 and err.startswith('muninn: none/config.json:') and err.count('\n') == 1, code, err)
+
+print(f'{passed} passed, {len(failed)} failed')
+sys.exit(bool(failed))
