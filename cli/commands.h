@@ -7,10 +7,15 @@
 /* In the order of `muninn help`. */
 #define COMMANDS(X) \
     X(generate) \
-    X(logits) X(tokenize) X(info) X(devices) X(selftest) X(bench) X(merge) X(compare) X(report) X(trace) X(score)
+    X(logits) \
+    X(tokenize) \
+    X(info) X(devices) X(selftest) X(bench) X(merge) X(compare) X(report) X(trace) X(score) X(man) X(completion)
 
 #define X(name) extern const struct command command_##name;
 COMMANDS(X)
 #undef X
+
+/* Those, in that order, with NULL behind the last. main.c has it. */
+extern const struct command *const all_commands[];
 
 #endif

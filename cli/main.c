@@ -11,13 +11,12 @@
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/talk.h"
+#include "commit.h"
 #include "engine/base/clock.h"
 
 #define X(name) &command_##name,
-static const struct command *const commands[] = {COMMANDS(X)};
+const struct command *const all_commands[] = {COMMANDS(X) NULL};
 #undef X
-
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 /* Advice is for people: it is left out when stderr is not a terminal. */
 static void write_line(void *user, enum mn_log_level level, const char *line)
@@ -40,30 +39,31 @@ static void open_standard_streams(void)
 
 static const struct command *find_command(const char *name)
 {
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (!strcmp(commands[i]->name, name))
-            return commands[i];
+    for (size_t i = 0; all_commands[i]; i++)
+        if (!strcmp(all_commands[i]->name, name))
+            return all_commands[i];
     return NULL;
 }
 
 static void print_overview(FILE *stream)
 {
-    fputs("muninn " MN_VERSION ": a Vulkan compute engine for recurrent-depth language models\n\n"
-          "Usage: muninn COMMAND [OPTIONS]\n\nCommands:\n",
-          stream);
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("muninn " MN_VERSION ": " OVERVIEW_SUMMARY "\n\nUsage: muninn COMMAND [OPTIONS]\n\nCommands:\n", stream);
+    for (size_t i = 0; all_commands[i]; i++)
+        fprintf(stream, "  %-10s %s\n", all_commands[i]->name, all_commands[i]->summary);
     fputs("  help       Shows this text, or the options of a command: muninn help generate\n\n"
           "Options:\n"
           "  -h, --help   this text\n"
-          "  --version    the version\n\n"
-          "Exit codes: 0 ok, 1 run error, 2 usage, 3 no usable device, 4 bad model or input file, 5 device lost or "
-          "timeout,\n"
-          "6 out of memory, 7 self-test or equality check failed; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP: what "
-          "there is\n"
-          "by then is kept, and a second one ends it at once.\n\n"
-          "Example:\n  muninn generate -p 'sort 2 8 0 1 :'\n",
+          "  --version    the version, with commit, compiler and Vulkan headers\n\n"
+          "Exit codes: " EXIT_CODES "\n\nExample:\n  " OVERVIEW_EXAMPLE "\n",
           stream);
+}
+
+static void print_version(void)
+{
+    puts("muninn " MN_VERSION "\n"
+         "commit          " MUNINN_COMMIT "\n"
+         "build           " MUNINN_BUILD "\n"
+         "Vulkan headers  " MUNINN_VULKAN_HEADERS);
 }
 
 static enum mn_status run_command(const struct command *command, int argc, char **argv, const struct mn_log *log)
@@ -93,8 +93,8 @@ static enum mn_status unknown_command(const char *name, const struct mn_log *log
     char hint[NEAREST_HINT_BYTES];
     if (*name == '-')
         return log_fail(log, MN_ERR_USAGE, "option '%s' without a command before it; `muninn help` lists them", name);
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        nearest_offer(&nearest, commands[i]->name, strlen(commands[i]->name));
+    for (size_t i = 0; all_commands[i]; i++)
+        nearest_offer(&nearest, all_commands[i]->name, strlen(all_commands[i]->name));
     nearest_offer(&nearest, "help", 4);
     return log_fail(log, MN_ERR_USAGE, "unknown command '%s'%s; `muninn help` lists them", name,
                     nearest_hint(&nearest, "", hint));
@@ -129,7 +129,7 @@ static enum mn_status dispatch(int argc, char **argv, const struct mn_log *log)
         return MN_OK;
     }
     if (!strcmp(name, "--version")) {
-        puts("muninn " MN_VERSION);
+        print_version();
         return MN_OK;
     }
     return unknown_command(name, log);

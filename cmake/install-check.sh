@@ -31,6 +31,8 @@ pc=$(find "$prefix" -name muninn.pc)
 lib=$(dirname "$(dirname "$pc")")
 for file in "$prefix/bin/muninn" "$lib/libmuninn.so" "$lib/libmuninn.a" "$prefix/include/muninn.h" \
     "$prefix/share/muninn/models/raven-deep/config.json" "$prefix/share/muninn/models/raven-deep/model.safetensors" \
+    "$prefix/share/man/man1/muninn.1" "$prefix/share/man/man1/muninn-generate.1" "$prefix/share/bash-completion/completions/muninn" \
+    "$prefix/share/zsh/site-functions/_muninn" "$prefix/share/fish/vendor_completions.d/muninn.fish" \
     "$prefix/share/muninn/models/raven-deep/tokenizer.json" "$prefix/share/muninn/models/raven-tiny/model.safetensors"; do
     [ -e "$file" ] || fail "not installed: ${file#"$prefix"/}"
 done

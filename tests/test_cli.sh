@@ -372,7 +372,7 @@ same "batch: none can run: exit code" 2 "$code"
 same "batch: none can run: messages" 2 "$(wc -l <"$tmp/err" | tr -d ' ')"
 has "batch: none can run: how many" "$err" "$tmp/bad: 2 more lines that cannot run"
 same "batch: none can run: a line for each" 3 "$(grep -c '"finish_reason":"error"' "$tmp/out")"
-refuses "batch: settings that none can run with" 2 "exit.rule confidence:" generate --batch "$tmp/bad" --exit confidence
+refuses "batch: settings that none can run with" 2 "no effect with --strategy ar" generate --batch "$tmp/bad" --verification-threshold 0.5
 # A cache for more steps than any device has memory for.
 printf '{"prompt":"a","num_steps":4096,"n":2}\n{"prompt":"b","n":2}\n{"prompt":"a","num_steps":4000,"n":2}\n' >"$tmp/bad"
 run generate --batch "$tmp/bad" --ctx 512

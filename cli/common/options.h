@@ -113,7 +113,8 @@ struct command {
     const struct option_rule *rules; /* may be NULL */
     size_t n_rules;
     bool takes_operands;
-    size_t operands_offset; /* of the struct operand_list in the values, where it does */
+    size_t operands_offset;      /* of the struct operand_list in the values, where it does */
+    const char *operand_choices; /* "a|b", or "COMMAND" for the commands' names; NULL: they are files */
     enum mn_status (*run)(const void *values, const struct mn_log *log);
 };
 

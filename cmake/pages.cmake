@@ -1,0 +1,17 @@
+# Writes the manual pages (muninn.1, and muninn-NAME.1 of every NAME of NAMES, "a,b") and the completion scripts of bash, zsh and fish into the
+# folder OUTPUT, as the program MUNINN prints them.
+function(page file)
+  execute_process(COMMAND ${MUNINN} ${ARGN} OUTPUT_FILE ${OUTPUT}/${file} RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${MUNINN} ${ARGN}: ${failed}")
+  endif()
+endfunction()
+file(MAKE_DIRECTORY ${OUTPUT}/bash ${OUTPUT}/zsh ${OUTPUT}/fish)
+page(muninn.1 man)
+string(REPLACE "," ";" names "${NAMES}")
+foreach(name ${names})
+  page(muninn-${name}.1 man ${name})
+endforeach()
+page(bash/muninn completion bash)
+page(zsh/_muninn completion zsh)
+page(fish/muninn.fish completion fish)
