@@ -1,4 +1,6 @@
 /* muninn bench: every combination of the settings asked for, measured one after the other. */
+#include <string.h>
+
 #include "bench/rows/sampling.h"
 #include "bench/sweep/sweep.h"
 #include "cli/commands.h"
@@ -8,6 +10,7 @@
 
 struct bench_options {
     struct text_list models, synthetic;
+    const char *columns;
     struct sweep_params sweep; /* but for those, the streams and what the command line alone knows */
 };
 
@@ -27,6 +30,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     params.n_models = any ? options->models.n : 1;
     params.synthetic = options->synthetic.items;
     params.n_synthetic = options->synthetic.n;
+    params.all_columns = !strcmp(options->columns, "all");
     params.cost_dir = cli_cache_dir(cache_dir);
     params.stop = cli_interrupted;
     params.out = stdout;
@@ -208,6 +212,12 @@ static const struct command_option table[] = {
      .choices = "md|csv|json|jsonl",
      .value = "md",
      .help = "format on standard output"},
+    {.name = "columns",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct bench_options, columns),
+     .choices = "short|all",
+     .value = "short",
+     .help = "of md: what says something, in 120 columns of text, or everything"},
     {.name = "output-err",
      .kind = OPTION_CHOICE,
      .offset = AT(output_err),

@@ -1,11 +1,13 @@
 /* muninn merge: the rows of several result files, each setting once. */
+#include <string.h>
+
 #include "bench/rows/baseline.h"
 #include "bench/rows/rows.h"
 #include "cli/commands.h"
 
 struct merge_options {
     struct operand_list files;
-    const char *output;
+    const char *output, *columns;
 };
 
 static enum mn_status run(const void *values, const struct mn_log *log)
@@ -24,7 +26,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (!status)
         status = rows_add_speedup(&all, log);
     if (!status)
-        status = rows_write(&all, options->output, stdout, log);
+        status = rows_write(&all, options->output, !strcmp(options->columns, "all"), stdout, log);
     rows_free(&all);
     return status;
 }
@@ -37,6 +39,12 @@ static const struct command_option table[] = {
      .choices = "md|csv|json|jsonl",
      .value = "jsonl",
      .help = "format on standard output"},
+    {.name = "columns",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct merge_options, columns),
+     .choices = "short|all",
+     .value = "short",
+     .help = "of md: what says something, in 120 columns of text, or everything"},
 };
 
 const struct command command_merge = {.name = "merge",

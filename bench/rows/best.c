@@ -237,7 +237,7 @@ void best_free(struct best_list *list)
 bool best_has(const struct best_list *list, const cJSON *row)
 {
     for (size_t i = 0; i < list->n; i++)
-        if (row == (best_is_faster(&list->items[i]) ? list->items[i].row : list->items[i].ar))
+        if (list->items[i].row && row == (best_is_faster(&list->items[i]) ? list->items[i].row : list->items[i].ar))
             return true;
     return false;
 }

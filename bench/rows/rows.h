@@ -55,7 +55,8 @@ char *row_values(const cJSON *row, const char *const *keys, size_t n);
 
 /* ---- rows_write.c ---- */
 
-/* "md", "csv", "json" or "jsonl"; Markdown has the columns of `muninn bench`. Lossy rows say so in each of them. */
-enum mn_status rows_write(const struct rows *rows, const char *format, FILE *stream, const struct mn_log *log);
+/* "md", "csv", "json" or "jsonl"; Markdown is that of table.h. Lossy rows say so in each of them. */
+enum mn_status rows_write(const struct rows *rows, const char *format, bool all_columns, FILE *stream,
+                          const struct mn_log *log);
 
 #endif

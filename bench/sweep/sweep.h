@@ -27,6 +27,7 @@ struct sweep_params {
     const char *prompts, *answers;   /* a file, a folder; NULL: the fixed set, none */
     const char *results;             /* file to append rows to, or NULL */
     const char *output, *output_err; /* formats of rows_write for `out` and `err`; output_err may be NULL */
+    bool all_columns;                /* of Markdown */
     const char *cpu_threads;         /* see cpu_device_prepare */
     const char *cost_dir;            /* where measured costs are kept; NULL: nowhere */
     uint32_t repetitions, max_inflight;

@@ -1,0 +1,518 @@
+/* Rows as tables of Markdown, for people. */
+#include "bench/rows/table.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/rows/best.h"
+#include "engine/base/text.h"
+#include "engine/files/json.h"
+
+enum {
+    TEXT_CELL_BYTES = 64,
+    COLUMNS_MAX = 40,
+    RANK_WANTED = 5 /* rather than do without columns from this rank on, rows come in several tables */
+};
+
+enum cell_kind {
+    CELL_TEXT,
+    CELL_NUMBER,
+    CELL_COUNT,     /* 0: the strategy has no such figure */
+    CELL_SPREAD,    /* a share; none of one sample */
+    CELL_MB,        /* 10^6 bytes */
+    CELL_TIMES,     /* 2 decimals */
+    CELL_ACCEPTED,  /* a share; none where nothing was drafted */
+    CELL_AGREEMENT, /* a share; of lossy rows alone: it is 1 or a fault elsewhere, and chance where acceptance is forced
+                     */
+    CELL_PROMPT,
+    CELL_MARK,
+    CELL_CLASS
+};
+
+/* What becomes of a column in a table of TABLE_WIDTH. */
+enum column_use {
+    COLUMN_STAYS,
+    COLUMN_FOLDS, /* into the line above, where all rows agree; else the rows are apart in it */
+    COLUMN_GOES   /* when there is no room: the lowest rank first */
+};
+
+struct column {
+    const char *title, *key;
+    enum cell_kind kind;
+    int digits;
+    enum column_use use;
+    int rank;
+    const char *before, *behind; /* around the value in the line above; NULL: nothing */
+};
+
+static const struct column run_columns[] = {
+    {"best", "", CELL_MARK, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
+    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
+    {"threads", "cpu_threads", CELL_TEXT, 0, COLUMN_FOLDS, 0, "worker threads ", NULL},
+    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
+    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
+    {"cache", "kv_policy", CELL_TEXT, 0, COLUMN_FOLDS, 0, "cache ", NULL},
+    {"cache type", "kv_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "cache type ", NULL},
+    {"strategy", "strategy", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"R", "num_steps", CELL_COUNT, 9, COLUMN_FOLDS, 0, "R ", NULL},
+    {"K", "draft_steps", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"L", "lookahead", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"W", "max_inflight", CELL_COUNT, 9, COLUMN_FOLDS, 0, "W ", NULL},
+    {"batch", "batch", CELL_COUNT, 9, COLUMN_FOLDS, 0, "batch ", NULL},
+    {"prompts", "prompt_set", CELL_TEXT, 0, COLUMN_FOLDS, 0, "prompts ", NULL},
+    {"prompt", "prompt_tokens", CELL_PROMPT, 9, COLUMN_FOLDS, 0, "prompt length ", NULL},
+    {"new", "new_tokens", CELL_COUNT, 9, COLUMN_FOLDS, 0, NULL, " new tokens"},
+    {"temp", "temperature", CELL_NUMBER, 4, COLUMN_FOLDS, 0, "temperature ", NULL},
+    {"prefill tok/s", "prefill_tok_s", CELL_NUMBER, 4, COLUMN_GOES, 1, NULL, NULL},
+    {"tok/s", "decode_tok_s", CELL_NUMBER, 4, COLUMN_STAYS, 0, NULL, NULL},
+    {"spread", "decode_spread", CELL_SPREAD, 2, COLUMN_GOES, 3, NULL, NULL},
+    {"x of ar", "speedup", CELL_TIMES, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"accepted", "acceptance_rate", CELL_ACCEPTED, 3, COLUMN_GOES, 7, NULL, NULL},
+    {"tokens/round", "mean_acceptance_length", CELL_COUNT, 3, COLUMN_GOES, 4, NULL, NULL},
+    {"MB/token", "weight_bytes_per_token", CELL_MB, 3, COLUMN_GOES, 6, NULL, NULL},
+    {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
+    {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 5, NULL, NULL},
+    {"agreement", "agreement", CELL_AGREEMENT, 3, COLUMN_GOES, 8, NULL, NULL},
+    {"class", "", CELL_CLASS, 0, COLUMN_STAYS, 0, NULL, NULL}};
+static const struct column pass_columns[] = {
+    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
+    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
+    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
+    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
+    {"position", "position", CELL_COUNT, 9, COLUMN_FOLDS, 0, "position ", NULL},
+    {"pass", "pass", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"rows", "rows", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"dispatches", "dispatches", CELL_COUNT, 9, COLUMN_GOES, 1, NULL, NULL},
+    {"us", "us", CELL_NUMBER, 4, COLUMN_STAYS, 0, NULL, NULL},
+    {"spread", "us_spread", CELL_SPREAD, 2, COLUMN_GOES, 2, NULL, NULL},
+    {"t(n)/t(1)", "t_ratio", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"MB", "bytes", CELL_MB, 3, COLUMN_GOES, 3, NULL, NULL},
+    {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 4, NULL, NULL}};
+static const struct column kernel_columns[] = {
+    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
+    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
+    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
+    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
+    {"position", "position", CELL_COUNT, 9, COLUMN_FOLDS, 0, "position ", NULL},
+    {"pass", "pass", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"what", "what", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"shape", "shape", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"rows", "rows", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"in a pass", "dispatches", CELL_COUNT, 9, COLUMN_GOES, 2, NULL, NULL},
+    {"us each", "us", CELL_NUMBER, 4, COLUMN_STAYS, 0, NULL, NULL},
+    {"t(n)/t(1)", "t_ratio", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"MB", "bytes", CELL_MB, 3, COLUMN_GOES, 1, NULL, NULL},
+    {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"GFLOP/s", "gflop_s", CELL_NUMBER, 3, COLUMN_GOES, 3, NULL, NULL},
+    {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 4, NULL, NULL}};
+static const struct column floor_columns[] = {
+    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
+    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
+    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
+    {"dispatch floor us", "us", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"submit us", "submit_us", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"ceiling GB/s", "ceiling_gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL}};
+#define COUNT(array) (size_t)(sizeof(array) / sizeof *(array))
+static const struct {
+    const char *kind;
+    const struct column *columns;
+    size_t n;
+} kinds[] = {{"run", run_columns, COUNT(run_columns)},
+             {"pass", pass_columns, COUNT(pass_columns)},
+             {"kernel", kernel_columns, COUNT(kernel_columns)},
+             {"floor", floor_columns, COUNT(floor_columns)}};
+
+/* ---- cells ---- */
+
+/* Names come from outside: nothing in them may end a cell or become markup. */
+static void write_text(FILE *out, const char *text)
+{
+    char cut[TEXT_CELL_BYTES + 3];
+    const size_t n = strlen(text) > TEXT_CELL_BYTES ? utf8_whole(text, TEXT_CELL_BYTES) : strlen(text);
+    memcpy(cut, text, n);
+    strcpy(cut + n, text[n] ? ".." : "");
+    text_write_cell(out, cut, TEXT_MARKUP, '\\');
+}
+
+/* So many digits, and no exponent where a number is large. */
+static void write_number(FILE *out, double value, int digits)
+{
+    if (fabs(value) >= pow(10.0, digits) && fabs(value) < 1e15)
+        fprintf(out, "%.0f", value);
+    else
+        fprintf(out, "%.*g", digits, value);
+}
+
+static void write_class(FILE *out, const cJSON *row)
+{
+    const cJSON *item;
+    const char *before = "forced ";
+    switch (row_class(row)) {
+    case ROW_LOSSLESS: fputs(cJSON_IsFalse(json_find(row, "equals_ar")) ? "DIFFERS from ar" : "lossless", out); break;
+    case ROW_FORCED:
+        cJSON_ArrayForEach (item, json_find(row, "forced_acceptance")) {
+            fprintf(out, "%s%.4g", before, cJSON_IsNumber(item) ? item->valuedouble : NAN);
+            before = ",";
+        }
+        break;
+    case ROW_LOSSY:
+        fputs("LOSSY: ", out);
+        write_text(out, row_string(row, "lossy_because"));
+        break;
+    case ROW_CLASS_UNKNOWN: break;
+    }
+}
+
+static void write_value(FILE *out, const struct column *column, const cJSON *row, double value)
+{
+    const cJSON *drafted = json_find(row, "drafted"), *repetitions = json_find(row, "repetitions");
+    switch (column->kind) {
+    case CELL_COUNT:
+        if (value != 0.0)
+            write_number(out, value, column->digits);
+        break;
+    case CELL_PROMPT:
+        if (value != 0.0)
+            write_number(out, value, column->digits);
+        else
+            fputs("as it is", out);
+        break;
+    case CELL_ACCEPTED:
+        if (cJSON_IsNumber(drafted) && drafted->valuedouble == 0.0)
+            break;
+        fprintf(out, "%.1f %%", 100.0 * value);
+        break;
+    case CELL_AGREEMENT:
+        if (row_class(row) == ROW_LOSSY)
+            fprintf(out, "%.1f %%", 100.0 * value);
+        break;
+    case CELL_SPREAD:
+        if (!cJSON_IsNumber(repetitions) || repetitions->valuedouble != 1.0)
+            fprintf(out, "%.1f %%", 100.0 * value);
+        break;
+    case CELL_MB: write_number(out, value / 1e6, column->digits); break;
+    case CELL_TIMES: fprintf(out, "%.2f", value); break;
+    default: write_number(out, value, column->digits ? column->digits : 9); break;
+    }
+}
+
+static void write_cell(FILE *out, const struct column *column, const cJSON *row, const struct best_list *best)
+{
+    const cJSON *value = json_find(row, column->key);
+    if (column->kind == CELL_MARK)
+        fputs(best_has(best, row) ? "*" : "", out);
+    else if (column->kind == CELL_CLASS)
+        write_class(out, row);
+    else if (cJSON_IsString(value))
+        write_text(out, value->valuestring);
+    else if (cJSON_IsNumber(value))
+        write_value(out, column, row, value->valuedouble);
+    else if (cJSON_IsBool(value))
+        fputs(cJSON_IsTrue(value) ? "yes" : "no", out);
+}
+
+/* ---- one table ---- */
+
+/* Rows of one kind as text, each cell ended by a zero. */
+struct table {
+    const struct column *columns; /* [n_columns] */
+    size_t n_columns, n_rows;
+    const cJSON **rows; /* [n_rows] */
+    char *text;         /* owned */
+    size_t *cells;      /* [n_rows, n_columns] where a cell begins, owned */
+    size_t widths[COLUMNS_MAX];
+    bool shown[COLUMNS_MAX], folded[COLUMNS_MAX], numeric[COLUMNS_MAX];
+    bool went[COLUMNS_MAX]; /* had something to say, and no room */
+};
+
+static const char *cell_at(const struct table *t, size_t row, size_t column)
+{
+    return t->text + t->cells[row * t->n_columns + column];
+}
+
+static size_t width_of(const char *text)
+{
+    size_t n = 0;
+    for (const char *c = text; *c; c++)
+        n += ((unsigned char)*c & 0xc0) != 0x80; /* characters, not bytes */
+    return n;
+}
+
+static bool render(struct table *t, const struct best_list *best)
+{
+    size_t n;
+    FILE *out = open_memstream(&t->text, &n);
+    t->cells = malloc((t->n_rows * t->n_columns + 1) * sizeof *t->cells);
+    for (size_t i = 0; out && t->cells && i < t->n_rows * t->n_columns; i++) {
+        t->cells[i] = (size_t)ftell(out);
+        write_cell(out, &t->columns[i % t->n_columns], t->rows[i / t->n_columns], best);
+        fputc('\0', out);
+    }
+    return (!out || fclose(out) == 0) && out && t->cells;
+}
+
+static void free_table(struct table *t)
+{
+    free(t->text);
+    free(t->cells);
+}
+
+/* Do all rows to which the column applies agree? Text that some rows lack is not agreed upon. */
+static bool is_constant(const struct table *t, size_t c)
+{
+    const char *value = NULL;
+    for (size_t r = 0; r < t->n_rows; r++) {
+        const char *cell = cell_at(t, r, c);
+        if (!*cell && t->columns[c].kind != CELL_TEXT)
+            continue;
+        if (value && strcmp(value, cell) != 0)
+            return false;
+        value = cell;
+    }
+    return true;
+}
+
+static void measure(struct table *t, bool all)
+{
+    for (size_t c = 0; c < t->n_columns; c++) {
+        const enum cell_kind kind = t->columns[c].kind;
+        bool any = false;
+        t->widths[c] = width_of(t->columns[c].title);
+        t->numeric[c] = kind != CELL_TEXT && kind != CELL_CLASS && kind != CELL_MARK;
+        for (size_t r = 0; r < t->n_rows; r++) {
+            const size_t width = width_of(cell_at(t, r, c));
+            any |= width > 0;
+            t->widths[c] = width > t->widths[c] ? width : t->widths[c];
+        }
+        t->folded[c] = !all && t->columns[c].use == COLUMN_FOLDS && any && is_constant(t, c);
+        t->shown[c] = all || (any && !t->folded[c]);
+    }
+}
+
+static size_t total_width(const struct table *t)
+{
+    size_t n = 1;
+    for (size_t c = 0; c < t->n_columns; c++)
+        n += t->shown[c] ? t->widths[c] + 3 : 0;
+    return n;
+}
+
+/* The column that may go next, or come back: the lowest rank of those shown, or the highest of those that went. */
+static size_t next_to(const struct table *t, bool back)
+{
+    size_t found = t->n_columns;
+    for (size_t c = 0; c < t->n_columns; c++) {
+        const bool candidate = back ? t->went[c] && total_width(t) + t->widths[c] + 3 <= TABLE_WIDTH
+                                    : t->shown[c] && t->columns[c].use == COLUMN_GOES;
+        if (candidate && (found == t->n_columns || (t->columns[c].rank > t->columns[found].rank) == back))
+            found = c;
+    }
+    return found;
+}
+
+/* Leaves columns of up to this rank out until it fits, or until there are none that may go; narrow ones may find a
+ * place again. */
+static void make_room(struct table *t, int most)
+{
+    size_t c;
+    while (total_width(t) > TABLE_WIDTH && (c = next_to(t, false)) < t->n_columns && t->columns[c].rank <= most) {
+        t->shown[c] = false;
+        t->went[c] = true;
+    }
+    while ((c = next_to(t, true)) < t->n_columns) {
+        t->shown[c] = true;
+        t->went[c] = false;
+    }
+}
+
+/* What all rows share, in lines of at most TABLE_WIDTH. */
+static void write_shared(const struct table *t, FILE *stream)
+{
+    size_t at = 0;
+    for (size_t c = 0; c < t->n_columns; c++) {
+        if (!t->folded[c])
+            continue;
+        size_t r = 0;
+        while (r + 1 < t->n_rows && !*cell_at(t, r, c))
+            r++;
+        const char *cell = cell_at(t, r, c), *before = t->columns[c].before ? t->columns[c].before : "",
+                   *behind = t->columns[c].behind ? t->columns[c].behind : "",
+                   *between = at == 0                  ? ""
+                              : !strcmp(before, "on ") ? " "
+                                                       : ", ";
+        const size_t width = width_of(before) + width_of(cell) + width_of(behind);
+        const bool breaks = at > 0 && at + strlen(between) + width + 1 > TABLE_WIDTH;
+        fprintf(stream, "%s%s", breaks && *between == ',' ? ",\n" : breaks ? "\n" : between, before);
+        text_puts(stream, cell);
+        fputs(behind, stream);
+        at = breaks ? width : at + strlen(between) + width;
+    }
+    fputs(at ? "\n\n" : "", stream);
+}
+
+static void write_padded(const char *text, size_t width, bool right, FILE *stream)
+{
+    const int pad = (int)(width - width_of(text));
+    fprintf(stream, "| %*s", right ? pad : 0, "");
+    text_puts(stream, text);
+    fprintf(stream, "%*s ", right ? 0 : pad, "");
+}
+
+static void write_grid(const struct table *t, FILE *stream)
+{
+    for (size_t c = 0; c < t->n_columns; c++)
+        if (t->shown[c])
+            write_padded(t->columns[c].title, t->widths[c], t->numeric[c], stream);
+    fputs("|\n", stream);
+    for (size_t c = 0; c < t->n_columns; c++) {
+        fputs(t->shown[c] ? "|" : "", stream);
+        for (size_t i = 0; i < t->widths[c] + 2 && t->shown[c]; i++)
+            fputc(t->numeric[c] && i == t->widths[c] + 1 ? ':' : '-', stream);
+    }
+    fputs("|\n", stream);
+    for (size_t r = 0; r < t->n_rows; r++) {
+        for (size_t c = 0; c < t->n_columns; c++)
+            if (t->shown[c])
+                write_padded(cell_at(t, r, c), t->widths[c], t->numeric[c], stream);
+        fputs("|\n", stream);
+    }
+    fputc('\n', stream);
+}
+
+static void write_left_out(const struct table *t, FILE *stream)
+{
+    const char *before = "no room for ";
+    bool any = false;
+    for (size_t c = 0; c < t->n_columns; c++) {
+        if (!t->went[c])
+            continue;
+        fprintf(stream, "%s%s", before, t->columns[c].title);
+        before = ", ";
+        any = true;
+    }
+    fputs(any ? " (--columns all)\n\n" : "", stream);
+}
+
+/* ---- tables ---- */
+
+struct member {
+    char *group; /* owned */
+    size_t first, at;
+    const cJSON *row;
+};
+
+static int by_group(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    const int order = strcmp(x->group, y->group);
+    return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    return x->first != y->first ? (x->first > y->first) - (x->first < y->first) : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Orders rows by groups, and groups by their first rows: sizes [n] of the groups, *n_groups of them. */
+static void order_members(struct member *members, size_t n, size_t *sizes, size_t *n_groups)
+{
+    qsort(members, n, sizeof *members, by_group);
+    for (size_t i = 0; i < n; i++)
+        members[i].first = i && !strcmp(members[i].group, members[i - 1].group) ? members[i - 1].first : members[i].at;
+    qsort(members, n, sizeof *members, by_first);
+    *n_groups = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || members[i].first != members[i - 1].first)
+            sizes[(*n_groups)++] = 0;
+        sizes[*n_groups - 1]++;
+    }
+}
+
+/* Rows of one kind on their way into tables. */
+struct writer {
+    const struct column *columns;
+    size_t n_columns;
+    bool all;
+    const struct best_list *best;
+    FILE *stream;
+};
+static bool write_rows(const struct writer *w, const cJSON **rows, size_t n);
+
+static bool write_groups(const struct writer *w, const cJSON **rows, size_t n, const char *const *keys, size_t n_keys)
+{
+    struct member *members = calloc(n, sizeof *members);
+    size_t *sizes = calloc(n, sizeof *sizes), n_groups = 0;
+    bool good = members && sizes;
+    for (size_t i = 0; i < n && good; i++) {
+        members[i] = (struct member){.group = row_values(rows[i], keys, n_keys), .at = i, .row = rows[i]};
+        good = members[i].group != NULL;
+    }
+    if (good) {
+        order_members(members, n, sizes, &n_groups);
+        for (size_t i = 0; i < n; i++)
+            rows[i] = members[i].row;
+    }
+    for (size_t g = 0, first = 0; g < n_groups && good; first += sizes[g++])
+        good = write_rows(w, rows + first, sizes[g]);
+    for (size_t i = 0; i < n && members; i++)
+        free(members[i].group);
+    free(members);
+    free(sizes);
+    return good;
+}
+
+static bool write_rows(const struct writer *w, const cJSON **rows, size_t n)
+{
+    struct table t = {.columns = w->columns, .n_columns = w->n_columns, .rows = rows, .n_rows = n};
+    bool good = render(&t, w->best);
+    if (!good) {
+        free_table(&t);
+        return false;
+    }
+    measure(&t, w->all);
+    if (!w->all)
+        make_room(&t, RANK_WANTED - 1);
+    size_t splits = 0;
+    while (splits < t.n_columns && !(t.shown[splits] && t.columns[splits].use == COLUMN_FOLDS))
+        splits++;
+    if (!w->all && total_width(&t) > TABLE_WIDTH && splits < t.n_columns) {
+        const char *const key[] = {t.columns[splits].key};
+        free_table(&t);
+        return write_groups(w, rows, n, key, 1);
+    }
+    if (!w->all)
+        make_room(&t, INT_MAX);
+    write_shared(&t, w->stream);
+    write_grid(&t, w->stream);
+    if (!w->all)
+        write_left_out(&t, w->stream);
+    free_table(&t);
+    return true;
+}
+
+enum mn_status rows_write_tables(const struct rows *rows, bool all, FILE *stream, const struct mn_log *log)
+{
+    static const char *const apart[] = {"model_hash", "model", "device", "device_id"};
+    struct best_list best;
+    const cJSON **of_kind = malloc((rows->n + 1) * sizeof *of_kind);
+    bool good = of_kind != NULL;
+    enum mn_status status = best_find(&best, rows, log);
+    for (size_t k = 0; k < COUNT(kinds) && good && !status; k++) {
+        const struct writer w = {kinds[k].columns, kinds[k].n, all, &best, stream};
+        size_t n = 0;
+        for (size_t r = 0; r < rows->n; r++)
+            if (!strcmp(row_string(rows->items[r], "bench"), kinds[k].kind))
+                of_kind[n++] = rows->items[r];
+        if (n)
+            good = all ? write_rows(&w, of_kind, n) : write_groups(&w, of_kind, n, apart, COUNT(apart));
+    }
+    free(of_kind);
+    if (!status)
+        best_free(&best);
+    return status || good ? status : log_fail(log, MN_ERR_MEMORY, "out of host memory for a table");
+}
