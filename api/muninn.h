@@ -343,6 +343,7 @@ struct mn_trace {
     uint32_t n_rows;
     const uint32_t *tokens; /* [n_committed] committed by this event: what is behind the first so many rows */
     uint32_t n_committed;
+    double draft_ns; /* of the time between start_ns and end_ns: spent on drafts */
 };
 
 /* How logits become a token. Zeroed is greedy. */

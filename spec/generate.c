@@ -39,6 +39,7 @@ void generation_begin_event(struct generation *g)
     g->in_event = true;
     g->n_committed = 0;
     g->event_ns = clock_ns();
+    g->event_draft_ns = g->stats->draft_ns;
     g->event_pass = session_counts(g->session).passes[PASS_CORE];
 }
 
@@ -61,7 +62,8 @@ void generation_end_event(struct generation *g, const char *name, uint32_t n, ui
                              out,
                              n,
                              g->committed,
-                             g->n_committed};
+                             g->n_committed,
+                             g->stats->draft_ns - g->event_draft_ns};
     g->params->on_trace(g->params->user, &trace);
 }
 

@@ -51,6 +51,7 @@ struct generation {
     uint64_t n_events;
     bool in_event;                                     /* false between two events */
     double event_ns;                                   /* when the event under way began */
+    double event_draft_ns;                             /* and the time that drafts had taken until then */
     uint64_t event_pass;                               /* and the session's core passes until then */
     uint32_t committed[SESSION_MAX_ROWS], n_committed; /* by the event under way: no more than rows can be in flight */
 

@@ -9,6 +9,7 @@ Usage: test_report_figures.py path/to/muninn source_dir   (exit 77 where there c
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -194,11 +195,223 @@ def test_waves(browser, report):
     check("waves: a row without W is counted", len(tips(browser, "waves")) == 8 and "1 row left out" in words(browser, "waves"))
 
 
+# ---- decodings: the player, the timeline, the text ----
+
+NAMES = {1: "a", 2: " b", 3: " c", 4: " d", 5: "wrong", 6: "e", 7: "f", 8: "g\n", 9: "h"}
+
+
+def prompt_line(strategy, r, **more):
+    return {"event": "prompt", "strategy": strategy, "lossless": True, "num_steps": r, "draft_steps": 1, "lookahead": 0, "max_inflight": 8, "kv_policy": "full",
+            "prompt_ids": [1, 2], "tokens": [3], "prompt_texts": [NAMES[1], NAMES[2]], "texts": [NAMES[3]], "device": "GPU one", "model": "tiny", "model_hash": "00ff",
+            "weight_type": "bf16", "kv_type": "f16", **more}
+
+
+def event(name, index, ms, rows, tokens=(), draft=0.0):
+    """rows: (position, token, depth before, depth after, predicted, kept)"""
+    rows = [{"position": p, "token": t, "depth_before": a, "depth_after": b, "predicted": n, "kept": kept, "text": NAMES[t], "predicted_text": NAMES[n]}
+            for p, t, a, b, n, kept in rows]
+    return {"event": name, "index": index, "start_pass": 0, "end_pass": 1, "committed": len(tokens), "start_ms": ms[0], "end_ms": ms[1], "draft_ms": draft,
+            "tokens": list(tokens), "texts": [NAMES[t] for t in tokens], "rows": rows}
+
+
+def wave():
+    """Four steps a token: a wrong guess in tick 1, a commit in tick 3, another wrong guess in tick 4."""
+    return [prompt_line("wavefront", 4),
+            event("tick", 0, (0, 2), [(2, 3, 0, 1, 5, True)]),
+            event("tick", 1, (2, 4), [(2, 3, 1, 2, 4, True), (3, 5, 0, 1, 6, False)]),
+            event("tick", 2, (4, 6), [(2, 3, 2, 3, 4, True), (3, 4, 0, 1, 7, True)]),
+            event("tick", 3, (6, 8), [(2, 3, 3, 4, 4, True), (3, 4, 1, 2, 7, True), (4, 7, 0, 1, 8, True)], [4]),
+            event("tick", 4, (8, 10), [(3, 4, 2, 3, 7, True), (4, 7, 1, 2, 9, True), (5, 8, 0, 1, 1, False)])]
+
+
+def rounds():
+    """K 2 of 8: the first round's first draft is right and its second is not; the second round drafts nothing. 2 ms between them."""
+    return [prompt_line("draft-verify", 8, draft_steps=2, lookahead=2),
+            event("round", 0, (0, 10), [(2, 3, 2, 8, 4, True), (3, 4, 2, 8, 7, True), (4, 9, 2, 8, 1, False)], [4, 7], 4.0),
+            event("round", 1, (12, 16), [(4, 7, 2, 8, 8, True)], [8], 1.0)]
+
+
+def columns(browser):
+    return browser.js("return [...document.querySelectorAll('#figure-wave .player .column')].map((c) => [c.classList[1], ...[...c.querySelectorAll('rect')].map((r) => Number(r.getAttribute('height')))])")
+
+
+def frame_words(browser):
+    return browser.one("#figure-wave .frame-words").text
+
+
+def until(browser, code, wanted, name):
+    """What takes a while: waits for it, for as long as a slow machine needs."""
+    got = None
+    for _ in range(600):
+        got = browser.js(code)
+        if got == wanted:
+            break
+        browser.js("return new Promise((done) => setTimeout(done, 50))")
+    same(name, got, wanted)
+
+
+PLAY = "return document.querySelector('[data-wave=play]').textContent"
+
+
+def test_wave(browser, report):
+    page = report.page(wave())
+    for motion in ("no-preference", "reduce"):
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen", "features": [{"name": "prefers-reduced-motion", "value": motion}]})
+        open_quietly(browser, page, f"wave, motion {motion}")
+        same(f"wave, motion {motion}: it opens on the frame that says most, and waits", (frame_words(browser), browser.js(PLAY)),
+             ("tick 4: 2 rows went deeper, 1 row dropped, nothing committed, 2 ms.", "Play"))
+    browser.look()
+    got = columns(browser)
+    same("wave: two positions before it, two rows that went on, one that was dropped", [column[0] for column in got], ["done", "done", "deepened", "deepened", "dropped"])
+    unit = got[2][2]
+    check("wave: bars are depths, what was and what was added", near(got[2][1:] + got[3][1:] + got[4][1:] + got[0][1:], [2 * unit, unit, unit, unit, unit, 4 * unit], 0.3) and unit > 20, got)
+    same("wave: what a row says", [tip[:3] for tip in tips(browser, "wave")[2:]],
+         [["position 3: \u2423d, went deeper", "depth: 2 to 3", "next token, as predicted now: f"], ["position 4: f, went deeper", "depth: 1 to 2", "next token, as predicted now: h"],
+          ["position 5: g\u23ce, dropped", "depth: 0 to 1", "next token, as predicted now: a"]])
+    same("wave: the prediction that dropped it stands out", [e.text for e in browser.all("#figure-wave svg .wrong")], ["h"])
+    same("wave: the text so far", browser.js("return [...document.querySelector('.said-so-far').children].map((e) => e.textContent)"), ["a\u2423b\u2423c\u2423d", "", "f"])
+    browser.one("[data-wave=back]").click()
+    same("wave: back", (frame_words(browser), [column[0] for column in columns(browser)]),
+         ("tick 3: 1 row entered, 1 row went deeper, committed \u2423d, 2 ms.", ["done", "done", "committed", "deepened", "entered"]))
+    browser.one("#figure-wave input[type=range]").send_keys(Keys.HOME)
+    same("wave: the slider, by keyboard", frame_words(browser), "tick 0: 1 row entered, nothing committed, 2 ms.")
+    same("wave: which says the frame", browser.one("#figure-wave input[type=range]").get_attribute("aria-valuetext"), frame_words(browser))
+    browser.one("[data-wave=back]").click()
+    same("wave: nothing before the first", frame_words(browser)[:6], "tick 0")
+    for _ in range(2):
+        browser.one("[data-wave=step]").click()
+    same("wave: steps", frame_words(browser), "tick 2: 1 row entered, 1 row went deeper, nothing committed, 2 ms.")
+    Select(browser.one("#figure-wave .transport select")).select_by_visible_text("16 per second")
+    browser.one("[data-wave=play]").click()
+    until(browser, "return document.querySelector('.frame-words').textContent.slice(0, 6)", "tick 4", "wave: it plays to the end")
+    until(browser, PLAY, "Play", "wave: and stops there")
+    browser.one("[data-wave=play]").click()
+    browser.one("[data-wave=play]").click()
+    same("wave: a second click pauses", browser.js(PLAY), "Play")
+    paused = frame_words(browser)
+    browser.js("return new Promise((done) => setTimeout(done, 400))")
+    same("wave: a pause holds", frame_words(browser), paused)
+    browser.one("#figure-wave .column.mark").send_keys(Keys.ARROW_RIGHT)
+    check("wave: arrow keys go from column to column", browser.js("return document.activeElement.classList.contains('column') && document.activeElement !== document.querySelector('#figure-wave .column.mark')"))
+    browser.look(1400, "light", "print")
+    check("wave: paper has the frame and no buttons", browser.one("#figure-wave .player").is_displayed() and not browser.one("#figure-wave .transport").is_displayed())
+    browser.look(400)
+    check("wave: a telephone shows all columns and nothing sticks out", len(columns(browser)) >= 3 and browser.js("return document.documentElement.scrollWidth") <= 400)
+    browser.look()
+    odd = [dict(wave()[1], rows="x"), dict(wave()[1], rows=[{"position": "y"}]), dict(wave()[1], rows=[{"position": 2, "depth_before": 0, "depth_after": 1}], tokens=None, start_ms="z")]
+    open_quietly(browser, report.page([prompt_line("wavefront", 4, prompt_ids="x", texts=None, tokens=7)] + odd), "odd wave")
+    same("odd wave: the event that can be drawn is", [tip[0] for tip in tips(browser, "wave")], ["position 2: #undefined, entered"])
+
+
+def test_rounds(browser, report):
+    open_quietly(browser, report.page(rounds()), "rounds")
+    got = browser.js("return [...document.querySelectorAll('#figure-rounds .event')].map((e) => [...e.querySelectorAll('rect')].map((r) => ['x', 'width', 'height'].map((n) => Number(r.getAttribute(n)))))")
+    unit = got[0][0][1] / 4  # a millisecond
+    check("rounds: widths are times, drafting first", near([part[1] for e in got for part in e], [4 * unit, 6 * unit, unit, 3 * unit], 0.3) and unit > 5, got)
+    check("rounds: places are times, with the gap between", near([e[0][0] - got[0][0][0] for e in got], [0, 12 * unit], 0.3), got)
+    check("rounds: heights are tokens", near([e[0][2] for e in got], [2 * got[1][0][2], got[1][0][2]], 0.3), got)
+    same("rounds: in words", [line for line in words(browser, "rounds").split("\n") if "events" in line and line[0] == "2"],
+         ["2 events, 3 tokens in 16 ms; 35.7 % of their time is drafting; 0 without a token; 12.5 % of the time lies between them."])
+    same("rounds: what an event says", tips(browser, "rounds")[0],
+         ["round 0: 2 tokens committed", "tokens: \u2423d f", "time: 0 to 10 ms: 10 ms", "drafting: 4 ms, 40 %", "rows: 3, of which 1 dropped"])
+    without = [{key: value for key, value in line.items() if key != "draft_ms"} for line in rounds()]
+    open_quietly(browser, report.page(without), "rounds of an older version")
+    same("rounds of an older version: no drafting is made up", [len(browser.all("#figure-rounds .event rect")), "drafting" in words(browser, "rounds")], [2, False])
+
+
+def token_steps(browser):
+    """What each token of the text says of its steps, where it says anything."""
+    return [[line.split(": ", 1)[1].split(" ")[0] for line in tip if line.startswith("steps: ")] for tip in tips(browser, "text")]
+
+
+def traced(position, words_, final, exits):
+    return {"bench": "trace", "key": f"t{position}", "trace": "t", "device": "GPU one", "model": "tiny", "num_steps": 4, "position": position, "token": position, "text": words_,
+            "generated": position > 1, "top1_is_final": final, "top1_text": ["?", "?", "?", "next"], "exits": exits, "change": [1, 1, 1, 1], "kl": [1, 1, 1, 0],
+            "entropy": [1, 1, 1, 1]}
+
+
+def test_text(browser, report):
+    open_quietly(browser, report.page(wave()), "text of a wave")
+    same("text of a wave: words", browser.js("return [...document.querySelectorAll('#figure-text .token')].map((t) => t.textContent)"), ["a", " b", " c", " d"])
+    same("text of a wave: said for good at depth 2", token_steps(browser), [[], [], [], ["2"]])
+    open_quietly(browser, report.page(rounds()), "text of rounds")
+    same("text of rounds: the right draft at the draft's depth, the others at the full one", token_steps(browser), [[], [], [], ["2"], ["8"], ["8"]])
+    colours = browser.js("return [...document.querySelectorAll('#figure-text .token')].map((t) => t.style.backgroundColor)")
+    check("text of rounds: equal steps have equal colours, given tokens none", colours[:3] == [""] * 3 and colours[4] == colours[5] != colours[3] != "", colours)
+    same("text of rounds: a line break of the text is one", len(browser.all("#figure-text .stepped-text br")), 1)
+    rows = [traced(0, "A", [False, False, True, True], {"kl": 1}), traced(1, "B", [True, False, False, True], {"kl": None}), traced(2, "C", [True] * 4, {"kl": 2})]
+    open_quietly(browser, report.page(rows), "text of a trace")
+    same("text of a trace: the steps of the row before", token_steps(browser), [[], ["3"], ["4"]])
+    check("text of a trace: what was predicted where the text was given", "predicted here: next" in tips(browser, "text")[1], tips(browser, "text")[1])
+    pick(browser, "text-rule", "until kl lets it go")
+    same("text of a trace: by a criterion", token_steps(browser), [[], ["1"], ["4:"]])
+    browser.one("#figure-text .token").send_keys(Keys.ARROW_RIGHT)
+    same("text: the keyboard goes from token to token", browser.js("return document.activeElement.textContent"), "B")
+
+
+def test_map(browser, report):
+    rows = [dict(traced(i, "abc"[i], [False] * 3 + [True], {}), top1_text=["x", "x", "y", "y"], norm=[1] * 4) for i in range(3)]
+    del rows[2]["top1_text"]
+    open_quietly(browser, report.page(rows), "map")
+    got = browser.js("return [...document.querySelectorAll('#figure-convergence .predicted')].map((t) => [t.textContent, Number(t.getAttribute('x'))])")
+    same("map: the predicted token once where it changes, in both maps", [t for t, _ in got], ["x", "y"] * 4)
+    width = browser.js("return Number(document.querySelector('#figure-convergence .cell rect').getAttribute('width')) + 1")
+    check("map: the second two steps behind the first", abs((got[1][1] - got[0][1]) - 2 * width) < 0.5, got, width)
+
+
+# ---- the program's own rows ----
+
+FIGURES = ("speedup", "acceptance", "lengths", "positions", "waves", "verify", "kernels", "bandwidth", "prediction", "devices", "roofline", "accuracy", "pareto",
+           "convergence", "exits", "trajectories", "wave", "rounds", "text")
+
+
+def test_commands(browser, report, source):
+    """What the program writes fills every figure; each command as docs/benchmarking.md has it, on the smallest model."""
+    model, folder = str(Path(source).resolve() / "models" / "raven-tiny"), report.folder / "real"
+    folder.mkdir()
+    lines = [{"context": f"sort {i} 8 0 1 :", "continuation": " 0", "task": task} for i in range(3) for task in ("one", "two")]
+    report.file("lines.jsonl", lines)
+    short = ["-m", model, "-n", "12", "-r", "1", "--min-seconds", "0", "--num-steps", "4"]
+    prompt = ["-m", model, "-p", "Kai crosses the clever", "-n", "12", "--ignore-eos", "--num-steps", "4", "--draft-steps", "1"]
+    commands = [["bench", *short, "--strategy", "ar,draft-verify,wavefront", "--draft-steps", "1-2", "--lookahead", "1-2", "--max-inflight", "4", "--results", "bench.jsonl"],
+                ["bench", "-m", model, "--kernels", "-r", "1", "--min-seconds", "0", "--results", "kernels.jsonl"],
+                ["score", "-m", model, "-f", str(report.folder / "lines.jsonl"), "--num-steps", "1,4", "--results", "scores.jsonl"],
+                ["trace", "-m", model, "-p", "sort 2 8 :", "-n", "2", "--num-steps", "8", "--results", "trace.jsonl"],
+                ["generate", *prompt, "--strategy", "wavefront", "--trace", "wave.jsonl"],
+                ["generate", *prompt, "--strategy", "draft-verify", "--lookahead", "2", "--trace", "rounds.jsonl"]]
+    for command in commands:
+        done = subprocess.run([os.path.abspath(report.program), *command], cwd=folder, capture_output=True, check=False)
+        check(f"real rows: {command[0]} {command[-1]}", done.returncode == 0, done.stderr.decode()[-500:])
+    page = report.folder / "real.html"
+    code, _, err = report.run(*sorted(folder.glob("*.jsonl")), "-o", page)
+    same("real rows: a page", (code, err), (0, ""))
+    open_quietly(browser, page, "real rows")
+    marks = browser.marks(FIGURES)
+    same("real rows: no figure is without marks", [name for name, n in marks.items() if not n], [])
+    same("real rows: none is called left out", browser.js("return [...document.querySelectorAll('#left-out dt')].map((e) => e.textContent)"), [])
+    same("real rows: the wave names all its tokens", "#" in browser.one("#figure-wave .stage").text, False)
+    pick(browser, "rounds", [o.text for o in Select(browser.one("[data-choice=rounds]")).options if "draft-verify" in o.text][0])
+    check("real rows: rounds know their drafts", len(browser.all("#figure-rounds .event rect.s5")) > 0 and "drafting" in words(browser, "rounds"))
+    for width in (1400, 400):
+        browser.look(width)
+        open_quietly(browser, page, f"real rows at {width}")
+        check(f"real rows at {width}: nothing sticks out", browser.js("return document.documentElement.scrollWidth") <= width)
+    browser.look()
+
+
+def test_names(source):
+    """The scripts are one script: a function declared twice would silently be the second."""
+    names = re.findall(r"^(?:function|const|let|class) +([A-Za-z_0-9]+)", "".join(p.read_text() for p in (Path(source) / "bench/page").glob("*.js")), re.M)
+    same("names: none is declared twice", sorted({name for name in names if names.count(name) > 1}), [])
+    check("names: they were found", len(names) > 100, len(names))
+
+
 def main():
-    program = sys.argv[1]
+    program, source = sys.argv[1:3]
     folder = Path(tempfile.mkdtemp(prefix="muninn-figures-"))
     browser = None
     try:
+        test_names(source)
         report = Report(program, folder)
         browser = Browser(folder)
         browser.look()
@@ -206,6 +419,11 @@ def main():
         test_accuracy(browser, report)
         test_pareto(browser, report)
         test_waves(browser, report)
+        test_wave(browser, report)
+        test_rounds(browser, report)
+        test_text(browser, report)
+        test_map(browser, report)
+        test_commands(browser, report, source)
     finally:
         if browser:
             browser.driver.quit()

@@ -246,6 +246,7 @@ static void test_rate_where_it_ends(void **state)
 struct account {
     const struct weights *weights;
     uint64_t n_max, prelude_passes, core_passes, coda_passes, core_rows, weight_bytes, positions, runs;
+    double draft_ns;
     uint32_t k; /* 0: ar */
 };
 
@@ -255,6 +256,9 @@ static void account(void *user, const struct mn_trace *trace)
     const struct weights *w = a->weights;
     const uint64_t n = trace->n_rows, groups = (n + a->n_max - 1) / a->n_max, drafts = a->k ? n - 1 : 0,
                    draft_steps = a->k ? a->k : 0;
+    a->draft_ns += trace->draft_ns;
+    assert_true(a->k ? trace->draft_ns > 0.0 : trace->draft_ns == 0.0); /* a part of the event, not of all before it */
+    assert_true(trace->draft_ns <= trace->end_ns - trace->start_ns);
     a->prelude_passes += n;
     a->core_passes += n * draft_steps + (R - draft_steps);
     a->core_rows += n * R;
@@ -270,6 +274,7 @@ static void check_account(const struct session *session, const struct mn_stats *
 {
     const uint32_t *per_pass = session->n_dispatches;
     const uint64_t entry = 2 * 6 * 16 * 2; /* key and value x heads x 10 padded to 16 x f16 */
+    assert_true(fabs(stats->draft_ns - a->draft_ns) <= 1e-9 * stats->draft_ns);
     assert_int_equal(stats->prelude_passes, a->prelude_passes);
     assert_int_equal(stats->core_passes, a->core_passes);
     assert_int_equal(stats->coda_passes, a->coda_passes);

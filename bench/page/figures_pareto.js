@@ -3,7 +3,7 @@
  * joined by a line. */
 
 /* Drafts were drawn, not compared: the speed is what such an acceptance would bring, the text means nothing. */
-const isForcedDraw = (row) => has(row, "forced_acceptance", isList) || row.lossy_because === "forced acceptance";
+const isForcedDraw = (row) => row.class === "forced" || has(row, "forced_acceptance", isList) || row.lossy_because === "forced acceptance";
 
 /* Of points {x, y}: those that no other one beats in both, from slow to fast. */
 function paretoFront(points) {

@@ -46,8 +46,25 @@ function decades(values) {
     return {low: 10 ** low, high: 10 ** high, at: (v) => (v > 0 ? Math.max(0, (Math.log10(v) - low) / span) : 0)};
 }
 
+/* The best next token in the cells of a map, once where it begins: it holds until the next one. Black or white by the
+ * colours under it. */
+function drawPredictions(p, row, steps, colourAt) {
+    const texts = Array.isArray(row.top1_text) ? row.top1_text : [], textAt = (step) => texts[step - 1];
+    const known = steps.filter((step) => isText(textAt(step)));
+    for (let i = 0, next = 0; i < known.length; i = next) {
+        while (next < known.length && textAt(known[next]) === textAt(known[i])) next++;
+        const words = fit(tokenText(textAt(known[i]), 24), (next - i) * p.stepX - 3);
+        if (words.length * LETTER > (next - i) * p.stepX + 4 || p.stepY < 13) continue; /* not even a letter has room */
+        const under = known.slice(i, Math.min(next, i + Math.ceil((words.length * LETTER) / p.stepX))).map(colourAt);
+        const place = {x: (p.x(known[i]) - p.stepX / 2 + 2).toFixed(1), y: (p.y(row.position) + 4).toFixed(1)};
+        const node = svg("text", {class: "predicted small", ...place}, words);
+        node.style.fill = inkOn(under.reduce((a, b) => a + b, 0) / under.length);
+        p.root.append(node);
+    }
+}
+
 figure("convergence", "Convergence, token by token",
-    "Down: the tokens. Across: recurrence steps. The first map shows how far the state moved in a step, relative to its size; the second how far the prediction still was from the last step's (KL, in nats). Dark is converged; the colours are logarithmic. A frame marks the step at which the criterion would let the token leave.",
+    "Down: the tokens. Across: recurrence steps. The first map shows how far the state moved in a step, relative to its size; the second how far the prediction still was from the last step's (KL, in nats). Dark is converged; the colours are logarithmic. In the cells stands the best next token, once where it changes. A frame marks the step at which the criterion would let the token leave.",
     (box, view) => {
         const all = view.of("trace"), rows = traced(view);
         note(box, leftOut(all, rows, "change, kl and entropy of every step"));
@@ -66,6 +83,8 @@ figure("convergence", "Convergence, token by token",
                     const exit = exitOf(row, criterion), here = exit !== null && exit <= step && exit > step - every;
                     if (step <= row.change.length) p.cell(step, row.position, scale.at(row[map.key][step - 1]), "", tokenTip(row, step), here ? "top" : "");
                 }
+            for (const row of shown)
+                drawPredictions(p, row, steps.filter((step) => step <= row.change.length), (step) => scale.at(row[map.key][step - 1]));
         }, 420);
     });
 

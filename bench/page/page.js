@@ -165,7 +165,7 @@ function drawFigure(parent, f, view) {
         note(box, `This figure could not be drawn: ${text(error)}`);
         return null;
     }
-    if (box.querySelector("svg .mark, table, canvas")) return null;
+    if (box.querySelector(".mark, table, canvas")) return null;
     const why = [...box.querySelectorAll(".note")].map((p) => p.textContent).join(" ");
     node.remove();
     return why || "It has nothing to draw.";

@@ -94,7 +94,7 @@ function plot(box, spec) {
     };
     const place = (scale, v) => scale.map(v);
     return {
-        root, x: x.map, y: y.map, stepX: x.step, stepY: y.step, left, right: width - right, top: head, bottom: height - foot,
+        root, mark, x: x.map, y: y.map, stepX: x.step, stepY: y.step, left, right: width - right, top: head, bottom: height - foot,
         line(points, css) {
             marks.append(svg("path", {class: "line " + css, d: points.map(([a, b], i) => `${i ? "L" : "M"}${place(x, a).toFixed(1)} ${place(y, b).toFixed(1)}`).join("")}));
         },

@@ -13,7 +13,8 @@
  *     view.of("decode")         generate --trace: the lines as they are; decodings(view) has them put together:
  *         [{id, label, head,    the line with event "prompt": settings, device, model, prompt_ids, prompt_texts, tokens: [the first], texts
  *           events,             the lines behind it: event ("token", "round", "tick", "window"), index, start_ms, end_ms, start_pass, end_pass,
- *                               committed, tokens, texts, rows: [{position, token, depth_before, depth_after, predicted, kept}]
+ *                               committed, tokens, texts, rows: [{position, token, depth_before, depth_after, predicted, kept,
+ *                               text, predicted_text}], draft_ms
  *           tokens}]            what was committed, in order: {position, id, text (null: the trace has none), event (null: the first)}
  */
 

@@ -217,6 +217,12 @@ static void trace_ids(FILE *file, const char *key, const uint32_t *ids, size_t n
     fputc(']', file);
 }
 
+static void trace_text(struct generate_run *run, uint32_t id)
+{
+    const enum mn_status status = cli_write_token(run->trace->text, run->token_decoder, id, run->log);
+    run->status = run->status ? run->status : status;
+}
+
 /* For readers that have no tokenizer. Without one here the key is left out. */
 static void trace_texts(struct generate_run *run, const char *key, const uint32_t *ids, size_t n)
 {
@@ -226,10 +232,27 @@ static void trace_texts(struct generate_run *run, const char *key, const uint32_
     fprintf(file, ",\"%s\":[", key);
     for (size_t i = 0; i < n; i++) {
         fputs(i ? "," : "", file);
-        const enum mn_status status = cli_write_token(file, run->token_decoder, ids[i], run->log);
-        run->status = run->status ? run->status : status;
+        trace_text(run, ids[i]);
     }
     fputc(']', file);
+}
+
+/* Its own texts: most of what rows assume and predict is never committed. */
+static void trace_row(struct generate_run *run, const struct mn_trace_row *row)
+{
+    FILE *file = run->trace->text;
+    fprintf(file,
+            "{\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"depth_before\":%" PRIu32 ",\"depth_after\":%" PRIu32
+            ",\"predicted\":%" PRIu32 ",\"kept\":%s",
+            row->position, row->token, row->depth_before, row->depth_after, row->predicted,
+            row->kept ? "true" : "false");
+    if (run->token_decoder) {
+        fputs(",\"text\":", file);
+        trace_text(run, row->token);
+        fputs(",\"predicted_text\":", file);
+        trace_text(run, row->predicted);
+    }
+    fputc('}', file);
 }
 
 static void trace_name(FILE *file, const char *key, const char *value)
@@ -301,16 +324,13 @@ void report_trace(void *user, const struct mn_trace *trace)
             trace->event, trace->index, trace->start_pass, trace->end_pass, trace->n_committed);
     trace_double(file, "start_ms", trace->start_ns / 1e6);
     trace_double(file, "end_ms", trace->end_ns / 1e6);
+    trace_double(file, "draft_ms", trace->draft_ns / 1e6);
     trace_ids(file, "tokens", trace->tokens, trace->n_committed);
     trace_texts(run, "texts", trace->tokens, trace->n_committed);
     fputs(",\"rows\":[", file);
     for (uint32_t i = 0; i < trace->n_rows; i++) {
-        const struct mn_trace_row *row = &trace->rows[i];
-        fprintf(file,
-                "%s{\"position\":%" PRIu32 ",\"token\":%" PRIu32 ",\"depth_before\":%" PRIu32
-                ",\"depth_after\":%" PRIu32 ",\"predicted\":%" PRIu32 ",\"kept\":%s}",
-                i ? "," : "", row->position, row->token, row->depth_before, row->depth_after, row->predicted,
-                row->kept ? "true" : "false");
+        fputs(i ? "," : "", file);
+        trace_row(run, &trace->rows[i]);
     }
     fputs("]}\n", file);
     output_flush(run->trace, run->log);
