@@ -147,11 +147,8 @@ static enum mn_status load_model(struct mn_engine *engine, const struct mn_engin
         .synthetic = params->synthetic,
         .synthetic_seed = params->synthetic_seed,
         .device = {.select = params->device, .validate = params->validate, .progress = params->progress},
-        .weight_type = WEIGHT_TYPE_AS_STORED,
         .plan_only = params->plan_only};
-    enum mn_status status = MN_OK;
-    if (params->weight_type)
-        status = weight_type_parse(params->weight_type, &model.weight_type, params->log);
+    enum mn_status status = weight_scheme_parse(params->weight_type, &model.weight_scheme, params->log);
     if (!status)
         status = model_load(&engine->model, &model, params->log);
     if (!status)
@@ -278,7 +275,7 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .n_eos = c->n_eos,
                                    .eos_token_ids = c->eos_token_ids,
                                    .has_tokenizer = engine->tokenizer != NULL,
-                                   .weight_type = weight_type_name(model->weights.blocks[c->n_prelude].qkv.type),
+                                   .weight_type = weights_type_name(&model->weights, c, &model->weight_scheme),
                                    .n_parameters = count_parameters(model),
                                    .weight_bytes = model->weights.arena.bytes,
                                    .prelude_bytes = model->weights.prelude_bytes,
@@ -289,6 +286,23 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .device_id = model->device->caps.id,
                                    .device_type = type_name(model->device->caps.type),
                                    .driver_version = model->device->caps.driver_version};
+}
+
+enum mn_status mn_weight_type_check(const char *text, const struct mn_log *log)
+{
+    struct weight_scheme scheme;
+    return text ? weight_scheme_parse(text, &scheme, log) : api_missing(log, "mn_weight_type_check", "text");
+}
+
+void mn_engine_weight_count(const struct mn_engine *engine, uint32_t type, struct mn_weight_count *count)
+{
+    if (!count)
+        return;
+    *count = (struct mn_weight_count){0};
+    if (!engine || !engine->model || type >= WEIGHT_TYPES)
+        return;
+    const struct weight_count counted = weights_count(&engine->model->weights, (enum weight_type)type);
+    *count = (struct mn_weight_count){counted.n, counted.n_kept, counted.bytes};
 }
 
 enum mn_status api_need_model(const struct mn_engine *engine, const char *function)

@@ -119,7 +119,10 @@ struct mn_engine_params {
     uint64_t synthetic_seed;
     /* NULL: the best one; an index; or part of one device's name, also one of digits that are no index. */
     const char *device;
-    const char *weight_type; /* NULL: as stored; "bf16", "f16", "f32" */
+    /* NULL: as stored; a name of mn_weight_type_at, with exceptions for groups of matrices if wanted: "q4_1",
+     * "bf16+core.mlp=q8_0" (docs/quantisation.md). q8_0 and q4_1 round the weights: another model. Matrices whose rows do
+     * not come in groups of 32 keep their type (mn_engine_weight_count). */
+    const char *weight_type;
     bool validate;           /* run under the Vulkan validation layer; its messages go to the log and are counted */
     /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what
      * needs a model is MN_ERR_USAGE. */
@@ -161,7 +164,7 @@ struct mn_model_info {
     uint32_t n_eos;
     const uint32_t *eos_token_ids;
     bool has_tokenizer;
-    const char *weight_type;                        /* of the core's first matrix, as it lies on the device */
+    const char *weight_type; /* as it was asked for, else that of the core's first matrix */
     uint64_t n_parameters, weight_bytes;            /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;
@@ -255,6 +258,17 @@ enum mn_status mn_memory_plan(struct mn_memory_plan *plan, struct mn_engine *eng
 /* The names that weight_type and kv_type may have, in order; NULL behind the last. */
 const char *mn_weight_type_at(uint32_t index);
 const char *mn_kv_type_at(uint32_t index);
+
+/* Is it a weight_type? MN_ERR_USAGE; for programs that refuse their input before they load a model. */
+enum mn_status mn_weight_type_check(const char *text, const struct mn_log *log);
+
+/* The matrices of a model that lie on the device in type number `type` of mn_weight_type_at: how many, how many of them
+ * only because the type asked for does not fit their rows, and their bytes. */
+struct mn_weight_count {
+    uint32_t n_matrices, n_kept;
+    uint64_t bytes;
+};
+void mn_engine_weight_count(const struct mn_engine *engine, uint32_t type, struct mn_weight_count *count);
 
 /* Is it "full" or "share:k"? MN_ERR_USAGE; for programs that refuse their input before they load a model. */
 enum mn_status mn_kv_policy_check(const char *policy, const struct mn_log *log);

@@ -17,20 +17,24 @@ struct embed_case {
     const char *name;
     bool quick;
     uint32_t threads; /* 0: the device's own */
-    enum element weight;
+    enum weight_type weight;
     uint32_t n_embd, n_vocab, first, n_rows, init;
     bool state_is_x;
     float scale; /* 0: sqrt(n_embd) */
 };
 
 static const struct embed_case embed_cases[] = {
-    {"bf16, zero state", true, 0, ELEMENT_BF16, 72, 131, 3, 5, INIT_ZERO, false, 0.0f},
-    {"bf16, random state, odd width", true, 0, ELEMENT_BF16, 70, 131, 0, 9, INIT_NORMAL, false, 0.0f},
-    {"f16, given state", false, 0, ELEMENT_F16, 6, 3, 0, 1, INIT_GIVEN, false, 0.0f},
-    {"f32, random state, large", false, 0, ELEMENT_F32, 2000, 50, 7, 57, INIT_NORMAL, false, 0.0f},
-    {"f32, 32 lanes, random state", false, 32, ELEMENT_F32, 258, 20, 1, 2, INIT_NORMAL, false, 0.0f},
-    {"bf16, the state is the token", true, 0, ELEMENT_BF16, 70, 131, 2, 9, INIT_NORMAL, true, 1.0f},
-    {"f32, the state is the token, given state", false, 0, ELEMENT_F32, 200, 20, 0, 3, INIT_GIVEN, true, 0.75f},
+    {"bf16, zero state", true, 0, WEIGHT_TYPE_BF16, 72, 131, 3, 5, INIT_ZERO, false, 0.0f},
+    {"bf16, random state, odd width", true, 0, WEIGHT_TYPE_BF16, 70, 131, 0, 9, INIT_NORMAL, false, 0.0f},
+    {"f16, given state", false, 0, WEIGHT_TYPE_F16, 6, 3, 0, 1, INIT_GIVEN, false, 0.0f},
+    {"f32, random state, large", false, 0, WEIGHT_TYPE_F32, 2000, 50, 7, 57, INIT_NORMAL, false, 0.0f},
+    {"f32, 32 lanes, random state", false, 32, WEIGHT_TYPE_F32, 258, 20, 1, 2, INIT_NORMAL, false, 0.0f},
+    {"bf16, the state is the token", true, 0, WEIGHT_TYPE_BF16, 70, 131, 2, 9, INIT_NORMAL, true, 1.0f},
+    {"q8_0, random state", true, 0, WEIGHT_TYPE_Q8_0, 96, 131, 2, 9, INIT_NORMAL, false, 0.0f},
+    {"q8_0, large, zero state", false, 0, WEIGHT_TYPE_Q8_0, 1056, 50, 7, 57, INIT_ZERO, false, 0.0f},
+    {"q4_1, random state", true, 0, WEIGHT_TYPE_Q4_1, 64, 77, 1, 5, INIT_NORMAL, false, 0.0f},
+    {"q4_1, large, given state", false, 0, WEIGHT_TYPE_Q4_1, 1056, 50, 0, 8, INIT_GIVEN, false, 0.0f},
+    {"f32, the state is the token, given state", false, 0, WEIGHT_TYPE_F32, 200, 20, 0, 3, INIT_GIVEN, true, 0.75f},
 };
 
 static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed)
@@ -48,7 +52,7 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
                    n_slots = rows.n_ctx * rows.n_sequences;
     const uint64_t noise_seed = 0x123456789abcdefu;
     const float std = 0.75f, scale = c->scale != 0.0f ? c->scale : sqrtf((float)n);
-    double *state, *state_expected, *wte = rig_noise(rig, (size_t)c->n_vocab * inner, 1.0, c->weight);
+    double *state, *state_expected, *wte = rig_weights(rig, c->weight, c->n_vocab, inner, 1.0);
     double *x = rig_filled(rig, (size_t)end * stride, UNTOUCHED), *parts = rig_filled(rig, (size_t)end * 4, UNTOUCHED);
     double *states = rig_filled(rig, (size_t)n_slots * stride, UNTOUCHED);
     for (uint32_t v = 0; v < c->n_vocab; v++)
@@ -74,7 +78,7 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
     rig_set_state(state, state_expected, STATE_SEED_LO, (uint32_t)noise_seed);
     rig_set_state(state, state_expected, STATE_SEED_HI, (uint32_t)(noise_seed >> 32));
     struct guarded *const bindings[] = {
-        buffer, rig_buffer(rig, "embedding", c->weight, c->n_vocab * inner, wte, NULL, 0.0),
+        buffer, rig_matrix(rig, "embedding", c->weight, c->n_vocab, inner, wte),
         rig_buffer(rig, "output", ELEMENT_F32, end * stride, NULL, x, LIMIT_EMBED),
         rig_buffer(rig, "statistics", ELEMENT_F32, end * 4, NULL, parts, LIMIT_STATISTICS),
         rig_buffer(rig, "states", ELEMENT_F32, n_slots * stride, NULL, states,

@@ -73,6 +73,8 @@ static const struct shape shapes[] = {
     {KERNEL_PROJ, "heads to be normed, of states", .quick = true, .independence = true, .n_rows = 5, .first = 3,
      .n_in = 72, .n_out = 120, .input = INPUT_PLAIN, .scale = SCALE_NONE, .in_by_slot = true, .residual = RESIDUAL_NONE,
      .no_stats = true},
+    {KERNEL_PROJ, "down, one group", .quick = true, .independence = true, .n_rows = 6, .first = 2, .n_in = 32,
+     .n_out = 72, .input = INPUT_PLAIN, .scale = SCALE_NONE, .residual = RESIDUAL_PLAIN},
     {KERNEL_PROJ, "adapter on plain states", .n_rows = 9, .first = 1, .n_in = 64, .n_out = 64, .input = INPUT_PLAIN,
      .scale = SCALE_NONE, .in_by_slot = true, .residual = RESIDUAL_PLAIN, .residual_by_slot = true},
     {KERNEL_PROJ, "attention, added to states", .n_rows = 4, .first = 2, .heads = 8, .head_dim = 8, .n_out = 40,
@@ -84,6 +86,8 @@ static const struct shape shapes[] = {
 
     {KERNEL_GATE, "odd width", .quick = true, .independence = true, .n_rows = 3, .first = 9, .n_in = 100, .n_out = 70,
      .input = INPUT_NORM, .scale = SCALE_TWO},
+    {KERNEL_GATE, "an odd number of groups", .quick = true, .independence = true, .n_rows = 5, .first = 1, .n_in = 1056,
+     .n_out = 82, .input = INPUT_NORM, .scale = SCALE_TWO},
     {KERNEL_GATE, "smallest", .n_rows = 1, .n_in = 2, .n_out = 2, .input = INPUT_NORM, .scale = SCALE_TWO},
     {KERNEL_GATE, "large, in windows", .n_rows = 8, .n_in = 1000, .n_out = 602, .windows = true, .input = INPUT_NORM,
      .scale = SCALE_TWO},
@@ -104,6 +108,8 @@ static const struct shape shapes[] = {
      .scale = SCALE_TWO, .special = SPECIAL_TIES},
     {KERNEL_HEAD, "NaN among logits", .n_rows = 4, .n_in = 50, .n_out = 131, .input = INPUT_NORM, .scale = SCALE_TWO,
      .special = SPECIAL_NAN},
+    {KERNEL_HEAD, "groups in windows", .n_rows = 9, .first = 5, .n_in = 288, .n_out = 601, .windows = true,
+     .input = INPUT_NORM, .scale = SCALE_TWO},
     {KERNEL_HEAD, "one token", .n_rows = 8, .n_in = 16, .n_out = 1, .input = INPUT_NORM, .scale = SCALE_TWO},
     {KERNEL_HEAD, "large, in windows", .n_rows = 33, .n_in = 264, .n_out = 1001, .windows = true, .input = INPUT_NORM,
      .scale = SCALE_TWO},
@@ -113,7 +119,7 @@ static const struct shape shapes[] = {
 struct job {
     const struct shape *shape;
     struct tile tile;
-    enum element weight;
+    enum weight_type weight;
     struct rig_rows rows;
     struct matmul_args args;
     union any_matmul_constants constants; /* what follows from the tile is filled in for each dispatch */
@@ -279,7 +285,7 @@ static void make_weights(struct rig *rig, struct job *job)
 {
     const struct shape *shape = job->shape;
     const uint32_t n_in = job->n_in, n_out = job->n_out, inner = job->n_chunks * CHUNK;
-    job->w = rig_noise(rig, (size_t)n_out * n_in, 2.0 / sqrt((double)n_in), job->weight);
+    job->w = rig_weights(rig, job->weight, n_out, n_in, 2.0 / sqrt((double)n_in));
     for (uint32_t o = 0; o < n_out && shape->special == SPECIAL_TIES; o++) /* neighbours and the two halves are equal */
         memcpy(job->w + (size_t)o * n_in, job->w + (size_t)(o % (n_out / 2) & ~1u) * n_in, n_in * sizeof *job->w);
     if (shape->special == SPECIAL_NAN)
@@ -293,7 +299,7 @@ static void make_weights(struct rig *rig, struct job *job)
                               : i;
             packed[(size_t)o * inner + to] = job->w[(size_t)from * n_in + i];
         }
-    job->bindings[1] = rig_buffer(rig, "weights", job->weight, n_out * inner, packed, NULL, 0.0);
+    job->bindings[1] = rig_matrix(rig, "weights", job->weight, n_out, inner, packed);
 }
 
 /* ---- what must come out ---- */
@@ -486,7 +492,7 @@ static void expect_argmax(struct rig *rig, struct job *job)
 /* ---- the case ---- */
 
 static void job_setup(struct rig *rig, struct job *job, const struct shape *shape, enum tile_id tile,
-                      enum element weight, uint32_t n_rows, uint32_t first)
+                      enum weight_type weight, uint32_t n_rows, uint32_t first)
 {
     *job = (struct job){.shape = shape, .tile = tile_of(rig, tile), .weight = weight};
     static const uint32_t tables[] = {[KERNEL_QKV] = TABLE_CORE,
@@ -544,7 +550,7 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
     const struct shape *shape = job->shape;
     const struct tile *tile = &job->tile;
     const uint32_t n = stamp < tile->n_max ? stamp : tile->n_max, groups_y = (stamp + n - 1) / n;
-    const uint64_t row_bytes = (uint64_t)job->n_chunks * CHUNK * (job->weight == ELEMENT_F32 ? 4 : 2);
+    const uint64_t row_bytes = rig_row_bytes(job->weight, job->n_chunks * CHUNK);
     const uint32_t window = shape->windows ? WINDOW_ROWS : job->n_out;
     for (uint32_t row0 = 0; row0 < job->n_out; row0 += window) {
         const uint32_t rows = job->n_out - row0 < window ? job->n_out - row0 : window;
@@ -576,14 +582,15 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
 }
 
 static void name_case(const struct rig *rig, char *name, const struct shape *shape, enum tile_id id,
-                      enum element weight, const char *rows)
+                      enum weight_type weight, const char *rows)
 {
     const struct tile tile = tile_of(rig, id);
     snprintf(name, RIG_NAME_BYTES, "%s; %u x %u lanes%s, %s, %s rows", shape->name, tile.threads / tile.k_lanes,
-             tile.k_lanes, tile.broadcast ? " sharing" : "", weight_type_name((enum weight_type)weight), rows);
+             tile.k_lanes, tile.broadcast ? " sharing" : "", weight_type_name(weight), rows);
 }
 
-static void run_case(struct rig *rig, const struct shape *shape, enum tile_id tile, enum element weight, uint64_t seed)
+static void run_case(struct rig *rig, const struct shape *shape, enum tile_id tile, enum weight_type weight,
+                     uint64_t seed)
 {
     struct job job;
     char name[RIG_NAME_BYTES], rows[16];
@@ -605,6 +612,14 @@ static void run_case(struct rig *rig, const struct shape *shape, enum tile_id ti
     rig_end(rig);
 }
 
+/* Are rows whole groups of the type, without padding between heads? */
+static bool fits(const struct shape *shape, enum weight_type type)
+{
+    const uint32_t n_in = shape->heads ? shape->heads * shape->head_dim : shape->n_in;
+    return n_in % weight_format(type)->group == 0 && shape->special != SPECIAL_NAN &&
+           (shape->input != INPUT_MERGE || rig_padded(shape->head_dim) == shape->head_dim);
+}
+
 void matmul_cases_run(struct rig *rig)
 {
     const int n = sizeof shapes / sizeof *shapes;
@@ -612,7 +627,9 @@ void matmul_cases_run(struct rig *rig)
         for (int tile = 0; tile < TILE_COUNT && !rig->status; tile++) {
             if (tile_skipped(rig, (enum tile_id)tile) || (rig->params->quick && !shapes[i].quick))
                 continue;
-            run_case(rig, &shapes[i], (enum tile_id)tile, (enum element)((i + tile + WEIGHT_BF16) % 3), (uint64_t)i);
+            const uint32_t type = ((uint32_t)(i + tile) + WEIGHT_BF16) % WEIGHT_TYPES;
+            run_case(rig, &shapes[i], (enum tile_id)tile,
+                     (enum weight_type)(fits(&shapes[i], (enum weight_type)type) ? type : type % 3), (uint64_t)i);
         }
 }
 
@@ -674,23 +691,31 @@ static void check_independence(struct rig *rig, struct job *job)
     set_table(rig, job, 0, MAX_INDEPENDENT_ROWS);
 }
 
+static void run_independence(struct rig *rig, int i, enum tile_id tile, enum weight_type type)
+{
+    const struct shape *shape = &shapes[i];
+    struct job job;
+    char name[RIG_NAME_BYTES];
+    name_case(rig, name, shape, tile, type, "1-16");
+    rig_begin(rig, kernel_info(shape->id)->name, name, 1000 + (uint64_t)i);
+    job_setup(rig, &job, shape, tile, type, MAX_INDEPENDENT_ROWS, 0);
+    for (uint32_t k = 0; k < rig->n_buffers; k++)
+        rig->buffers[k].expected = NULL; /* the bits of other passes are the expectation here */
+    rig_commit(rig);
+    check_independence(rig, &job);
+    rig_end(rig);
+}
+
 void matmul_row_independence(struct rig *rig)
 {
     const int n = sizeof shapes / sizeof *shapes;
     for (int i = 0; i < n; i++)
         for (int tile = 0; tile < TILE_COUNT && !rig->status; tile++) {
-            const struct shape *shape = &shapes[i];
-            struct job job;
-            char name[RIG_NAME_BYTES];
-            if (!shape->independence || tile_skipped(rig, (enum tile_id)tile))
+            const enum weight_type quantised = (i + tile) % 2 ? WEIGHT_TYPE_Q8_0 : WEIGHT_TYPE_Q4_1;
+            if (!shapes[i].independence || tile_skipped(rig, (enum tile_id)tile))
                 continue;
-            name_case(rig, name, shape, (enum tile_id)tile, ELEMENT_BF16, "1-16");
-            rig_begin(rig, kernel_info(shape->id)->name, name, 1000 + (uint64_t)i);
-            job_setup(rig, &job, shape, (enum tile_id)tile, ELEMENT_BF16, MAX_INDEPENDENT_ROWS, 0);
-            for (uint32_t k = 0; k < rig->n_buffers; k++)
-                rig->buffers[k].expected = NULL; /* the bits of other passes are the expectation here */
-            rig_commit(rig);
-            check_independence(rig, &job);
-            rig_end(rig);
+            run_independence(rig, i, (enum tile_id)tile, WEIGHT_TYPE_BF16);
+            if (fits(&shapes[i], quantised))
+                run_independence(rig, i, (enum tile_id)tile, quantised);
         }
 }

@@ -67,6 +67,31 @@ double *rig_noise(struct rig *rig, size_t n, double scale, enum element element)
     return values;
 }
 
+double *rig_weights(struct rig *rig, enum weight_type type, uint32_t n_rows, uint32_t n_in, double scale)
+{
+    const struct weight_format *format = weight_format(type);
+    double *values = rig_noise(rig, (size_t)n_rows * n_in, scale,
+                               weight_type_quantised(type) ? ELEMENT_F32 : (enum element)type);
+    for (size_t i = 0; weight_type_quantised(type) && i < (size_t)n_rows * n_in; i += format->group) {
+        float group[WEIGHT_GROUP_MAX];
+        uint8_t packed[WEIGHT_GROUP_MAX], group_scale[4];
+        for (uint32_t k = 0; k < format->group; k++)
+            group[k] = (float)values[i + k];
+        format->encode(group, packed, group_scale);
+        format->decode(packed, group_scale, group);
+        for (uint32_t k = 0; k < format->group; k++)
+            values[i + k] = (double)group[k];
+    }
+    return values;
+}
+
+uint64_t rig_row_bytes(enum weight_type type, uint32_t inner)
+{
+    const struct weight_format *format = weight_format(type);
+    const uint64_t n_groups = inner / format->group;
+    return n_groups * format->group_bytes + (n_groups * format->scale_bytes + 15) / 16 * 16;
+}
+
 uint32_t rig_float_bits(float x)
 {
     uint32_t bits;
@@ -127,6 +152,33 @@ struct guarded *rig_buffer(struct rig *rig, const char *name, enum element eleme
     buffer->data.offset += RIG_GUARD_BYTES;
     buffer->data.bytes = bytes;
     return buffer;
+}
+
+struct guarded *rig_matrix(struct rig *rig, const char *name, enum weight_type type, uint32_t n_rows, uint32_t inner,
+                           const double *values)
+{
+    const struct weight_format *format = weight_format(type);
+    const size_t row_words = rig_row_bytes(type, inner) / 4, value_bytes = inner / format->group * format->group_bytes;
+    if (!weight_type_quantised(type))
+        return rig_buffer(rig, name, (enum element)type, n_rows * inner, values, NULL, 0.0);
+    double *words = rig_zeros(rig, n_rows * row_words);
+    uint8_t *row = (uint8_t *)rig_zeros(rig, row_words);
+    for (uint32_t o = 0; o < n_rows; o++) {
+        memset(row, 0, row_words * 4);
+        for (uint32_t k = 0, g = 0; k < inner; k += format->group, g++) {
+            float group[WEIGHT_GROUP_MAX];
+            for (uint32_t i = 0; i < format->group; i++)
+                group[i] = (float)values[(size_t)o * inner + k + i];
+            format->encode(group, row + (size_t)g * format->group_bytes,
+                           row + value_bytes + (size_t)g * format->scale_bytes);
+        }
+        for (size_t i = 0; i < row_words; i++) {
+            uint32_t word;
+            memcpy(&word, row + 4 * i, sizeof word);
+            words[o * row_words + i] = word;
+        }
+    }
+    return rig_buffer(rig, name, ELEMENT_U32, (uint32_t)(n_rows * row_words), words, NULL, 0.0);
 }
 
 void rig_refill(struct rig *rig, const struct guarded *buffer)

@@ -44,7 +44,12 @@ uint32_t rig_padded(uint32_t n);
 
 enum { RIG_MAX_BUFFERS = 16, RIG_GUARD_BYTES = 256, RIG_POOL_VALUES = 6 << 20, RIG_NAME_BYTES = 96 };
 
-enum element { ELEMENT_F32 = WEIGHT_F32, ELEMENT_F16 = WEIGHT_F16, ELEMENT_BF16 = WEIGHT_BF16, ELEMENT_U32 };
+enum element {
+    ELEMENT_F32 = WEIGHT_F32,
+    ELEMENT_F16 = WEIGHT_F16,
+    ELEMENT_BF16 = WEIGHT_BF16,
+    ELEMENT_U32 = WEIGHT_TYPES
+};
 
 struct guarded {
     const char *name;
@@ -80,6 +85,9 @@ void rig_finish(struct rig *rig);
 void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t seed);
 struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial,
                            const double *expected, double limit);
+/* A matrix of weights [n_rows, inner], which rig_weights made, as the loader lays it out. */
+struct guarded *rig_matrix(struct rig *rig, const char *name, enum weight_type type, uint32_t n_rows, uint32_t inner,
+                           const double *values);
 void rig_commit(struct rig *rig);
 /* `constants`: the kernel's struct of them (shaders/args.h), with KERNEL_CONSTANTS. */
 void rig_dispatch(struct rig *rig, enum kernel_id id, const void *constants, uint32_t n_constants,
@@ -116,6 +124,9 @@ void rig_refill(struct rig *rig, const struct guarded *buffer);
 double *rig_zeros(struct rig *rig, size_t n);
 double *rig_filled(struct rig *rig, size_t n, double value);
 double *rig_noise(struct rig *rig, size_t n, double scale, enum element element);
+/* Noise that a matrix of this type can hold, rows of n_in. */
+double *rig_weights(struct rig *rig, enum weight_type type, uint32_t n_rows, uint32_t n_in, double scale);
+uint64_t rig_row_bytes(enum weight_type type, uint32_t inner);
 uint32_t rig_random(struct rig *rig); /* 32 random bits */
 double rig_round(double x, enum element element);
 uint32_t rig_float_bits(float x);

@@ -89,9 +89,10 @@ uint32_t ref_argmax(const float *values, uint32_t n);
 
 struct ref_model;
 
-/* Reads a checkpoint folder. Matrices are rounded to `type` as engine/weights.c does it; norms and biases stay as
- * stored. */
-enum mn_status ref_model_load(struct ref_model **out, const char *dir, enum weight_type type, const struct mn_log *log);
+/* Reads a checkpoint folder. Matrices are rounded to the scheme `weight_type` (engine/model/weight_scheme.h; NULL: as
+ * stored) as the loader does it; norms and biases stay as stored. */
+enum mn_status ref_model_load(struct ref_model **out, const char *dir, const char *weight_type,
+                              const struct mn_log *log);
 void ref_model_free(struct ref_model *model);
 const struct model_config *ref_model_config(const struct ref_model *model);
 

@@ -50,25 +50,33 @@ struct ref_model {
 struct reader {
     struct safetensors *file;
     const struct mn_log *log;
-    enum weight_type type;
+    const struct weight_scheme *scheme;
     enum mn_status status;
 };
 
-/* The value that a weight has once it is stored as `type`. */
-static double round_weight(float x, enum weight_type type)
+/* Vectors have no group: they are f32 in every scheme. */
+enum { NO_GROUP = WEIGHT_GROUPS };
+
+/* Rounds values, rows of n_columns, to those that the scheme's type of their group holds. */
+static void round_weights(const struct reader *r, int group, size_t n_columns, float *values, size_t n)
 {
-    switch (type) {
-    case WEIGHT_TYPE_F16: return (double)f16_to_f32(f32_to_f16(x));
-    case WEIGHT_TYPE_BF16: return (double)bf16_to_f32(f32_to_bf16(x));
-    case WEIGHT_TYPE_F32:
-    case WEIGHT_TYPES:
-    case WEIGHT_TYPE_AS_STORED: break;
+    enum weight_type type = group == NO_GROUP ? WEIGHT_TYPE_F32 : r->scheme->types[group];
+    if (type >= WEIGHT_TYPES || (weight_type_quantised(type) && n_columns % weight_format(type)->group != 0))
+        return;
+    const struct weight_format *format = weight_format(type);
+    for (size_t i = 0; i < n; i += format->group) {
+        float values_of_group[WEIGHT_GROUP_MAX] = {0};
+        uint8_t packed[WEIGHT_GROUP_MAX * sizeof(float)], scale[4];
+        const size_t n_left = n - i < format->group ? n - i : format->group;
+        memcpy(values_of_group, values + i, n_left * sizeof *values);
+        format->encode(values_of_group, packed, scale);
+        format->decode(packed, scale, values_of_group);
+        memcpy(values + i, values_of_group, n_left * sizeof *values);
     }
-    return (double)x;
 }
 
 /* The first n values of a tensor, which must have at least that many (a padded vocabulary has more). */
-static void read_values(struct reader *r, enum weight_type type, size_t n, const char *prefix, const char *name,
+static void read_values(struct reader *r, int group, size_t n_columns, size_t n, const char *prefix, const char *name,
                         double *values)
 {
     char full[128];
@@ -81,8 +89,10 @@ static void read_values(struct reader *r, enum weight_type type, size_t n, const
         return;
     }
     unsigned char *bytes = malloc(n * step);
-    r->status = bytes ? safetensors_read(r->file, tensor, 0, n * step, bytes, r->log)
-                      : log_fail(r->log, MN_ERR_MEMORY, "reference: out of host memory for tensor '%s'", full);
+    float *floats = malloc(n * sizeof *floats);
+    r->status = bytes && floats
+                    ? safetensors_read(r->file, tensor, 0, n * step, bytes, r->log)
+                    : log_fail(r->log, MN_ERR_MEMORY, "reference: out of host memory for tensor '%s'", full);
     for (size_t i = 0; i < n && !r->status; i++) {
         float x;
         uint16_t half;
@@ -92,8 +102,13 @@ static void read_values(struct reader *r, enum weight_type type, size_t n, const
             memcpy(&half, bytes + 2 * i, 2);
             x = tensor->dtype == TENSOR_F16 ? f16_to_f32(half) : bf16_to_f32(half);
         }
-        values[i] = round_weight(x, type);
+        floats[i] = x;
     }
+    if (!r->status)
+        round_weights(r, group, n_columns, floats, n);
+    for (size_t i = 0; i < n && !r->status; i++)
+        values[i] = (double)floats[i];
+    free(floats);
     free(bytes);
 }
 
@@ -104,7 +119,7 @@ struct part {
 };
 enum { PARTS_MAX = 3 };
 
-static double *read_parts(struct reader *r, enum weight_type type, const char *prefix,
+static double *read_parts(struct reader *r, int group, size_t n_columns, const char *prefix,
                           const struct part parts[PARTS_MAX])
 {
     size_t n = 0, at = 0;
@@ -114,16 +129,17 @@ static double *read_parts(struct reader *r, enum weight_type type, const char *p
     if (!r->status && !values)
         r->status = log_fail(r->log, MN_ERR_MEMORY, "reference: out of host memory for '%s%s'", prefix, parts->name);
     for (int i = 0; i < PARTS_MAX && parts[i].name && !r->status; at += parts[i++].n)
-        read_values(r, type, parts[i].n, prefix, parts[i].name, values + at);
+        read_values(r, group, n_columns, parts[i].n, prefix, parts[i].name, values + at);
     return values;
 }
 
-static double *read_tensor(struct reader *r, enum weight_type type, size_t n, const char *prefix, const char *name)
+static double *read_tensor(struct reader *r, int group, size_t n_columns, size_t n, const char *prefix,
+                           const char *name)
 {
-    return read_parts(r, type, prefix, (const struct part[PARTS_MAX]){{name, n}});
+    return read_parts(r, group, n_columns, prefix, (const struct part[PARTS_MAX]){{name, n}});
 }
 
-static void read_block(struct reader *r, const struct ref_model *model, const char *section, uint32_t index,
+static void read_block(struct reader *r, const struct ref_model *model, const char *section, int group, uint32_t index,
                        struct ref_block *block)
 {
     const struct model_config *config = &model->config;
@@ -136,19 +152,20 @@ static void read_block(struct reader *r, const struct ref_model *model, const ch
                       fc[PARTS_MAX] = {{"mlp.fc", 2 * f * d}};
     char prefix[64];
     snprintf(prefix, sizeof prefix, "%s.%u.", section, index);
-    block->qkv = read_parts(r, r->type, prefix, llama ? qkv : wqkv);
-    block->proj = read_tensor(r, r->type, d * q, prefix, llama ? "self_attn.o_proj" : "attn.proj");
-    block->fc = read_parts(r, r->type, prefix, llama ? gate : fc);
-    block->down = read_tensor(r, r->type, d * f, prefix, llama ? "mlp.down_proj" : "mlp.proj");
+    block->qkv = read_parts(r, group + WEIGHT_QKV, d, prefix, llama ? qkv : wqkv);
+    block->proj = read_tensor(r, group + WEIGHT_ATTENTION_PROJ, q, d * q, prefix,
+                              llama ? "self_attn.o_proj" : "attn.proj");
+    block->fc = read_parts(r, group + WEIGHT_MLP_FC, d, prefix, llama ? gate : fc);
+    block->down = read_tensor(r, group + WEIGHT_MLP_PROJ, f, d * f, prefix, llama ? "mlp.down_proj" : "mlp.proj");
     if (config->qk_bias)
-        block->bias = read_tensor(r, WEIGHT_TYPE_F32, q + k, prefix, "attn.qk_bias");
+        block->bias = read_tensor(r, NO_GROUP, 1, q + k, prefix, "attn.qk_bias");
     if (config->heads_normed) {
-        block->q_norm = read_tensor(r, WEIGHT_TYPE_F32, q, prefix, "attn.q_norm");
-        block->k_norm = read_tensor(r, WEIGHT_TYPE_F32, k, prefix, "attn.k_norm");
+        block->q_norm = read_tensor(r, NO_GROUP, 1, q, prefix, "attn.q_norm");
+        block->k_norm = read_tensor(r, NO_GROUP, 1, k, prefix, "attn.k_norm");
     }
     for (int i = 0; i < 4; i++)
         if (model->form->norms[i])
-            block->norm[i] = read_tensor(r, WEIGHT_TYPE_F32, d, prefix, model->form->norms[i]);
+            block->norm[i] = read_tensor(r, NO_GROUP, 1, d, prefix, model->form->norms[i]);
 }
 
 static void read_model(struct reader *r, struct ref_model *model)
@@ -159,26 +176,31 @@ static void read_model(struct reader *r, struct ref_model *model)
     const size_t d = config->n_embd, v = config->vocab_size;
     const bool llama = model->form->llama_names;
     struct ref_block *block = model->blocks;
-    model->wte = read_tensor(r, r->type, v * d, "", llama ? "model.embed_tokens" : "transformer.wte");
+    model->wte = read_tensor(r, WEIGHT_GROUP_EMBEDDING, d, v * d, "", llama ? "model.embed_tokens" : "transformer.wte");
     if (!config->tie_embeddings)
-        model->head = read_tensor(r, r->type, v * d, "", "lm_head");
+        model->head = read_tensor(r, WEIGHT_GROUP_HEAD, d, v * d, "", "lm_head");
     if (model->form->injects)
-        model->adapter = read_tensor(r, r->type, 2 * d * d, "", "transformer.adapter");
-    model->norm_f = read_tensor(r, WEIGHT_TYPE_F32, d, "", llama ? "model.norm" : "transformer.ln_f");
+        model->adapter = read_tensor(r, WEIGHT_GROUP_ADAPTER, 2 * d, 2 * d * d, "", "transformer.adapter");
+    model->norm_f = read_tensor(r, NO_GROUP, 1, d, "", llama ? "model.norm" : "transformer.ln_f");
     for (int section = 0; section < 3; section++)
         for (uint32_t i = 0; i < counts[section] && !r->status; i++)
-            read_block(r, model, llama ? "model.layers" : sections[section], i, block++);
+            read_block(r, model, llama ? "model.layers" : sections[section],
+                       WEIGHT_GROUP_BLOCKS + WEIGHT_PARTS * section, i, block++);
 }
 
-enum mn_status ref_model_load(struct ref_model **out, const char *dir, enum weight_type type, const struct mn_log *log)
+enum mn_status ref_model_load(struct ref_model **out, const char *dir, const char *weight_type,
+                              const struct mn_log *log)
 {
     *out = NULL;
-    struct reader r = {.log = log, .type = type};
+    struct weight_scheme scheme;
+    struct reader r = {.log = log, .scheme = &scheme};
     struct ref_model *model = calloc(1, sizeof *model);
     if (!model)
         return log_fail(log, MN_ERR_MEMORY, "reference: out of host memory");
     struct model_config *config = &model->config;
-    r.status = config_load(config, dir, log);
+    r.status = weight_scheme_parse(weight_type, &scheme, log);
+    if (!r.status)
+        r.status = config_load(config, dir, log);
     for (size_t i = 0; i < sizeof forms / sizeof *forms && !r.status; i++)
         if (!strcmp(forms[i].family, config->family->name))
             model->form = &forms[i];

@@ -289,7 +289,7 @@ static void check_reference(const char *folder, uint32_t num_steps, uint32_t n_e
     uint32_t n_checked = 0;
     test_log_init(&g.log);
     snprintf(path, sizeof path, VECTORS "%s", folder);
-    if (ref_model_load(&g.model, path, WEIGHT_TYPE_AS_STORED, &g.log.log))
+    if (ref_model_load(&g.model, path, NULL, &g.log.log))
         fail_msg("%s: %s", folder, g.log.last);
     g.n_vocab = ref_model_config(g.model)->vocab_size;
     snprintf(path, sizeof path, VECTORS "%s/golden.safetensors", folder);

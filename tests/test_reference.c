@@ -424,7 +424,7 @@ static void check_model(const struct reference_case *rc, const char *dir)
     struct ref_model *model;
     struct ref_session *ref;
     struct ref_session_params ref_params = {rc->n_prompt + rc->n_decode, rc->num_steps, {rc->share}, rc->kv_type};
-    assert_int_equal(ref_model_load(&model, dir, WEIGHT_TYPE_F32, &log.log), MN_OK);
+    assert_int_equal(ref_model_load(&model, dir, "f32", &log.log), MN_OK);
     assert_int_equal(ref_session_create(&ref, model, &ref_params, &log.log), MN_OK);
     const uint32_t v = ref_model_config(model)->vocab_size;
     uint32_t *ids = calloc(rc->n_prompt, sizeof *ids);

@@ -512,7 +512,7 @@ static void test_share(void **state)
     (void)state;
     struct ref_model *model;
     double rows[4][SHARE_ROWS * V];
-    assert_int_equal(ref_model_load(&model, f.dir, WEIGHT_TYPE_F32, &f.log.log), MN_OK);
+    assert_int_equal(ref_model_load(&model, f.dir, "f32", &f.log.log), MN_OK);
     for (uint32_t share = 0; share < 4; share++)
         check_share(model, share, rows[share]);
     ref_model_free(model);

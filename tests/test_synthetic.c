@@ -14,6 +14,9 @@
 /* Heads of 10 are padded to 16, rows of 20 and of 12 to 24 and 16. */
 static const char odd[] = "d=20,heads=2,ff=12,vocab=300,layers=1-2-1,steps=6,ctx=64";
 
+/* An odd number of groups per row, and rows that are no groups. */
+static const char groups[] = "d=352,heads=11,ff=80,vocab=70,layers=1-1-1,steps=3,ctx=64";
+
 struct opened {
     struct test_log log;
     struct model model; /* device, kernels, configuration, weights */
@@ -38,7 +41,8 @@ static enum mn_status open_weights(struct opened *o, const char *shape, enum wei
     }
     assert_int_equal(kernels_init(&o->model.kernels, o->model.device), MN_OK);
     assert_int_equal(stream_init(&o->stream, o->model.device, &o->model.kernels), MN_OK);
-    return weights_synthesize(&o->model.weights, &o->model.config, type, seed, o->model.device, &o->stream);
+    const struct weight_scheme scheme = weight_scheme_of(type);
+    return weights_synthesize(&o->model.weights, &o->model.config, &scheme, seed, o->model.device, &o->stream);
 }
 
 static void close_weights(struct opened *o)
@@ -52,16 +56,14 @@ static void close_weights(struct opened *o)
     device_destroy(o->model.device);
 }
 
-static float value_at(const uint8_t *bytes, enum weight_type type, uint64_t i)
+/* Value k of a row. */
+static float value_at(const uint8_t *row, const struct matrix *m, uint32_t k)
 {
-    float x;
-    uint16_t half;
-    if (type == WEIGHT_TYPE_F32) {
-        memcpy(&x, bytes + 4 * i, 4);
-        return x;
-    }
-    memcpy(&half, bytes + 2 * i, 2);
-    return type == WEIGHT_TYPE_F16 ? f16_to_f32(half) : bf16_to_f32(half);
+    const struct weight_format *format = weight_format(m->type);
+    float values[WEIGHT_GROUP_MAX];
+    format->decode(row + k / format->group * format->group_bytes,
+                   row + m->value_bytes + k / format->group * format->scale_bytes, values);
+    return values[k % format->group];
 }
 
 /* Every value and all padding, bit by bit. */
@@ -78,7 +80,7 @@ static void check_matrix(struct opened *o, const struct matrix *m, const struct 
     }
     for (uint32_t row = 0; row < m->n_out; row++)
         for (uint32_t k = 0; k < columns; k++) {
-            const float wanted = synthetic_value(what, row, k), x = value_at(got, m->type, row * columns + k);
+            const float wanted = synthetic_value(what, m->type, row, k), x = value_at(got + row * m->row_bytes, m, k);
             if (wanted != x)
                 fail_msg("matrix %u, row %u, input %u: %g instead of %g", what->number, row, k, (double)x,
                          (double)wanted);
@@ -129,6 +131,15 @@ static void test_values(void **state)
         assert_int_equal(open_weights(&o, odd, types[i], 0x123456789abcdef0u, 0, 0), MN_OK);
         assert_int_equal(o.model.weights.embedding.type, i ? types[i] : WEIGHT_TYPE_BF16);
         check_all(&o, 0x123456789abcdef0u);
+        close_weights(&o);
+    }
+    for (int q4 = 0; q4 < 2; q4++) {
+        const enum weight_type type = q4 ? WEIGHT_TYPE_Q4_1 : WEIGHT_TYPE_Q8_0;
+        assert_int_equal(open_weights(&o, groups, type, 99, 0, 0), MN_OK);
+        assert_int_equal(o.model.weights.blocks[1].gate.type, type);
+        assert_int_equal(o.model.weights.blocks[1].down.type, WEIGHT_TYPE_BF16); /* rows of 80 values */
+        assert_true(o.model.weights.blocks[1].down.kept);
+        check_all(&o, 99);
         close_weights(&o);
     }
     /* 1024 rows of 128 bytes in windows of 256 */
@@ -223,8 +234,14 @@ static void test_fit(void **state)
     /* 65536 x 64 values: 8 MiB as bf16, 16 as f32; the staging ring takes 8 */
     static const char shape[] = "d=64,heads=4,ff=64,vocab=65536,layers=0-1-0";
     assert_int_equal(open_weights(&o, shape, WEIGHT_TYPE_F32, 1, 0, 24 << 20), MN_ERR_MEMORY);
-    assert_non_null(strstr(o.log.last, "weight_type bf16 or f16 would fit"));
+    assert_non_null(strstr(o.log.last, "weight_type bf16 would fit"));
     assert_int_equal(o.model.device->reserved_bytes, o.stream.staging_arena.bytes);
+    close_weights(&o);
+    assert_int_equal(open_weights(&o, shape, WEIGHT_TYPE_BF16, 1, 0, 13 << 20), MN_ERR_MEMORY);
+    assert_non_null(strstr(o.log.last, "weight_type q8_0 would fit"));
+    close_weights(&o);
+    assert_int_equal(open_weights(&o, shape, WEIGHT_TYPE_Q8_0, 1, 0, 11 << 20), MN_ERR_MEMORY);
+    assert_non_null(strstr(o.log.last, "weight_type q4_1 would fit"));
     close_weights(&o);
     assert_int_equal(open_weights(&o, shape, WEIGHT_TYPE_BF16, 1, 0, 4 << 20), MN_ERR_MEMORY);
     assert_non_null(strstr(o.log.last, "no weight_type would fit"));

@@ -50,7 +50,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         const char *(*choice_at)(uint32_t index);
         struct word_list *out;
     } words[] = {{"device", p->devices, NULL, &l->devices},
-                 {"weight-type", p->weight_types, mn_weight_type_at, &l->weight_types},
+                 {"weight-type", p->weight_types, NULL, &l->weight_types},
                  {"kv-policy", p->kv_policies, NULL, &l->kv_policies},
                  {"kv-type", p->kv_types, mn_kv_type_at, &l->kv_types},
                  {"strategy", p->strategies, strategy_name_at, &l->strategies}};
@@ -78,9 +78,10 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         if (numbers[i].text)
             status = parse_numbers(numbers[i].option, numbers[i].text, numbers[i].min, numbers[i].max, numbers[i].out,
                                    log);
-    for (uint32_t i = 0; i < l->kv_policies.n && !status; i++) {
+    for (uint32_t i = 0; i < l->kv_policies.n && !status; i++)
         status = mn_kv_policy_check(l->kv_policies.words[i], log);
-    }
+    for (uint32_t i = 0; i < l->weight_types.n && !status; i++)
+        status = mn_weight_type_check(l->weight_types.words[i], log);
     if (!status && p->resume && !p->results)
         status = log_fail(log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
     if (!status && p->seed > JSON_INTEGER_MAX)

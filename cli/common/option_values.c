@@ -75,10 +75,11 @@ static enum mn_status store_choice(const struct command_option *option, const ch
 {
     char names[CHOICES_BYTES];
     const char *choices = option_choices(option, names, sizeof names);
-    if (!is_choice(choices, text))
-        return refuse_choice(option->name, text, choices, log);
     *at = text;
-    return MN_OK;
+    if (is_choice(choices, text))
+        return MN_OK;
+    return option->check && strchr(text, '+') ? option->check(text, log)
+                                              : refuse_choice(option->name, text, choices, log);
 }
 
 static enum mn_status refuse_range(const struct command_option *option, const char *text, const char *what,

@@ -60,6 +60,8 @@ struct command_option {
     const char *shown;                        /* default in words, where it depends on the model or the machine */
     const char *choices;                      /* "text|json" */
     const char *(*choice_at)(uint32_t index); /* instead: the names of a table, NULL behind the last */
+    /* Where a value may also be a name with exceptions, NAME+..: says whether it is one. */
+    enum mn_status (*check)(const char *text, const struct mn_log *log);
     bool strategies;                          /* the choices are the strategies' names; the help lists them */
     double min, max;
     const char *help;
@@ -89,7 +91,8 @@ struct command_option {
 #define WEIGHT_TYPE_OPTION(at) \
     { \
         .name = "weight-type", .kind = OPTION_CHOICE, .offset = at, .choice_at = mn_weight_type_at, \
-        .shown = "as stored", .help = "convert the matrices" \
+        .check = mn_weight_type_check, .shown = "as stored", \
+        .help = "convert the matrices; TYPE+GROUP=TYPE makes exceptions, docs/quantisation.md" \
     }
 #define KV_TYPE_OPTION(at, value_, help_) \
     { \

@@ -16,6 +16,7 @@ enum { MATRIX_ROWS_STEP = 256 };
 struct matrix {
     struct span *windows; /* [n_windows], all but the last of window_rows rows */
     enum weight_type type;
+    bool kept;            /* in the type that the file has: the one asked for has groups that do not fit its rows */
     uint32_t n_out;       /* rows */
     uint32_t n_chunks;    /* input length / 8, padded */
     uint64_t row_bytes;   /* its values, and behind them its scales, where the type has some */

@@ -90,12 +90,13 @@ static enum mn_status make_weights(struct model *model, const struct model_param
 {
     const char *dir = params->synthetic ? NULL : params->dir;
     model->plan_only = params->plan_only;
+    model->weight_scheme = params->weight_scheme;
     if (params->plan_only)
-        return weights_plan(&model->weights, dir, &model->config, params->weight_type, model->device);
+        return weights_plan(&model->weights, dir, &model->config, &params->weight_scheme, model->device);
     if (!dir)
-        return weights_synthesize(&model->weights, &model->config, params->weight_type, params->synthetic_seed,
+        return weights_synthesize(&model->weights, &model->config, &params->weight_scheme, params->synthetic_seed,
                                   model->device, stream);
-    return weights_load(&model->weights, dir, &model->config, params->weight_type, model->device, stream);
+    return weights_load(&model->weights, dir, &model->config, &params->weight_scheme, model->device, stream);
 }
 
 enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log)

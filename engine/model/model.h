@@ -33,6 +33,7 @@ struct model {
     struct device *device;
     struct kernels kernels;
     struct model_config config;
+    struct weight_scheme weight_scheme;
     struct weights weights;
     struct tuning tuning;
     uint64_t hash;      /* of what its numbers depend on, but for its tokenizer */
@@ -48,7 +49,7 @@ struct model_params {
     const char *synthetic; /* instead of dir: a shape, see synthetic.h */
     uint64_t synthetic_seed;
     struct device_params device;
-    enum weight_type weight_type;
+    struct weight_scheme weight_scheme;
     bool plan_only; /* sizes alone: no weights are loaded, nothing can run */
 };
 

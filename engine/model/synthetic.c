@@ -16,7 +16,7 @@ float synthetic_scale(uint32_t n_in)
     return ldexpf(1.0f, exponent < -14 ? -14 : exponent);
 }
 
-float synthetic_value(const struct synthetic_matrix *what, uint32_t row, uint32_t k)
+float synthetic_value(const struct synthetic_matrix *what, enum weight_type type, uint32_t row, uint32_t k)
 {
     const uint32_t counter[4] = {k / 8, row, what->number, NOISE_WEIGHT},
                    key[2] = {(uint32_t)what->seed, (uint32_t)(what->seed >> 32)};
@@ -24,7 +24,11 @@ float synthetic_value(const struct synthetic_matrix *what, uint32_t row, uint32_
     if (k % what->period >= what->n_valid)
         return 0.0f;
     philox(counter, key, bits);
-    return (float)(2 * (int)(bits[k % 8 / 4] >> 8 * (k % 4) & 255) - 255) * synthetic_scale(what->n_in);
+    const int b = (int)(bits[k % 8 / 4] >> 8 * (k % 4) & 255);
+    const int steps = type == WEIGHT_TYPE_Q8_0   ? 2 * b - 256
+                      : type == WEIGHT_TYPE_Q4_1 ? b / 16 * 32 - 240
+                                                 : 2 * b - 255;
+    return (float)steps * synthetic_scale(what->n_in);
 }
 
 static enum mn_status fill_piece(struct stream *stream, const struct pipeline *pipeline, struct span span,

@@ -2,8 +2,9 @@
  *
  * The device fills every matrix itself (shaders/fill.comp) from counter-based noise: value (row, input) of matrix i
  * depends on the seed, i, row and input alone, not on windows or devices. Values are odd multiples of a power of two
- * with at most 8 bits, so f32, f16 and bf16 hold the same model. Their size is about 1/sqrt(inputs), which with the
- * norms at 1 keeps activations where a trained model has them.
+ * with at most 8 bits, so f32, f16 and bf16 hold the same model; q8_0 and q4_1 hold values near it, with equal scales
+ * in all groups. Their size is about 1/sqrt(inputs), which with the norms at 1 keeps activations where a trained model
+ * has them.
  *
  * Never: says anything about quality; what such a model predicts means nothing. Thread-safety: none.
  */
@@ -31,7 +32,7 @@ enum mn_status synthetic_fill(struct stream *stream, const struct matrix *matrix
 /* What one step of the values' grid is worth: a power of two near 1/(150 sqrt(n_in)), not so small that f16 would lose
  * a bit. */
 float synthetic_scale(uint32_t n_in);
-/* The value that the device puts at (row, k); k counts padding. */
-float synthetic_value(const struct synthetic_matrix *what, uint32_t row, uint32_t k);
+/* The value that the device puts at (row, k) of a matrix of this type; k counts padding. */
+float synthetic_value(const struct synthetic_matrix *what, enum weight_type type, uint32_t row, uint32_t k);
 
 #endif

@@ -92,7 +92,7 @@ static enum mn_status list_groups(struct groups *g, const struct weight_plan *pl
             if (plan->used[i])
                 any_group(safetensors_tensor(plan->file, i)->name, add_group, g);
         if (!g->hashes && !(g->hashes = malloc((g->n + 1) * sizeof *g->hashes)))
-            return log_fail(plan->device->log, MN_ERR_MEMORY, "%s: out of host memory for %u tensors", plan->dir,
+            return log_fail(plan->log, MN_ERR_MEMORY, "%s: out of host memory for %u tensors", plan->dir,
                             (unsigned)n_tensors);
     }
     qsort(g->hashes, g->n, sizeof *g->hashes, compare_groups);
@@ -116,11 +116,11 @@ enum mn_status weight_check_rest(const struct weight_plan *plan)
     }
     free(groups.hashes);
     if (!status && foreign)
-        status = log_fail(plan->device->log, MN_ERR_FORMAT,
+        status = log_fail(plan->log, MN_ERR_FORMAT,
                           "%s: %u tensors have no place in the model that config.json describes, the first is '%s'",
                           plan->dir, n_foreign, foreign);
     if (!status && n)
-        log_note(plan->device->log, MN_LOG_WARN, "%s: %u tensors are not used, the first is '%s'", plan->dir, n, first);
+        log_note(plan->log, MN_LOG_WARN, "%s: %u tensors are not used, the first is '%s'", plan->dir, n, first);
     return status;
 }
 
@@ -130,7 +130,7 @@ enum mn_status weight_check_rest(const struct weight_plan *plan)
 static enum mn_status compare_values(const struct weight_plan *plan, const struct tensor_view *const both[2],
                                      float *values, uint8_t *bytes)
 {
-    const struct mn_log *log = plan->device->log;
+    const struct mn_log *log = plan->log;
     const uint64_t n = plan->config->vocab_size * both[0]->shape[1];
     for (uint64_t at = 0, piece; at < n; at += piece) {
         piece = min_u64(n - at, PIECE_VALUES);
@@ -157,14 +157,14 @@ static enum mn_status compare_tensors(const struct weight_plan *plan, const stru
     const uint64_t rows = plan->config->vocab_size;
     if (both[0]->rank != 2 || both[1]->rank != 2 || both[0]->shape[1] != both[1]->shape[1] ||
         both[0]->shape[0] < rows || both[1]->shape[0] < rows)
-        return log_fail(plan->device->log, MN_ERR_FORMAT,
+        return log_fail(plan->log, MN_ERR_FORMAT,
                         "%s: tensors '%s' and '%s' have different shapes, but config.json says that they are tied",
                         plan->dir, both[0]->name, both[1]->name);
     float *values = malloc(2 * PIECE_VALUES * sizeof *values);
     uint8_t *bytes = malloc((size_t)PIECE_VALUES * VALUE_BYTES_MAX);
     enum mn_status status = values && bytes ? compare_values(plan, both, values, bytes)
-                                            : log_fail(plan->device->log, MN_ERR_MEMORY,
-                                                       "out of host memory for tensor '%s'", both[0]->name);
+                                            : log_fail(plan->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'",
+                                                       both[0]->name);
     free(values);
     free(bytes);
     return status;

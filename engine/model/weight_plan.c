@@ -22,7 +22,7 @@ static uint32_t chunks(uint32_t n)
 
 static enum mn_status no_memory(const struct weight_plan *plan, const char *what)
 {
-    return log_fail(plan->device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", what);
+    return log_fail(plan->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", what);
 }
 
 const char *plan_name(char *text, const char *prefix, const char *name)
@@ -35,7 +35,7 @@ const char *plan_name(char *text, const char *prefix, const char *name)
 
 enum mn_status weight_plan_find(const struct weight_plan *plan, const char *name, const struct tensor_view **out)
 {
-    const struct mn_log *log = plan->device->log;
+    const struct mn_log *log = plan->log;
     const struct tensor_view *tensor = safetensors_find(plan->file, name);
     if (!tensor)
         return log_fail(log, MN_ERR_FORMAT, "%s: tensor '%s' is missing, config.json asks for it", plan->dir, name);
@@ -74,7 +74,7 @@ static enum mn_status find_part(const struct weight_plan *plan, const struct mat
     const bool rows_fit = what->vocabulary ? vocabulary_fits(plan->config, tensor->shape[0])
                                            : tensor->shape[0] == asked->rows;
     if (tensor->rank != 2 || tensor->shape[1] != what->columns || !rows_fit)
-        return log_fail(plan->device->log, MN_ERR_FORMAT,
+        return log_fail(plan->log, MN_ERR_FORMAT,
                         "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64
                         "], config.json asks for [%u, %u]",
                         safetensors_shard_name(plan->file, tensor->shard), asked->name, tensor->rank, tensor->shape[0],
@@ -83,18 +83,11 @@ static enum mn_status find_part(const struct weight_plan *plan, const struct mat
     return MN_OK;
 }
 
-static enum weight_type stored_type(const struct tensor_view *tensor)
+enum weight_type weight_plan_stored_type(const struct tensor_view *tensor)
 {
-    return tensor->dtype == TENSOR_F32   ? WEIGHT_TYPE_F32
-           : tensor->dtype == TENSOR_F16 ? WEIGHT_TYPE_F16
-                                         : WEIGHT_TYPE_BF16;
-}
-
-enum weight_type weight_plan_type(const struct weight_plan *plan, const struct tensor_view *tensor)
-{
-    if (plan->type != WEIGHT_TYPE_AS_STORED)
-        return plan->type;
-    return tensor ? stored_type(tensor) : WEIGHT_TYPE_BF16;
+    return !tensor || tensor->dtype == TENSOR_BF16 ? WEIGHT_TYPE_BF16
+           : tensor->dtype == TENSOR_F16           ? WEIGHT_TYPE_F16
+                                                   : WEIGHT_TYPE_F32;
 }
 
 enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
@@ -109,13 +102,58 @@ enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct t
             out[i] = tensor->dtype == TENSOR_F16 ? f16_to_f32(half) : bf16_to_f32(half);
         }
         if (!isfinite(out[i]))
-            return log_fail(plan->device->log, MN_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
+            return log_fail(plan->log, MN_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
                             safetensors_shard_name(plan->file, tensor->shard), tensor->name);
     }
     return MN_OK;
 }
 
 /* ---- matrices ---- */
+
+/* By its place among the model's weights. */
+static enum weight_group group_of(const struct weight_plan *plan, const struct matrix *matrix)
+{
+    const struct weights *w = plan->weights;
+    const struct model_config *c = plan->config;
+    if (matrix == &w->embedding)
+        return WEIGHT_GROUP_EMBEDDING;
+    if (matrix == &w->head)
+        return WEIGHT_GROUP_HEAD;
+    if (matrix == &w->adapter_state || matrix == &w->adapter_embed)
+        return WEIGHT_GROUP_ADAPTER;
+    uint32_t block = 0;
+    while ((const void *)matrix >= (const void *)&w->blocks[block + 1])
+        block++;
+    const struct block_weights *b = &w->blocks[block];
+    const enum weight_section section = block < c->n_prelude               ? WEIGHT_PRELUDE
+                                        : block < c->n_prelude + c->n_core ? WEIGHT_CORE
+                                                                           : WEIGHT_CODA;
+    const enum weight_part part = matrix == &b->qkv    ? WEIGHT_QKV
+                                  : matrix == &b->proj ? WEIGHT_ATTENTION_PROJ
+                                  : matrix == &b->gate ? WEIGHT_MLP_FC
+                                                       : WEIGHT_MLP_PROJ;
+    return WEIGHT_GROUP_BLOCKS + WEIGHT_PARTS * (unsigned)section + (unsigned)part;
+}
+
+/* Groups are counted along a row of the file, and lie on the device as they do there: they may not reach over the end
+ * of a row, over the columns that a matrix has of it, or over padding between heads. */
+static bool groups_fit(const struct weight_plan *plan, const struct matrix_item *item, enum weight_type type)
+{
+    const uint32_t group = weight_format(type)->group, head_dim = plan->config->head_dim;
+    return item->plan.columns % group == 0 && item->plan.column0 % group == 0 && item->plan.n_columns % group == 0 &&
+           (item->plan.layout != LAYOUT_HEADS || kv_head_pad(head_dim) == head_dim);
+}
+
+static enum weight_type matrix_type(const struct weight_plan *plan, struct matrix_item *item)
+{
+    const enum weight_type type = plan->scheme.types[item->group], stored = weight_plan_stored_type(item->tensors[0]);
+    if (type == WEIGHT_TYPE_AS_STORED)
+        return stored;
+    if (!weight_type_quantised(type) || groups_fit(plan, item, type))
+        return type;
+    item->matrix->kept = true;
+    return stored;
+}
 
 /* Cuts a matrix into what the device can bind and allocate at once. */
 static enum mn_status reserve_windows(struct weight_plan *plan, struct matrix *matrix, const char *name)
@@ -126,7 +164,7 @@ static enum mn_status reserve_windows(struct weight_plan *plan, struct matrix *m
     matrix->window_rows = window >= matrix->n_out ? matrix->n_out
                                                   : (uint32_t)(window & ~(uint64_t)(MATRIX_ROWS_STEP - 1));
     if (matrix->window_rows == 0)
-        return log_fail(plan->device->log, MN_ERR_UNSUPPORTED,
+        return log_fail(plan->log, MN_ERR_UNSUPPORTED,
                         "tensor '%s': %d rows of %" PRIu64 " bytes exceed the %" PRIu64
                         " bytes that device '%s' binds at once",
                         name, MATRIX_ROWS_STEP, matrix->row_bytes, most, caps->name);
@@ -148,7 +186,7 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
         return;
     assert(plan->n_matrices < plan->matrices_max);
     struct matrix_item *item = &plan->matrices[plan->n_matrices++];
-    *item = (struct matrix_item){.matrix = matrix, .plan = *what};
+    *item = (struct matrix_item){.matrix = matrix, .group = group_of(plan, matrix), .plan = *what};
     if (what->n_columns == 0)
         item->plan.n_columns = what->columns;
     uint32_t rows = 0;
@@ -165,16 +203,19 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
         return;
     const uint32_t inner = what->layout == LAYOUT_HEADS ? plan->config->n_heads * kv_head_pad(plan->config->head_dim)
                                                         : item->plan.n_columns;
-    const enum weight_type type = weight_plan_type(plan, item->tensors[0]);
+    *matrix = (struct matrix){.n_out = rows};
+    const enum weight_type type = matrix_type(plan, item);
     const struct weight_format *format = weight_format(type);
     const uint32_t n_groups = round_up_u32(inner, format->group) / format->group;
     const uint64_t value_bytes = (uint64_t)n_groups * format->group_bytes;
     *matrix = (struct matrix){.type = type,
+                              .kept = matrix->kept,
                               .n_out = rows,
                               .n_chunks = n_groups * format->group / WEIGHT_CHUNK,
                               .row_bytes = value_bytes + round_up_u32(n_groups * format->scale_bytes, WEIGHT_WORD),
                               .value_bytes = value_bytes};
-    plan->status = reserve_windows(plan, matrix, what->parts[0].name);
+    if (plan->device)
+        plan->status = reserve_windows(plan, matrix, what->parts[0].name);
 }
 
 /* Of q and k one below the other. Pair i of a head: rows i and i + h/2 in the file, 2i and 2i + 1 here. */
@@ -208,13 +249,12 @@ static enum mn_status read_vector(struct weight_plan *plan, const char *name, ui
         return status;
     const uint64_t count = tensor->bytes / tensor_dtype_bytes(tensor->dtype);
     if (count != n)
-        return log_fail(plan->device->log, MN_ERR_FORMAT,
-                        "%s: tensor '%s' has %" PRIu64 " values, config.json asks for %u",
+        return log_fail(plan->log, MN_ERR_FORMAT, "%s: tensor '%s' has %" PRIu64 " values, config.json asks for %u",
                         safetensors_shard_name(plan->file, tensor->shard), name, count, n);
     uint8_t *bytes = malloc(tensor->bytes ? tensor->bytes : 1);
     if (!bytes)
         return no_memory(plan, name);
-    status = safetensors_read(plan->file, tensor, 0, tensor->bytes, bytes, plan->device->log);
+    status = safetensors_read(plan->file, tensor, 0, tensor->bytes, bytes, plan->log);
     if (!status && claim(plan, tensor, tensor->bytes))
         weight_plan_hash(plan, tensor, 0, bytes, tensor->bytes);
     if (!status)
@@ -240,7 +280,7 @@ static void keep_vector(struct weight_plan *plan, struct span *span, float *valu
 {
     assert(plan->n_vectors < plan->vectors_max);
     plan->vectors[plan->n_vectors++] = (struct vector_item){span, values, padded};
-    if (!plan->status)
+    if (!plan->status && plan->device)
         plan->status = arena_reserve(plan->arena, (uint64_t)padded * sizeof *values, span);
 }
 
@@ -294,11 +334,27 @@ void plan_host_norm(struct weight_plan *plan, float **out, const char *name, uin
         *out = vector_values(plan, name, n, n, 1.0f);
 }
 
+/* To what the scheme's type holds: the gate is part of the model that a scheme makes, though the host computes it. */
+static void round_gate(const struct weight_plan *plan, float *values, uint32_t n)
+{
+    const enum weight_type type = plan->scheme.types[WEIGHT_GROUP_EXIT_GATE];
+    if (!weight_type_quantised(type) || n % weight_format(type)->group != 0)
+        return;
+    const struct weight_format *format = weight_format(type);
+    for (uint32_t i = 0; i < n; i += format->group) {
+        uint8_t packed[WEIGHT_GROUP_MAX * sizeof(float)], scale[2 * sizeof(uint16_t)];
+        if (format->encode(values + i, packed, scale))
+            format->decode(packed, scale, values + i);
+    }
+}
+
 void plan_host_gate(struct weight_plan *plan, float **out, const char *weight, const char *bias, uint32_t n)
 {
     if (plan->status)
         return;
     *out = vector_values(plan, weight, n, n + 1, 0.0f);
+    if (!plan->status)
+        round_gate(plan, *out, n);
     float *last = plan->status ? NULL : vector_values(plan, bias, 1, 1, 0.0f);
     if (last)
         (*out)[n] = *last;
@@ -330,7 +386,7 @@ enum mn_status weight_plan_hash_rest(struct weight_plan *plan)
         const struct tensor_view *tensor = safetensors_tensor(plan->file, i);
         for (uint64_t at = plan->planned_bytes[i], n; at < tensor->bytes && !status; at += n) {
             n = min_u64(tensor->bytes - at, HASH_PIECE_BYTES);
-            status = safetensors_read(plan->file, tensor, at, n, bytes, plan->device->log);
+            status = safetensors_read(plan->file, tensor, at, n, bytes, plan->log);
             if (!status)
                 weight_plan_hash(plan, tensor, at, bytes, n);
             if (!status)
@@ -352,14 +408,14 @@ enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks)
     plan->matrices = calloc(plan->matrices_max, sizeof *plan->matrices);
     plan->vectors = calloc(plan->vectors_max, sizeof *plan->vectors);
     if (!plan->matrices || !plan->vectors)
-        return log_fail(plan->device->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
+        return log_fail(plan->log, MN_ERR_MEMORY, "out of host memory for %u blocks", n_blocks);
     if (!plan->dir)
         return MN_OK;
-    enum mn_status status = safetensors_open(&plan->file, plan->dir, NULL, plan->device->log);
+    enum mn_status status = safetensors_open(&plan->file, plan->dir, NULL, plan->log);
     if (!status && !(plan->used = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof *plan->used)))
         status = no_memory(plan, "(all)");
     if (!status && !(plan->planned_bytes = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof(uint64_t))))
-        status = log_fail(plan->device->log, MN_ERR_MEMORY, "%s: out of host memory for %u tensors", plan->dir,
+        status = log_fail(plan->log, MN_ERR_MEMORY, "%s: out of host memory for %u tensors", plan->dir,
                           (unsigned)safetensors_n_tensors(plan->file));
     return status;
 }

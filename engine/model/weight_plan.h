@@ -10,6 +10,7 @@
 #define MUNINN_ENGINE_MODEL_WEIGHT_PLAN_H
 
 #include "engine/files/safetensors.h"
+#include "engine/model/weight_scheme.h"
 #include "engine/model/weights.h"
 
 enum { PLAN_PARTS_MAX = 3, PLAN_NAME_BYTES = 128 };
@@ -59,6 +60,7 @@ const char *plan_name(char *text, const char *prefix, const char *name);
 
 struct matrix_item {
     struct matrix *matrix;
+    enum weight_group group;
     struct matrix_plan plan;
     const struct tensor_view *tensors[PLAN_PARTS_MAX]; /* NULL: synthetic */
     bool hashes[PLAN_PARTS_MAX]; /* it is the first to read this tensor: its rows go into the hash */
@@ -72,9 +74,11 @@ struct vector_item {
 
 struct weight_plan {
     const struct model_config *config;
-    struct device *device;
+    const struct mn_log *log;
+    struct device *device; /* NULL: nothing is reserved, the plan says what a file holds and no more */
     struct arena *arena;
-    enum weight_type type;
+    const struct weights *weights; /* whose matrices are planned */
+    struct weight_scheme scheme;
     const char *dir;
     struct safetensors *file; /* NULL: synthetic */
     bool *used;               /* [tensors of the file] the plan asked for it */
@@ -91,8 +95,8 @@ enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks);
 void weight_plan_finish(struct weight_plan *plan);
 /* A tensor of a type that weights can be made of. MN_ERR_FORMAT: missing. MN_ERR_UNSUPPORTED: of another type. */
 enum mn_status weight_plan_find(const struct weight_plan *plan, const char *name, const struct tensor_view **out);
-/* The type a matrix gets. */
-enum weight_type weight_plan_type(const struct weight_plan *plan, const struct tensor_view *tensor);
+/* The type that a matrix gets of which the scheme says nothing: that of the tensor, or of a synthetic model. */
+enum weight_type weight_plan_stored_type(const struct tensor_view *tensor);
 /* Converts `n` stored values to f32, refusing what no weight may be. */
 enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
                                   const uint8_t *bytes, uint64_t n, float *out);

@@ -7,6 +7,13 @@
 
 /* ---- the types ---- */
 
+static uint16_t half_at(const uint8_t *bytes)
+{
+    uint16_t half;
+    memcpy(&half, bytes, sizeof half);
+    return half;
+}
+
 static bool encode_f32(const float *values, uint8_t *out, uint8_t *scale)
 {
     (void)scale;
@@ -38,11 +45,92 @@ static bool encode_bf16(const float *values, uint8_t *out, uint8_t *scale)
     return fits;
 }
 
+static void decode_f32(const uint8_t *in, const uint8_t *scale, float *values)
+{
+    (void)scale;
+    memcpy(values, in, WEIGHT_CHUNK * sizeof *values);
+}
+
+static void decode_f16(const uint8_t *in, const uint8_t *scale, float *values)
+{
+    (void)scale;
+    for (int i = 0; i < WEIGHT_CHUNK; i++)
+        values[i] = f16_to_f32(half_at(in + 2 * i));
+}
+
+static void decode_bf16(const uint8_t *in, const uint8_t *scale, float *values)
+{
+    (void)scale;
+    for (int i = 0; i < WEIGHT_CHUNK; i++)
+        values[i] = bf16_to_f32(half_at(in + 2 * i));
+}
+
+/* Values k to k + 3 of a chunk are the low parts of four 32-bit numbers, k + 4 to k + 7 the high parts beside them:
+ * what a shader unpacks with one shift and one mask for four. Of q8_0 a number holds two chunks in its bytes, and a
+ * group is two words of four such numbers; of q4_1 it holds four chunks in half bytes. */
+static uint32_t q8_0_byte(uint32_t i)
+{
+    return i / 16 * 16 + i % 4 * 4 + i / 8 % 2 * 2 + i / 4 % 2;
+}
+
+/* ggml's rounding: halves away from zero. A scale too small for f16 makes zeros of its group, as there. */
+static bool encode_q8_0(const float *values, uint8_t *out, uint8_t *scale)
+{
+    float largest = 0.0f;
+    for (int i = 0; i < 32; i++)
+        largest = fmaxf(largest, fabsf(values[i]));
+    const float s = largest / 127.0f, inverse = 1.0f / s;
+    const uint16_t half = f32_to_f16(s);
+    for (uint32_t i = 0; i < 32; i++)
+        out[q8_0_byte(i)] = (uint8_t)(128 + (isfinite(inverse) ? (int)roundf(values[i] * inverse) : 0));
+    memcpy(scale, &half, sizeof half);
+    return isfinite(f16_to_f32(half)) != 0;
+}
+
+static void decode_q8_0(const uint8_t *in, const uint8_t *scale, float *values)
+{
+    const float s = f16_to_f32(half_at(scale));
+    for (uint32_t i = 0; i < 32; i++)
+        values[i] = s * (float)(in[q8_0_byte(i)] - 128);
+}
+
+static bool encode_q4_1(const float *values, uint8_t *out, uint8_t *scale)
+{
+    float least = values[0], most = values[0];
+    for (int i = 1; i < 32; i++) {
+        least = fminf(least, values[i]);
+        most = fmaxf(most, values[i]);
+    }
+    const float s = (most - least) / 15.0f, inverse = 1.0f / s;
+    const uint16_t halves[2] = {f32_to_f16(s), f32_to_f16(least)};
+    memset(out, 0, 16);
+    for (uint32_t i = 0; i < 32; i++) {
+        const int q = isfinite(inverse) ? (int)((values[i] - least) * inverse + 0.5f) : 0;
+        out[i % 4 * 4 + i / 8] |= (uint8_t)((q < 15 ? q : 15) << i / 4 % 2 * 4);
+    }
+    memcpy(scale, halves, sizeof halves);
+    return isfinite(f16_to_f32(halves[0])) && isfinite(f16_to_f32(halves[1]));
+}
+
+static void decode_q4_1(const uint8_t *in, const uint8_t *scale, float *values)
+{
+    const float s = f16_to_f32(half_at(scale)), least = f16_to_f32(half_at(scale + 2));
+    for (uint32_t i = 0; i < 32; i++)
+        values[i] = s * (float)(in[i % 4 * 4 + i / 8] >> i / 4 % 2 * 4 & 15) + least;
+}
+
 static const struct weight_format formats[WEIGHT_TYPES] = {
-    [WEIGHT_TYPE_F32] = {"f32", WEIGHT_CHUNK, 32, 0, encode_f32},
-    [WEIGHT_TYPE_F16] = {"f16", WEIGHT_CHUNK, 16, 0, encode_f16},
-    [WEIGHT_TYPE_BF16] = {"bf16", WEIGHT_CHUNK, 16, 0, encode_bf16},
+    [WEIGHT_TYPE_F32] = {"f32", WEIGHT_CHUNK, 32, 0, encode_f32, decode_f32},
+    [WEIGHT_TYPE_F16] = {"f16", WEIGHT_CHUNK, 16, 0, encode_f16, decode_f16},
+    [WEIGHT_TYPE_BF16] = {"bf16", WEIGHT_CHUNK, 16, 0, encode_bf16, decode_bf16},
+    [WEIGHT_TYPE_Q8_0] = {"q8_0", 32, 32, 2, encode_q8_0, decode_q8_0},
+    [WEIGHT_TYPE_Q4_1] = {"q4_1", 32, 16, 4, encode_q4_1, decode_q4_1},
 };
+
+bool weight_type_quantised(enum weight_type type)
+{
+    return type < WEIGHT_TYPES && formats[type].scale_bytes > 0;
+}
 
 const struct weight_format *weight_format(enum weight_type type)
 {
@@ -66,7 +154,7 @@ enum mn_status weight_type_parse(const char *text, enum weight_type *out, const 
             *out = (enum weight_type)i;
             return MN_OK;
         }
-    return log_fail(log, MN_ERR_USAGE, "weight_type %s: must be bf16, f16 or f32", text);
+    return log_fail(log, MN_ERR_USAGE, "weight_type %s: must be bf16, f16, f32, q8_0 or q4_1", text);
 }
 
 /* ---- conversions ---- */

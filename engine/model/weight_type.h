@@ -15,8 +15,9 @@
 #include "engine/base/status.h"
 #include "shaders/args.h"
 
-/* Inputs that a kernel multiplies at once: rows are padded to whole chunks. Bytes that it loads at once. */
-enum { WEIGHT_CHUNK = 8, WEIGHT_WORD = 16 };
+/* Inputs that a kernel multiplies at once: rows are padded to whole chunks. Bytes that it loads at once. Values of the
+ * largest group. */
+enum { WEIGHT_CHUNK = 8, WEIGHT_WORD = 16, WEIGHT_GROUP_MAX = 32 };
 
 struct weight_format {
     const char *name;
@@ -26,12 +27,17 @@ struct weight_format {
     /* One group of values to out [group_bytes] and scale [scale_bytes]. False when a finite value does not fit the
      * type. */
     bool (*encode)(const float *values, uint8_t *out, uint8_t *scale);
+    /* Back, exactly: the values that kernels compute with. */
+    void (*decode)(const uint8_t *in, const uint8_t *scale, float *values);
 };
 
 const struct weight_format *weight_format(enum weight_type type);
 
 const char *weight_type_name(enum weight_type type); /* "bf16" */
 enum mn_status weight_type_parse(const char *text, enum weight_type *out, const struct mn_log *log);
+
+/* Whether it stands for a group of values by whole numbers and a scale: another model, in which values were rounded. */
+bool weight_type_quantised(enum weight_type type);
 
 /* Host conversions, round to nearest even. */
 uint16_t f32_to_f16(float x);

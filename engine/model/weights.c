@@ -51,8 +51,7 @@ static enum mn_status packing_init(struct packing *p, const struct loader *loade
     if (p->rows && p->raw && p->decoded && p->padded)
         return MN_OK;
     packing_finish(p);
-    return log_fail(loader->plan.device->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'",
-                    item->plan.parts[0].name);
+    return log_fail(loader->plan.log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", item->plan.parts[0].name);
 }
 
 /* The group's largest value is the one that does not fit. */
@@ -62,7 +61,7 @@ static enum mn_status refuse_value(const struct loader *loader, const struct ten
     float largest = 0.0f;
     for (uint32_t i = 0; i < weight_format(type)->group; i++)
         largest = fabsf(group[i]) > fabsf(largest) ? group[i] : largest;
-    return log_fail(loader->plan.device->log, MN_ERR_UNSUPPORTED,
+    return log_fail(loader->plan.log, MN_ERR_UNSUPPORTED,
                     "%s: tensor '%s': value %g does not fit into %s; use weight_type bf16 or f32",
                     safetensors_shard_name(loader->plan.file, tensor->shard), tensor->name, (double)largest,
                     weight_type_name(type));
@@ -78,8 +77,8 @@ static enum mn_status read_row(struct weight_plan *plan, const struct matrix_ite
     const uint64_t value_bytes = tensor_dtype_bytes(tensor->dtype), row_bytes = item->plan.columns * value_bytes,
                    from = item->plan.column0 * value_bytes, n_bytes = item->plan.n_columns * value_bytes;
     if (!item->hashes[part])
-        return safetensors_read(plan->file, tensor, row * row_bytes + from, n_bytes, p->raw, plan->device->log);
-    enum mn_status status = safetensors_read(plan->file, tensor, row * row_bytes, row_bytes, p->raw, plan->device->log);
+        return safetensors_read(plan->file, tensor, row * row_bytes + from, n_bytes, p->raw, plan->log);
+    enum mn_status status = safetensors_read(plan->file, tensor, row * row_bytes, row_bytes, p->raw, plan->log);
     if (!status)
         weight_plan_hash(plan, tensor, row * row_bytes, p->raw, row_bytes);
     if (!status && from)
@@ -162,6 +161,60 @@ static void count_bytes(struct weights *weights, const struct model_config *conf
     weights->coda_bytes += matrix_bytes(&weights->head);
 }
 
+static void count_matrix(struct weight_count *count, const struct matrix *matrix, enum weight_type type)
+{
+    if (matrix->n_out == 0 || matrix->type != type)
+        return;
+    count->n++;
+    count->n_kept += matrix->kept;
+    count->bytes += matrix_bytes(matrix);
+}
+
+struct weight_count weights_count(const struct weights *weights, enum weight_type type)
+{
+    struct weight_count count = {0};
+    count_matrix(&count, &weights->embedding, type);
+    if (weights->head.windows != weights->embedding.windows)
+        count_matrix(&count, &weights->head, type);
+    count_matrix(&count, &weights->adapter_state, type);
+    count_matrix(&count, &weights->adapter_embed, type);
+    for (uint32_t i = 0; i < weights->n_blocks; i++) {
+        const struct block_weights *block = &weights->blocks[i];
+        count_matrix(&count, &block->qkv, type);
+        count_matrix(&count, &block->proj, type);
+        count_matrix(&count, &block->gate, type);
+        count_matrix(&count, &block->down, type);
+    }
+    return count;
+}
+
+const char *weights_type_name(const struct weights *weights, const struct model_config *config,
+                              const struct weight_scheme *scheme)
+{
+    return *scheme->name ? scheme->name : weight_type_name(weights->blocks[config->n_prelude].qkv.type);
+}
+
+/* The type with the most bits whose weights fit into `available`; NULL: none. */
+static const char *type_that_fits(const struct weight_plan *plan, uint64_t available)
+{
+    static const enum weight_type types[] = {WEIGHT_TYPE_BF16, WEIGHT_TYPE_Q8_0, WEIGHT_TYPE_Q4_1};
+    const struct mn_log silent = {0}, *const log = plan->device->log;
+    const char *fits = NULL;
+    plan->device->log = &silent; /* what does not fit is an answer here, not a failure */
+    for (size_t i = 0; i < sizeof types / sizeof *types && !fits; i++) {
+        struct weight_scheme scheme;
+        struct weights weights;
+        if (weight_scheme_parse(weight_type_name(types[i]), &scheme, &silent) ||
+            weights_plan(&weights, plan->dir, plan->config, &scheme, plan->device))
+            continue;
+        if (weights.arena.bytes <= available && weights.arena.bytes < plan->arena->bytes)
+            fits = weight_type_name(types[i]);
+        weights_finish(&weights);
+    }
+    plan->device->log = log;
+    return fits;
+}
+
 /* Before anything is allocated: a software device would be given memory that is not there, and the system would end the
  * program. */
 static enum mn_status check_fit(const struct weight_plan *plan)
@@ -169,12 +222,12 @@ static enum mn_status check_fit(const struct weight_plan *plan)
     const uint64_t available = device_available_bytes(plan->device), needed = plan->arena->bytes;
     if (needed <= available)
         return MN_OK;
-    const bool f32 = plan->type == WEIGHT_TYPE_F32;
-    return log_fail(plan->device->log, MN_ERR_MEMORY,
-                    "synthetic model: its weights need %.1f MiB as %s, device '%s' has %.1f MiB: %s",
-                    (double)needed / 1048576.0, weight_type_name(weight_plan_type(plan, NULL)), plan->device->caps.name,
-                    (double)available / 1048576.0,
-                    !f32 || needed / 2 > available ? "no weight_type would fit" : "weight_type bf16 or f16 would fit");
+    const char *const fits = type_that_fits(plan, available);
+    return log_fail(plan->log, MN_ERR_MEMORY, "%s: its weights need %.1f MiB%s%s, device '%s' has %.1f MiB: %s%s%s",
+                    plan->dir ? plan->dir : "synthetic model", (double)needed / 1048576.0,
+                    *plan->scheme.name ? " as " : "", plan->scheme.name, plan->device->caps.name,
+                    (double)available / 1048576.0, fits ? "weight_type " : "no weight_type", fits ? fits : "",
+                    " would fit");
 }
 
 static enum mn_status plan_everything(struct loader *loader)
@@ -184,7 +237,7 @@ static enum mn_status plan_everything(struct loader *loader)
     weights->blocks = calloc(weights->n_blocks, sizeof *weights->blocks);
     if (!weights->blocks) {
         weights->n_blocks = 0;
-        return log_fail(plan->device->log, MN_ERR_MEMORY, "out of host memory for the blocks");
+        return log_fail(plan->log, MN_ERR_MEMORY, "out of host memory for the blocks");
     }
     enum mn_status status = weight_plan_init(plan, weights->n_blocks);
     if (!status) {
@@ -219,9 +272,11 @@ static enum mn_status build(struct loader *loader,
     const struct model_config *config = plan->config;
     *weights = (struct weights){.n_blocks = config->n_prelude + config->n_core + config->n_coda};
     plan->arena = &weights->arena;
+    plan->weights = weights;
+    plan->log = plan->device->log;
     arena_init(&weights->arena, plan->device, "weights", ARENA_DEVICE);
     enum mn_status status = plan_everything(loader);
-    if (!status && !plan->file && make)
+    if (!status && make)
         status = check_fit(plan);
     if (!status && make)
         status = arena_commit(&weights->arena);
@@ -246,25 +301,36 @@ static enum mn_status build(struct loader *loader,
 }
 
 enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config,
-                            enum weight_type type, struct device *device, struct stream *stream)
+                            const struct weight_scheme *scheme, struct device *device, struct stream *stream)
 {
     struct loader loader = {
-        .weights = weights, .plan = {.config = config, .device = device, .dir = dir, .type = type}, .stream = stream};
+        .weights = weights,
+        .plan = {.config = config, .device = device, .dir = dir, .scheme = *scheme},
+        .stream = stream,
+    };
     return build(&loader, upload_matrix);
 }
 
-enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type,
-                                  uint64_t seed, struct device *device, struct stream *stream)
+enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config,
+                                  const struct weight_scheme *scheme, uint64_t seed, struct device *device,
+                                  struct stream *stream)
 {
     struct loader loader = {
-        .weights = weights, .plan = {.config = config, .device = device, .type = type}, .stream = stream, .seed = seed};
+        .weights = weights,
+        .plan = {.config = config, .device = device, .scheme = *scheme},
+        .stream = stream,
+        .seed = seed,
+    };
     return build(&loader, synthesize_matrix);
 }
 
 enum mn_status weights_plan(struct weights *weights, const char *dir, const struct model_config *config,
-                            enum weight_type type, struct device *device)
+                            const struct weight_scheme *scheme, struct device *device)
 {
-    struct loader loader = {.weights = weights, .plan = {.config = config, .device = device, .dir = dir, .type = type}};
+    struct loader loader = {
+        .weights = weights,
+        .plan = {.config = config, .device = device, .dir = dir, .scheme = *scheme},
+    };
     return build(&loader, NULL);
 }
 

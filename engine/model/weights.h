@@ -11,6 +11,7 @@
 
 #include "engine/model/config.h"
 #include "engine/model/matrix.h"
+#include "engine/model/weight_scheme.h"
 #include "engine/vulkan/stream.h"
 
 /* The norms a block may have, by who applies them. A norm of the value (attention_out, mlp_out) is owed by whoever
@@ -45,17 +46,26 @@ struct weights {
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 
-/* Loads, checks, lays out and uploads the checkpoint in `dir`; `type` AS_STORED keeps each matrix as it is in the
- * file. */
+/* Loads, checks, lays out and uploads the checkpoint in `dir`; a matrix whose type in the scheme is AS_STORED stays as
+ * it is in the file. MN_ERR_MEMORY says which weight type would fit. */
 enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config,
-                            enum weight_type type, struct device *device, struct stream *stream);
-/* The same shapes and layouts with values made on the device from `seed` (see synthetic.h); AS_STORED is bf16.
- * MN_ERR_MEMORY says which weight type would fit. */
-enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config, enum weight_type type,
-                                  uint64_t seed, struct device *device, struct stream *stream);
+                            const struct weight_scheme *scheme, struct device *device, struct stream *stream);
+/* The same shapes and layouts with values made on the device from `seed` (see synthetic.h); AS_STORED is bf16. */
+enum mn_status weights_synthesize(struct weights *weights, const struct model_config *config,
+                                  const struct weight_scheme *scheme, uint64_t seed, struct device *device,
+                                  struct stream *stream);
 /* The plan of either alone: sizes, and norms on the host; nothing on the device. `dir` NULL: synthetic. */
 enum mn_status weights_plan(struct weights *weights, const char *dir, const struct model_config *config,
-                            enum weight_type type, struct device *device);
+                            const struct weight_scheme *scheme, struct device *device);
+/* "q4_1": the scheme, or the type of the core's first matrix where it says nothing. */
+const char *weights_type_name(const struct weights *weights, const struct model_config *config,
+                              const struct weight_scheme *scheme);
+/* Matrices of one type, those among them that keep it though another was asked for, and their bytes. */
+struct weight_count {
+    uint32_t n, n_kept;
+    uint64_t bytes;
+};
+struct weight_count weights_count(const struct weights *weights, enum weight_type type);
 void weights_finish(struct weights *weights);
 
 #endif
