@@ -16,11 +16,14 @@ struct info_options {
     bool beyond;
 };
 
+enum { WEIGHT_TYPES_MAX = 16 };
+
 struct info_report {
     const char *name;
     const struct info_options *options;
     struct mn_model_info info;
     struct mn_memory_plan plan;
+    struct mn_weight_count counts[WEIGHT_TYPES_MAX];
     uint32_t num_steps;
     char fits[256]; /* what would, where it does not */
 };
@@ -59,6 +62,23 @@ static void print_memory_json(const struct info_report *r)
     putchar('}');
 }
 
+/* Matrices by type: how many, how many of them only because their rows do not fit the type asked for, bytes. */
+static void print_weight_types_json(const struct info_report *r)
+{
+    cli_json_key("weight_types", false);
+    putchar('{');
+    for (uint32_t i = 0, n = 0; mn_weight_type_at(i); i++)
+        if (r->counts[i].n_matrices) {
+            cli_json_key(mn_weight_type_at(i), n++ == 0);
+            putchar('{');
+            cli_json_u64("n_matrices", r->counts[i].n_matrices, true);
+            cli_json_u64("n_kept", r->counts[i].n_kept, false);
+            cli_json_u64("bytes", r->counts[i].bytes, false);
+            putchar('}');
+        }
+    putchar('}');
+}
+
 static void print_json(const struct info_report *r)
 {
     const struct mn_model_info *info = &r->info;
@@ -93,6 +113,7 @@ static void print_json(const struct info_report *r)
         printf("%" PRIu32, info->bos_token_id);
     cli_json_ids("eos_token_ids", info->eos_token_ids, info->n_eos, false);
     cli_json_string("weight_type", info->weight_type, false);
+    print_weight_types_json(r);
     cli_json_u64("weight_bytes", info->weight_bytes, false);
     cli_json_u64("prelude_bytes", info->prelude_bytes, false);
     cli_json_u64("core_bytes", info->core_bytes, false);
@@ -127,11 +148,30 @@ static void print_structure(const struct mn_model_shape *s)
     printf("vocabulary       %" PRIu32 "\n", s->vocab_size);
 }
 
+/* Behind the scheme's name, where the matrices have several types. */
+static void print_weight_counts(const struct info_report *r)
+{
+    uint32_t n_types = 0, n_kept = 0;
+    for (uint32_t i = 0; mn_weight_type_at(i); i++)
+        n_types += r->counts[i].n_matrices > 0;
+    for (uint32_t i = 0, n = 0; mn_weight_type_at(i) && n_types > 1; i++)
+        if (r->counts[i].n_matrices) {
+            printf("%s%" PRIu32 " matrices %s", n++ ? ", " : ": ", r->counts[i].n_matrices, mn_weight_type_at(i));
+            n_kept += r->counts[i].n_kept;
+        }
+    if (n_kept)
+        printf("\n                 %" PRIu32
+               " of them keep the type of the file: their rows are not whole groups of 32",
+               n_kept);
+    putchar('\n');
+}
+
 static void print_memory(const struct info_report *r)
 {
     const struct mn_memory_plan *p = &r->plan;
     const double mb = 1e6;
-    printf("weights          %s, %.2f MB on the device\n", r->info.weight_type, (double)p->weight_bytes / mb);
+    printf("weights          %s, %.2f MB on the device", r->info.weight_type, (double)p->weight_bytes / mb);
+    print_weight_counts(r);
     printf("cache            %s, %s, %" PRIu32 " steps: %.4g MB per token, %.2f MB for %" PRIu32 " positions\n",
            r->options->kv_policy, r->options->kv_type, r->num_steps, (double)p->cache_bytes_per_token / mb,
            (double)p->cache_bytes / mb, p->n_ctx);
@@ -174,32 +214,76 @@ static void print_text(const struct info_report *r)
 
 /* ---- what would fit ---- */
 
-/* The first that does of: fewer positions, a smaller cache, smaller weights. */
-static enum mn_status find_fit(struct info_report *r, struct mn_engine *engine, struct mn_session_params params,
+/* A way to need less: what it changes of what was asked for; NULL: nothing. */
+struct smaller {
+    const char *weight_type, *kv_policy, *kv_type;
+};
+
+static void say_smaller(const struct smaller *s, uint32_t n_ctx, char *text, size_t text_bytes)
+{
+    char context[32] = "";
+    if (n_ctx)
+        snprintf(context, sizeof context, "%s--ctx %" PRIu32, s->weight_type || s->kv_policy || s->kv_type ? " " : "",
+                 n_ctx);
+    snprintf(text, text_bytes, "%s%s%s%s%s%s%s%s%s", s->weight_type ? "--weight-type " : "",
+             s->weight_type ? s->weight_type : "", s->weight_type && (s->kv_policy || s->kv_type) ? " " : "",
+             s->kv_policy ? "--kv-policy " : "", s->kv_policy ? s->kv_policy : "",
+             s->kv_policy && s->kv_type ? " " : "", s->kv_type ? "--kv-type " : "", s->kv_type ? s->kv_type : "",
+             context);
+}
+
+/* How many positions fit with the cache types of `s`, the best of them first, and which it is. */
+static enum mn_status try_smaller(struct info_report *r, struct mn_engine *engine, struct mn_session_params params,
+                                  struct smaller *s, bool *whole, uint32_t *n_ctx)
+{
+    const char *const asked = params.kv_type;
+    enum mn_status status = MN_OK;
+    params.kv_policy = s->kv_policy ? s->kv_policy : params.kv_policy;
+    *whole = false;
+    bool smaller = false; /* the types stand from the largest to the smallest */
+    for (uint32_t i = 0; mn_kv_type_at(i) && !*whole && !status; i++) {
+        struct mn_memory_plan plan;
+        smaller |= !strcmp(mn_kv_type_at(i), asked);
+        if (!smaller)
+            continue;
+        params.kv_type = mn_kv_type_at(i);
+        status = mn_memory_plan(&plan, engine, &params, available(r));
+        s->kv_type = strcmp(params.kv_type, asked) != 0 ? params.kv_type : NULL;
+        *whole = plan.fits;
+        *n_ctx = plan.largest_n_ctx;
+    }
+    return status;
+}
+
+/* The first that does for all positions of: a smaller cache, smaller weights, both with slots that steps share; or else
+ * for some of them the last. In front of it how many positions fit as things are. */
+static enum mn_status find_fit(struct info_report *r, struct mn_engine *engine, const struct mn_session_params *params,
                                const struct mn_engine_params *engine_params)
 {
-    struct mn_memory_plan plan;
-    if (r->plan.largest_n_ctx) {
-        snprintf(r->fits, sizeof r->fits, "--ctx %" PRIu32, r->plan.largest_n_ctx);
-        return MN_OK;
-    }
-    params.kv_type = "f16";
-    params.kv_policy = "share:1";
-    enum mn_status status = mn_memory_plan(&plan, engine, &params, available(r));
-    if (!status && plan.largest_n_ctx)
-        snprintf(r->fits, sizeof r->fits, "--kv-policy share:1 --kv-type f16 --ctx %" PRIu32, plan.largest_n_ctx);
-    for (uint32_t i = 0; mn_weight_type_at(i) && !*r->fits && !status; i++) {
+    static const char *const policies[] = {NULL, "share:1"}, *const types[] = {NULL, "bf16", "q8_0", "q4_1"};
+    char found[160] = "", as_it_is[32] = "";
+    bool whole = false;
+    enum mn_status status = MN_OK;
+    if (r->plan.largest_n_ctx)
+        say_smaller(&(struct smaller){0}, r->plan.largest_n_ctx, as_it_is, sizeof as_it_is);
+    for (int i = 0; i < 8 && !whole && !status; i++) {
+        struct smaller s = {.weight_type = types[i % 4], .kv_policy = policies[i / 4]};
         struct mn_engine_params smaller = *engine_params;
-        struct mn_engine *other;
-        smaller.weight_type = mn_weight_type_at(i);
-        status = mn_engine_create(&other, &smaller);
+        struct mn_engine *other = NULL;
+        struct mn_model_info info = {.weight_bytes = 0};
+        uint32_t n_ctx = 0;
+        smaller.weight_type = s.weight_type;
+        if (s.weight_type)
+            status = mn_engine_create(&other, &smaller);
         if (!status)
-            status = mn_memory_plan(&plan, other, &params, available(r));
-        if (!status && plan.largest_n_ctx)
-            snprintf(r->fits, sizeof r->fits, "--weight-type %s --kv-policy share:1 --kv-type f16 --ctx %" PRIu32,
-                     smaller.weight_type, plan.largest_n_ctx);
+            mn_engine_info(other, &info);
+        if (!status && info.weight_bytes < r->info.weight_bytes)
+            status = try_smaller(r, s.weight_type ? other : engine, *params, &s, &whole, &n_ctx);
+        if (!status && (whole || (n_ctx && !r->plan.largest_n_ctx)))
+            say_smaller(&s, whole ? 0 : n_ctx, found, sizeof found);
         mn_engine_destroy(other);
     }
+    snprintf(r->fits, sizeof r->fits, "%s%s%s", as_it_is, *as_it_is && *found ? ", or " : "", found);
     return status;
 }
 
@@ -210,6 +294,8 @@ static enum mn_status report(struct info_report *r, struct mn_engine *engine, co
 {
     const struct info_options *o = r->options;
     mn_engine_info(engine, &r->info);
+    for (uint32_t i = 0; mn_weight_type_at(i) && i < WEIGHT_TYPES_MAX; i++)
+        mn_engine_weight_count(engine, i, &r->counts[i]);
     r->num_steps = o->num_steps ? o->num_steps : r->info.shape.mean_recurrence;
     const struct mn_session_params session = {.n_ctx = o->ctx,
                                               .num_steps = r->num_steps,
@@ -218,7 +304,7 @@ static enum mn_status report(struct info_report *r, struct mn_engine *engine, co
                                               .beyond_trained_depth = o->beyond};
     enum mn_status status = mn_memory_plan(&r->plan, engine, &session, available(r));
     if (!status && !r->plan.fits)
-        status = find_fit(r, engine, session, params);
+        status = find_fit(r, engine, &session, params);
     if (status)
         return status;
     if (!strcmp(o->output, "json"))
