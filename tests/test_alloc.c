@@ -224,7 +224,8 @@ static enum mn_status load_weights(const struct mn_log *log, const void *user)
     const struct loading *l = user;
     struct weights weights = {0};
     l->device->log = log;
-    enum mn_status status = weights_load(&weights, l->dir, &l->config, WEIGHT_TYPE_AS_STORED, l->device, l->stream);
+    const struct weight_scheme scheme = weight_scheme_as_stored();
+    enum mn_status status = weights_load(&weights, l->dir, &l->config, &scheme, l->device, l->stream);
     weights_finish(&weights);
     return status;
 }

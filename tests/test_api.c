@@ -156,6 +156,10 @@ static void test_checks(void **state)
     assert_int_equal(mn_kv_policy_check("share:3", &f.log), MN_OK);
     refused(mn_kv_policy_check("share:0", &f.log), "share:0");
     refused(mn_kv_policy_check("half", &f.log), "half");
+    assert_int_equal(mn_weight_type_check("q4_1+head=bf16", &f.log), MN_OK);
+    refused(mn_weight_type_check("q4_1+hat=bf16", &f.log), "hat");
+    refused(mn_weight_type_check(NULL, &f.log), "text is NULL");
+    mn_engine_weight_count(NULL, 0, NULL);
     assert_int_equal(mn_sampler_check(&(struct mn_sampler_params){0}, &f.log), MN_OK);
     assert_int_equal(mn_sampler_check(&(struct mn_sampler_params){.temperature = 1.0f, .top_p = 0.9f}, &f.log), MN_OK);
     refused(mn_sampler_check(&(struct mn_sampler_params){.temperature = -1.0f}, &f.log), "-1");

@@ -193,7 +193,8 @@ static struct model *open_model(struct test_log *log, const char *dir, const str
     model->head_pad = kv_head_pad(HEAD);
     model->stride = D;
     model->ff_stride = F;
-    *status = weights_load(&model->weights, dir, &model->config, WEIGHT_TYPE_BF16, model->device, &stream);
+    const struct weight_scheme scheme = weight_scheme_of(WEIGHT_TYPE_BF16);
+    *status = weights_load(&model->weights, dir, &model->config, &scheme, model->device, &stream);
     stream_finish(&stream);
     return model;
 }

@@ -136,6 +136,7 @@ static void rig_close(struct rig *rig)
 /* What model_load does once there is a device, and its end. */
 static enum mn_status load_and_free(struct device *device, const char *dir)
 {
+    const struct weight_scheme scheme = weight_scheme_as_stored();
     struct model model = {.device = device};
     struct stream stream = {0};
     enum mn_status status = config_load(&model.config, dir, device->log);
@@ -144,7 +145,7 @@ static enum mn_status load_and_free(struct device *device, const char *dir)
     if (!status)
         status = stream_init(&stream, device, &model.kernels);
     if (!status)
-        status = weights_load(&model.weights, dir, &model.config, WEIGHT_TYPE_AS_STORED, device, &stream);
+        status = weights_load(&model.weights, dir, &model.config, &scheme, device, &stream);
     if (stream.device)
         stream_finish(&stream);
     weights_finish(&model.weights);

@@ -46,8 +46,8 @@ static struct model *open_model_with(struct test_log *log, const char *dir, cons
     model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
     if (limits->max_storage_range)
         caps->max_storage_range = limits->max_storage_range;
-    assert_int_equal(weights_load(&model->weights, dir, &model->config, WEIGHT_TYPE_F32, model->device, &stream),
-                     MN_OK);
+    const struct weight_scheme scheme = weight_scheme_of(WEIGHT_TYPE_F32);
+    assert_int_equal(weights_load(&model->weights, dir, &model->config, &scheme, model->device, &stream), MN_OK);
     caps->max_storage_range = range;
     stream_finish(&stream);
     return model;
