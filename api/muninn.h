@@ -120,10 +120,10 @@ struct mn_engine_params {
     /* NULL: the best one; an index; or part of one device's name, also one of digits that are no index. */
     const char *device;
     /* NULL: as stored; a name of mn_weight_type_at, with exceptions for groups of matrices if wanted: "q4_1",
-     * "bf16+core.mlp=q8_0" (docs/quantisation.md). q8_0 and q4_1 round the weights: another model. Matrices whose rows do
-     * not come in groups of 32 keep their type (mn_engine_weight_count). */
+     * "bf16+core.mlp=q8_0" (docs/quantisation.md). q8_0 and q4_1 round the weights: another model. Matrices whose rows
+     * do not come in groups of 32 keep their type (mn_engine_weight_count). */
     const char *weight_type;
-    bool validate;           /* run under the Vulkan validation layer; its messages go to the log and are counted */
+    bool validate; /* run under the Vulkan validation layer; its messages go to the log and are counted */
     /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what
      * needs a model is MN_ERR_USAGE. */
     bool tokenizer_only;
@@ -164,7 +164,7 @@ struct mn_model_info {
     uint32_t n_eos;
     const uint32_t *eos_token_ids;
     bool has_tokenizer;
-    const char *weight_type; /* as it was asked for, else that of the core's first matrix */
+    const char *weight_type;                        /* as it was asked for, else that of the core's first matrix */
     uint64_t n_parameters, weight_bytes;            /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;

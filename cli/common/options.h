@@ -62,7 +62,7 @@ struct command_option {
     const char *(*choice_at)(uint32_t index); /* instead: the names of a table, NULL behind the last */
     /* Where a value may also be a name with exceptions, NAME+..: says whether it is one. */
     enum mn_status (*check)(const char *text, const struct mn_log *log);
-    bool strategies;                          /* the choices are the strategies' names; the help lists them */
+    bool strategies; /* the choices are the strategies' names; the help lists them */
     double min, max;
     const char *help;
 };
