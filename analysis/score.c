@@ -15,7 +15,7 @@
 struct chunk {
     struct row rows[SESSION_MAX_ROWS];
     struct {
-        uint32_t item, target; /* of the wave; the id that the row should predict */
+        uint32_t item, place;  /* of the wave; of the id in it that the row should predict */
     } heads[SESSION_MAX_ROWS]; /* [n_heads], of the last rows */
     uint32_t n_rows, n_heads;
 };
@@ -88,7 +88,7 @@ static bool next_chunk(struct scorer *sc, uint32_t depth)
             c->rows[c->n_rows++] = row;
         } else {
             c->heads[c->n_heads].item = sc->cursor.item;
-            c->heads[c->n_heads].target = item->ids[position + 1];
+            c->heads[c->n_heads].place = position + 1;
             heads[c->n_heads++] = row;
         }
         if (sc->cursor.position + 1 == item->n_ids) {
@@ -131,20 +131,24 @@ static double log_probability(const float *logits, uint32_t n, uint32_t id)
     return (double)logits[id] - largest - log(sum);
 }
 
-static enum mn_status take_logits(struct scorer *sc, uint32_t place)
+static enum mn_status take_logits(struct scorer *sc, uint32_t depth)
 {
     const struct chunk *c = &sc->chunk;
+    const struct mn_score_params *p = sc->params;
     const uint32_t v = session_info(sc->session)->config->vocab_size;
     enum mn_status status = c->n_heads ? session_read_logits_rows(sc->session, 0, c->n_heads, sc->logits) : MN_OK;
     for (uint32_t i = 0; i < c->n_heads && !status; i++) {
-        struct mn_likelihood *result = &sc->results[(size_t)c->heads[i].item * sc->params->n_num_steps + place];
+        struct mn_likelihood *result = &sc->results[(size_t)c->heads[i].item * p->n_num_steps + depth];
         const float *logits = sc->logits + (size_t)i * v;
-        const double logprob = log_probability(logits, v, c->heads[i].target);
+        const uint32_t place = c->heads[i].place, target = item_of(sc, c->heads[i].item)->ids[place];
+        const double logprob = log_probability(logits, v, target);
         if (!isfinite(logprob))
             return log_fail(sc->log, MN_ERR_RUN, "item %u at %u steps: the logits of a position are not finite numbers",
-                            sc->first + c->heads[i].item, sc->params->num_steps[place]);
+                            sc->first + c->heads[i].item, p->num_steps[depth]);
         result->logprob += logprob;
-        result->is_greedy &= sampler_argmax(logits, v) == c->heads[i].target;
+        result->is_greedy &= sampler_argmax(logits, v) == target;
+        if (p->logits)
+            status = p->logits(p->user, sc->first + c->heads[i].item, place, depth, logits, v);
     }
     return status;
 }

@@ -547,8 +547,13 @@ struct mn_score_params {
     /* After every pass, with the core steps of rows done and to be done; may be NULL. A non-zero return ends the run
      * with MN_ERR_INTERRUPTED. */
     int (*progress)(void *user, uint64_t done, uint64_t total);
-    void *user; /* of both callbacks */
-    uint64_t reserved[8];
+    void *user; /* of all callbacks */
+    /* NULL, or called with the logits [n_vocab] that decide ids[place] of an item, n_context <= place < n_ids, at
+     * num_steps[depth]: of all scored ids at all depths, in no order that may be relied on. They are valid during the
+     * call. Anything but MN_OK ends the run and is what mn_score returns. */
+    enum mn_status (*logits)(void *user, uint32_t item, uint32_t place, uint32_t depth, const float *logits,
+                             uint32_t n_vocab);
+    uint64_t reserved[7];
 };
 
 /* Likelihoods of given ids at one or several depths: a teacher-forced pass through the prefill path. The session's

@@ -9,7 +9,8 @@
     X(generate) \
     X(logits) \
     X(tokenize) \
-    X(info) X(devices) X(selftest) X(bench) X(merge) X(compare) X(report) X(trace) X(score) X(man) X(completion)
+    X(info) \
+    X(devices) X(selftest) X(bench) X(merge) X(compare) X(report) X(trace) X(score) X(divergence) X(man) X(completion)
 
 #define X(name) extern const struct command command_##name;
 COMMANDS(X)

@@ -225,6 +225,89 @@ static void test_packing_share(void **state)
     check_packing("share:2", "f16");
 }
 
+/* ---- the logits behind them ---- */
+
+struct seen {
+    struct collected c;
+    float *logits;          /* [N_ITEMS, MAX_DEPTHS, N_CTX, V] */
+    uint32_t n, stop_after; /* 0: never */
+};
+
+static float *seen_at(struct seen *s, uint32_t item, uint32_t depth, uint32_t place)
+{
+    return s->logits + (((size_t)item * MAX_DEPTHS + depth) * (N_CTX + 1) + place) * V;
+}
+
+static enum mn_status see(void *user, uint32_t item, uint32_t place, uint32_t depth, const float *logits,
+                          uint32_t n_vocab)
+{
+    struct seen *s = (struct seen *)user;
+    assert_true(item < N_ITEMS && place >= f.items[item].n_context && place < f.items[item].n_ids);
+    assert_int_equal(n_vocab, V);
+    assert_true(seen_at(s, item, depth, place)[0] == 0.0f); /* each once */
+    memcpy(seen_at(s, item, depth, place), logits, V * sizeof *logits);
+    return ++s->n == s->stop_after ? MN_ERR_FILE : MN_OK;
+}
+
+struct check_logits {
+    struct seen *seen;
+    uint32_t item, depth, n;
+};
+
+static enum mn_status check_position(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
+{
+    struct check_logits *check = user;
+    if (position + 1 < f.items[check->item].n_context)
+        return MN_OK;
+    check->n++;
+    assert_memory_equal(logits, seen_at(check->seen, check->item, check->depth, position + 1),
+                        n_vocab * sizeof *logits);
+    return MN_OK;
+}
+
+/* Of every scored id at every depth, and bit for bit those of the item alone. */
+static void test_logits(void **state)
+{
+    (void)state;
+    static const uint32_t steps[] = {5, 1, 7};
+    struct seen *s = calloc(1, sizeof *s);
+    s->logits = calloc((size_t)N_ITEMS * MAX_DEPTHS * (N_CTX + 1) * V, sizeof *s->logits);
+    assert_non_null(s->logits);
+    struct mn_session *session = open_session(f.engine, N_CTX, R, 5, NULL, "f32");
+    struct mn_score_params params = params_of(steps, 3, &s->c);
+    params.user = s; /* begins with what the other callbacks take */
+    params.logits = see;
+    assert_int_equal(mn_score(session, &params), MN_OK);
+    mn_session_destroy(session);
+    session = open_session(f.engine, N_CTX, R, 1, NULL, "f32");
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < N_ITEMS; i++)
+        for (uint32_t j = 0; j < 3; j++) {
+            struct check_logits check = {s, i, j, 0};
+            const struct mn_score_item *item = &f.items[i];
+            assert_int_equal(mn_logits(session, item->ids, item->n_ids - 1, steps[j], NULL, check_position, &check),
+                             MN_OK);
+            n += check.n;
+        }
+    assert_int_equal(n, s->n);
+    assert_true(n > 3 * N_ITEMS);
+    mn_session_destroy(session);
+
+    /* Its status ends the run. */
+    session = open_session(f.engine, N_CTX, R, 5, NULL, "f32");
+    memset(s->logits, 0, (size_t)N_ITEMS * MAX_DEPTHS * (N_CTX + 1) * V * sizeof *s->logits);
+    params = params_of(steps, 3, &s->c);
+    params.user = s;
+    params.logits = see;
+    s->n = 0;
+    s->stop_after = 4;
+    assert_int_equal(mn_score(session, &params), MN_ERR_FILE);
+    assert_int_equal(s->n, 4);
+    mn_session_destroy(session);
+    free(s->logits);
+    free(s);
+}
+
 /* Core passes are those of the deepest depth alone, and passes are full. */
 static void test_passes(void **state)
 {
@@ -461,8 +544,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_packing_full_f16), cmocka_unit_test(test_packing_full_f32),
-                                       cmocka_unit_test(test_packing_share),    cmocka_unit_test(test_passes),
-                                       cmocka_unit_test(test_reference_odd),    cmocka_unit_test(test_reference_raven),
-                                       cmocka_unit_test(test_contracts),        cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_packing_share),    cmocka_unit_test(test_logits),
+                                       cmocka_unit_test(test_passes),           cmocka_unit_test(test_reference_odd),
+                                       cmocka_unit_test(test_reference_raven),  cmocka_unit_test(test_contracts),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -74,6 +74,7 @@ if Run('devices').code == 3:
 
 shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
 put('lines.jsonl', b'{"context":"sort 2 8 :","continuation":" 2 8"}\n' * 3)
+put('texts.jsonl', b'{"text":"sort 2 8 : 2 8"}\n' * 3)
 put('batch.jsonl', b'{"prompt":"sort 2 8 :","n":3}\n' * 2)
 rows = put('rows.jsonl', b'{"key":"a","bench":"run","strategy":"ar","num_steps":4,"decode_tok_s":2}\n')
 bench = ['bench', '--synthetic', shape, '-r', '1', '--min-seconds', '0', '-n', '3', '--draft-steps', '1,2', '--lookahead', '2']
@@ -86,6 +87,7 @@ writers = {
     'trace --states': ([*trace, '--states'], is_states, False),
     'report -o': (['report', rows, '-o'], is_page, False),
     'score --results': (['score', '-f', 'lines.jsonl', '--num-steps', '4', '--results'], is_lines, True),
+    'divergence --results': (['divergence', '-f', 'texts.jsonl', '--weight-type', 'f32', '--num-steps', '4', '--results'], is_lines, True),
     'bench --results': ([*bench, '--results'], is_lines, True),
 }
 old = b'{"key":"old"}\n'
@@ -311,11 +313,12 @@ refused('generate --trace', 'is the input batch.jsonl', 'generate', '--batch', '
 refused('trace --results', 'is the input prompt', 'trace', '-f', 'prompt', '--results', 'prompt')
 refused('trace', '--results ./new: is the file of --states, too', 'trace', '-p', 'x', '--results', './new', '--states', 'new')
 refused('score --results', 'is the input lines.jsonl', 'score', '-f', 'lines.jsonl', '--results', './lines.jsonl')
+refused('divergence --results', 'is the input texts.jsonl', 'divergence', '-f', 'texts.jsonl', '--weight-type', 'f32', '--results', './texts.jsonl')
 refused('report -o', 'is the input rows.jsonl', 'report', 'rows.jsonl', '-o', tmp.name + '/rows.jsonl')
 refused('bench --results', 'is the input lines.jsonl', 'bench', '--prompts', 'lines.jsonl', '--results', 'lines.jsonl')
 refused('bench --results', 'is the input shape.json', 'bench', '--synthetic', 'shape.json', '--results', './shape.json')
 for command, option in (('generate', '-p', 'x'), '--trace'), (('trace', '-p', 'x'), '--states'), (('trace', '-p', 'x'), '--results'), \
-        (('score', '-f', 'lines.jsonl'), '--results'), (('bench',), '--results'):
+        (('score', '-f', 'lines.jsonl'), '--results'), (('bench',), '--results'), (('divergence', '-f', 'texts.jsonl', '--weight-type', 'f32'), '--results'):
     for file in 'config.json', 'model.safetensors', 'tokenizer.json':
         refused(f'{command[0]} {option}', f'copy/{file}: is the input copy-link/{file}', *command, '-m', 'copy-link', option, 'copy/' + file)
 

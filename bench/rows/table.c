@@ -116,6 +116,27 @@ static const struct column floor_columns[] = {
     {"dispatch floor us", "us", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
     {"submit us", "submit_us", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
     {"ceiling GB/s", "ceiling_gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL}};
+static const struct column quantisation_columns[] = {
+    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
+    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
+    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
+    {"against", "reference_weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "against weights ", NULL},
+    {"its cache", "reference_kv_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "its cache ", NULL},
+    {"text set", "text_set", CELL_TEXT, 0, COLUMN_FOLDS, 0, "texts of ", NULL},
+    {"texts", "texts", CELL_COUNT, 9, COLUMN_FOLDS, 0, NULL, " texts"},
+    {"tokens", "positions", CELL_COUNT, 9, COLUMN_FOLDS, 0, NULL, " predicted tokens"},
+    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"cache", "kv_type", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"R", "num_steps", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"KL, nats", "kl_mean", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
+    {"from", "kl_low", CELL_NUMBER, 3, COLUMN_GOES, 6, NULL, NULL},
+    {"to", "kl_high", CELL_NUMBER, 3, COLUMN_GOES, 6, NULL, NULL},
+    {"99 % below", "kl_p99", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
+    {"largest", "kl_max", CELL_NUMBER, 3, COLUMN_GOES, 1, NULL, NULL},
+    {"same best token", "top1_agreement", CELL_NUMBER, 5, COLUMN_STAYS, 0, NULL, NULL},
+    {"from", "top1_low", CELL_NUMBER, 5, COLUMN_GOES, 6, NULL, NULL},
+    {"to", "top1_high", CELL_NUMBER, 5, COLUMN_GOES, 6, NULL, NULL},
+    {"logit error", "logit_error_max", CELL_NUMBER, 3, COLUMN_GOES, 3, NULL, NULL}};
 #define COUNT(array) (size_t)(sizeof(array) / sizeof *(array))
 static const struct {
     const char *kind;
@@ -124,7 +145,8 @@ static const struct {
 } kinds[] = {{"run", run_columns, COUNT(run_columns)},
              {"pass", pass_columns, COUNT(pass_columns)},
              {"kernel", kernel_columns, COUNT(kernel_columns)},
-             {"floor", floor_columns, COUNT(floor_columns)}};
+             {"floor", floor_columns, COUNT(floor_columns)},
+             {"quantisation", quantisation_columns, COUNT(quantisation_columns)}};
 
 /* ---- cells ---- */
 

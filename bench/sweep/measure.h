@@ -106,6 +106,9 @@ struct row_builder {
     bool failed;
 };
 /* Begins with what every row has; takes `key`, which may be NULL (no memory). */
+void row_begin_at(struct row_builder *builder, char *key, const char *kind, const struct identity *identity,
+                  const struct mn_model_info *info, const char *kv_type);
+/* The same, and the bandwidth, where that was measured. */
 void row_begin(struct row_builder *builder, char *key, const char *kind, const struct bench_model *model,
                const char *kv_type);
 void row_text(struct row_builder *builder, const char *key, const char *value);

@@ -84,7 +84,8 @@ void row_numbers(struct row_builder *b, const char *key, const double *values, u
     add(b, key, n ? cJSON_CreateDoubleArray(values, (int)n) : cJSON_CreateArray());
 }
 
-void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type)
+void row_begin_at(struct row_builder *b, char *key, const char *kind, const struct identity *identity,
+                  const struct mn_model_info *info, const char *kv_type)
 {
     char time_text[32];
     const time_t now = time(NULL);
@@ -97,11 +98,16 @@ void row_begin(struct row_builder *b, char *key, const char *kind, const struct 
     row_text(b, "bench", kind);
     row_text(b, "time", time_text);
     for (int i = 0; i < IDENTITY_TEXTS; i++)
-        row_text(b, model->identity.texts[i].name, model->identity.texts[i].value);
-    row_text(b, "banner", model->info.device_banner);
-    row_number(b, "n_parameters", (double)model->info.n_parameters);
-    row_number(b, "weight_bytes", (double)model->info.weight_bytes);
+        row_text(b, identity->texts[i].name, identity->texts[i].value);
+    row_text(b, "banner", info->device_banner);
+    row_number(b, "n_parameters", (double)info->n_parameters);
+    row_number(b, "weight_bytes", (double)info->weight_bytes);
     row_text(b, "kv_type", kv_type);
+}
+
+void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type)
+{
+    row_begin_at(b, key, kind, &model->identity, &model->info, kv_type);
     row_number(b, "ceiling_gb_s", model->ceiling_gb_s);
 }
 
