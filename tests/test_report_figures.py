@@ -139,6 +139,24 @@ def test_accuracy(browser, report):
     check("accuracy: another metric, its lossy rows say so", [tip for tip in tips(browser, "accuracy") if "LOSSY: kv_policy share:k" in tip] != [], tips(browser, "accuracy"))
 
 
+def test_summaries(browser, report):
+    """Without the lines, what a summary says of them."""
+    def summary(group, depth, value, n):
+        return {"summary": {"metric": "acc", "num_steps": depth, "value": value, "stderr": 0.1, "n": n, **({"group": group} if group else {})}}
+    rows = [summary("add", 1, 0.2, 10), summary("add", 4, 0.5, 10), summary("hops", 4, 0.3, 30), summary(None, 4, 0.35, 40), {"summary": {"metric": "acc", "num_steps": 4, "value": 7, "n": 9}}]
+    open_quietly(browser, report.page(rows), "summaries")
+    same("summaries: groups once, and all lines of them", [[line for line in tip if line.startswith("acc: ")] for tip in tips(browser, "accuracy")],
+         [["acc: 20 %, 2 of 10"], ["acc: 50 %, 5 of 10"], ["acc: 30 %, 9 of 30"], ["acc: 20 %, 2 of 10"], ["acc: 35 %, 14 of 40"]])
+    many = [summary(f"size {n}", 4, 0.5, 10) for n in range(1, 25)]
+    open_quietly(browser, report.page(many), "many groups")
+    titles = "return [...document.querySelectorAll('#figure-accuracy h4')].map((h) => h.textContent)"
+    same("many groups: as many as have room, by number", browser.js(titles), [f"size {n}" for n in range(1, 12)] + ["all lines"])
+    pick(browser, "accuracy-part", "size 23 to size 24")
+    same("many groups: the others can be chosen", browser.js(titles), ["size 23", "size 24", "all lines"])
+    open_quietly(browser, report.page(rows + [score(1, 4, 1)]), "summaries beside lines")
+    same("summaries: lines are counted once", [tip[-2] for tip in tips(browser, "accuracy")], ["acc: 100 %, 1 of 1"])
+
+
 # ---- settings: speed against worth, and waves ----
 
 
@@ -373,7 +391,7 @@ def test_commands(browser, report, source):
     report.file("lines.jsonl", lines)
     short = ["-m", model, "-n", "12", "-r", "1", "--min-seconds", "0", "--num-steps", "4"]
     prompt = ["-m", model, "-p", "Kai crosses the clever", "-n", "12", "--ignore-eos", "--num-steps", "4", "--draft-steps", "1"]
-    commands = [["bench", *short, "--strategy", "ar,draft-verify,wavefront", "--draft-steps", "1-2", "--lookahead", "1-2", "--max-inflight", "4", "--results", "bench.jsonl"],
+    commands = [["bench", *short, "--strategy", "ar,draft-verify,wavefront", "--draft-steps", "1-2", "--lookahead", "1-2", "--max-inflight", "2,4", "--results", "bench.jsonl"],
                 ["bench", "-m", model, "--kernels", "-r", "1", "--min-seconds", "0", "--results", "kernels.jsonl"],
                 ["score", "-m", model, "-f", str(report.folder / "lines.jsonl"), "--num-steps", "1,4", "--results", "scores.jsonl"],
                 ["trace", "-m", model, "-p", "sort 2 8 :", "-n", "2", "--num-steps", "8", "--results", "trace.jsonl"],
@@ -389,6 +407,7 @@ def test_commands(browser, report, source):
     marks = browser.marks(FIGURES)
     same("real rows: no figure is without marks", [name for name, n in marks.items() if not n], [])
     same("real rows: none is called left out", browser.js("return [...document.querySelectorAll('#left-out dt')].map((e) => e.textContent)"), [])
+    same("real rows: waves by K and W", {tuple(tip[0].split(" ")[1:]) for tip in tips(browser, "waves")}, {("K", str(k), "W", str(w)) for k in (1, 2) for w in (2, 4)})
     same("real rows: the wave names all its tokens", "#" in browser.one("#figure-wave .stage").text, False)
     pick(browser, "rounds", [o.text for o in Select(browser.one("[data-choice=rounds]")).options if "draft-verify" in o.text][0])
     check("real rows: rounds know their drafts", len(browser.all("#figure-rounds .event rect.s5")) > 0 and "drafting" in words(browser, "rounds"))
@@ -417,6 +436,7 @@ def main():
         browser.look()
         test_roofline(browser, report)
         test_accuracy(browser, report)
+        test_summaries(browser, report)
         test_pareto(browser, report)
         test_waves(browser, report)
         test_wave(browser, report)

@@ -151,6 +151,36 @@ static void test_settings(void **state)
     free(list.items);
 }
 
+/* Rows in flight are a dimension of the strategies that have some; in a batch of 2 there is room for 64 each. */
+static void test_inflights(void **state)
+{
+    (void)state;
+    const struct sweep_params params = {.kv_policies = "full",
+                                        .kv_types = "f16",
+                                        .strategies = "ar,wavefront",
+                                        .draft_steps = "1,2",
+                                        .lookaheads = "3",
+                                        .max_inflights = "2,4,100",
+                                        .n_new = "6",
+                                        .batches = "1,2"},
+                              too_many = {.max_inflights = "129"};
+    static struct sweep_lists lists;
+    struct setting_list list = {0};
+    struct test_log log;
+    assert_int_equal(sweep_lists_parse(&lists, &params, NULL), MN_OK);
+    assert_int_equal(settings_fill(&list, &lists, (struct bench_setting){0}, 4, NULL), MN_OK);
+    assert_int_equal(count_settings(&list, "ar", 1), 1);
+    assert_int_equal(count_settings(&list, "wavefront", 1), 2 * 3);
+    assert_int_equal(count_settings(&list, "wavefront", 2), 2 * 2);
+    assert_int_equal(list.n_impossible, 2);
+    for (size_t i = 0; i < list.n; i++)
+        assert_true((list.items[i].max_inflight == 0) == !strcmp(list.items[i].strategy, "ar"));
+    test_log_init(&log);
+    assert_int_equal(sweep_lists_parse(&lists, &too_many, &log.log), MN_ERR_USAGE);
+    assert_non_null(strstr(log.last, "--max-inflight: '129'"));
+    free(list.items);
+}
+
 /* ---- names in rows ---- */
 
 /* Its folder and its device have this name; the name of a folder is in no key. */
@@ -212,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_inflights),
         cmocka_unit_test(test_names_in_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,8 @@
  * joined by a line. */
 
 /* Drafts were drawn, not compared: the speed is what such an acceptance would bring, the text means nothing. */
-const isForcedDraw = (row) => row.class === "forced" || has(row, "forced_acceptance", isList) || row.lossy_because === "forced acceptance";
+const isForcedDraw = (row) =>
+    row.class === "forced" || has(row, "forced_acceptance", isList) || row.lossy_because === "forced acceptance";
 
 /* Of points {x, y}: those that no other one beats in both, from slow to fast. */
 function paretoFront(points) {
@@ -18,7 +19,7 @@ function paretoFront(points) {
 const ACCURACY_OF = ["model_hash", "weight_type", "num_steps"];
 function accuracies(view, metric, by, value) {
     const found = new Map(),
-          rows = scored(view).filter((row) => scoreOf(row, metric) !== null && (row.kv_policy ?? "full") === "full");
+          rows = scored(view).filter((row) => tallyOf(row, metric) !== null && (row.kv_policy ?? "full") === "full");
     for (const group of conditions(rows.filter((row) => by === "" || identity(row, [by]) === value), ACCURACY_OF))
         found.set(group.id, accuracyByDepth(group.rows, metric)[0]);
     return found;
@@ -36,7 +37,7 @@ function paretoAxes(view, runs) {
                 label: `accuracy (${metric})`,
                 rows,
                 distinct: new Set(rows.map((row) => known.get(identity(row, ACCURACY_OF)).share)).size,
-                scores: scores.filter((row) => scoreOf(row, metric) !== null)
+                scores: scores.filter((row) => tallyOf(row, metric) !== null)
             });
     }
     if (agreed.length) axes.push({id: "agreement", label: "agreement with ar", rows: agreed});

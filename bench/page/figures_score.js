@@ -18,17 +18,35 @@ const SCORE_WORDS = {
     is_greedy: "is_greedy: every token of the continuation is the most likely one",
 };
 
-/* 1 or 0; a line without this metric: null. */
-function scoreOf(row, metric) {
+const SUMMED = Symbol("summed"); /* which no line of a file can have */
+/* Right answers and lines that a row stands for: one line, or what a summary counted. Without this metric: null. */
+function tallyOf(row, metric) {
+    if (row[SUMMED]) return row[SUMMED].metric === metric ? row[SUMMED] : null;
     const value = Object.hasOwn(row, metric) ? row[metric] : null;
-    return value === true || value === 1 ? 1 : value === false || value === 0 ? 0 : null;
+    return value === true || value === 1 ? {hits: 1, n: 1} : value === false || value === 0 ? {hits: 0, n: 1} : null;
 }
-const isScored = (row) => !has(row, "strategy", isText) && has(row, "num_steps", (v) => isNumber(v) && v > 0) &&
-    SCORE_METRICS.some((m) => scoreOf(row, m) !== null);
-/* A row names what it was measured with in `run`. */
+const hasDepth = (row) => has(row, "num_steps", (v) => isNumber(v) && v > 0);
+const isScored = (row) =>
+    !has(row, "strategy", isText) && hasDepth(row) && SCORE_METRICS.some((m) => tallyOf(row, m) !== null);
+
+/* A summary: the share of n lines. Those of groups, where there are any: the one of all lines would count them twice.
+ */
+function summed(view) {
+    const isShare = (v) => isNumber(v) && v >= 0 && v <= 1, isCount = (v) => isNumber(v) && v >= 1;
+    const rows = view.of("score_summary")
+                     .filter((row) => SCORE_METRICS.includes(row.metric) && hasDepth(row) &&
+                             has(row, "value", isShare) && has(row, "n", isCount));
+    const groups = rows.filter((row) => has(row, "group", isText));
+    return (groups.length ? groups : rows).map((row) => {
+        const tally = {metric: row.metric, hits: Math.round(row.value * row.n), n: row.n};
+        return {num_steps: row.num_steps, lossy_because: row.lossy_because, group: row.group, [SUMMED]: tally};
+    });
+}
+
+/* A row names what it was measured with in `run`. Summaries stand in where there are no lines. */
 function scored(view) {
-    const isPlain = (v) => typeof v === "object" && v !== null && !Array.isArray(v);
-    return view.rows.filter(isScored).map((row) => (has(row, "run", isPlain) ? {...row, ...row.run} : row));
+    const rows = view.rows.filter(isScored).map((row) => (has(row, "run", isObject) ? {...row, ...row.run} : row));
+    return rows.length ? rows : summed(view);
 }
 
 /* Wilson's score interval for a proportion, two-sided 95 %: unlike value +- 2 standard errors it stays within 0 to 1
@@ -43,9 +61,9 @@ function wilson(hits, n) {
 /* Per depth: hits, lines, share and its interval; by depth. */
 function accuracyByDepth(rows, metric) {
     return ascending(rows.map((row) => row.num_steps)).map((depth) => {
-        const values = rows.filter((row) => row.num_steps === depth).map((row) => scoreOf(row, metric)),
-              hits = values.reduce((a, b) => a + b, 0);
-        return {depth, hits, n: values.length, share: hits / values.length, interval: wilson(hits, values.length)};
+        const tallies = rows.filter((row) => row.num_steps === depth).map((row) => tallyOf(row, metric));
+        const hits = tallies.reduce((sum, one) => sum + one.hits, 0), n = tallies.reduce((sum, one) => sum + one.n, 0);
+        return {depth, hits, n, share: hits / n, interval: wilson(hits, n)};
     });
 }
 
@@ -63,9 +81,23 @@ function scoreGroupings(rows) {
 
 function chooseMetric(box, name, rows) {
     const entries =
-        SCORE_METRICS.map((id) => ({id, label: id, n: rows.filter((row) => scoreOf(row, id) !== null).length}))
+        SCORE_METRICS.map((id) => ({id, label: id, n: rows.filter((row) => tallyOf(row, id) !== null).length}))
             .filter((entry) => entry.n > 0);
     return choose(box, name, "Metric", entries).id;
+}
+
+/* The groups of a member by name, as many as stand beside that of all lines. */
+function chooseScorePanels(box, rows, by) {
+    if (by === "") return [];
+    const groups = conditions(rows.filter((row) => Object.hasOwn(row, by)),
+        [by]).map((group) => ({...group, label: say(group.first, by), lossy: false}));
+    groups.sort((a, b) => a.label.localeCompare(b.label, "en", {numeric: true}));
+    const parts = [];
+    for (let i = 0; i < groups.length; i += PANELS_MAX - 1) {
+        const part = groups.slice(i, i + PANELS_MAX - 1);
+        parts.push({id: String(i), part, label: `${part[0].label} to ${part[part.length - 1].label}`});
+    }
+    return choose(box, "accuracy-part", "Panels", parts).part;
 }
 
 const SHAPE_NAMES = Object.keys(SHAPES);
@@ -105,7 +137,7 @@ figure("accuracy", "Accuracy over depth",
         const all = scored(view);
         if (!all.length) return note(box, "No score among the rows shown; `muninn score --results` writes them.");
         const metric = chooseMetric(box, "accuracy-metric", all),
-              rows = all.filter((row) => scoreOf(row, metric) !== null);
+              rows = all.filter((row) => tallyOf(row, metric) !== null);
         const names = scoreGroupings(rows), whole = {id: "", label: "none"};
         const by = names.length
             ? choose(box, "accuracy-group", "One panel per", [...names.map((id) => ({id, label: text(id, 30)})), whole])
@@ -123,10 +155,7 @@ figure("accuracy", "Accuracy over depth",
                 series.map(
                     (kind, i) =>
                         ({css: `s${1 + (i % 7)}`, kind: SHAPE_NAMES[i % SHAPE_NAMES.length], label: kind.label})));
-        const parts = by === "" ? [] : conditions(rows.filter((row) => Object.hasOwn(row, by)), [
-            by
-        ]).map((part) => ({...part, label: say(part.first, by), lossy: false}));
-        parts.sort((a, b) => compareValues(a.first[by], b.first[by]));
-        facets(box, [...parts, {label: "all lines", rows, lossy: false}],
+        const panels = chooseScorePanels(box, rows, by);
+        facets(box, [...panels, {label: "all lines", rows, lossy: false}],
             (panel, group, width) => drawAccuracy(panel, group, width, {metric, series, x}), 300);
     });

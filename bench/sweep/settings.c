@@ -61,10 +61,11 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
     } numbers[] = {{"num-steps", p->num_steps, 1, 4096, &l->num_steps},
                    {"draft-steps", p->draft_steps, 1, 4095, &l->draft_steps},
                    {"lookahead", p->lookaheads, 1, MN_MAX_LOOKAHEAD, &l->lookaheads},
+                   {"max-inflight", p->max_inflights, 1, ROWS_PER_PASS, &l->max_inflights},
                    {"prompt-tokens", p->prompt_tokens, 1, IDS_MAX, &l->prompt_tokens},
                    {"max-new-tokens", p->n_new, 2, IDS_MAX, &l->n_new},
                    {"batch", p->batches, 1, ROWS_PER_PASS, &l->batches}};
-    *l = (struct sweep_lists){.max_inflight = p->max_inflight};
+    *l = (struct sweep_lists){0};
     enum mn_status status = parse_shard(l, p->shard, log);
     for (size_t i = 0; i < sizeof words / sizeof *words && !status; i++) {
         char choices[CHOICES_BYTES];
@@ -121,7 +122,7 @@ static bool is_possible(const struct bench_setting *s)
 
 /* Figures that the strategy does not use become 0, so that combinations which differ in nothing else are one. Rows in
  * flight that nobody asked for are what a batch has room for. */
-static void normalise(struct bench_setting *s, uint32_t max_inflight)
+static void normalise(struct bench_setting *s)
 {
     const struct mn_strategy *strategy = mn_strategy_find(s->strategy);
     if (!(strategy->uses & MN_USES_LOOKAHEAD))
@@ -131,7 +132,7 @@ static void normalise(struct bench_setting *s, uint32_t max_inflight)
     if (strategy->kv_policy)
         s->kv_policy = strategy->kv_policy;
     s->max_inflight = !strategy->usual_inflight ? 0
-                      : max_inflight            ? max_inflight
+                      : s->max_inflight         ? s->max_inflight
                                                 : min_u32(strategy->usual_inflight, ROWS_PER_PASS / s->batch);
 }
 
@@ -140,7 +141,8 @@ static bool is_known(const struct setting_list *list, size_t first, const struct
 {
     for (size_t i = first; i < list->n; i++)
         if (list->items[i].draft_steps == s->draft_steps && list->items[i].lookahead == s->lookahead &&
-            list->items[i].strategy == s->strategy && !strcmp(list->items[i].kv_policy, s->kv_policy))
+            list->items[i].max_inflight == s->max_inflight && list->items[i].strategy == s->strategy &&
+            !strcmp(list->items[i].kv_policy, s->kv_policy))
             return true;
     return false;
 }
@@ -168,6 +170,25 @@ static enum mn_status add_setting(struct setting_list *list, size_t first, struc
     return MN_OK;
 }
 
+/* The numbers of a strategy; it and the cache are set. */
+static enum mn_status add_numbers(struct setting_list *list, size_t first, const struct sweep_lists *l,
+                                  struct bench_setting s, const struct mn_log *log)
+{
+    const uint32_t n_inflights = l->max_inflights.n ? l->max_inflights.n : 1;
+    enum mn_status status = MN_OK;
+    for (uint32_t k = 0; k < l->draft_steps.n && !status; k++)
+        for (uint32_t j = 0; j < l->lookaheads.n && !status; j++)
+            for (uint32_t w = 0; w < n_inflights && !status; w++) {
+                struct bench_setting at = s;
+                at.draft_steps = l->draft_steps.values[k];
+                at.lookahead = l->lookaheads.values[j];
+                at.max_inflight = l->max_inflights.n ? l->max_inflights.values[w] : 0;
+                normalise(&at);
+                status = add_setting(list, first, at, log);
+            }
+    return status;
+}
+
 /* The innermost lists: those that share sizes and the tokens of ar. */
 static enum mn_status add_strategies(struct setting_list *list, const struct sweep_lists *l, struct bench_setting s,
                                      const struct mn_log *log)
@@ -175,16 +196,11 @@ static enum mn_status add_strategies(struct setting_list *list, const struct swe
     const size_t first = list->n;
     enum mn_status status = MN_OK;
     for (uint32_t c = 0; c < l->kv_policies.n && !status; c++)
-        for (uint32_t i = 0; i < l->strategies.n && !status; i++)
-            for (uint32_t k = 0; k < l->draft_steps.n && !status; k++)
-                for (uint32_t j = 0; j < l->lookaheads.n && !status; j++) {
-                    s.kv_policy = l->kv_policies.words[c];
-                    s.strategy = l->strategies.words[i];
-                    s.draft_steps = l->draft_steps.values[k];
-                    s.lookahead = l->lookaheads.values[j];
-                    normalise(&s, l->max_inflight);
-                    status = add_setting(list, first, s, log);
-                }
+        for (uint32_t i = 0; i < l->strategies.n && !status; i++) {
+            s.kv_policy = l->kv_policies.words[c];
+            s.strategy = l->strategies.words[i];
+            status = add_numbers(list, first, l, s, log);
+        }
     return status;
 }
 

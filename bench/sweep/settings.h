@@ -15,8 +15,7 @@ enum { ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD };
 /* The lists of a sweep. An empty one stands for the default, which the model or the machine knows. */
 struct sweep_lists {
     struct word_list devices, weight_types, kv_policies, kv_types, strategies;
-    struct number_list num_steps, draft_steps, lookaheads, prompt_tokens, n_new, batches;
-    uint32_t max_inflight;    /* 0: the strategy's default */
+    struct number_list num_steps, draft_steps, lookaheads, max_inflights, prompt_tokens, n_new, batches;
     uint32_t shard, n_shards; /* shard from 1 */
     float acceptance[ACCEPTANCE_MAX];
     uint32_t n_acceptance;

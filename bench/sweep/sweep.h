@@ -18,10 +18,11 @@ struct sweep_params {
     const char *const *models;    /* [n_models] folders */
     const char *const *synthetic; /* [n_synthetic] shapes; behind the folders */
     uint32_t n_models, n_synthetic;
-    /* Lists in the form of bench/rows/lists.h. devices, weight_types, num_steps and prompt_tokens may be NULL: the best
-     * device, the type as stored, the model's mean_recurrence, the prompts as they are. */
+    /* Lists in the form of bench/rows/lists.h. devices, weight_types, num_steps, max_inflights and prompt_tokens may be
+     * NULL: the best device, the type as stored, the model's mean_recurrence, the strategy's own, the prompts as they
+     * are. */
     const char *devices, *weight_types, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps, *lookaheads,
-        *prompt_tokens, *n_new, *batches;
+        *max_inflights, *prompt_tokens, *n_new, *batches;
     const char *acceptance;          /* forced, "P,P,..."; NULL: as it comes */
     const char *shard;               /* "i/n"; NULL: all settings */
     const char *prompts, *answers;   /* a file, a folder; NULL: the fixed set, none */
@@ -30,7 +31,7 @@ struct sweep_params {
     bool all_columns;                /* of Markdown */
     const char *cpu_threads;         /* see cpu_device_prepare */
     const char *cost_dir;            /* where measured costs are kept; NULL: nowhere */
-    uint32_t repetitions, max_inflight;
+    uint32_t repetitions;
     float min_seconds, temperature;
     uint64_t seed;
     bool resume, stop_at_eos, kernels, beyond; /* beyond: more steps than a model was made for */
