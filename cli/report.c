@@ -43,7 +43,7 @@ static const struct command_option table[] = {
      .kind = OPTION_TEXT,
      .offset = AT(title),
      .argument = "TEXT",
-     .value = "Muninn bench report",
+     .shown = "models and devices",
      .help = "the page's heading"},
 };
 

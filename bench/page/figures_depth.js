@@ -6,18 +6,17 @@ const latest = (rows) => rows.reduce((a, b) => ((word(b, "time") ?? "") >= (word
 const best = (rows, value) => rows.reduce((a, b) => (value(b) > value(a) ? b : a));
 
 figure("speedup", "Speedup by draft depth and lookahead",
-    "Decoding speed of draft-verify over plain decoding (ar) with a full cache under the same conditions. Down: draft depth K. Across: lookahead L. The best cell is framed.",
+    "Decoding speed of draft-verify over plain decoding (ar) with a full cache under the same conditions. Down: draft depth K. Across: lookahead L. Every panel has its own colours; the best cell is framed.",
     (box, view) => {
         const all = drafting(view), rows = all.filter((row) => speedup(row) !== null);
         note(box, leftOut(all, rows, "ar row with a full cache to compare with"));
         if (!rows.length) return note(box, "No row of draft-verify with a speedup among those shown.");
-        const values = rows.map(speedup), low = Math.min(1, best(values.map((v) => -v), (v) => v) * -1), high = Math.max(1, best(values, (v) => v)), span = high - low || 1;
-        rampLegend(box, times(low), times(high), "the speed of ar");
         facets(box, conditions(rows), (panel, group, width) => {
             const ks = ascending(group.rows.map((row) => row.draft_steps)), ls = ascending(group.rows.map((row) => row.lookahead));
             const cells = new Map();
             for (const row of group.rows) cells.set(row.draft_steps + "/" + row.lookahead, [...(cells.get(row.draft_steps + "/" + row.lookahead) ?? []), row]);
-            const top = best(group.rows, speedup);
+            const top = best(group.rows, speedup), low = Math.min(1, ...group.rows.map(speedup)), high = Math.max(1, ...group.rows.map(speedup)), span = high - low || 1;
+            rampLegend(panel, times(low), times(high), "of ar's speed");
             const p = plot(panel, {width, height: Math.min(560, 50 + 30 * ks.length), title: "speedup", x: {bands: ls, label: "lookahead L"}, y: {bands: ks, label: "draft depth K"}});
             for (const k of ks) for (const l of ls) {
                 const here = cells.get(k + "/" + l);
@@ -53,8 +52,7 @@ figure("acceptance", "Acceptance against draft depth",
 function chooseLookahead(box, name, rows) {
     const groups = conditions(rows, [...CONDITIONS, "lookahead"]);
     const entries = groups.map((group) => ({id: group.id, group, label: group.label || "L " + group.first.lookahead})).sort((a, b) => a.group.first.lookahead - b.group.first.lookahead);
-    const fast = best(groups, (group) => Math.max(...group.rows.map((row) => (isLossy(row) === false ? 1 : 0) * (number(row, "decode_tok_s") ?? 0))));
-    const entry = choose(box, name, "Lookahead", entries, entries.find((e) => e.group === fast));
+    const fast = bestSetting(rows), entry = choose(box, name, "Lookahead", entries, entries.find((e) => e.group.rows.includes(fast)));
     const ks = ascending(entry.group.rows.map((row) => row.draft_steps));
     if (entry.group.lossy) note(box, lossyLabel(entry.group.rows.find((row) => isLossy(row) !== false)));
     return {group: entry.group, newest: ks.map((k) => latest(entry.group.rows.filter((row) => row.draft_steps === k)))};
@@ -67,7 +65,7 @@ figure("lengths", "Accepted tokens per round",
         note(box, leftOut(all, rows, "accepted_lengths"));
         if (!rows.length) return note(box, "No row with accepted_lengths among those shown.");
         const {newest} = chooseLookahead(box, "lengths", rows);
-        const groups = newest.map((row) => ({label: "K " + row.draft_steps + ", L " + row.lookahead, lossy: isLossy(row) !== false, row}));
+        const groups = newest.map((row) => ({label: "K " + row.draft_steps + ", L " + row.lookahead, lossy: isLossy(row) !== false, badge: badgeOf([row]), row}));
         const share = (row) => { const rounds = row.accepted_lengths.reduce((a, b) => a + b, 0); return row.accepted_lengths.map((n) => n / rounds); };
         const domain = fromZero(newest.flatMap(share), 3);
         facets(box, groups, (panel, {row}, width) => {

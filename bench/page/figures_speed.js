@@ -3,7 +3,8 @@
 const STRATEGY_SHAPES = {ar: "square", "draft-verify": "circle", wavefront: "triangle", auto: "diamond", diffusion: "nabla"};
 const strategyShape = (row) => STRATEGY_SHAPES[row.strategy] ?? "circle";
 const strategyClass = (row) => (Object.hasOwn(STRATEGY_SHAPES, row.strategy) ? row.strategy : "s7");
-const lossyLegend = (rows) => (rows.some((row) => isLossy(row) !== false) ? [{css: "ink lossy", kind: "circle", label: "hollow, dashed: LOSSY"}] : []);
+const lossyLegend = (rows) => [...(rows.some((row) => isLossy(row) !== false && !isForced(row)) ? [{css: "ink lossy", kind: "circle", label: "hollow, dashed: LOSSY"}] : []),
+    ...(rows.some(isForced) ? [{css: "ink lossy forced", kind: "circle", label: "pale, dotted: FORCED acceptance"}] : [])];
 const strategyLegend = (rows) => [...new Set(rows.map((row) => row.strategy))].map((name) => ({css: strategyClass({strategy: name}), kind: strategyShape({strategy: name}), label: text(name, 30)}));
 
 const POINTS_MAX = 3000;
@@ -106,10 +107,14 @@ function equalBytes(p, rows, xs, ys) {
     if (!sizes.length) return;
     const low = Math.min(...sizes), high = Math.max(...sizes), power = 10 ** Math.floor(Math.log10(low));
     const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((m) => m * power).filter((b) => b >= low * 0.7 && b <= high * 1.4);
+    let last = -Infinity;
     for (const bytes of steps.filter((_, i) => i % Math.ceil(steps.length / 6) === 0)) {
         const x = Math.min(xs[1], (ys[1] * bytes) / 1e9), y = (x * 1e9) / bytes;
         p.line([[0, 0], [x, y]], "hair");
-        p.words(p.x(x) - 4, Math.max(p.y(y) + 12, p.top + 26), megabytes(bytes), "small faint", "end");
+        const end = p.x(x) - 4, room = megabytes(bytes).length * LETTER;
+        if (end - room < last && p.y(y) < p.top + 14) continue; /* its words would be in those of the line before */
+        p.words(end, Math.max(p.y(y) + 12, p.top + 26), megabytes(bytes), "small faint", "end");
+        last = end;
     }
 }
 
@@ -132,7 +137,7 @@ figure("prediction", "Predicted against measured speedup",
     });
 
 figure("devices", "Devices side by side",
-    "The fastest setting of every strategy on every device, lossless and lossy apart; one panel per model and condition. Whiskers reach from the slowest to the fastest repetition.",
+    "The fastest setting of every strategy on every device, lossless, forced and lossy apart; one panel per model and condition. Whiskers reach from the slowest to the fastest repetition.",
     (box, view) => {
         const all = view.of("run"), rows = all.filter((row) => has(row, "decode_tok_s", isNumber));
         note(box, leftOut(all, rows, "decode_tok_s"));
@@ -142,9 +147,9 @@ figure("devices", "Devices side by side",
         facets(box, conditions(rows, same), (panel, group, width) => {
             const most = group.rows.reduce((a, row) => Math.max(a, row.decode_tok_s, ...(list(row, "decode_samples") ?? [])), 0);
             facets(panel, conditions(group.rows, machine).map((here) => ({...here, label: here.label || say(here.first, "device")})), (inner, here, innerWidth) => {
-                const bars = conditions(here.rows, ["strategy", "lossless"]).map((kind) => {
+                const bars = conditions(here.rows, ["strategy", "promise"]).map((kind) => {
                     const row = best(kind.rows, (r) => r.decode_tok_s), samples = list(row, "decode_samples");
-                    return {label: (isLossy(row) === false ? "" : "LOSSY ") + settingName(row), value: row.decode_tok_s, css: strategyClass(row) + lossyClass(row), lossy: isLossy(row) !== false,
+                    return {label: (badgeOf([row]) ? badgeOf([row]) + " " : "") + settingName(row), value: row.decode_tok_s, css: strategyClass(row) + lossyClass(row), lossy: isLossy(row) !== false,
                         tip: settingTip(row, [["fastest of", count(kind.rows.length, "setting")]]), low: samples ? Math.min(...samples) : undefined, high: samples ? Math.max(...samples) : undefined};
                 }).sort((a, b) => a.lossy - b.lossy || b.value - a.value);
                 barList(inner, innerWidth, bars.slice(0, BARS_MAX), "tok/s", most);

@@ -10,6 +10,7 @@
 
 #include "bench/page/read.h"
 #include "bench/rows/best.h"
+#include "bench/rows/compare.h"
 #include "commit.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
@@ -71,9 +72,15 @@ static enum mn_status write_answers(FILE *json, const struct rows *rows, const s
     return status;
 }
 
+struct content {
+    struct rows rows;
+    size_t *n_rows, n_older; /* of each file; rows left out for newer ones */
+    const char *comparison;  /* JSON; NULL: the rows stand for themselves */
+};
+
 /* Nothing here changes from run to run: the same rows give the same page. */
-static enum mn_status write_about(FILE *out, const struct page_params *params, const struct rows *rows,
-                                  const size_t *n_rows, size_t n_older, const struct mn_log *log)
+static enum mn_status write_about(FILE *out, const struct page_params *params, const struct content *content,
+                                  const struct mn_log *log)
 {
     fputs("{\"version\":\"" MN_VERSION "\",\"commit\":\"" MUNINN_COMMIT "\",\"title\":", out);
     char *text = NULL;
@@ -81,16 +88,17 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
     FILE *json = open_memstream(&text, &n);
     if (!json)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
-    json_write_name(json, params->title);
-    fprintf(json, ",\"older_rows\":%zu,\"files\":[", n_older);
+    json_write_name(json, params->title ? params->title : "");
+    fprintf(json, ",\"older_rows\":%zu,\"comparison\":%s,\"files\":[", content->n_older,
+            content->comparison ? content->comparison : "null");
     for (uint32_t i = 0; i < params->n_files; i++) {
         const char *name = strcmp(params->files[i], "-") ? path_name(params->files[i]) : "standard input";
         fputs(i ? ",{\"name\":" : "{\"name\":", json);
         json_write_name(json, name);
-        fprintf(json, ",\"rows\":%zu}", n_rows[i]);
+        fprintf(json, ",\"rows\":%zu}", content->n_rows[i]);
     }
     fputs("],\"answers\":[", json);
-    const enum mn_status status = write_answers(json, rows, log);
+    const enum mn_status status = content->comparison ? MN_OK : write_answers(json, &content->rows, log);
     fputs("]}", json);
     const bool good = fclose(json) == 0;
     if (good)
@@ -100,12 +108,13 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
 }
 
 /* To `file`, or to the stream that the parameters name. */
-static enum mn_status write_page(const struct page_params *params, struct output_file *file, const struct rows *rows,
-                                 const size_t *n_rows, size_t n_older, const struct mn_log *log)
+static enum mn_status write_page(const struct page_params *params, struct output_file *file,
+                                 const struct content *content, const struct mn_log *log)
 {
     FILE *out = file ? file->text : params->out;
+    const struct rows *rows = &content->rows;
     fwrite(page_before_about, 1, sizeof page_before_about, out);
-    enum mn_status status = write_about(out, params, rows, n_rows, n_older, log);
+    enum mn_status status = write_about(out, params, content, log);
     fwrite(page_before_rows, 1, sizeof page_before_rows, out);
     fputc('[', out);
     for (size_t i = 0; i < rows->n && !status; i++) {
@@ -137,37 +146,65 @@ static enum mn_status open_output(struct output_file *out, const struct page_par
 
 /* ---- all of it ---- */
 
-enum mn_status page_write(const struct page_params *params, const struct mn_log *log)
+/* Whoever asked for an end before the page has its name gets it. */
+static enum mn_status put_page(const struct page_params *params, struct output_file *file,
+                               const struct content *content, const struct mn_log *log)
 {
-    const bool to_file = strcmp(params->output, "-") != 0;
-    struct rows rows = {0};
-    struct output_file out = {0};
-    size_t *n_rows = calloc(params->n_files, sizeof *n_rows), n_older = 0;
-    enum mn_status status = n_rows ? MN_OK : log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
-    if (!status && to_file)
-        status = open_output(&out, params, log);
+    enum mn_status status = params->stop && params->stop() ? MN_ERR_INTERRUPTED : MN_OK;
+    if (!status)
+        status = write_page(params, file, content, log);
+    if (!status && params->stop && params->stop())
+        status = MN_ERR_INTERRUPTED;
+    if (!status && file)
+        status = output_commit(file, log);
+    if (!status && file)
+        log_note(log, MN_LOG_INFO, "%s: %zu rows", params->output, content->rows.n);
+    return status;
+}
+
+static enum mn_status read_content(struct content *content, const struct page_params *params, const struct mn_log *log)
+{
+    enum mn_status status = MN_OK;
     for (uint32_t i = 0; i < params->n_files && !status; i++) {
-        const size_t before = rows.n;
-        status = page_read(&rows, params->files[i], log);
-        n_rows[i] = rows.n - before;
-        if (!status && rows.n > PAGE_ROWS_MAX)
+        const size_t before = content->rows.n;
+        status = page_read(&content->rows, params->files[i], log);
+        content->n_rows[i] = content->rows.n - before;
+        if (!status && content->rows.n > PAGE_ROWS_MAX)
             status = log_fail(log, MN_ERR_FORMAT, "%s: more than %d rows in all, which no browser would show",
                               params->files[i], PAGE_ROWS_MAX);
     }
-    if (!status)
-        status = rows_keep_newest(&rows, &n_older, log);
-    if (!status && params->stop && params->stop())
-        status = MN_ERR_INTERRUPTED;
-    if (!status)
-        status = write_page(params, to_file ? &out : NULL, &rows, n_rows, n_older, log);
-    if (!status && params->stop && params->stop())
-        status = MN_ERR_INTERRUPTED;
+    return status ? status : rows_keep_newest(&content->rows, &content->n_older, log);
+}
+
+enum mn_status page_write(const struct page_params *params, const struct mn_log *log)
+{
+    const bool to_file = strcmp(params->output, "-") != 0;
+    struct output_file out = {0};
+    struct content content = {.n_rows = calloc(params->n_files, sizeof *content.n_rows)};
+    enum mn_status status = content.n_rows ? MN_OK
+                                           : log_fail(log, MN_ERR_MEMORY, "out of host memory for a list of files");
     if (!status && to_file)
-        status = output_commit(&out, log);
+        status = open_output(&out, params, log);
+    if (!status)
+        status = read_content(&content, params, log);
+    if (!status)
+        status = put_page(params, to_file ? &out : NULL, &content, log);
     output_discard(&out);
-    if (!status && to_file)
-        log_note(log, MN_LOG_INFO, "%s: %zu rows", params->output, rows.n);
-    rows_free(&rows);
-    free(n_rows);
+    rows_free(&content.rows);
+    free(content.n_rows);
+    return status;
+}
+
+enum mn_status page_write_comparison(const struct page_params *params, const struct compared *compared,
+                                     const struct mn_log *log)
+{
+    struct output_file out = {0};
+    size_t n_rows[2] = {compared->n_rows / 2, compared->n_rows / 2};
+    const struct content content = {
+        .rows = {.items = compared->rows, .n = compared->n_rows}, .n_rows = n_rows, .comparison = compared->json};
+    enum mn_status status = open_output(&out, params, log);
+    if (!status)
+        status = put_page(params, &out, &content, log);
+    output_discard(&out);
     return status;
 }

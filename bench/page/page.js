@@ -19,8 +19,11 @@
  *     });
  *
  * A figure without data calls note() and returns: what has drawn nothing is left out of the page, its title and its notes are in one line at the
- * end. Marks carry the class `mark`, which the tests count. Classes s1..s7 are categorical colours,
- * q0..q7 ordered ones, for light, dark and paper.
+ * end. Marks carry the class `mark`, which the tests count. Classes s1..s7 are categorical colours, q0..q7 ordered ones, for light, dark and paper.
+ * The frame does the rest: an anchor (#figure-convergence), files of it as SVG and CSV (save.js: a line per mark, from its tooltip; tipOf(row, lines)
+ * adds the row's own values), and a table instead of plots with a single mark. A heat map has a scale of its own in every panel, whose range
+ * rampLegend() says there. choose() opens on the entry given: that of bestSetting(rows) where it chooses among settings. The class of rows whose
+ * tokens are not ar's is lossyClass(row), "lossy" or "lossy forced"; badgeOf(rows) is the word for them.
  *
  * Nothing in a row is trusted: text reaches the page through text() and textContent alone, never as markup, attribute names or code; a value of
  * the wrong type counts as missing. */
@@ -50,7 +53,7 @@ function text(value, most = 120) {
 
 /* ---- filters: they hold for figures and table alike ---- */
 
-const FILTERS = ["device", "device_id", "driver", "model", "weight_type", "kv_policy", "kv_type", "strategy", "num_steps", "batch", "prompt_tokens", "new_tokens", "commit", "lossless"];
+const FILTERS = ["device", "device_id", "driver", "model", "weight_type", "kv_policy", "kv_type", "strategy", "num_steps", "batch", "prompt_tokens", "new_tokens", "commit", "promise"];
 const OPTIONS_MAX = 200;
 const chosen = new Map(); /* key -> identity of the value */
 
@@ -136,27 +139,49 @@ function leftOut(rows, kept, key) {
 }
 
 const PANELS_MAX = 12, PANEL_MIN = 330, WHOLE_WIDTH = Infinity;
-/* One panel per group, side by side where there is room. draw(panel, group, width). */
+/* One panel per group, side by side where there is room. draw(panel, group, width). Panels in which a plot has a single mark are no pictures: they
+ * are rows of one table below the others. */
 function facets(box, groups, draw, narrowest = PANEL_MIN) {
-    const shown = groups.slice(0, PANELS_MAX);
+    const shown = groups.slice(0, PANELS_MAX), points = [];
     const room = Math.max(260, box.clientWidth || 680), gap = 24;
     const columns = Math.max(1, Math.min(shown.length, Math.floor((room + gap) / (narrowest + gap))));
     const width = Math.min(narrowest === WHOLE_WIDTH ? room : 760, Math.floor((room - gap * (columns - 1)) / columns));
     const grid = html("div", {class: columns > 1 && shown.some((group) => group.label.length * 8 > width) ? "facets two-lines" : "facets"}); /* plots beside each other begin at one height */
     box.append(grid);
     for (const group of shown) {
-        const panel = html("div", {class: "panel"});
+        const panel = html("div", {class: "panel"}), badge = group.lossy ? (group.badge ?? "LOSSY") : null;
         panel.style.width = width + "px";
         grid.append(panel);
-        if (group.label || group.lossy) panel.append(html("h4", null, html("span", null, group.lossy ? html("b", {class: "badge"}, "LOSSY") : null, group.label || "these settings")));
+        if (group.label || badge) panel.append(html("h4", null, html("span", null, badge ? html("b", {class: "badge"}, badge) : null, group.label || "these settings")));
         draw(panel, group, width);
+        const marks = panel.querySelectorAll(".mark");
+        if (marks.length === 1 && marks[0].closest(".plot")) {
+            points.push({label: group.label, tip: tips.get(marks[0])});
+            panel.remove();
+        }
     }
+    if (points.length) box.append(pointTable(points));
+    if (!grid.children.length) grid.remove();
     if (groups.length > shown.length) note(box, `${groups.length - shown.length} more groups are not shown: the filters choose among them.`);
+}
+
+/* What single points say: a line each, a column per value that differs or is there at all. */
+function pointTable(points) {
+    const names = [...new Set(points.flatMap(({tip}) => tip.filter(Array.isArray).map(([name]) => name)))], said = points.map(({tip}) => new Map(tip.filter(Array.isArray)));
+    const labelled = points.some(({label}) => label);
+    const line = ({label, tip}, i) => {
+        const row = html("tr", {class: "mark point", tabindex: "-1", "aria-label": tipWords(tip)}, labelled ? html("th", {scope: "row"}, label) : null, html("td", null, tip.filter((part) => !Array.isArray(part)).join("; ")), names.map((name) => html("td", null, said[i].get(name) ?? "")));
+        tips.set(row, tip);
+        return row;
+    };
+    return html("div", {class: "scroll points", tabindex: 0, role: "region", "aria-label": "Single points"},
+        html("table", null, html("thead", null, html("tr", null, labelled ? html("th", {scope: "col"}, "group") : null, html("th", {scope: "col"}, "point"), names.map((name) => html("th", {scope: "col"}, name)))), html("tbody", null, points.map(line))));
 }
 
 /* Why there is no figure; null when there is one. */
 function drawFigure(parent, f, view) {
-    const box = html("div", {class: "drawing"}), node = html("figure", {id: "figure-" + f.id}, html("figcaption", null, html("h3", null, f.title), html("p", null, f.words)), box);
+    const box = html("div", {class: "drawing"}), link = html("a", {class: "anchor screen", href: "#figure-" + f.id, "aria-label": "link to this figure"}, "#"), node = html("figure", {id: "figure-" + f.id}), head = html("div", {class: "head"}, html("h3", null, f.title, link), saveButtons(node, f.id));
+    node.append(html("figcaption", null, head, html("p", null, f.words)), box);
     parent.append(node);
     try {
         f.draw(box, view);
@@ -173,7 +198,7 @@ function drawFigure(parent, f, view) {
 
 function drawFigures(root, view) {
     const missing = [];
-    root.replaceChildren(html("h2", null, "Figures"));
+    root.replaceChildren(html("h2", null, figures.length === 1 ? "Figure" : "Figures"));
     for (const f of figures) {
         const why = drawFigure(root, f, view);
         if (why !== null) missing.push([f.title, why]);
@@ -188,10 +213,11 @@ function drawAll() {
     const view = currentView(), root = byId("figures"), before = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.choice : undefined;
     hideTip();
     drawnWidth = document.documentElement.clientWidth;
-    drawSummary(byId("summary"), view);
+    if (about.comparison) drawCompared(byId("summary"), view);
+    else drawSummary(byId("summary"), view);
     drawMeasured(byId("measured"), view);
     drawFigures(root, view);
-    drawTable(byId("table"), view);
+    drawTable(byId("table"), about.comparison ? pairView(view) : view);
     byId("shown").textContent = chosen.size ? `${view.rows.length} of ${count(allRows.length, "row")}` : count(allRows.length, "row");
     if (before) for (const select of root.querySelectorAll("select")) if (select.dataset.choice === before) select.focus();
 }

@@ -80,7 +80,7 @@ function plot(box, spec) {
     const left = Math.min(width * 0.4, 12 + LETTER * labels.ticks.reduce((most, v) => Math.max(most, labels.label(v).length), 1)), right = 14;
     const x = makeScale(spec.x, left, width - right, Math.max(2, (width - left) / 70));
     const y = spec.y.bands ? makeScale(spec.y, head, height - foot) : makeScale(spec.y, height - foot, head, Math.max(2, height / 45));
-    const root = svg("svg", {viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": spec.title ?? spec.y.label ?? ""});
+    const root = svg("svg", {class: "plot", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": spec.title ?? spec.y.label ?? ""});
     const axes = svg("g", {class: "axes", "aria-hidden": "true"}), marks = svg("g", {class: "marks"});
     root.append(axes, marks);
     box.append(root);
@@ -154,8 +154,8 @@ function legend(box, entries) {
 
 /* What the colours of a heat map stand for. */
 function rampLegend(box, low, high, words) {
-    const stops = Array.from({length: 32}, (_, i) => svg("rect", {x: i * 5, y: 0, width: 5.5, height: 12, fill: ramp(i / 31)}));
-    box.append(html("p", {class: "legend"}, low, " ", svg("svg", {viewBox: "0 0 160 12", width: 160, height: 12, role: "img", "aria-label": `colours from ${low} to ${high}`}, stops), " ", high, " ", words));
+    const stops = Array.from({length: 32}, (_, i) => svg("rect", {x: i * 3, y: 0, width: 3.5, height: 12, fill: ramp(i / 31)}));
+    box.append(html("p", {class: "legend"}, low, " ", svg("svg", {viewBox: "0 0 97 12", width: 97, height: 12, role: "img", "aria-label": `colours from ${low} to ${high}`}, stops), " ", high, " ", words));
 }
 
 /* ---- tooltips ---- */
@@ -180,8 +180,12 @@ function hideTip() {
     byId("tooltip").hidden = true;
 }
 
+/* What each mark says, for those who save it or write it elsewhere. */
+const tips = new WeakMap();
+
 /* A plot is one stop of the Tab key; the arrow keys go from mark to mark. */
 function addTip(node, lines, all) {
+    tips.set(node, lines);
     const i = all.push(node) - 1;
     node.setAttribute("tabindex", i === 0 ? "0" : "-1");
     node.setAttribute("role", "img");

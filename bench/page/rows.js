@@ -65,20 +65,40 @@ for (const row of allRows)
         row.model = modelNames.get(row.model_hash);
     }
 
-/* true: not the tokens of ar, by design; null: a setting that does not say. Passes and kernels make no promise. */
-const isLossy = (row) => (has(row, "lossless", (v) => typeof v === "boolean") ? !row.lossless : word(row, "lossy_because") ? true : kindOf(row) === "run" ? null : false);
-const lossyLabel = (row) => {
-    const lossy = isLossy(row);
-    return lossy === false ? null : lossy === null ? "lossless or not: the row does not say" : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
-};
-/* Hollow marks and dashed lines, wherever a row is shown. */
-const lossyClass = (row) => (isLossy(row) === false ? "" : " lossy");
+/* What a row promises: "lossless"; "forced": how often drafts were right was given, not found out, so that its speed is what would be, and its tokens
+ * mean nothing; "lossy": tokens of its own, which may be as good; "" when a setting does not say. Passes and kernels promise nothing that could be
+ * broken. */
+const isForced = (row) => has(row, "forced_acceptance", (v) => Array.isArray(v) && v.length > 0);
+function promiseOf(row) {
+    if (isForced(row)) return "forced";
+    if (has(row, "lossless", (v) => typeof v === "boolean")) return row.lossless ? "lossless" : "lossy";
+    return word(row, "lossy_because") ? "lossy" : kindOf(row) === "run" ? "" : "lossless";
+}
+/* The filter's key; in this page only. */
+for (const row of allRows) if (kindOf(row) === "run") row.promise = promiseOf(row) || "not said";
+
+/* true: not the tokens of ar, by design (forced or lossy); null: a setting that does not say. */
+function isLossy(row) {
+    const promise = promiseOf(row);
+    return promise === "" ? null : promise !== "lossless";
+}
+/* The badge of rows that have it in common: of a mixed group the marks say which. */
+const badgeOf = (rows) => (rows.some((row) => isLossy(row) === false) ? null : rows.every(isForced) ? "FORCED" : rows.some(isForced) ? "FORCED or LOSSY" : "LOSSY");
+const acceptanceWords = (row) => (row.forced_acceptance.every(isNumber) ? row.forced_acceptance.map((v) => short(v)).join(", ") : text(JSON.stringify(row.forced_acceptance), 60));
+function lossyLabel(row) {
+    const promise = promiseOf(row);
+    if (promise === "lossless") return null;
+    if (promise === "forced") return `FORCED acceptance ${acceptanceWords(row)}: its tokens mean nothing`;
+    return promise === "" ? "lossless or not: the row does not say" : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
+}
+/* Hollow marks and dashed lines, wherever a row is shown; dotted where the acceptance is forced. */
+const lossyClass = (row) => (isLossy(row) === false ? "" : isForced(row) ? " lossy forced" : " lossy");
 
 const FIELDS = new Map(Object.entries({
     device: "device", device_id: "device id", driver: "driver", driver_version: "driver version", build: "build", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
     strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
     prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", commit: "commit",
-    version: "version", lossless: "lossless", bench: "kind", position: "position", pass: "pass",
+    version: "version", lossless: "lossless", promise: "promise", bench: "kind", position: "position", pass: "pass",
 }));
 const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
 
@@ -94,19 +114,28 @@ const say = (row, key) => {
 };
 const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]); /* needs no name in front */
 
+/* What people tell settings apart by: said wherever it differs. All else (driver, commit, seed, ..) is said where it takes that to tell groups apart. */
+const SAID_FIRST = ["device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead", "max_inflight", "batch", "forced_acceptance", "pass", "rows", "position"];
+
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
 function conditions(rows, keys = CONDITIONS) {
     const groups = new Map();
     for (const row of rows) {
         const id = identity(row, keys);
-        if (!groups.has(id)) groups.set(id, {id, rows: [], first: row});
+        if (!groups.has(id)) groups.set(id, {id, rows: [], first: row, label: ""});
         groups.get(id).rows.push(row);
     }
-    const all = [...groups.values()];
-    const differ = keys.filter((key) => all.some((group) => identity(group.first, [key]) !== identity(all[0].first, [key])));
+    const all = [...groups.values()], apart = () => new Set(all.map((group) => group.label)).size;
+    for (const key of [...SAID_FIRST.filter((k) => keys.includes(k)), ...keys.filter((k) => !SAID_FIRST.includes(k))]) {
+        const words = all.map((group) => say(group.first, key)), before = apart();
+        if (new Set(words).size < 2 || (!SAID_FIRST.includes(key) && before === all.length)) continue;
+        const labels = all.map((group) => group.label);
+        all.forEach((group, i) => (group.label += (group.label && ", ") + (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + words[i]));
+        if (!SAID_FIRST.includes(key) && apart() === before) all.forEach((group, i) => (group.label = labels[i]));
+    }
     for (const group of all) {
-        group.label = differ.map((key) => (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + say(group.first, key)).join(", ");
-        group.lossy = group.rows.every((row) => isLossy(row) !== false); /* of a mixed group the marks say which */
+        group.badge = badgeOf(group.rows);
+        group.lossy = group.badge !== null;
     }
     return all;
 }
@@ -171,7 +200,21 @@ function settingTip(row, extra = []) {
     add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (number(row, "ceiling_percent") === null ? "" : ", " + short(row.ceiling_percent) + " % of the ceiling"));
     add("cache", say(row, "kv_policy"));
     add("device", Object.hasOwn(row, "device") ? say(row, "device") : null);
+    return tipOf(row, lines);
+}
+/* A tooltip that is of this row: saved as CSV, the row's values are beside it. */
+function tipOf(row, lines) {
+    lines.row = row;
     return lines;
+}
+
+/* The setting that a chooser opens on: lossless before others, then by speedup, then by speed. */
+function bestSetting(rows) {
+    const rank = (row) => [isLossy(row) === false ? 1 : 0, speedup(row) ?? 0, number(row, "decode_tok_s") ?? 0];
+    return rows.reduce((a, b) => {
+        const x = rank(a), y = rank(b), i = x.findIndex((v, j) => v !== y[j]);
+        return i >= 0 && y[i] > x[i] ? b : a;
+    });
 }
 
 /* ---- what generate --trace wrote ---- */

@@ -9,8 +9,14 @@ byId("theme").addEventListener("click", () => {
     byId("theme").textContent = "Theme: " + THEMES[theme];
 });
 
-document.title = text(about.title);
-byId("title").textContent = text(about.title);
+/* Without a title of its own the page is called by what it is about. */
+function pageTitle() {
+    const names = (key) => listed([...new Set(allRows.map((row) => word(row, key)).filter(Boolean).map((name) => text(name, 36)))], 2), models = names("model"), devices = names("device");
+    return models && devices ? `${models} on ${devices}` : models || devices || "Muninn report";
+}
+const title = about.title ? text(about.title) : text(pageTitle() + (about.comparison ? ": A against B" : ""), 240);
+document.title = title;
+byId("title").textContent = title;
 byId("subtitle").textContent = [count(allRows.length, "row"), days(allRows), about.files.length > 1 ? count(about.files.length, "file") : ""].filter(Boolean).join(" \u00b7 ");
 byId("footer").append(html("p", null, `Made by muninn ${text(about.version)} (commit ${text(about.commit)}) from `, listed(about.files.map((file) => `${text(file.name)} (${count(file.rows, "row")})`), 20),
     about.older_rows ? `; ${count(about.older_rows, "older row")} of settings measured again left out` : "", ". The rows are in this page as JSON, in the element with the id \u201crows\u201d."));
@@ -20,8 +26,11 @@ const ANSWERS_MAX = 24;
 byId("answer").append(...about.answers.slice(0, ANSWERS_MAX).map((answer) => html("p", {class: "answer " + answer.class}, text(answer.text, 600))));
 if (about.answers.length > ANSWERS_MAX) byId("answer").append(html("p", {class: "answer lossy"}, `${count(about.answers.length - ANSWERS_MAX, "more answer")}: see the table.`));
 
+if (about.comparison) byId("figures").after(byId("measured")); /* the pairs are what was asked for */
 makeFilters();
 drawAll();
+/* The figures are made here: only now there is something to go to. */
+if (location.hash.startsWith("#figure-") && byId(location.hash.slice(1))) byId(location.hash.slice(1)).scrollIntoView();
 
 let waiting = false;
 window.addEventListener("resize", () => {

@@ -18,6 +18,11 @@ function drawSummary(root, view) {
         const row = best(lossless, (r) => r.decode_tok_s);
         tiles.append(tile("fastest lossless setting", short(row.decode_tok_s, 4) + " tok/s", `${settingName(row)}, ${say(row, "device")}`));
     }
+    const forced = timed.filter((row) => isForced(row) && speedup(row) !== null);
+    if (forced.length) {
+        const row = best(forced, speedup);
+        tiles.append(tile("largest speedup at forced acceptance", times(speedup(row)), `FORCED ${acceptanceWords(row)}: ${settingName(row)}, ${say(row, "model")}, ${say(row, "device")}`));
+    }
     const near = timed.filter((row) => has(row, "ceiling_percent", isNumber));
     if (near.length) {
         const row = best(near, (r) => r.ceiling_percent);
@@ -25,7 +30,8 @@ function drawSummary(root, view) {
     }
     if (runs.length) {
         const promise = runs.filter((row) => isLossy(row) === false), kept = promise.filter((row) => row.equals_ar === true);
-        tiles.append(tile("lossless rows whose tokens equal ar's", `${kept.length} of ${promise.length}`, `${count(runs.length - promise.length, "row")} lossy or unknown`));
+        const others = [["lossy", "lossy"], ["forced", "with forced acceptance"], ["", "that do not say"]].map(([kind, words]) => [runs.filter((row) => promiseOf(row) === kind).length, words]).filter(([n]) => n);
+        tiles.append(tile("lossless rows whose tokens equal ar's", `${kept.length} of ${promise.length}`, others.length ? `beside ${others.map(([n, words]) => `${count(n, "row")} ${words}`).join(", ")}` : "all rows are lossless"));
     }
     root.replaceChildren(tiles);
     const broken = runs.filter((row) => isLossy(row) === false && row.equals_ar === false);
@@ -70,11 +76,12 @@ function drawMeasured(root, view) {
         if (groups.length > CARDS_MAX) cards.append(html("p", {class: "note"}, `${groups.length - CARDS_MAX} more are not listed.`));
     };
     add(["device", "device_id", "driver", "driver_version"], ({rows, first}) => card(say(first, "device"), [
-        ["device id", word(first, "device_id") ?? ""], ["driver", say(first, "driver")], ["device line", word(first, "banner") === null ? "" : text(first.banner, 300)], ["CPU threads", listed(distinct(rows, "cpu_threads").filter((v) => v !== "none"))],
-        ["read bandwidth", range(rows, "ceiling_gb_s", " GB/s")], ["measured", days(rows)], ["program", listed(distinct(rows, "version")) + ", commit " + listed(distinct(rows, "commit"))], ["rows", String(rows.length)]]));
+        ["device id", word(first, "device_id") ?? ""], ["driver", word(first, "driver") === null ? "" : say(first, "driver")], ["device line", word(first, "banner") === null ? "" : text(first.banner, 300)], ["CPU threads", listed(distinct(rows, "cpu_threads").filter((v) => v !== "none"))],
+        ["read bandwidth", range(rows, "ceiling_gb_s", " GB/s")], ["measured", days(rows)], ["program", [listed(distinct(rows, "version")), distinct(rows, "commit").length ? "commit " + listed(distinct(rows, "commit")) : ""].filter(Boolean).join(", ")], ["rows", String(rows.length)]]));
     add(["model", "model_hash"], ({rows, first}) => card(say(first, "model"), [
-        ["hash", say(first, "model_hash")], ["parameters", number(first, "n_parameters") === null ? "" : short(first.n_parameters / 1e6) + " million"], ["weights on the device", number(first, "weight_bytes") === null ? "" : megabytes(first.weight_bytes)],
+        ["hash", word(first, "model_hash") === null ? "" : say(first, "model_hash")], ["parameters", number(first, "n_parameters") === null ? "" : short(first.n_parameters / 1e6) + " million"], ["weights on the device", number(first, "weight_bytes") === null ? "" : megabytes(first.weight_bytes)],
         ["weight types", listed(distinct(rows, "weight_type"))], ["caches", listed(distinct(rows, "kv_policy"))], ["R", listed(distinct(rows, "num_steps"))], ["K", listed(distinct(rows, "draft_steps").filter((v) => v !== "0"), 12)], ["L", listed(distinct(rows, "lookahead").filter((v) => v !== "0"), 12)],
+        ["forced acceptance", listed([...new Set(rows.filter(isForced).map(acceptanceWords))])],
         ["strategies", listed(distinct(rows, "strategy"))], ["new tokens", listed(distinct(rows, "new_tokens"))], ["prompts", listed(distinct(rows, "prompt_set"))], ["repetitions", range(rows, "repetitions", "")],
         ["command", listed(distinct(rows, "command"), 3)]]));
     root.replaceChildren(html("h2", null, "What was measured on what"), cards);
@@ -92,6 +99,7 @@ const COLUMNS = {
         ["driver", "driver", true], ["commit", "commit", true], ["build", "build", true], ["time", "time", true]],
     pass: [["pass", "pass"], ["rows", "rows"], ["position", "position"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["us_spread", "spread"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["weight_type", "weights"], ["model", "model", true],
         ["device", "device", true], ["commit", "commit", true], ["time", "time", true]],
+    pair: [["setting", "setting"], ["ratio", "B / A"], ["low", "95 % from"], ["high", "to"], ["verdict", "B is"], ["rate_a", "A per s"], ["rate_b", "B per s"], ["samples_a", "samples A"], ["samples_b", "samples B"], ["a_is", "A"], ["b_is", "B"]],
     kernel: [["kernel", "kernel"], ["what", "what"], ["pass", "pass"], ["shape", "shape"], ["rows", "rows"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["gb_s", "GB/s"], ["gflop_s", "GFLOP/s"], ["ceiling_percent", "% of ceiling"],
         ["weight_type", "weights"], ["model", "model", true], ["device", "device", true], ["commit", "commit", true], ["time", "time", true]],
 };
@@ -121,18 +129,18 @@ function cellWords(row, column) {
     const value = cellValue(row, column), id = columnId(column);
     if (value === null) return "";
     if (id === "speedup") return times(value);
-    if (id === "lossless") return value === true ? "yes" : "LOSSY";
+    if (id === "lossless") return value === true ? "yes" : `${badgeOf([row])} ${isForced(row) ? acceptanceWords(row) : ""}`;
     if (id === "acceptance_rate" || id === "decode_spread" || id === "us_spread") return isNumber(value) ? percent(value) : text(value, 30);
     if (isNumber(value)) return Number.isInteger(value) ? String(value) : short(value, 4);
     return say(row, column[0]);
 }
 
 function tableRow(row, columns) {
-    const lossy = kindOf(row) === "run" && isLossy(row) !== false;
-    return html("tr", {class: lossy ? "lossy" : false}, columns.map((column) => {
+    const lossy = kindOf(row) === "run" && isLossy(row) !== false, badge = badgeOf([row]);
+    return html("tr", {class: lossy ? lossyClass(row).trim() : false}, columns.map((column) => {
         const value = cellValue(row, column), words = cellWords(row, column), id = columnId(column);
-        const node = html("td", {class: [isNumber(value) ? "number" : "", column[2] ? "minor" : ""].join(" ").trim() || false}, id === "lossless" && lossy ? html("b", {class: "badge"}, "LOSSY") : words);
-        if (id === "lossless" && lossy) node.append(" ", text(word(row, "lossy_because") ?? "not said", 60));
+        const node = html("td", {class: [isNumber(value) ? "number" : "", column[2] ? "minor" : ""].join(" ").trim() || false}, id === "lossless" && lossy ? html("b", {class: "badge"}, badge) : words);
+        if (id === "lossless" && lossy) node.append(" ", isForced(row) ? `acceptance ${acceptanceWords(row)}` : text(word(row, "lossy_because") ?? "not said", 60));
         if (id === "equals_ar" && value === false && isLossy(row) === false) node.replaceChildren(html("b", {class: "badge"}, "DIFFERS"));
         return node;
     }));
@@ -191,6 +199,6 @@ function drawTable(root, view) {
         more.hidden = order.length <= shownRows;
     }
     update();
-    root.replaceChildren(html("h2", null, "All rows"), controls, status,
+    root.replaceChildren(html("h2", null, about.comparison ? "All pairs" : "All rows"), controls, status,
         html("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of rows"}, html("table", null, html("thead", null, html("tr", null, heads)), body)), more);
 }

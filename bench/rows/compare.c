@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/rows/baseline.h"
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
@@ -329,8 +330,8 @@ static void write_setting(FILE *out, const cJSON *row)
 
 static const char *lossless_word(const cJSON *row)
 {
-    const cJSON *value = json_find(row, "lossless");
-    return cJSON_IsTrue(value) ? "lossless" : cJSON_IsFalse(value) ? "LOSSY" : "";
+    static const char *const words[] = {"lossless", "FORCED", "LOSSY", ""};
+    return words[row_class(row)];
 }
 
 static void write_markdown(const struct comparison *c, const struct changes *changes)
@@ -379,12 +380,11 @@ static void write_number(FILE *out, const char *key, double value)
     json_write_double(out, value);
 }
 
-static void write_json(const struct comparison *c, const struct changes *changes)
+static void write_json(const struct comparison *c, const struct changes *changes, bool folders, FILE *out)
 {
-    FILE *out = c->params->out;
     fputc('{', out);
-    write_text(out, "a", c->params->files[0], true);
-    write_text(out, "b", c->params->files[1], false);
+    write_text(out, "a", folders ? c->params->files[0] : path_name(c->params->files[0]), true);
+    write_text(out, "b", folders ? c->params->files[1] : path_name(c->params->files[1]), false);
     fprintf(out,
             ",\"method\":\"median of quotients, 95 %% Mann-Whitney "
             "interval\",\"only_a\":%zu,\"only_b\":%zu",
@@ -418,6 +418,41 @@ static void write_json(const struct comparison *c, const struct changes *changes
     fputs("]}\n", out);
 }
 
+static enum mn_status show(const struct comparison *c, const struct changes *changes)
+{
+    char *json = NULL;
+    size_t n_bytes;
+    cJSON **rows = malloc((2 * c->n_pairs + 1) * sizeof *rows);
+    FILE *out = open_memstream(&json, &n_bytes);
+    if (out)
+        write_json(c, changes, false, out);
+    enum mn_status status = rows && out ? MN_OK : MN_ERR_MEMORY;
+    if (out && fclose(out) != 0)
+        status = MN_ERR_MEMORY;
+    if (status)
+        log_fail(c->log, status, "out of host memory for a comparison");
+    for (size_t i = 0; i < c->n_pairs && !status; i++) {
+        rows[2 * i] = (cJSON *)c->pairs[i].a;
+        rows[2 * i + 1] = (cJSON *)c->pairs[i].b;
+    }
+    if (!status)
+        status = c->params->show(c->params->user, &(struct compared){json, rows, 2 * c->n_pairs}, c->log);
+    free(json);
+    free(rows);
+    return status;
+}
+
+static enum mn_status write_comparison(const struct comparison *c, const struct changes *changes)
+{
+    if (!strcmp(c->params->output, "page"))
+        return show(c, changes);
+    if (!strcmp(c->params->output, "json"))
+        write_json(c, changes, true, c->params->out);
+    else
+        write_markdown(c, changes);
+    return MN_OK;
+}
+
 /* A pair is too slow when even the upper end of its interval is. */
 static enum mn_status check_slowdown(const struct comparison *c)
 {
@@ -444,13 +479,10 @@ enum mn_status compare_rows(const struct compare_params *params, const struct mn
         status = pair_up(c);
     if (!status)
         status = find_changes(c, &changes);
-    if (!status) {
-        if (!strcmp(params->output, "json"))
-            write_json(c, &changes);
-        else
-            write_markdown(c, &changes);
+    if (!status)
+        status = write_comparison(c, &changes);
+    if (!status)
         status = check_slowdown(c);
-    }
     for (int i = 0; i < changes.n; i++) {
         free(changes.items[i].a);
         free(changes.items[i].b);

@@ -7,10 +7,20 @@
 
 #include "engine/base/status.h"
 
+/* A comparison for others to show: what `json` writes, with the names of files without their folders, and the rows of
+ * pair i as rows[2 i] (A) and rows[2 i + 1]. Valid during the call. */
+struct compared {
+    const char *json;
+    struct cJSON **rows; /* [n_rows] */
+    size_t n_rows;
+};
+
 struct compare_params {
     const char *files[2];
     const char *ignore; /* settings in which a pair may differ, with commas between; NULL: none */
-    const char *output; /* "md" or "json" */
+    const char *output; /* "md", "json", or "page": `show` is called instead of writing to `out` */
+    enum mn_status (*show)(void *user, const struct compared *compared, const struct mn_log *log);
+    void *user;
     float max_slowdown; /* percent; 0: any */
     FILE *out;
 };
