@@ -1,18 +1,42 @@
 /* muninn bench: every combination of the settings asked for, measured one after the other. */
+#include <stdio.h>
 #include <string.h>
 
 #include "bench/rows/sampling.h"
+#include "bench/sweep/quick.h"
 #include "bench/sweep/sweep.h"
 #include "cli/commands.h"
 #include "cli/common/interrupt.h"
+#include "cli/common/option_rules.h"
 #include "cli/common/paths.h"
 #include "cli/common/talk.h"
 
 struct bench_options {
     struct text_list models, synthetic;
     const char *columns;
+    bool quick;
     struct sweep_params sweep; /* but for those, the streams and what the command line alone knows */
 };
+
+/* Where the default model is, the small one is as well; shapes from the smallest on, up to what fits and has time. */
+static enum mn_status run_quick(struct sweep_params *params, const char *default_model, const struct mn_log *log)
+{
+    static const char *const shapes[] = {"raven-100m", "raven-1b", "huginn-3.5b"};
+    static const char name[] = "/raven-tiny";
+    char beside[CLI_PATH_BYTES + sizeof name];
+    const char *models[] = {default_model, beside};
+    if (params->n_models + params->n_synthetic == 0) {
+        const char *slash = strrchr(default_model, '/');
+        const size_t n = slash ? (size_t)(slash - default_model) : 0;
+        memcpy(beside, default_model, n);
+        strcpy(beside + n, slash ? name : name + 1);
+        params->models = models;
+        params->n_models = cli_is_model_dir(beside) && strcmp(beside, default_model) != 0 ? 2 : 1;
+        params->synthetic = shapes;
+        params->n_synthetic = sizeof shapes / sizeof *shapes;
+    }
+    return quick_run(params, log);
+}
 
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
@@ -27,7 +51,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     if (status)
         return status;
     params.models = any ? options->models.items : &default_model;
-    params.n_models = any ? options->models.n : 1;
+    params.n_models = any ? options->models.n : !options->quick;
     params.synthetic = options->synthetic.items;
     params.n_synthetic = options->synthetic.n;
     params.all_columns = !strcmp(options->columns, "all");
@@ -36,7 +60,36 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     params.out = stdout;
     params.err = cli_notes();
     cli_catch_interrupt();
-    return sweep_run(&params, log);
+    return options->quick ? run_quick(&params, dir, log) : sweep_run(&params, log);
+}
+
+/* A list that no strategy of the other list would take is a mistake. */
+static bool any_strategy(const char *list, bool (*takes)(const char *strategy))
+{
+    bool any = false;
+    for (const char *at = list; *at && !any;) {
+        char word[64];
+        const size_t n = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)(n < sizeof word ? n : 0), at);
+        any = !mn_strategy_find(word) || takes(word); /* what there is none of is refused by its name */
+        at += n + (at[n] == ',');
+    }
+    return any;
+}
+
+static bool list_takes_draft_steps(const char *list)
+{
+    return any_strategy(list, strategy_takes_draft_steps);
+}
+
+static bool list_takes_lookahead(const char *list)
+{
+    return any_strategy(list, strategy_takes_lookahead);
+}
+
+static bool list_takes_inflight(const char *list)
+{
+    return any_strategy(list, strategy_takes_inflight);
 }
 
 #define AT(field) offsetof(struct bench_options, sweep.field)
@@ -164,6 +217,10 @@ static const struct command_option table[] = {
      .argument = "S",
      .value = "0",
      .help = "of sampling, forced acceptance and synthetic models"},
+    {.name = "quick",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct bench_options, quick),
+     .help = "in two minutes at most: models and shapes as device and time allow, a line each, and a block to paste"},
     {.name = "kernels",
      .kind = OPTION_FLAG,
      .offset = AT(kernels),
@@ -223,6 +280,41 @@ static const struct command_option table[] = {
      .help = "a second format, on standard error"},
 };
 
+#define NOT_QUICK(option_) \
+    { \
+        .option = option_, .without = "quick" \
+    }
+
+static const struct option_rule rules[] = {
+    NOT_QUICK("weight-type"),
+    NOT_QUICK("beyond-trained-depth"),
+    NOT_QUICK("kv-policy"),
+    NOT_QUICK("kv-type"),
+    NOT_QUICK("strategy"),
+    NOT_QUICK("num-steps"),
+    NOT_QUICK("draft-steps"),
+    NOT_QUICK("lookahead"),
+    NOT_QUICK("max-inflight"),
+    NOT_QUICK("prompt-tokens"),
+    NOT_QUICK("max-new-tokens"),
+    NOT_QUICK("batch"),
+    NOT_QUICK("prompts"),
+    NOT_QUICK("stop-at-eos"),
+    NOT_QUICK("answers"),
+    NOT_QUICK("acceptance"),
+    NOT_QUICK("temp"),
+    NOT_QUICK("kernels"),
+    NOT_QUICK("repetitions"),
+    NOT_QUICK("min-seconds"),
+    NOT_QUICK("resume"),
+    NOT_QUICK("shard"),
+    NOT_QUICK("columns"),
+    NOT_QUICK("output-err"),
+    {.option = "draft-steps", .with = "strategy", .takes = list_takes_draft_steps},
+    {.option = "lookahead", .with = "strategy", .takes = list_takes_lookahead},
+    {.option = "max-inflight", .with = "strategy", .takes = list_takes_inflight},
+};
+
 const struct command command_bench = {
     .name = "bench",
     .summary = "Measures settings against each other.",
@@ -232,7 +324,8 @@ const struct command command_bench = {
              "first-last*factor. All combinations are run; those that\n"
              "cannot run are left out and counted. Tokens per second do not count prompt tokens. Every row says "
              "whether it is lossless, and compares its\n"
-             "tokens with those of `ar` with a full cache; exit code 7 says that a lossless setting differed.\n"
+             "tokens with those of `ar` with a full cache; exit code 7 says that a lossless setting differed. The last "
+             "line, on standard error, names the best setting.\n"
              "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, raven-llama-1b, raven-tinyllama, raven-olmo-1b, "
              "ouro-1.4b, ouro-2.6b, llama-1b, the path\n"
              "of a config.json, or d=..,heads=..,ff=..,vocab=..,layers=P-C-K with steps=.., ctx=.., and, for "
@@ -242,4 +335,6 @@ const struct command command_bench = {
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct bench_options),
+    .rules = rules,
+    .n_rules = sizeof rules / sizeof *rules,
     .run = run};

@@ -8,6 +8,13 @@
 
 # ---- before there is a device ----
 
+refuses "--quick chooses for itself" 2 "--strategy has no effect with --quick" bench --quick --strategy ar
+refuses "--quick has no lists" 2 "--draft-steps has no effect with --quick" bench --quick --draft-steps 2
+refuses "K without a strategy that has one" 2 "--draft-steps has no effect with --strategy ar" bench --strategy ar --draft-steps 2
+refuses "L without a strategy that has one" 2 "--lookahead has no effect with --strategy ar,wavefront" bench --strategy ar,wavefront --lookahead 2
+refuses "W without a strategy that has one" 2 "--max-inflight has no effect with --strategy draft-verify" bench --strategy draft-verify --max-inflight 2
+refuses "an unknown strategy is named first" 2 "--strategy guess:" bench --strategy guess --draft-steps 2
+
 "$muninn" generate --ids 1 -n 1 --num-steps 1 >/dev/null 2>&1
 if [ $? -eq 3 ]; then
     echo "skipped: no Vulkan device"
@@ -46,5 +53,40 @@ same "lossy rows say their class" 1 "$(grep -c '"class":"lossy"' "$tmp/out")"
 run bench $few --strategy ar -o jsonl --output-err json
 same "rows on stderr: nothing but the rows" 1 "$(wc -l <"$tmp/err" | tr -d ' ')"
 json_ok "rows on stderr: JSON" "$err"
+
+# shellcheck disable=SC2086
+run bench $few --draft-steps 3 --lookahead 2 -o jsonl
+same "K without --strategy: of the strategies that have one" 2 "$(grep -c '"draft_steps":3' "$tmp/out")"
+# shellcheck disable=SC2086
+run bench $few --strategy draft-verify --draft-steps 4-8
+same "nothing can run: exit code" 2 "$code"
+has "nothing can run: said" "$err" "muninn: nothing could run"
+
+# ---- the table ----
+
+run merge "$tmp/rows" -o md
+same "table: fits 120 columns" 0 "$(grep -c '.\{121\}' "$tmp/out")"
+same "table: a row for each" 5 "$(grep -c '^| [* ] ' "$tmp/out")"
+same "table: at most one is marked" 1 "$(grep -c '^| \* ' "$tmp/out")"
+has "table: what all share is above" "$(head -n 3 "$tmp/out" | tr '\n' ' ')" ", R 4, W 8, batch 1,"
+run merge "$tmp/rows" -o md --columns all
+has "table: everything" "$out" "| prefill tok/s |"
+
+# ---- --quick ----
+
+refuses "--quick: no such shape" 2 "synthetic model 'd=12,heads=5,ff=16,vocab=64,layers=0-1-0'" bench --quick --synthetic d=12,heads=5,ff=16,vocab=64,layers=0-1-0
+run bench --quick -m "$tmp/none" --synthetic $shape --results "$tmp/quick"
+same "--quick: a model that is not there is said in the end" 4 "$code"
+same "--quick: a model that cannot be costs its line" 2 "$(sentences | wc -l | tr -d ' ')"
+has "--quick: of a shape with forced agreement" "$(sentences)" ": with forced agreement 0.94: "
+same "--quick: the block has the lines" 2 "$(sentences | grep -cxFf "$tmp/out")"
+same "--quick: the block is a fence" '```|```' "$(sed -n '1p;$p' "$tmp/out" | paste -s -d'|')"
+has "--quick: device and version" "$(tail -n 3 "$tmp/out" | tr '\n' ' ')" ", bench --quick, "
+same "--quick: rows" 4 "$(grep -c '"bench":"run"' "$tmp/quick")"
+same "--quick: rows of forced acceptance" 3 "$(grep -c '"forced_acceptance":\[0.94\]' "$tmp/quick")"
+run bench --quick -m "$2/models/raven-tiny" -o jsonl
+same "--quick: exit code" 0 "$code"
+same "--quick: of a model without" 0 "$(grep -c '"class":"forced"' "$tmp/out")"
+has "--quick: rows for programs" "$out" '"strategy":"ar"'
 
 finish

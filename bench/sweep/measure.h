@@ -46,6 +46,7 @@ struct bench_common {
     const float *acceptance;   /* forced; [n_acceptance] or none */
     uint32_t n_acceptance;
     bool (*stop)(void);
+    struct mn_progress progress;
     const struct mn_log *log;
 };
 

@@ -19,6 +19,7 @@ enum mn_status bench_model_open(struct bench_model *m, const char *dir, const ch
                                                                                     .synthetic_seed = common->seed,
                                                                                     .device = device,
                                                                                     .weight_type = weight_type,
+                                                                                    .progress = common->progress,
                                                                                     .log = common->log});
     if (status)
         return status;

@@ -12,8 +12,10 @@
 #include "bench/rows/default_depth.h"
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/cpu_device.h"
+#include "bench/sweep/estimate.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/clock.h"
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 struct sweep {
@@ -25,6 +27,7 @@ struct sweep {
     struct output_file file;      /* results; closed when none are kept */
     double started;
     size_t n_done, n_skipped, n_models_left; /* n_done, n_skipped: rows; models behind the one under way */
+    size_t n_possible;                       /* settings of all models so far, of all shards */
     enum mn_status failed;                   /* the first failure that the sweep outlived */
 };
 
@@ -169,6 +172,7 @@ static enum mn_status run_settings(struct sweep *w, struct bench_model *model, s
                                    const struct bench_common *common)
 {
     enum mn_status status = MN_OK;
+    w->started = clock_s();
     for (size_t i = 0; i < w->settings.n && !status; i++) {
         if ((*counter)++ % w->lists.n_shards != w->lists.shard - 1)
             continue;
@@ -178,6 +182,29 @@ static enum mn_status run_settings(struct sweep *w, struct bench_model *model, s
         status = run_setting(w, model, &w->settings.items[i], common);
     }
     return status;
+}
+
+/* Before the first row, when it is worth it: how long all this will take. What stops it stops the settings as well. */
+static enum mn_status say_estimate(struct sweep *w, struct bench_model *model, const struct bench_common *common)
+{
+    char text[ESTIMATE_BYTES];
+    double token_s;
+    const size_t n = w->settings.n / w->lists.n_shards;
+    const uint32_t num_steps = n ? w->settings.items[0].num_steps : 0;
+    if (n < 2 && common->sampling.min_repetitions < 2)
+        return MN_OK;
+    enum mn_status status = n ? bench_time_token(model, num_steps, common, &token_s) : MN_OK;
+    if (!n || status)
+        return is_survivable(status) ? MN_OK : status;
+    const double seconds = sweep_estimate(w->settings.items, w->settings.n, token_s, num_steps, common->prompts->n,
+                                          &common->sampling) /
+                           w->lists.n_shards;
+    if (sweep_estimate_words(text, model->identity.model, token_s, seconds, n, w->n_models_left + 1)) {
+        end_progress(w);
+        text_puts(w->params->err, text);
+        fputc('\n', w->params->err);
+    }
+    return MN_OK;
 }
 
 /* All settings of one model in one type on one device. */
@@ -193,16 +220,19 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
     if (dir && !w->params->num_steps)
         default_depth_note(w->params->err, &model.info);
     w->n_done = 0;
-    w->started = clock_s();
     status = settings_fill(&w->settings, &w->lists,
                            (struct bench_setting){.device = device, .weight_type = weight_type},
                            model.info.shape.mean_recurrence, w->log);
-    if (!status && w->params->kernels)
+    w->n_possible += w->settings.n;
+    if (!status && w->params->kernels) {
         status = w->settings.n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1
                      ? run_kernels(w, &model, &w->settings.items[0], common)
                      : MN_OK;
-    else if (!status)
-        status = run_settings(w, &model, counter, common);
+    } else if (!status) {
+        status = say_estimate(w, &model, common);
+        if (!status)
+            status = run_settings(w, &model, counter, common);
+    }
     end_progress(w);
     bench_model_close(&model);
     return status;
@@ -288,7 +318,7 @@ static enum mn_status check_output(const struct sweep_params *p, const char *nam
 }
 
 /* Before anything runs; which answers a setting will have is not known yet: whatever has such a name counts. */
-static enum mn_status check_outputs(const struct sweep_params *p, const struct mn_log *log)
+enum mn_status sweep_check_outputs(const struct sweep_params *p, const struct mn_log *log)
 {
     enum mn_status status = p->results ? check_output(p, "--results", p->results, log) : MN_OK;
     DIR *dir = status || !p->answers ? NULL : opendir(p->answers);
@@ -309,7 +339,7 @@ static enum mn_status check_outputs(const struct sweep_params *p, const struct m
 static enum mn_status sweep(struct sweep *w, struct bench_common *common, const struct mn_log *log)
 {
     struct prompt_set prompts;
-    enum mn_status status = check_outputs(w->params, log);
+    enum mn_status status = sweep_check_outputs(w->params, log);
     if (!status)
         status = prompts_read(&prompts, w->params->prompts, log);
     if (status)
@@ -329,6 +359,8 @@ static enum mn_status sweep(struct sweep *w, struct bench_common *common, const 
         status = status ? status : reported;
     }
     report_left_out(w);
+    if (!status && !w->failed && !w->n_possible)
+        status = log_fail(log, MN_ERR_USAGE, "nothing could run");
     if (status == MN_ERR_INTERRUPTED)
         log_note(log, MN_LOG_WARN, "interrupted%s", w->params->results ? "; --resume goes on" : "");
     output_discard(&w->file); /* each row is on the disk */
@@ -356,6 +388,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         .acceptance = w->lists.acceptance,
         .n_acceptance = w->lists.n_acceptance,
         .stop = params->stop,
+        .progress = params->progress,
         .log = log};
     if (!status)
         status = sweep(w, &common, log);

@@ -36,6 +36,7 @@ struct sweep_params {
     uint64_t seed;
     bool resume, stop_at_eos, kernels, beyond; /* beyond: more steps than a model was made for */
     bool (*stop)(void);                        /* asked between prompts and settings; may be NULL */
+    struct mn_progress progress;               /* the engine's */
     FILE *out, *err; /* rows when all are there; on `err` also progress, when it is a terminal */
 };
 
@@ -43,5 +44,8 @@ struct sweep_params {
  * here costs its row: the sweep goes on and returns the first such failure at its end. MN_ERR_CHECK: a lossless
  * setting's tokens were not those of ar. */
 enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log *log);
+
+/* MN_ERR_USAGE when something that would be written is an input, or another output. */
+enum mn_status sweep_check_outputs(const struct sweep_params *params, const struct mn_log *log);
 
 #endif

@@ -42,6 +42,11 @@ static bool has_config(const char *dir)
     return *dir && snprintf(path, sizeof path, "%s/config.json", dir) < (int)sizeof path && input_exists(path);
 }
 
+bool cli_is_model_dir(const char *dir)
+{
+    return has_config(dir);
+}
+
 /* cli_model_dir, which says *how the folder was found. */
 static enum mn_status find_model(const char *option, char *path, const char **how, const struct mn_log *log)
 {

@@ -3,6 +3,8 @@
 #ifndef MUNINN_CLI_COMMON_PATHS_H
 #define MUNINN_CLI_COMMON_PATHS_H
 
+#include <stdbool.h>
+
 #include "engine/base/status.h"
 #include "engine/files/output_file.h"
 
@@ -11,6 +13,8 @@ enum { CLI_PATH_BYTES = 4096 };
 /* The model folder to use: `option` if given, else the default model; the path is stored in `path` [CLI_PATH_BYTES].
  * MN_ERR_FILE when there is none. */
 enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log *log);
+/* Is there a model's configuration in the folder, readable or not? */
+bool cli_is_model_dir(const char *dir);
 
 /* Refuses outputs that are inputs of the run, other outputs or files of the model that `option` names (output_check).
  * Before anything is read, loaded or written. */
