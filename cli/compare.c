@@ -87,6 +87,7 @@ const struct command command_compare = {
              "is listed. B / A is the median of all quotients of\n"
              "two samples, with the 95 % confidence interval of the Mann-Whitney test: it knows the noise between "
              "repetitions, not that between two days.\n"
+             "A page (-o FILE.html) has the worst and the best pairs on top and all of them in a table.\n"
              "Exit code 0: compared, whatever came out; 4: a file is malformed or no setting is in both; 7: "
              "--max-slowdown was exceeded.",
     .options = table,

@@ -52,7 +52,9 @@ const struct command command_report = {
     .summary = "Makes a page to look at from result files.",
     .synopsis = "[OPTIONS] FILE.jsonl...",
     .example = "muninn report results.jsonl -o report.html",
-    .notes = "The page is one file, opens offline in any browser and asks no network for anything. The rows are in it "
+    .notes = "Files are what bench, score, trace, divergence and generate --trace write, in any mixture; what else a "
+             "file is, is said (exit code 4).\n"
+             "The page is one file, opens offline in any browser and asks no network for anything. The rows are in it "
              "as JSON, in the element `rows`. A setting that\n"
              "is in several files, or several times in one, appears once, with its newest row. Files are named without "
              "their folders.",

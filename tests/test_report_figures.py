@@ -145,11 +145,11 @@ def test_summaries(browser, report):
         return {"summary": {"metric": "acc", "num_steps": depth, "value": value, "stderr": 0.1, "n": n, **({"group": group} if group else {})}}
     rows = [summary("add", 1, 0.2, 10), summary("add", 4, 0.5, 10), summary("hops", 4, 0.3, 30), summary(None, 4, 0.35, 40), {"summary": {"metric": "acc", "num_steps": 4, "value": 7, "n": 9}}]
     open_quietly(browser, report.page(rows), "summaries")
-    same("summaries: groups once, and all lines of them", [[line for line in tip if line.startswith("acc: ")] for tip in tips(browser, "accuracy")],
-         [["acc: 20 %, 2 of 10"], ["acc: 50 %, 5 of 10"], ["acc: 30 %, 9 of 30"], ["acc: 20 %, 2 of 10"], ["acc: 35 %, 14 of 40"]])
+    same("summaries: groups once, and all lines of them; a group of one depth in a table", [[line for line in tip if line.startswith("acc: ")] for tip in tips(browser, "accuracy")],
+         [["acc: 20 %, 2 of 10"], ["acc: 50 %, 5 of 10"], ["acc: 20 %, 2 of 10"], ["acc: 35 %, 14 of 40"], ["acc: 30 %, 9 of 30"]])
     many = [summary(f"size {n}", 4, 0.5, 10) for n in range(1, 25)]
     open_quietly(browser, report.page(many), "many groups")
-    titles = "return [...document.querySelectorAll('#figure-accuracy h4')].map((h) => h.textContent)"
+    titles = "return [...document.querySelectorAll('#figure-accuracy h4, #figure-accuracy .points th[scope=row]')].map((h) => h.textContent)"
     same("many groups: as many as have room, by number", browser.js(titles), [f"size {n}" for n in range(1, 12)] + ["all lines"])
     pick(browser, "accuracy-part", "size 23 to size 24")
     same("many groups: the others can be chosen", browser.js(titles), ["size 23", "size 24", "all lines"])

@@ -190,6 +190,7 @@ def test_saving(browser, report):
         same(f"saving: {figure} as SVG, no control in it", [word for word in ("SVG", "CSV") if word in words.split()], [])
         lines = list(csv.reader(io.StringIO(saved(browser, folder, figure, "csv"))))
         same(f"saving: {figure} as CSV, a line per mark", (len(lines) - 1, {len(line) for line in lines}), (browser.marks()[figure], {len(lines[0])}))
+    same("saving: no column twice", len(set(lines[0])), len(lines[0]))
     lines = list(csv.DictReader(io.StringIO((folder / "muninn-bandwidth.csv").read_text())))
     by_setting = {(row["strategy"], row["draft_steps"], row["lookahead"]): row for row in rows}
     same("saving: numbers as the rows have them", [float(line["decode_tok_s"]) for line in lines], [by_setting[line["strategy"], int(line["draft_steps"]), int(line["lookahead"])]["decode_tok_s"] for line in lines])
@@ -203,6 +204,7 @@ def test_points(browser, report):
     rows = [setting(f"GPU {i}", "ar") for i in range(3)] + [setting("GPU 9", "draft-verify", k, 1) for k in (1, 2)]
     open_quietly(browser, report.page(rows), "points")
     same("points: three rows, and a plot of the device with two marks", browser.js("return ['#figure-bandwidth tr.point', '#figure-bandwidth svg.plot', '#figure-bandwidth svg .mark'].map((s) => document.querySelectorAll(s).length)"), [3, 1, 2])
+    same("points: in CSV with their groups", browser.js("return tableOf(document.getElementById('figure-bandwidth')).split('\\r\\n').map((line) => line.split(',')[0])"), ["panel", "GPU 9", "GPU 9", "GPU 0", "GPU 1", "GPU 2", ""])
     words = browser.one("#figure-bandwidth .points").text
     check("points: the table says what the marks would", all(f"GPU {i}" in words for i in range(3)) and "ar" in words and "70 tok/s" in words, words)
 

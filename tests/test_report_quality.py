@@ -77,7 +77,7 @@ def test_groups(browser, report):
     rows += [row("q8_0", 1, 1e-5, 1e-3, model="deep"), row("bf16+coda=q4_1", 1, 1e-5, 1e-3, model="deep")]
     open_quietly(browser, report.page(rows), "quality of groups")
     same("groups: types of all matrices first", len(tips(browser, "divergence")), 10)
-    same("groups: a panel per model", len(browser.all("#figure-divergence .panel")), 2)
+    same("groups: a panel per model, in a table where it is one point", [len(browser.all("#figure-divergence " + css)) for css in (".panel", "tr.point")], [1, 1])
     pick(browser, "divergence-shown", "one group of matrices in another type")
     same("groups: one group alone", {tip[0] for tip in tips(browser, "divergence")}, {f"bf16+{group}=q4_1, cache f32, R 1" for group in ("adapter", "core.mlp.fc", "coda")})
     pick(browser, "divergence-shown", "both")

@@ -60,12 +60,13 @@ function csvField(value) {
 function tableOf(figure) {
     const said = new Set(), keys = new Set(), lines = [];
     for (const node of figure.querySelectorAll(".mark")) {
-        const tip = tips.get(node) ?? [], panel = node.closest(".panel");
-        const line = {panel: panel && panel.querySelector("h4") ? panel.querySelector("h4").textContent : "", mark: tip.filter((part) => !Array.isArray(part)).join("; "), said: new Map(tip.filter(Array.isArray)), row: tip.row ?? {}};
+        const tip = tips.get(node) ?? [], panel = node.querySelector("th") ?? node.closest(".panel")?.querySelector("h4"); /* a single point is a line of a table */
+        const line = {panel: panel ? panel.textContent : "", mark: tip.filter((part) => !Array.isArray(part)).join("; "), said: new Map(tip.filter(Array.isArray)), row: tip.row ?? {}};
         lines.push(line);
         for (const name of line.said.keys()) said.add(name);
         for (const [key, value] of Object.entries(line.row)) if (key !== "key" && (value === null || typeof value !== "object")) keys.add(key);
     }
+    for (const key of keys) said.delete(key); /* the row's own value says more */
     const head = ["panel", "mark", ...said, ...keys];
     return [head, ...lines.map((line) => [line.panel, line.mark, ...[...said].map((name) => line.said.get(name)), ...[...keys].map((key) => (Object.hasOwn(line.row, key) ? line.row[key] : null))])]
         .map((fields) => fields.map(csvField).join(",") + "\r\n").join("");
