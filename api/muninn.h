@@ -228,7 +228,7 @@ struct mn_session_params {
     uint32_t n_sequences;  /* sequences that can be in the cache at once, for mn_generate_batch; 0: 1 */
     uint32_t max_rows;     /* most rows per pass outside prefill, 1..128; 0: 16. Fewer rows, fewer pipelines to build */
     const char *kv_policy; /* NULL: "full"; "share:k" keeps the last k steps (lossy) */
-    const char *kv_type;   /* NULL: "f16"; "f32" */
+    const char *kv_type;   /* NULL: "f16"; "f32", "q8" */
     /* Allows more steps than shape.max_recurrence: what comes out is not what the model was trained for. */
     bool beyond_trained_depth;
     uint64_t reserved[7];

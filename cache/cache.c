@@ -4,13 +4,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/numbers.h"
+
+/* Bytes of the keys, or of the values, of one head at one position. */
+static uint64_t plain_bytes(uint32_t head_dim, uint32_t value_bytes)
+{
+    return (uint64_t)kv_head_pad(head_dim) * value_bytes;
+}
+
+static uint64_t f32_bytes(uint32_t head_dim)
+{
+    return plain_bytes(head_dim, 4);
+}
+
+static uint64_t f16_bytes(uint32_t head_dim)
+{
+    return plain_bytes(head_dim, 2);
+}
+
+static uint64_t q8_bytes(uint32_t head_dim)
+{
+    return kv_q8_pad(head_dim) + kv_q8_groups(head_dim) * UINT64_C(2);
+}
+
 /* One line per type. */
 static const struct {
     const char *name;
-    uint32_t value_bytes;
+    uint64_t (*bytes)(uint32_t head_dim);
 } types[KV_TYPES] = {
-    [KV_F32] = {"f32", 4},
-    [KV_F16] = {"f16", 2},
+    [KV_F32] = {"f32", f32_bytes},
+    [KV_F16] = {"f16", f16_bytes},
+    [KV_Q8] = {"q8", q8_bytes},
 };
 
 enum mn_status kv_policy_parse(const char *text, struct kv_policy *out, const struct mn_log *log)
@@ -50,7 +74,7 @@ enum mn_status kv_type_parse(const char *text, enum kv_type *out, const struct m
             *out = (enum kv_type)i;
             return MN_OK;
         }
-    return log_fail(log, MN_ERR_USAGE, "kv_type %s: must be f16 or f32", text);
+    return log_fail(log, MN_ERR_USAGE, "kv_type %s: must be f32, f16 or q8", text);
 }
 
 const char *mn_kv_type_at(uint32_t index)
@@ -79,6 +103,16 @@ uint32_t kv_head_pad(uint32_t head_dim)
     return (head_dim + 7) / 8 * 8;
 }
 
+uint32_t kv_q8_pad(uint32_t head_dim)
+{
+    return round_up_u32(head_dim, KV_WORD);
+}
+
+uint32_t kv_q8_groups(uint32_t head_dim)
+{
+    return (head_dim + KV_GROUP - 1) / KV_GROUP;
+}
+
 uint32_t kv_n_blocks(const struct kv_shape *shape)
 {
     return shape->n_prelude + shape->n_core + shape->n_coda;
@@ -92,12 +126,18 @@ uint32_t kv_block_slots(const struct kv_shape *shape, uint32_t block)
 
 uint64_t kv_entry_bytes(const struct kv_shape *shape)
 {
-    return (uint64_t)shape->n_kv_heads * kv_head_pad(shape->head_dim) * types[shape->type].value_bytes;
+    return shape->n_kv_heads * types[shape->type].bytes(shape->head_dim);
+}
+
+uint64_t kv_piece_bytes(const struct kv_shape *shape)
+{
+    const uint64_t bytes = 2 * types[shape->type].bytes(shape->head_dim) * shape->n_ctx;
+    return (bytes + KV_WORD - 1) / KV_WORD * KV_WORD; /* what is not a whole word is the end of the scales */
 }
 
 uint64_t kv_block_bytes(const struct kv_shape *shape, uint32_t block)
 {
-    return 2 * (uint64_t)shape->n_ctx * shape->n_sequences * kv_block_slots(shape, block) * kv_entry_bytes(shape);
+    return (uint64_t)shape->n_sequences * kv_block_slots(shape, block) * shape->n_kv_heads * kv_piece_bytes(shape);
 }
 
 uint64_t kv_bytes_per_token(const struct kv_shape *shape)

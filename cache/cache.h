@@ -18,8 +18,17 @@
 
 enum { KV_SHARE_MAX = 4096 };
 
-/* How one value is stored. */
-enum kv_type { KV_F32 = 0, KV_F16, KV_TYPES };
+/* How values are stored; the numbers are those of shaders/args.h. From one to the next a cache gets smaller,
+ * except that heads of 8 and less take more in q8 than in f16.
+ *
+ * f32, f16: a block is [sequence, slot, head, key or value, position, head_pad].
+ * q8: a block is [sequence, slot, head] pieces, each of three parts: keys [position, pad] and values [position, pad] of
+ * one byte, pad a multiple of 16, then scales [position, group] of 32 bits, f16 of the key's group | f16 of the value's
+ * group << 16, rounded up to 16 bytes as a whole. A group is KV_GROUP values of a head; the last one may be shorter. A
+ * value is its byte, signed, times its group's scale, and exact in f32. In a 16-byte word of 16 values, component c
+ * holds values c, c + 4, c + 8 and c + 12 from the low byte to the high one (shaders/q8.glsl). */
+enum kv_type { KV_F32 = 0, KV_F16, KV_Q8, KV_TYPES };
+enum { KV_GROUP = 32, KV_WORD = 16 /* bytes that kernels load at once */ };
 
 struct kv_policy {
     uint32_t share; /* 0: full; k: share:k */
@@ -49,14 +58,19 @@ struct kv_shape {
     enum kv_type type;
 };
 
-/* Values of one head that a position stores in a slot, padding included. */
+/* Values of one head as queries and f32 and f16 caches store them, padding included. */
 uint32_t kv_head_pad(uint32_t head_dim);
+/* The same of one position in a q8 cache, in bytes; and its scales. */
+uint32_t kv_q8_pad(uint32_t head_dim);
+uint32_t kv_q8_groups(uint32_t head_dim);
 /* Blocks in order: prelude, core, coda. */
 uint32_t kv_n_blocks(const struct kv_shape *shape);
 uint32_t kv_block_slots(const struct kv_shape *shape, uint32_t block);
-/* Bytes of the keys, or of the values, of all heads at one position in one slot. */
+/* Bytes of the keys, or of the values, of all heads at one position in one slot, with their scales. */
 uint64_t kv_entry_bytes(const struct kv_shape *shape);
-/* Bytes of one block: [sequence, slot, head, key or value, position, head_pad]. */
+/* Bytes of the keys and values of one (sequence, slot, head) of a block. */
+uint64_t kv_piece_bytes(const struct kv_shape *shape);
+/* Bytes of one block. */
 uint64_t kv_block_bytes(const struct kv_shape *shape, uint32_t block);
 /* Bytes of one position in all blocks and slots. */
 uint64_t kv_bytes_per_token(const struct kv_shape *shape);

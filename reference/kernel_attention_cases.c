@@ -1,5 +1,7 @@
 /* Cases of the attention kernel: heads, splits, depth slots, cache types, key and value heads fewer than query
  * heads. */
+#include <math.h>
+
 #include "reference/kernel_rig.h"
 #include "reference/ref.h"
 
@@ -7,27 +9,39 @@ struct attention_case {
     const char *name;
     bool quick;
     uint32_t heads, kv_heads, head_dim, n_ctx, n_sequences, first, n_rows;
-    bool kv_f16, core;
+    enum kv_type kv;
+    bool core;
     uint32_t n_depths, n_slots, split; /* split 0: the device's own */
     uint32_t
         plain_threads; /* workgroup of the version without subgroups, which is free to choose; 0: the device's own */
 };
 
 static const struct attention_case attention_cases[] = {
-    {"core, full slots, f16, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
-    {"core, share:2, f32, mixed depths", false, 3, 3, 24, 40, 2, 0, 64, false, true, 7, 2, 16, 32},
-    {"core, share:1, f16", false, 5, 5, 10, 33, 1, 1, 5, true, true, 4, 1, 16, 0},
-    {"prelude, f32, one split", false, 1, 1, 2, 30, 3, 0, 1, false, false, 1, 1, 32, 0},
-    {"prelude, f16, three splits", true, 4, 4, 32, 300, 1, 0, 7, true, false, 1, 1, 128, 0},
-    {"core, f32, own split, 3 sequences", false, 2, 2, 10, 270, 3, 4, 13, false, true, 3, 3, 0, 0},
-    {"coda, f16, large heads", false, 2, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 0, 64},
-    {"core, f32, large heads", false, 3, 3, 96, 50, 2, 5, 6, false, true, 5, 4, 16, 0},
-    {"core, f16, odd pad", false, 3, 3, 34, 70, 1, 0, 4, true, true, 5, 5, 32, 16},
-    {"core, f16, one split, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, true, true, 6, 6, 64, 0},
-    {"coda, f16, one split, large heads", false, 2, 2, 96, 300, 2, 0, 3, true, false, 1, 1, 512, 64},
-    {"core, f16, two heads per key", true, 4, 2, 24, 40, 2, 2, 8, true, true, 6, 6, 16, 0},
-    {"coda, f32, six heads per key", false, 6, 1, 10, 70, 1, 0, 5, false, false, 1, 1, 32, 16},
-    {"core, f32, share:2, three heads per key, one split", false, 6, 2, 34, 50, 2, 1, 6, false, true, 5, 2, 64, 0},
+    {"core, full slots, f16, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 16, 0},
+    {"core, share:2, f32, mixed depths", false, 3, 3, 24, 40, 2, 0, 64, KV_F32, true, 7, 2, 16, 32},
+    {"core, share:1, f16", false, 5, 5, 10, 33, 1, 1, 5, KV_F16, true, 4, 1, 16, 0},
+    {"prelude, f32, one split", false, 1, 1, 2, 30, 3, 0, 1, KV_F32, false, 1, 1, 32, 0},
+    {"prelude, f16, three splits", true, 4, 4, 32, 300, 1, 0, 7, KV_F16, false, 1, 1, 128, 0},
+    {"core, f32, own split, 3 sequences", false, 2, 2, 10, 270, 3, 4, 13, KV_F32, true, 3, 3, 0, 0},
+    {"coda, f16, large heads", false, 2, 2, 96, 300, 2, 0, 3, KV_F16, false, 1, 1, 0, 64},
+    {"core, f32, large heads", false, 3, 3, 96, 50, 2, 5, 6, KV_F32, true, 5, 4, 16, 0},
+    {"core, f16, odd pad", false, 3, 3, 34, 70, 1, 0, 4, KV_F16, true, 5, 5, 32, 16},
+    {"core, f16, one split, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 64, 0},
+    {"coda, f16, one split, large heads", false, 2, 2, 96, 300, 2, 0, 3, KV_F16, false, 1, 1, 512, 64},
+    {"core, f16, two heads per key", true, 4, 2, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 16, 0},
+    {"coda, f32, six heads per key", false, 6, 1, 10, 70, 1, 0, 5, KV_F32, false, 1, 1, 32, 16},
+    {"core, f32, share:2, three heads per key, one split", false, 6, 2, 34, 50, 2, 1, 6, KV_F32, true, 5, 2, 64, 0},
+    {"core, q8, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_Q8, true, 6, 6, 16, 0},
+    {"core, q8, one group, one split", true, 4, 4, 32, 70, 2, 1, 9, KV_Q8, true, 5, 5, 128, 0},
+    {"prelude, q8, three splits", false, 4, 4, 32, 300, 1, 0, 7, KV_Q8, false, 1, 1, 128, 0},
+    {"core, q8, smallest head, share:1", false, 5, 5, 2, 33, 1, 1, 5, KV_Q8, true, 4, 1, 16, 0},
+    {"core, q8, odd pad, three heads per key, share:2", true, 6, 2, 34, 50, 2, 1, 6, KV_Q8, true, 5, 2, 16, 16},
+    {"core, q8, own split, 3 sequences", false, 2, 2, 48, 270, 3, 4, 13, KV_Q8, true, 3, 3, 0, 0},
+    {"coda, q8, two groups", false, 2, 2, 64, 300, 2, 0, 3, KV_Q8, false, 1, 1, 128, 64},
+    {"coda, q8, three groups", true, 2, 2, 96, 300, 2, 0, 3, KV_Q8, false, 1, 1, 128, 64},
+    {"core, q8, four groups, two heads per key", false, 4, 2, 128, 50, 2, 5, 6, KV_Q8, true, 5, 4, 16, 0},
+    {"core, q8, five groups", false, 2, 2, 160, 40, 1, 1, 4, KV_Q8, true, 3, 3, 16, 32},
+    {"core, q8, eight groups, one split", false, 2, 1, 256, 40, 1, 0, 5, KV_Q8, true, 3, 3, 64, 0},
 };
 
 /* A row's splits. Those past its position are not written; where there is one at most, it is divided by its sum, which
@@ -55,13 +69,36 @@ static struct attention_constants attention_constants_of(const struct rig *rig, 
     const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
     return (struct attention_constants){.threads = plain ? c->plain_threads : rig->tuning.attention_threads,
                                         .split = split,
-                                        .kv_f16 = c->kv_f16,
+                                        .kv_type = (uint32_t)c->kv,
                                         .core = c->core,
                                         .octets = rig_padded(c->head_dim) / CHUNK,
                                         .per_lane = rig->tuning.attention_per_lane,
                                         .shared_slots = c->n_slots < c->n_depths,
                                         .whole = n_splits == 1,
                                         .heads_per_kv = c->heads / c->kv_heads};
+}
+
+/* A q8 cache of random values; kv becomes what it says they are. */
+static struct guarded *plan_q8(struct rig *rig, const struct ref_kv *kv, uint32_t n_sequences)
+{
+    const uint32_t n = (uint32_t)ref_q8_words(kv, n_sequences), n_entries = n_sequences * kv->n_slots * kv->n_heads;
+    uint32_t *words = (uint32_t *)(void *)rig_zeros(rig, (n + 1) / 2);
+    double *initial = rig_zeros(rig, n);
+    for (uint32_t i = 0; i < n_entries * 2 * kv->n_ctx; i++) {
+        const uint32_t position = i % kv->n_ctx, part = i / kv->n_ctx % 2, head = i / kv->n_ctx / 2 % kv->n_heads,
+                       slot = i / kv->n_ctx / 2 / kv->n_heads % kv->n_slots,
+                       sequence = i / kv->n_ctx / 2 / kv->n_heads / kv->n_slots;
+        const struct ref_q8_place place = ref_q8_place(kv, sequence, position, slot, part, head);
+        double *entry = ref_kv_entry(kv, sequence, position, slot, part, head);
+        const double size = exp2((double)(rig_random(rig) % 7) - 3.0); /* scales that differ from entry to entry */
+        for (uint32_t k = 0; k < kv->head_pad; k++)
+            entry[k] *= k < KV_GROUP ? size : 1.0 / size;
+        ref_q8_write(entry, kv->head_pad, part, words + place.words, words + place.scales);
+        ref_q8_read(words + place.words, words + place.scales, part, kv->head_pad, entry);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        initial[i] = words[i];
+    return rig_buffer(rig, "cache", ELEMENT_U32, n, initial, NULL, 0.0);
 }
 
 static void run_attention(struct rig *rig, const struct attention_case *c, uint64_t seed)
@@ -74,7 +111,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
                             .n_sequences = c->n_sequences,
                             .n_depths = c->n_depths};
     rig_rows(rig, &rows);
-    const enum element element = c->kv_f16 ? ELEMENT_F16 : ELEMENT_F32;
+    const enum element element = c->kv == KV_F16 ? ELEMENT_F16 : ELEMENT_F32;
     const uint32_t pad = rig_padded(c->head_dim), end = rows.first + rows.n, n_slots = c->n_ctx * c->n_sequences;
     const uint32_t split = c->split ? c->split : rig->tuning.attention_split, n_splits = (c->n_ctx + split - 1) / split;
     const size_t n_cache = (size_t)n_slots * c->n_slots * 2 * c->kv_heads * pad, n_query = (size_t)end * c->heads * pad,
@@ -92,6 +129,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
                               .n_heads = c->kv_heads,
                               .head_pad = pad,
                               .core = c->core};
+    struct guarded *const q8 = c->kv == KV_Q8 ? plan_q8(rig, &kv, c->n_sequences) : NULL;
     double *o = rig_filled(rig, n_sums * pad, UNTOUCHED), *sums = rig_filled(rig, 2 * n_sums, UNTOUCHED), *state,
            *state_expected;
     for (uint32_t i = rows.first; i < end; i++) {
@@ -101,7 +139,7 @@ static void run_attention(struct rig *rig, const struct attention_case *c, uint6
     struct guarded *const bindings[] = {
         rig_plan_state(rig, &rows, &state, &state_expected),
         rig_buffer(rig, "query", ELEMENT_F32, (uint32_t)n_query, q, NULL, 0.0),
-        rig_buffer(rig, "cache", element, (uint32_t)n_cache, kv.values, NULL, 0.0),
+        q8 ? q8 : rig_buffer(rig, "cache", element, (uint32_t)n_cache, kv.values, NULL, 0.0),
         rig_buffer(rig, "depths", ELEMENT_U32, n_slots, depth_values, NULL, 0.0),
         rig_buffer(rig, "partial outputs", ELEMENT_F32, (uint32_t)n_sums * pad, NULL, o, LIMIT_ATTENTION),
         rig_buffer(rig, "partial sums", ELEMENT_F32, 2 * (uint32_t)n_sums, NULL, sums, LIMIT_ATTENTION)};

@@ -224,7 +224,7 @@ static void run_cache_rounding(struct rig *rig)
                                                        .input = INPUT_PLAIN,
                                                        .scale = SCALE_NONE,
                                                        .broadcast = tile->broadcast},
-                                            .kv_f16 = 1,
+                                            .kv_type = CACHE_F16,
                                             .head_dim = D};
     rig_commit(rig);
     rig_dispatch(rig, KERNEL_QKV, KERNEL_CONSTANTS(constants), bindings, &args, tile_groups(tile, 3 * D), 1);

@@ -351,7 +351,7 @@ static void expect_qkv(struct rig *rig, struct job *job)
             depths[rig_slot(&job->rows, job->rows.first + i)] = row->depth + 1;
     }
     job->args.n_slots = shape->n_slots;
-    job->constants.qkv = (struct qkv_constants){.kv_f16 = shape->kv_f16,
+    job->constants.qkv = (struct qkv_constants){.kv_type = shape->kv_f16,
                                                 .core = shape->core,
                                                 .shared_slots = shape->core && shape->n_slots < N_DEPTHS,
                                                 .head_dim = h};

@@ -178,7 +178,8 @@ struct heads_case {
     bool quick;
     uint32_t threads; /* 0: the device's own */
     uint32_t heads, kv_heads, head_dim, first, n_rows;
-    bool kv_f16, core;
+    enum kv_type kv;
+    bool core, bias; /* bias: in place of the norms */
     uint32_t n_slots;
 };
 
@@ -188,15 +189,31 @@ static const struct heads_case heads_cases[] = {
     {"core, f32 cache", .quick = true, .heads = 3, .kv_heads = 3, .head_dim = 24, .first = 2, .n_rows = 7, .core = true,
      .n_slots = N_DEPTHS},
     {"grouped, shared slots, f16 cache", .quick = true, .heads = 6, .kv_heads = 2, .head_dim = 10, .first = 3,
-     .n_rows = 5, .kv_f16 = true, .core = true, .n_slots = 2},
-    {"prelude, f16 cache, one row", .heads = 4, .kv_heads = 4, .head_dim = 16, .first = 5, .n_rows = 1, .kv_f16 = true,
+     .n_rows = 5, .kv = KV_F16, .core = true, .n_slots = 2},
+    {"prelude, f16 cache, one row", .heads = 4, .kv_heads = 4, .head_dim = 16, .first = 5, .n_rows = 1, .kv = KV_F16,
      .n_slots = 1},
     {"prelude, f32 cache, grouped, odd pairs", .heads = 4, .kv_heads = 1, .head_dim = 10, .n_rows = 3, .n_slots = 1},
     {"smallest head", .heads = 1, .kv_heads = 1, .head_dim = 2, .first = 7, .n_rows = 1, .core = true, .n_slots = 3},
-    {"many rows, grouped, f16 cache", .heads = 8, .kv_heads = 2, .head_dim = 24, .first = 4, .n_rows = 60,
-     .kv_f16 = true, .core = true, .n_slots = N_DEPTHS},
+    {"many rows, grouped, f16 cache", .heads = 8, .kv_heads = 2, .head_dim = 24, .first = 4, .n_rows = 60, .kv = KV_F16,
+     .core = true, .n_slots = N_DEPTHS},
     {"many rows, 32 lanes, shared slots, large heads", .threads = 32, .heads = 2, .kv_heads = 2, .head_dim = 96,
      .n_rows = 60, .core = true, .n_slots = 3},
+    {"bias, f16 cache", .heads = 3, .kv_heads = 3, .head_dim = 34, .first = 1, .n_rows = 4, .kv = KV_F16, .core = true,
+     .bias = true, .n_slots = N_DEPTHS},
+    {"q8 cache", .quick = true, .heads = 4, .kv_heads = 4, .head_dim = 32, .first = 2, .n_rows = 7, .kv = KV_Q8,
+     .core = true, .bias = true, .n_slots = N_DEPTHS},
+    {"norms, q8 cache, grouped, shared slots", .quick = true, .heads = 6, .kv_heads = 2, .head_dim = 34, .first = 3,
+     .n_rows = 5, .kv = KV_Q8, .core = true, .n_slots = 2},
+    {"prelude, q8 cache, one row", .heads = 4, .kv_heads = 4, .head_dim = 20, .first = 5, .n_rows = 1, .kv = KV_Q8,
+     .bias = true, .n_slots = 1},
+    {"smallest head, q8 cache", .heads = 3, .kv_heads = 1, .head_dim = 2, .first = 7, .n_rows = 3, .kv = KV_Q8,
+     .core = true, .bias = true, .n_slots = 3},
+    {"many rows, 32 lanes, large heads, q8 cache", .threads = 32, .heads = 2, .kv_heads = 2, .head_dim = 96,
+     .n_rows = 40, .kv = KV_Q8, .core = true, .bias = true, .n_slots = 3},
+    {"norms, grouped, largest heads, q8 cache", .heads = 4, .kv_heads = 2, .head_dim = 256, .first = 2, .n_rows = 6,
+     .kv = KV_Q8, .n_slots = 1},
+    {"pad of half a group, q8 cache", .heads = 2, .kv_heads = 2, .head_dim = 48, .first = 2, .n_rows = 6, .kv = KV_Q8,
+     .bias = true, .n_slots = 1},
 };
 
 struct heads_job {
@@ -237,8 +254,8 @@ static void heads_setup(struct rig *rig, struct heads_job *job, const struct hea
     job->heads = (struct ref_heads){.n = c->heads,
                                     .n_kv = c->kv_heads,
                                     .dim = h,
-                                    .q_norm = job->norms,
-                                    .k_norm = job->norms + job->n_q,
+                                    .q_norm = c->bias ? NULL : job->norms,
+                                    .k_norm = c->bias ? NULL : job->norms + job->n_q,
                                     .eps = (double)eps,
                                     .rope = {.base = 50000.0f}};
     job->rotary = rig_zeros(rig, (size_t)N_CTX * h);
@@ -260,6 +277,10 @@ static void expect_heads(struct rig *rig, struct heads_job *job)
         const uint32_t slot = c->core ? row->depth % c->n_slots : 0, at = row->position;
         memcpy(q, from, job->n_q * sizeof *q);
         memcpy(k, from + job->n_q, job->n_k * sizeof *k);
+        for (uint32_t j = 0; j < job->n_q && c->bias; j++)
+            q[j] += job->norms[j];
+        for (uint32_t j = 0; j < job->n_k && c->bias; j++)
+            k[j] += job->norms[job->n_q + j];
         ref_query_key(&job->heads, at, q, k);
         for (uint32_t head = 0; head < c->heads; head++)
             memcpy(job->query + ((size_t)i * c->heads + head) * job->pad, q + head * h, h * sizeof *q);
@@ -272,6 +293,59 @@ static void expect_heads(struct rig *rig, struct heads_job *job)
     }
 }
 
+/* One entry of a q8 cache: `at` from its beginning; want is what should be stored, or guard words. The sums are of what
+ * was stored. */
+static const char *check_entry(const uint32_t *words, const uint32_t *scales, uint32_t part, uint32_t h,
+                               const double *want, double *error, double *power)
+{
+    double got[256], rounded[256];
+    bool guard = true;
+    for (uint32_t i = 0; i < kv_q8_pad(h) / 4; i++)
+        guard = guard && words[i] == RIG_GUARD;
+    if (guard || isnan(*want))
+        return guard != isnan(*want) ? "an entry was not written, or one that must not be" : NULL;
+    ref_q8_read(words, scales, part, kv_q8_pad(h), got);
+    for (uint32_t i = h; i < kv_q8_pad(h); i++)
+        if (got[i] != 0.0)
+            return "padding is not zero";
+    memcpy(rounded, want, h * sizeof *rounded);
+    ref_q8_round(rounded, h);
+    for (uint32_t i = 0; i < h; i++) {
+        const double step = (double)f16_to_f32((uint16_t)(scales[i / KV_GROUP] >> 16 * part));
+        if (!(fabs(got[i] - want[i]) <= 0.5001 * step))
+            return "a value is further away than half a step";
+        *error += (got[i] - rounded[i]) * (got[i] - rounded[i]);
+        *power += rounded[i] * rounded[i];
+    }
+    return NULL;
+}
+
+/* What lies in a q8 cache against job->kv, rounded. A value between two steps may go either way. */
+static void check_q8(struct rig *rig, const struct heads_job *job, const struct guarded *cache)
+{
+    const struct ref_kv *kv = &job->kv;
+    const uint32_t h = job->c->head_dim, n_entries = N_SEQUENCES * kv->n_slots * kv->n_heads;
+    uint32_t *all = (uint32_t *)(void *)rig_zeros(rig, rig_words(cache) / 2 + 1), *words = all + RIG_GUARD_BYTES / 4;
+    double error = 0.0, power = 0.0;
+    const char *fault = NULL;
+    rig_read(rig, cache, all);
+    for (uint32_t i = 0; i < n_entries * 2 * N_CTX && !rig->status && !fault; i++) {
+        const uint32_t position = i % N_CTX, part = i / N_CTX % 2, head = i / N_CTX / 2 % kv->n_heads,
+                       slot = i / N_CTX / 2 / kv->n_heads % kv->n_slots,
+                       sequence = i / N_CTX / 2 / kv->n_heads / kv->n_slots;
+        const struct ref_q8_place place = ref_q8_place(kv, sequence, position, slot, part, head);
+        const double *want = ref_kv_entry(kv, sequence, position, slot, part, head);
+        fault = check_entry(words + place.words, words + place.scales, part, h, want, &error, &power);
+        for (uint32_t g = 0; g < kv_q8_groups(h) && !fault; g++)
+            if (isnan(*want) != (words[place.scales + g] == RIG_GUARD))
+                fault = "scales were not written, or some that must not be";
+    }
+    if (fault)
+        rig_fault(rig, INFINITY, LIMIT_CACHE_Q8, fault, cache->name);
+    else if (!rig->status && error > LIMIT_CACHE_Q8 * power)
+        rig_fault(rig, error / power, LIMIT_CACHE_Q8, "values differ from those rounded in plain C", cache->name);
+}
+
 static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed)
 {
     struct heads_job job;
@@ -279,6 +353,7 @@ static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed
     rig_begin(rig, "heads", c->name, seed);
     heads_setup(rig, &job, c);
     expect_heads(rig, &job);
+    const bool q8 = c->kv == KV_Q8;
     const uint32_t h = c->head_dim, n_cache = N_SLOTS * c->n_slots * 2 * c->kv_heads * job.pad;
     struct guarded *const bindings[] = {
         rig_plan_state(rig, &job.rows, &state, &state_expected),
@@ -286,8 +361,9 @@ static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed
         rig_buffer(rig, "norms", ELEMENT_F32, job.n_q + job.n_k, job.norms, NULL, 0.0),
         rig_buffer(rig, "rotary", ELEMENT_F32, N_CTX * h, job.rotary, NULL, 0.0),
         rig_buffer(rig, "query", ELEMENT_F32, job.end * c->heads * job.pad, NULL, job.query, LIMIT_MATMUL),
-        rig_buffer(rig, "cache", c->kv_f16 ? ELEMENT_F16 : ELEMENT_F32, n_cache, NULL, job.kv.values,
-                   c->kv_f16 ? LIMIT_CACHE_F16 : LIMIT_CACHE_F32),
+        q8 ? rig_buffer(rig, "cache", ELEMENT_U32, (uint32_t)ref_q8_words(&job.kv, N_SEQUENCES), NULL, NULL, 0.0)
+           : rig_buffer(rig, "cache", c->kv == KV_F16 ? ELEMENT_F16 : ELEMENT_F32, n_cache, NULL, job.kv.values,
+                        c->kv == KV_F16 ? LIMIT_CACHE_F16 : LIMIT_CACHE_F32),
         rig_buffer(rig, "depths", ELEMENT_U32, N_SLOTS, NULL, job.depths, LIMIT_EXACT)};
     const struct heads_args args = {.table = job.rows.table,
                                     .in_stride = job.stride,
@@ -300,11 +376,14 @@ static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed
                                     .eps = eps,
                                     .query_scale = 1.0f / sqrtf((float)h)};
     const struct heads_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,
-                                              .kv_f16 = c->kv_f16,
+                                              .kv_type = (uint32_t)c->kv,
                                               .core = c->core,
-                                              .shared_slots = c->core && c->n_slots < N_DEPTHS};
+                                              .shared_slots = c->core && c->n_slots < N_DEPTHS,
+                                              .normed = !c->bias};
     rig_commit(rig);
     rig_dispatch(rig, KERNEL_HEADS, KERNEL_CONSTANTS(constants), bindings, &args, c->n_rows + 3, 1);
+    if (q8)
+        check_q8(rig, &job, bindings[5]);
     rig_end(rig);
 }
 

@@ -36,6 +36,7 @@
 #define LIMIT_GATE 1e-11
 #define LIMIT_CACHE_F32 1e-11
 #define LIMIT_CACHE_F16 1e-6 /* rounding to 11 bits, in any direction */
+#define LIMIT_CACHE_Q8 1e-6  /* against values rounded in double: some few go the other way */
 #define LIMIT_ATTENTION 1e-11
 
 /* Inputs of a chunk: vectors are padded to whole ones. */

@@ -71,6 +71,23 @@ struct ref_kv {
 double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot, uint32_t part,
                      uint32_t head);
 
+/* ---- a q8 cache (cache/cache.h) ---- */
+
+/* One head's entry of n values: its words [kv_q8_pad(n) / 4], and its halves of the scales [kv_q8_groups(n)], which the
+ * other part's entry shares. `part` is 0 for the key, 1 for the value. */
+void ref_q8_write(const double *values, uint32_t n, uint32_t part, uint32_t *words, uint32_t *scales);
+void ref_q8_read(const uint32_t *words, const uint32_t *scales, uint32_t part, uint32_t n, double *values);
+/* Both in place: what a q8 cache makes of an entry. */
+void ref_q8_round(double *values, uint32_t n);
+
+/* Where the entry lies that ref_kv_entry gives: 32-bit words from the beginning of the cache. */
+struct ref_q8_place {
+    size_t words, scales;
+};
+struct ref_q8_place ref_q8_place(const struct ref_kv *kv, uint32_t sequence, uint32_t position, uint32_t slot,
+                                 uint32_t part, uint32_t head);
+size_t ref_q8_words(const struct ref_kv *kv, uint32_t n_sequences); /* of all of it */
+
 /* Softmax attention of a row, with a key and value head, over positions begin .. end-1, not yet divided: o = sum_j
  * e^(s_j - max) v_j, sum = sum_j e^(s_j - max), s_j = q . k_j, where position j is read at the depth slot that the row
  * may see (kv_slot). q [head_pad] scaled, o [head_pad]. */
@@ -102,7 +119,7 @@ struct ref_session;
 struct ref_session_params {
     uint32_t n_ctx, num_steps; /* most positions and core steps */
     struct kv_policy policy;
-    enum kv_type kv_type; /* KV_F16: cache entries are rounded to f16 */
+    enum kv_type kv_type; /* what cache entries are rounded to */
 };
 
 enum mn_status ref_session_create(struct ref_session **out, const struct ref_model *model,

@@ -323,6 +323,14 @@ static void norm_if(const struct ref_session *s, const double *w, const double *
         memcpy(y, x, config->n_embd * sizeof *y);
 }
 
+static void round_entry(enum kv_type type, double *values, uint32_t n)
+{
+    if (type == KV_Q8)
+        ref_q8_round(values, n);
+    for (uint32_t i = 0; i < n && type == KV_F16; i++)
+        values[i] = (double)f16_to_f32(f32_to_f16((float)values[i]));
+}
+
 /* Keys and values of all rows enter the cache before any row attends: rows of one call see each other. */
 static void write_cache(struct ref_session *s, uint32_t index, const struct batch *batch)
 {
@@ -343,11 +351,9 @@ static void write_cache(struct ref_session *s, uint32_t index, const struct batc
         double *k = batch->b, *v = batch->c;
         norm_if(s, w->norm[0], batch->x + i * d, batch->a);
         ref_qkv(w->qkv, w->bias, batch->a, config->n_embd, &heads, batch->first + i, batch->q + i * n_q, k, v);
-        for (uint32_t j = 0; j < kv->n_heads * h && s->kv_type == KV_F16; j++) {
-            k[j] = (double)f16_to_f32(f32_to_f16((float)k[j]));
-            v[j] = (double)f16_to_f32(f32_to_f16((float)v[j]));
-        }
         for (uint32_t head = 0; head < kv->n_heads; head++) {
+            round_entry(s->kv_type, k + (size_t)head * h, h);
+            round_entry(s->kv_type, v + (size_t)head * h, h);
             memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 0, head), k + (size_t)head * h, h * sizeof *k);
             memcpy(ref_kv_entry(kv, 0, batch->first + i, slot, 1, head), v + (size_t)head * h, h * sizeof *v);
         }

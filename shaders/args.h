@@ -64,6 +64,11 @@ enum weight_type {
 };
 #endif
 
+/* Cache storage: enum kv_type of cache/cache.h. */
+#define CACHE_F32 0
+#define CACHE_F16 1
+#define CACHE_Q8 2
+
 /* Where a matmul's activations come from. */
 #define INPUT_PLAIN 0 /* x */
 #define INPUT_NORM 1  /* x * norm weights; the scale multiplies the finished sum */
@@ -172,7 +177,9 @@ struct norm_constants {
 
 struct heads_constants {
     U32 threads;
-    U32 kv_f16, core, shared_slots; /* as in qkv_constants */
+    U32 kv_type;            /* CACHE_.. */
+    U32 core, shared_slots; /* as in qkv_constants */
+    U32 normed;             /* 1: queries and keys are normed over all heads; 0: they have a bias */
 };
 
 struct fill_constants {
@@ -193,7 +200,7 @@ struct matmul_constants {
 
 struct qkv_constants {
     struct matmul_constants matmul;
-    U32 kv_f16;       /* 1: the cache holds f16, 0: f32 */
+    U32 kv_type;      /* CACHE_F32 or CACHE_F16: a q8 cache is written by heads */
     U32 core;         /* 1: the block has a depth axis */
     U32 shared_slots; /* 1: there are fewer depth slots than steps */
     U32 head_dim;
@@ -227,7 +234,7 @@ union any_matmul_constants {
 struct attention_constants {
     U32 threads;
     U32 split; /* positions per workgroup */
-    U32 kv_f16, core;
+    U32 kv_type, core;
     U32 octets;   /* head_pad / 8 */
     U32 per_lane; /* positions a lane scores per block */
     U32 shared_slots;

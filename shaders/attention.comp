@@ -2,18 +2,20 @@
 // Split-KV attention of one (head, split, row): partial o = sum_j e^(s_j - m) v_j, and (m, sum_j e^(s_j - m)).
 //
 //   q [rows, heads, head_pad], scaled        cache [sequence, depth slot, kv heads, key or value, position, head_pad]
+//                                            q8: q8.glsl
 //   o [rows, splits, heads, head_pad]        ml [rows, splits, heads] of (maximum, sum)
 //
 // A row at step t reads of position j the depth slot min(t, depths_j - 1) mod n_slots: its own step where position j got that
 // far, else the deepest that position j has (drafts, early exits). The splits of a row follow from its position alone.
 //
 // One workgroup walks its positions in blocks of PER_LANE x LOCAL, keeping a running maximum: a lane scores PER_LANE positions of
-// the block; then lanes turn into (position group, eight dimensions) to add up the values. How lanes hand values round: exchange.glsl.
+// the block; then lanes turn into (position group, the dimensions of one load) to add up the values. How lanes hand values round: exchange.glsl.
 #extension GL_GOOGLE_include_directive : require
 #include "rows.glsl"
+#include "q8.glsl"
 
 layout(constant_id = 1) const uint SPLIT = 128; // positions per workgroup
-layout(constant_id = 2) const uint KV_F16 = 1;
+layout(constant_id = 2) const uint KV_TYPE = CACHE_F16;
 layout(constant_id = 3) const uint CORE = 0;
 layout(constant_id = 4) const uint OCTETS = 4; // head_pad / 8
 layout(constant_id = 5) const uint PER_LANE = 1; // positions a lane scores per block
@@ -30,23 +32,39 @@ layout(std430, binding = 5) writeonly buffer PartialSums { vec2 ml[]; } partial_
 layout(push_constant) uniform Args { attention_args pushed; };
 attention_args args = pushed; // once: a CPU device gathers a push constant lane by lane at every use
 
-const uint WIDTH = OCTETS < LOCAL ? OCTETS : LOCAL;        // lanes that cover a head's dimensions
+const uint UNIT = KV_TYPE == CACHE_Q8 ? 2 : 1; // octets that are loaded at once
+const uint UNITS = (OCTETS + UNIT - 1) / UNIT;
+const uint WIDTH = UNITS < LOCAL ? UNITS : LOCAL;          // lanes that cover a head's dimensions
 const uint N_GROUPS = LOCAL / WIDTH;           // positions handled at the same time by such lanes
-const uint PASSES = (OCTETS + WIDTH - 1) / WIDTH;
+const uint PASSES = (UNITS + WIDTH - 1) / WIDTH;
 const uint QUERY_WORDS = 2 * OCTETS;
+const uint SCALES = (OCTETS + 3) / 4;          // of a position's key, and of its value, in q8
+const uint ODD_SCALES = SCALES % 4 * (4 % SCALES); // 0: what is loaded at once is a whole position's, or all of one's
 
 #include "exchange.glsl"
 
 // Eight values of the cache; `at` counts octets.
 void load_octet(uint at, out vec4 lo, out vec4 hi)
 {
-    if (KV_F16 != 0) {
+    if (KV_TYPE == CACHE_F16) {
         uvec4 v = load4(cache, at);
         lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
         hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
     } else {
         lo = uintBitsToFloat(load4(cache, 2 * at));
         hi = uintBitsToFloat(load4(cache, 2 * at + 1));
+    }
+}
+
+// What a lane loads at once of a value; `at` counts units.
+void load_unit(uint at, out vec4 lo[UNIT], out vec4 hi[UNIT])
+{
+    if (KV_TYPE == CACHE_Q8) {
+        uvec4 word = load4(cache, at);
+        [[unroll]] for (uint i = 0; i < UNIT; i++)
+            q8_octet(word, i, lo[i], hi[i]);
+    } else {
+        load_octet(at, lo[0], hi[0]);
     }
 }
 
@@ -57,6 +75,34 @@ float dot4(vec4 a, vec4 b, float sum)
     s = fma(a.z, b.z, s);
     s = fma(a.w, b.w, s);
     return s;
+}
+
+// q . k of a key in q8, which begins at word `key`; its scales, and the value's, at `scales`. `first` are the scales of
+// the first group.
+float score_q8(uint key, uint scales, vec4 q[QUERY_WORDS], out vec2 first)
+{
+    precise float score = 0.0;
+    uvec4 loaded = uvec4(0);
+    [[unroll]] for (uint g = 0; g < SCALES; g++) {
+        float s_lo = 0.0, s_hi = 0.0;
+        if (ODD_SCALES != 0 || g % 4 == 0)
+            loaded = load4(cache, (scales + g) / 4);
+        [[unroll]] for (uint w = 2 * g; w < min(2 * g + 2, UNITS); w++) {
+            uvec4 word = load4(cache, key + w);
+            [[unroll]] for (uint i = 0; i < 2; i++)
+                if (2 * w + i < OCTETS) {
+                    vec4 lo, hi;
+                    q8_octet(word, i, lo, hi);
+                    s_lo = dot4(q[4 * w + 2 * i], lo, s_lo);
+                    s_hi = dot4(q[4 * w + 2 * i + 1], hi, s_hi);
+                }
+        }
+        vec2 both = unpackHalf2x16(loaded[(scales + g) % 4]);
+        if (g == 0)
+            first = both;
+        score = fma(both.x, s_lo + s_hi, score);
+    }
+    return score;
 }
 
 void main()
@@ -75,16 +121,17 @@ void main()
     vec4 q[QUERY_WORDS];
     load_query(q_base, lane, q);
 
-    const uint octet = lane % WIDTH, group = lane / WIDTH;
+    const uint unit = lane % WIDTH, group = lane / WIDTH;
     const float least = uintBitsToFloat(0xff800000u);
     float largest = least, sum = 0.0;
-    vec4 o_lo[PASSES], o_hi[PASSES];
-    [[unroll]] for (uint p = 0; p < PASSES; p++)
+    vec4 o_lo[PASSES * UNIT], o_hi[PASSES * UNIT];
+    [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++)
         o_lo[p] = o_hi[p] = vec4(0.0);
 
     for (uint block = start; block < end; block += PER_LANE * LOCAL) {
         float score[PER_LANE], before = largest;
-        uint key[PER_LANE];
+        uint key[PER_LANE]; // where a position's key begins, in units
+        float value_scale[PER_LANE];
         [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
             // A lane past the end scores the last position again and then counts for nothing.
             uint position = min(block + u * LOCAL + lane, end - 1);
@@ -94,15 +141,25 @@ void main()
                 uint depth = min(row.w, load4(depths, position_slot / 4)[position_slot % 4] - 1);
                 slot += SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
             }
-            key[u] = ((slot * n_kv_heads + kv_head) * 2 * args.n_ctx + position) * OCTETS;
-            float s_lo = 0.0, s_hi = 0.0;
-            [[unroll]] for (uint c = 0; c < OCTETS; c++) {
-                vec4 lo, hi;
-                load_octet(key[u] + c, lo, hi);
-                s_lo = dot4(q[2 * c], lo, s_lo);
-                s_hi = dot4(q[2 * c + 1], hi, s_hi);
+            float own;
+            if (KV_TYPE == CACHE_Q8) {
+                vec2 first;
+                uint piece = (slot * n_kv_heads + kv_head) * q8_piece(OCTETS, args.n_ctx);
+                key[u] = piece + position * UNITS;
+                own = score_q8(key[u], q8_scales(OCTETS, args.n_ctx, piece, position), q, first);
+                value_scale[u] = first.y;
+            } else {
+                key[u] = ((slot * n_kv_heads + kv_head) * 2 * args.n_ctx + position) * OCTETS;
+                float s_lo = 0.0, s_hi = 0.0;
+                [[unroll]] for (uint c = 0; c < OCTETS; c++) {
+                    vec4 lo, hi;
+                    load_octet(key[u] + c, lo, hi);
+                    s_lo = dot4(q[2 * c], lo, s_lo);
+                    s_hi = dot4(q[2 * c + 1], hi, s_hi);
+                }
+                own = s_lo + s_hi;
             }
-            score[u] = block + u * LOCAL + lane < end ? s_lo + s_hi : least;
+            score[u] = block + u * LOCAL + lane < end ? own : least;
         }
 
         float top = score[0];
@@ -114,9 +171,11 @@ void main()
         [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
             score[u] = exp(score[u] - largest);
             sum += score[u];
+            if (KV_TYPE == CACHE_Q8 && SCALES == 1)
+                score[u] *= value_scale[u]; // once, and not for every dimension
         }
         hand_round(score, key, lane);
-        [[unroll]] for (uint p = 0; p < PASSES; p++) {
+        [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++) {
             o_lo[p] *= fade;
             o_hi[p] *= fade;
         }
@@ -124,29 +183,40 @@ void main()
             [[unroll]] for (uint j = 0; j < LOCAL; j += N_GROUPS) {
                 uint from = min(j + group, LOCAL - 1);
                 float weight = score_of(score[u], u, from);
-                uint value = key_of(key[u], u, from) + args.n_ctx * OCTETS;
+                uint value = key_of(key[u], u, from) + args.n_ctx * UNITS;
+                uint position = min(block + u * LOCAL + from, end - 1); // of the key that was handed on
+                uint piece = value - (args.n_ctx + position) * UNITS;
                 if (LOCAL % N_GROUPS != 0 && j + group >= LOCAL)
                     weight = 0.0;
                 [[unroll]] for (uint p = 0; p < PASSES; p++) {
-                    vec4 lo, hi;
-                    load_octet(value + min(p * WIDTH + octet, OCTETS - 1), lo, hi);
-                    o_lo[p] = fma(vec4(weight), lo, o_lo[p]);
-                    o_hi[p] = fma(vec4(weight), hi, o_hi[p]);
+                    vec4 lo[UNIT], hi[UNIT];
+                    uint own_unit = min(p * WIDTH + unit, UNITS - 1);
+                    load_unit(value + own_unit, lo, hi);
+                    precise float scaled = weight;
+                    if (KV_TYPE == CACHE_Q8 && SCALES > 1) {
+                        uint at = q8_scales(OCTETS, args.n_ctx, piece, position) + own_unit / 2;
+                        scaled *= unpackHalf2x16(load4(cache, at / 4)[at % 4]).y;
+                    }
+                    [[unroll]] for (uint i = 0; i < UNIT; i++) {
+                        o_lo[p * UNIT + i] = fma(vec4(scaled), lo[i], o_lo[p * UNIT + i]);
+                        o_hi[p * UNIT + i] = fma(vec4(scaled), hi[i], o_hi[p * UNIT + i]);
+                    }
                 }
             }
     }
 
     const float total = sum_of_lanes(sum, lane);
     const uint out_row = (row_index * args.n_splits + split) * args.n_heads + head;
-    [[unroll]] for (uint p = 0; p < PASSES; p++) {
+    [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++) {
         vec4 lo = o_lo[p], hi = o_hi[p];
-        add_groups(lo, hi, lane, octet);
+        add_groups(lo, hi, lane, unit);
         if (WHOLE != 0) {
             lo *= 1.0 / total;
             hi *= 1.0 / total;
         }
-        if (group == 0 && p * WIDTH + octet < OCTETS) {
-            uint at = (out_row * OCTETS + p * WIDTH + octet) * 2;
+        const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
+        if (group == 0 && octet < OCTETS) {
+            uint at = (out_row * OCTETS + octet) * 2;
             store4(partial_output, at, floatBitsToUint(lo));
             store4(partial_output, at + 1, floatBitsToUint(hi));
         }

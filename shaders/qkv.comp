@@ -9,7 +9,7 @@
 #include "matmul.glsl"
 #include "heads.glsl"
 
-layout(constant_id = 8) const uint KV_F16 = 1;
+layout(constant_id = 8) const uint KV_TYPE = CACHE_F16; // or CACHE_F32
 layout(constant_id = 9) const uint CORE = 0; // core blocks have a depth axis, prelude and coda do not
 
 layout(constant_id = 10) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
@@ -54,7 +54,7 @@ void put(uint row_index, uvec4 row, uint global_o, vec4 y, bool live, const bool
     uint depth = CORE != 0 ? row.w : 0;
     uint depth_slot = SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
     at = ((((row.z * args.n_slots + depth_slot) * args.n_kv_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
-    if (KV_F16 != 0) {
+    if (KV_TYPE == CACHE_F16) {
         uint xy = to_half2(y.xy), zw = to_half2(y.zw);
         if (live && part > 0) {
             if (pair)

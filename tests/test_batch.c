@@ -62,9 +62,9 @@ static void assert_equal_lists(const struct token_list *got, const struct token_
 
 /* `n_parallel` sequences at once, rows_each rows for each. */
 static void check_batch(struct mn_engine *engine, const struct mn_generate_params *common, uint32_t n_parallel,
-                        uint32_t rows_each)
+                        uint32_t rows_each, enum kv_type kv_type)
 {
-    struct session_params alone_params = {.num_steps = R, .max_rows = rows_each, .kv_type = KV_F16, .n_ctx = 40};
+    struct session_params alone_params = {.num_steps = R, .max_rows = rows_each, .kv_type = kv_type, .n_ctx = 40};
     struct session_params params = alone_params;
     params.n_sequences = n_parallel;
     params.max_rows = n_parallel * rows_each;
@@ -135,14 +135,14 @@ static void check_strategies(const char *dir)
                                             .ignore_eos = t == 0,
                                             .speculation = {.draft_steps = 2, .lookahead = 3}};
         common.strategy = "ar";
-        check_batch(engine, &common, 3, 1);
-        check_batch(engine, &common, N_MOST, 1);
+        check_batch(engine, &common, 3, 1, KV_F16);
+        check_batch(engine, &common, N_MOST, 1, KV_Q8);
         common.strategy = "draft-verify";
-        check_batch(engine, &common, 4, 4);
-        check_batch(engine, &common, 1, 4);
+        check_batch(engine, &common, 4, 4, KV_Q8);
+        check_batch(engine, &common, 1, 4, KV_F16);
         common.strategy = "wavefront";
         common.speculation.max_inflight = 4;
-        check_batch(engine, &common, 4, 4);
+        check_batch(engine, &common, 4, 4, t ? KV_Q8 : KV_F16);
     }
     test_engine_done(engine);
 }
@@ -170,16 +170,16 @@ static void test_exit_and_auto(void **state)
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
     struct mn_generate_params common = {.strategy = "ar", .exit = {.rule = "argmax-stability:2"}, .ignore_eos = true};
-    check_batch(engine, &common, 4, 1);
+    check_batch(engine, &common, 4, 1, KV_F16);
     common = (struct mn_generate_params){.strategy = "draft-verify",
                                          .exit = {.rule = "latent-diff:0.2"},
                                          .speculation = {.draft_steps = 4, .lookahead = 3},
                                          .ignore_eos = true};
-    check_batch(engine, &common, 3, 4);
+    check_batch(engine, &common, 3, 4, KV_Q8);
     common = (struct mn_generate_params){.strategy = "auto", .ignore_eos = true};
-    check_batch(engine, &common, 4, 16);
+    check_batch(engine, &common, 4, 16, KV_F16);
     common = (struct mn_generate_params){.strategy = "ar", .continuous = true, .ignore_eos = true};
-    check_batch(engine, &common, 4, 1);
+    check_batch(engine, &common, 4, 1, KV_F16);
     test_engine_done(engine);
 }
 

@@ -191,6 +191,10 @@ has "info: grouped heads by hand" "$out" '"cache_bytes_per_token":320,"cache_byt
 run info --synthetic family=ouro,d=32,heads=4,ff=32,vocab=64,layers=2,steps=3,ctx=64 -o json
 has "info: a looped stack by hand" "$out" '"prelude_bytes":0,"core_bytes":28672,"coda_bytes":4096,'
 has "info: its cache by hand" "$out" '"cache_bytes_per_token":768,"cache_bytes":49408,'
+run info --synthetic $shape -o json --kv-type q8
+has "info: a q8 cache by hand" "$out" '"kv_type":"q8","weight_bytes":8448,"cache_bytes_per_token":288,"cache_bytes":18688,'
+run info --synthetic huginn-3.5b -o json --kv-type q8
+has "info: Huginn's q8 cache by hand" "$out" '"cache_bytes_per_token":1481040,'
 # What does not fit: still a report, exit code 6, one line that says what would.
 run info --synthetic $shape -o json --memory 0.001 --ctx 9999
 same "info: does not fit: exit code" 6 "$code"
@@ -203,13 +207,19 @@ run info --synthetic $shape --memory 0.001 --ctx "$fit"
 same "info: what would fit does" 0 "$code"
 run info --synthetic $shape --memory 0.001 --ctx $((fit + 1))
 same "info: and no position more" 6 "$code"
+run info --synthetic huginn-3.5b --weight-type bf16 --memory 14 --ctx 4000
+has "info: a smaller cache that takes all positions" "$err" ", or --kv-type q8 would fit"
+run info --synthetic huginn-3.5b --weight-type bf16 --memory 14 --ctx 4000 --kv-type q8
+same "info: and does fit" 0 "$code"
+run info --synthetic huginn-3.5b --weight-type bf16 --memory 20 --ctx 4000 --kv-type f32
+has "info: of smaller types the first that does" "$err" ", or --kv-type f16 would fit"
 run info --synthetic huginn-3.5b --memory 12 --weight-type f32
 same "info: weights that do not fit: exit code" 6 "$code"
-has "info: weights that do not fit: smaller ones" "$err" "16 --kv-policy share:1 --kv-type f16 --ctx "
+has "info: weights that do not fit: smaller ones" "$err" "4096 positions need 25923.25 MB of 12000.00 MB: --weight-type q8_0 --kv-type q8 would fit"
 run info --synthetic huginn-3.5b --memory 80 --ctx 8000
 same "info: more than one binding holds: exit code" 6 "$code"
 has "info: more than one binding holds" "$err" "8000 positions: the cache of one block is more than a device binds at once"
-run info --synthetic huginn-3.5b --memory 4
+run info --synthetic huginn-3.5b --memory 1
 has "info: nothing would fit" "$err" "nothing that this program has would fit"
 refuses "info: a folder and a shape" 2 "--synthetic and --model" info -m "$model" --synthetic $shape
 refuses "info: no such shape" 2 "raven-tinyllama" info --synthetic nothing

@@ -164,7 +164,7 @@ static void world_draw(struct world *w, uint32_t index, struct dice d)
     w->params = (struct session_params){.num_steps = deepest > 1 ? draw(&d, 2, deepest) : 1,
                                         .max_rows = draw(&d, 2, draw_one_in(&d, 2) ? 5 : 16),
                                         .n_sequences = draw(&d, 1, 4),
-                                        .kv_type = draw_one_in(&d, 2) ? KV_F16 : KV_F32,
+                                        .kv_type = (enum kv_type)draw(&d, 0, KV_TYPES - 1),
                                         .n_ctx = draw_one_in(&d, 4) ? PROMPT_MAX : draw(&d, 20, 48)};
     w->session = test_session(w->model.engine, &w->params);
 }

@@ -44,6 +44,7 @@ static struct model *open_model_with(struct test_log *log, const char *dir, cons
     model->head_pad = (model->config.head_dim + 7) / 8 * 8;
     model->stride = (model->config.n_embd + 7) / 8 * 8;
     model->ff_stride = (model->config.intermediate_size + 7) / 8 * 8;
+    model->heads_stride = ((model->config.n_heads + 2 * model->config.n_kv_heads) * model->config.head_dim + 7) / 8 * 8;
     if (limits->max_storage_range)
         caps->max_storage_range = limits->max_storage_range;
     const struct weight_scheme scheme = weight_scheme_of(WEIGHT_TYPE_F32);
@@ -338,7 +339,7 @@ static uint32_t check_golden(struct model *model, const char *what)
     return n_checked;
 }
 
-static void check_d2(struct model *model)
+static void check_d2(struct model *model, enum kv_type kv_type)
 {
     static const uint32_t prompt[] = {3, 141, 59, 26, 53, 58, 97, 93, 23, 84};
     static const struct {
@@ -346,7 +347,7 @@ static void check_d2(struct model *model)
         uint32_t k, l;
     } settings[] = {{"draft-verify", 1, 1}, {"draft-verify", 2, 7}, {"draft-verify", 5, 3}, {"wavefront", 3, 0}};
     struct session *session = open_session(
-        model, &(struct session_params){.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 64});
+        model, &(struct session_params){.num_steps = 8, .max_rows = 8, .kv_type = kv_type, .n_ctx = 64});
     for (int sampled = 0; sampled < 2; sampled++) {
         struct token_list expected = {0};
         struct mn_stats stats;
@@ -381,7 +382,8 @@ static void check_variant(const struct limits *limits, const char *what)
     struct test_log log;
     struct model *model = open_model_with(&log, VECTORS "square", limits);
     assert_int_equal(check_golden(model, what), 4);
-    check_d2(model);
+    check_d2(model, KV_F16);
+    check_d2(model, KV_Q8);
     close_model(model);
 }
 
@@ -484,6 +486,61 @@ static void test_cache_too_large(void **state)
     random_model_remove(dir);
 }
 
+/* The first smaller type that takes all positions is named, and does; where none does, the smallest, with as many as it
+ * takes. */
+static void test_smaller_types(void **state)
+{
+    (void)state;
+    struct random_shape shape = tiny;
+    struct test_log log;
+    char *dir, text[64];
+    shape.n_embd = 64; /* heads of 32 */
+    test_log_init(&log);
+    random_model_write(&shape, &dir);
+    struct mn_engine *engine = test_engine(&log, dir, NULL);
+    /* 64 steps x key and value x 2 heads: 32, 16 and 8.5 KiB a position. */
+    static const struct {
+        enum kv_type type, fits;
+        uint32_t n_ctx, limit_mib, n_fits; /* n_fits 0: all */
+    } cases[] = {{KV_F32, KV_F16, 1500, 24, 0},
+                 {KV_F32, KV_Q8, 1500, 16, 0},
+                 {KV_F16, KV_Q8, 1500, 16, 0},
+                 {KV_F32, KV_Q8, 1500, 8, 963},
+                 {KV_F16, KV_Q8, 1500, 8, 963}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct session *session;
+        struct session_params params = {.num_steps = 64,
+                                        .max_rows = 1,
+                                        .kv_type = cases[i].type,
+                                        .n_ctx = cases[i].n_ctx,
+                                        .sampler = {.top_p = 1.0f}};
+        engine->model->device->caps.max_storage_range = (uint64_t)cases[i].limit_mib << 20;
+        assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
+        snprintf(text, sizeof text, cases[i].n_fits ? ", or kv_type %s with n_ctx %u" : ", or kv_type %s",
+                 kv_type_name(cases[i].fits), cases[i].n_fits);
+        const char *hint = strstr(log.last, ", or kv_type");
+        if (!hint || strcmp(hint, text) != 0)
+            fail_msg("case %zu: '%s' does not end in '%s'", i, log.last, text);
+        params.kv_type = cases[i].fits;
+        params.n_ctx = cases[i].n_fits ? cases[i].n_fits : params.n_ctx;
+        assert_int_equal(session_create(&session, engine->model, &params), MN_OK);
+        session_destroy(session);
+        params.n_ctx++;
+        assert_int_equal(session_create(&session, engine->model, &params), cases[i].n_fits ? MN_ERR_MEMORY : MN_OK);
+        session_destroy(session);
+        log.n_errors = 0;
+    }
+    /* Nothing is smaller than q8, and nothing smaller is named. */
+    struct session *session;
+    const struct session_params params = {
+        .num_steps = 64, .max_rows = 1, .kv_type = KV_Q8, .n_ctx = 4000, .sampler = {.top_p = 1.0f}};
+    assert_int_equal(session_create(&session, engine->model, &params), MN_ERR_MEMORY);
+    assert_null(strstr(log.last, "kv_type"));
+    log.n_errors = 0;
+    test_engine_done(engine);
+    random_model_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows),
@@ -494,6 +551,7 @@ int main(void)
                                        cmocka_unit_test(test_no_shuffle),
                                        cmocka_unit_test(test_gpu_tiles),
                                        cmocka_unit_test(test_gpu_tiles_no_shuffle),
-                                       cmocka_unit_test(test_cache_too_large)};
+                                       cmocka_unit_test(test_cache_too_large),
+                                       cmocka_unit_test(test_smaller_types)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

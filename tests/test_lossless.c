@@ -79,12 +79,12 @@ static void assert_same(const struct token_list *a, const struct token_list *b, 
             fail_msg("%s: token %u is %u against %u", what, i, a->ids[i], b->ids[i]);
 }
 
-static void check_d2(bool random, float temperature)
+static void check_d2(bool random, float temperature, enum kv_type kv_type)
 {
     enum { R = 9, N = 20 };
     struct fixture f;
     open_model(&f, random);
-    struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_F16, .n_ctx = 96};
+    struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = kv_type, .n_ctx = 96};
     struct session *session = test_session(f.engine, &params);
     struct mn_generate_params g = {
         .n_new = N,
@@ -123,30 +123,30 @@ static void check_d2(bool random, float temperature)
 static void test_d2_shipped_greedy(void **state)
 {
     (void)state;
-    check_d2(false, 0.0f);
+    check_d2(false, 0.0f, KV_F16);
 }
 
 static void test_d2_shipped_sampled(void **state)
 {
     (void)state;
-    check_d2(false, 1.3f);
+    check_d2(false, 1.3f, KV_Q8);
 }
 
 static void test_d2_random_greedy(void **state)
 {
     (void)state;
-    check_d2(true, 0.0f);
+    check_d2(true, 0.0f, KV_Q8);
 }
 
 static void test_d2_random_sampled(void **state)
 {
     (void)state;
-    check_d2(true, 0.7f);
+    check_d2(true, 0.7f, KV_F16);
 }
 
 /* Wavefront over K, R, caps and seeds. Every K once with a stop token inside the wave (what ar says at place 9 becomes
  * one) and once up to the end of the context. */
-static void check_wavefront(bool random, float temperature)
+static void check_wavefront(bool random, float temperature, enum kv_type kv_type)
 {
     static const uint32_t depths[] = {8, 16, 32}, ks[] = {1, 2, 3, 4, 8}, caps[] = {0, 1, 3, 8};
     enum { N_CTX = 34, STOP_AT = 9 };
@@ -158,7 +158,7 @@ static void check_wavefront(bool random, float temperature)
     uint32_t n_stopped = 0, n_filled = 0;
     for (size_t r = 0; r < sizeof depths / sizeof *depths; r++) {
         struct session_params params = {
-            .num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = KV_F16, .n_ctx = N_CTX};
+            .num_steps = depths[r], .max_rows = depths[r] == 32 ? 32 : 16, .kv_type = kv_type, .n_ctx = N_CTX};
         struct session *session = test_session(f.engine, &params);
         for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
             for (uint32_t stops = 0; stops < 2 && ks[i] < depths[r]; stops++) {
@@ -209,7 +209,7 @@ static void test_edges(void **state)
     (void)state;
     struct fixture f;
     open_model(&f, false);
-    struct session_params params = {.num_steps = 8, .max_rows = 8, .kv_type = KV_F16, .n_ctx = 32};
+    struct session_params params = {.num_steps = 8, .max_rows = 8, .kv_type = KV_Q8, .n_ctx = 32};
     struct session *session = test_session(f.engine, &params);
     static const struct mn_generate_params settings[] = {
         {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 5}},
@@ -256,25 +256,25 @@ static void test_edges(void **state)
 static void test_wavefront_shipped_greedy(void **state)
 {
     (void)state;
-    check_wavefront(false, 0.0f);
+    check_wavefront(false, 0.0f, KV_Q8);
 }
 
 static void test_wavefront_shipped_sampled(void **state)
 {
     (void)state;
-    check_wavefront(false, 1.2f);
+    check_wavefront(false, 1.2f, KV_F16);
 }
 
 static void test_wavefront_random_greedy(void **state)
 {
     (void)state;
-    check_wavefront(true, 0.0f);
+    check_wavefront(true, 0.0f, KV_F16);
 }
 
 static void test_wavefront_random_sampled(void **state)
 {
     (void)state;
-    check_wavefront(true, 0.8f);
+    check_wavefront(true, 0.8f, KV_Q8);
 }
 
 /* Rows of a round or a wave on both sides of an attention split's end (1,024 positions on CPU devices, 128 on GPUs). */
@@ -423,6 +423,8 @@ static void test_d1_shipped(void **state)
     struct fixture f;
     open_model(&f, false);
     check_d1(&f, 8, KV_F16);
+    open_model(&f, false);
+    check_d1(&f, 8, KV_Q8);
 }
 
 static void test_d1_random(void **state)
@@ -431,6 +433,8 @@ static void test_d1_random(void **state)
     struct fixture f;
     open_model(&f, true);
     check_d1(&f, 8, KV_F16);
+    open_model(&f, true);
+    check_d1(&f, 8, KV_Q8);
 }
 
 static void test_d1_families(void **state)
@@ -440,11 +444,11 @@ static void test_d1_families(void **state)
         const char *folder;
         uint32_t num_steps;
         enum kv_type kv_type;
-    } cases[] = {{"retrofit-llama", 6, KV_F16},
-                 {"retrofit-olmo", 6, KV_F16},
-                 {"retrofit-olmo", 2, KV_F32},
-                 {"ouro", 4, KV_F16},
-                 {"llama-fixed-depth", 1, KV_F16}};
+    } cases[] = {{"retrofit-llama", 6, KV_F16},    {"retrofit-olmo", 6, KV_F16},
+                 {"retrofit-olmo", 2, KV_F32},     {"ouro", 4, KV_F16},
+                 {"llama-fixed-depth", 1, KV_F16}, {"retrofit-llama", 4, KV_Q8},
+                 {"retrofit-olmo", 6, KV_Q8},      {"ouro", 4, KV_Q8},
+                 {"llama-fixed-depth", 1, KV_Q8}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct fixture f;
         open_folder(&f, cases[i].folder);
@@ -452,11 +456,86 @@ static void test_d1_families(void **state)
     }
 }
 
+/* ---- a q8 cache is written once ---- */
+
+/* What lies at positions 0 .. n - 1 of a block's pieces, one behind the other. */
+static size_t entries_of(struct session *session, uint32_t block, uint32_t n, uint8_t *out)
+{
+    const struct kv_shape *shape = &session->cache.shape;
+    const struct span kv = session->cache.blocks[block].kv;
+    const uint32_t n_pieces = kv_block_slots(shape, block) * shape->n_kv_heads, pad = kv_q8_pad(shape->head_dim),
+                   scales = 4 * kv_q8_groups(shape->head_dim);
+    const uint64_t piece_bytes = kv_piece_bytes(shape);
+    uint8_t *all = malloc(kv.bytes);
+    size_t at = 0;
+    assert_non_null(all);
+    assert_int_equal(stream_download(&session->stream, kv, 0, all, kv.bytes), MN_OK);
+    for (uint32_t i = 0; i < n_pieces; i++) {
+        const uint8_t *piece = all + i * piece_bytes, *const parts[] = {piece, piece + (size_t)shape->n_ctx * pad,
+                                                                        piece + 2 * (size_t)shape->n_ctx * pad};
+        for (int part = 0; part < 3; part++) {
+            const size_t bytes = (size_t)n * (part < 2 ? pad : scales);
+            memcpy(out + at, parts[part], bytes);
+            at += bytes;
+        }
+    }
+    free(all);
+    return at;
+}
+
+/* Drafts that were wrong, waves that were dropped, rows that ran together: what stays of the tokens that were committed
+ * is what ar wrote, byte for byte. */
+static void check_entries(bool random, const char *folder)
+{
+    enum { R = 9, N = 24, MOST = 1 << 20 };
+    struct fixture f;
+    if (folder)
+        open_folder(&f, folder);
+    else
+        open_model(&f, random);
+    const struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_Q8, .n_ctx = 64};
+    static const struct mn_generate_params settings[] = {
+        {.strategy = "ar"},
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 3, .lookahead = 5}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 2, .max_inflight = 6}}};
+    uint8_t *bytes = calloc(2, MOST), *expected = bytes + MOST;
+    uint64_t rejected = 0;
+    assert_non_null(bytes);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        struct session *session = test_session(f.engine, &params);
+        struct mn_generate_params g = settings[i];
+        struct mn_stats stats;
+        g.n_new = N;
+        g.ignore_eos = true;
+        run(session, g, &stats);
+        rejected += stats.drafted - stats.accepted;
+        size_t n = 0;
+        for (uint32_t block = 0; block < kv_n_blocks(&session->cache.shape); block++)
+            n += entries_of(session, block, N_PROMPT + N - 1, (i ? bytes : expected) + n);
+        assert_true(n > 0 && n <= MOST);
+        if (i && memcmp(bytes, expected, n))
+            fail_msg("%s left other bytes in the cache than ar", g.strategy);
+        session_destroy(session);
+    }
+    assert_true(rejected > 0);
+    free(bytes);
+    close_model(&f);
+}
+
+static void test_q8_entries(void **state)
+{
+    (void)state;
+    check_entries(false, NULL);
+    check_entries(true, NULL);
+    check_entries(false, "retrofit-olmo");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_d1_shipped),
                                        cmocka_unit_test(test_d1_random),
                                        cmocka_unit_test(test_d1_families),
+                                       cmocka_unit_test(test_q8_entries),
                                        cmocka_unit_test(test_d2_shipped_greedy),
                                        cmocka_unit_test(test_d2_shipped_sampled),
                                        cmocka_unit_test(test_d2_random_greedy),

@@ -45,8 +45,10 @@ static void test_plan_is_what_is_reserved(void **state)
         struct test_log log;
         test_log_init(&log);
         struct mn_engine *engine = test_engine(&log, folders[i], NULL);
-        const struct mn_session_params ways[] = {
-            {.n_ctx = 0}, {.n_ctx = 33, .kv_type = "f32"}, {.n_ctx = 50, .kv_policy = "share:2", .n_sequences = 3}};
+        const struct mn_session_params ways[] = {{.n_ctx = 0},
+                                                 {.n_ctx = 33, .kv_type = "f32"},
+                                                 {.n_ctx = 50, .kv_policy = "share:2", .n_sequences = 3},
+                                                 {.n_ctx = 37, .kv_type = "q8", .n_sequences = 2}};
         for (size_t k = 0; k < sizeof ways / sizeof *ways; k++)
             check_session(engine, &ways[k], folders[i]);
         test_engine_done(engine);

@@ -11,6 +11,7 @@
 #include "tests/testing.h"
 
 #define BOUND_F32 2e-4
+#define BOUND_Q8 1e-1  /* the same, and the neighbours are further apart */
 #define BOUND_F16 2e-2 /* both sides round the cache to f16, but not always to the same neighbour */
 
 struct reference_case {
@@ -385,7 +386,46 @@ static const struct reference_case cases[] = {
     {"ouro", {0}, 0, 20, 6, 3, KV_F16},
     {"llama-fixed-depth", {0}, 0, 70, 6, 1, KV_F32},
     {"llama-fixed-depth", {0}, 0, 20, 6, 1, KV_F16},
+    {"retrofit-llama", {0}, 0, 70, 6, 8, KV_Q8},
+    {"retrofit-olmo", {0}, 0, 20, 6, 8, KV_Q8},
+    {"retrofit-olmo", {0}, 3, 20, 6, 8, KV_Q8},
+    {"ouro", {0}, 0, 70, 6, 4, KV_Q8},
+    {"llama-fixed-depth", {0}, 0, 70, 6, 1, KV_Q8},
+    {"Llama: one key per three heads of 96, q8 cache",
+     {.family = "llama",
+      .n_embd = 50,
+      .n_heads = 3,
+      .n_kv_heads = 1,
+      .head_dim = 96,
+      .intermediate_size = 136,
+      .vocab_size = 131,
+      .n_core = 2,
+      .block_size = 192,
+      .seed = 21},
+     0,
+     150,
+     5,
+     1,
+     KV_Q8},
+    {"head_dim 20, biases, q8 cache",
+     {.n_embd = 60,
+      .n_heads = 3,
+      .intermediate_size = 50,
+      .vocab_size = 101,
+      .n_prelude = 2,
+      .n_core = 3,
+      .n_coda = 1,
+      .block_size = 64,
+      .qk_bias = true,
+      .seed = 22},
+     0,
+     17,
+     5,
+     6,
+     KV_Q8},
 };
+
+static const double bounds[] = {[KV_F32] = BOUND_F32, [KV_F16] = BOUND_F16, [KV_Q8] = BOUND_Q8};
 
 struct comparison {
     const double *reference; /* [position][V] */
@@ -437,7 +477,7 @@ static void check_model(const struct reference_case *rc, const char *dir)
     struct session_params params = {
         .num_steps = rc->num_steps, .max_rows = 1, .kv_type = rc->kv_type, .policy = {rc->share}};
     struct session *session = test_session(engine, &params);
-    struct comparison c = {.reference = reference, .bound = rc->kv_type == KV_F16 ? BOUND_F16 : BOUND_F32};
+    struct comparison c = {.reference = reference, .bound = bounds[rc->kv_type]};
     struct session_prefill_params prefill = {
         .ids = ids, .n = rc->n_prompt, .num_steps = rc->num_steps, .each_logits = compare, .user = &c};
     assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
@@ -477,6 +517,74 @@ static void check_case(const struct reference_case *rc)
     random_model_remove(dir);
 }
 
+/* ---- what the type of the cache does to logits ---- */
+
+enum { N_TYPED = 48, TYPED_STEPS = 8 };
+
+struct typed {
+    double *values; /* [N_TYPED][V] */
+};
+
+static enum mn_status keep(void *user, uint32_t position, const float *logits, uint32_t n_vocab)
+{
+    struct typed *t = user;
+    for (uint32_t i = 0; i < n_vocab; i++)
+        t->values[(size_t)position * n_vocab + i] = (double)logits[i];
+    return MN_OK;
+}
+
+/* Root of the mean square of what a cache of this type changes, over that of the logits with an f32 cache. */
+static double change(struct mn_engine *engine, enum kv_type type, uint32_t num_steps, const double *plain, size_t n,
+                     double *values)
+{
+    const uint32_t v = engine->model->config.vocab_size;
+    const struct session_params params = {.n_ctx = N_TYPED, .num_steps = num_steps, .max_rows = 1, .kv_type = type};
+    struct session *session = test_session(engine, &params);
+    uint32_t ids[N_TYPED];
+    for (uint32_t i = 0; i < N_TYPED; i++)
+        ids[i] = (i * 31 + 7) % v;
+    struct typed kept = {values};
+    const struct session_prefill_params prefill = {
+        .ids = ids, .n = N_TYPED, .num_steps = num_steps, .each_logits = keep, .user = &kept};
+    assert_int_equal(session_prefill(session, &prefill, NULL), MN_OK);
+    session_destroy(session);
+    double error = 0.0, power = 0.0;
+    for (size_t i = 0; i < n && plain; i++) {
+        error += (values[i] - plain[i]) * (values[i] - plain[i]);
+        power += plain[i] * plain[i];
+    }
+    return plain ? sqrt(error / power) : 0.0;
+}
+
+static void test_types_of_the_cache(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder;
+        uint32_t num_steps;
+        double bound; /* twice what was measured */
+    } models[] = {{RAVEN_TINY, TYPED_STEPS, 0.015},
+                  {VECTORS "retrofit-llama", TYPED_STEPS, 0.006},
+                  {VECTORS "retrofit-olmo", TYPED_STEPS, 0.15},
+                  {VECTORS "ouro", 4, 0.03},
+                  {VECTORS "llama-fixed-depth", 1, 0.006}};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct test_log log;
+        test_log_init(&log);
+        struct mn_engine *engine = test_engine(&log, models[i].folder, NULL);
+        const size_t n = (size_t)N_TYPED * engine->model->config.vocab_size;
+        double *plain = calloc(2 * n, sizeof *plain);
+        change(engine, KV_F32, models[i].num_steps, NULL, n, plain);
+        const double f16 = change(engine, KV_F16, models[i].num_steps, plain, n, plain + n),
+                     q8 = change(engine, KV_Q8, models[i].num_steps, plain, n, plain + n);
+        print_message("%s: logits change by %.3g with an f16 cache, by %.3g with q8\n", models[i].folder, f16, q8);
+        assert_true(f16 > 0.0 && f16 < models[i].bound / 8);
+        assert_true(q8 > f16 && q8 < models[i].bound); /* if it were not larger, which cache was it? */
+        free(plain);
+        test_engine_done(engine);
+    }
+}
+
 static void test_cases(void **state)
 {
     (void)state;
@@ -486,6 +594,6 @@ static void test_cases(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_types_of_the_cache)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }

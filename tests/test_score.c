@@ -14,6 +14,7 @@
 
 #define BOUND_F32 1e-4
 #define BOUND_F16 2e-2
+#define BOUND_Q8 2e-1
 
 enum { V = 173, N_CTX = 160, R = 7, N_ITEMS = 23, MAX_DEPTHS = 8, MAX_IDS = 160 };
 
@@ -380,7 +381,7 @@ static void check_reference(const char *name, struct mn_engine *engine, const ch
     r.v = ref_model_config(model)->vocab_size;
     r.logits = malloc((size_t)longest * r.v * sizeof *r.logits);
     assert_non_null(r.logits);
-    struct mn_session *session = open_session(engine, longest, 6, 4, "full", kv_type == KV_F16 ? "f16" : "f32");
+    struct mn_session *session = open_session(engine, longest, 6, 4, "full", kv_type_name(kv_type));
     struct mn_score_params params = params_of(steps, 3, c);
     params.items = items;
     params.n_items = n_items;
@@ -409,6 +410,7 @@ static void test_reference_odd(void **state)
     (void)state;
     check_reference("odd, f32", f.engine, f.dir, "f32", KV_F32, f.items, N_ITEMS, BOUND_F32);
     check_reference("odd, f16 cache", f.engine, f.dir, "f32", KV_F16, f.items, N_ITEMS, BOUND_F16);
+    check_reference("odd, q8 cache", f.engine, f.dir, "f32", KV_Q8, f.items, N_ITEMS, BOUND_Q8);
 }
 
 static void test_reference_raven(void **state)

@@ -379,7 +379,7 @@ static void test_kv_bytes(void **state)
 {
     (void)state;
     for (uint32_t share = 0; share < 12; share++)
-        for (int type = KV_F32; type <= KV_F16; type++) {
+        for (int type = KV_F32; type < KV_TYPES; type++) {
             const struct kv_shape kv = {.n_kv_heads = 6,
                                         .head_dim = 10,
                                         .n_prelude = P,
@@ -391,8 +391,34 @@ static void test_kv_bytes(void **state)
                                         .policy = {share},
                                         .type = (enum kv_type)type};
             const uint64_t slots = share == 0 || share > R ? R : share;
-            assert_int_equal(kv_bytes_per_token(&kv), 2 * 6 * 16 * (P + CODA + C * slots) * (type == KV_F16 ? 2 : 4));
+            static const uint64_t bytes[] = {[KV_F32] = 16 * 4, [KV_F16] = 16 * 2, [KV_Q8] = 16 + 2};
+            assert_int_equal(kv_bytes_per_token(&kv), 2 * 6 * bytes[type] * (P + CODA + C * slots));
         }
+}
+
+/* Of one head at one position: bytes, padded to 16, and f16 of every 32. A block pads the scales of each head. */
+static void test_q8_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t head_dim, entry, piece_of_5; /* 2 entry n_ctx, in whole words */
+    } cases[] = {{2, 18, 192},  {16, 18, 192},   {24, 34, 352},    {32, 34, 352},    {34, 52, 528},   {48, 52, 528},
+                 {64, 68, 688}, {96, 102, 1024}, {128, 136, 1360}, {160, 170, 1712}, {256, 272, 2720}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct kv_shape kv = {.n_kv_heads = 3,
+                                    .head_dim = cases[i].head_dim,
+                                    .n_prelude = 1,
+                                    .n_core = 2,
+                                    .num_steps = 4,
+                                    .n_ctx = 5,
+                                    .n_sequences = 2,
+                                    .type = KV_Q8};
+        assert_int_equal(kv_entry_bytes(&kv), 3 * cases[i].entry);
+        assert_int_equal(kv_piece_bytes(&kv), cases[i].piece_of_5);
+        assert_int_equal(kv_block_bytes(&kv, 0), 2 * 3 * cases[i].piece_of_5);
+        assert_int_equal(kv_block_bytes(&kv, 1), 2 * 4 * 3 * cases[i].piece_of_5);
+        assert_int_equal(kv_bytes_per_token(&kv), 2 * 3 * cases[i].entry * (1 + 2 * 4));
+    }
 }
 
 /* ---- prompts in pieces ---- */
@@ -552,11 +578,11 @@ static void test_share_is_lossy(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),         cmocka_unit_test(test_stop_token),
-                                       cmocka_unit_test(test_callback_stop),  cmocka_unit_test(test_rate_where_it_ends),
-                                       cmocka_unit_test(test_statistics),     cmocka_unit_test(test_dispatches),
-                                       cmocka_unit_test(test_split_submits),  cmocka_unit_test(test_kv_bytes),
-                                       cmocka_unit_test(test_prefill_pieces), cmocka_unit_test(test_share),
-                                       cmocka_unit_test(test_share_is_lossy)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_length),        cmocka_unit_test(test_stop_token),
+                                       cmocka_unit_test(test_callback_stop), cmocka_unit_test(test_rate_where_it_ends),
+                                       cmocka_unit_test(test_statistics),    cmocka_unit_test(test_dispatches),
+                                       cmocka_unit_test(test_split_submits), cmocka_unit_test(test_kv_bytes),
+                                       cmocka_unit_test(test_q8_bytes),      cmocka_unit_test(test_prefill_pieces),
+                                       cmocka_unit_test(test_share),         cmocka_unit_test(test_share_is_lossy)};
     return RUN_ON_EVERY_DEVICE(tests, open_model, close_model);
 }

@@ -9,7 +9,7 @@
 #include "engine/vulkan/buffer.h"
 
 struct kv_block {
-    struct span kv; /* [sequence, slot, head, key or value, position, head_pad] */
+    struct span kv; /* as enum kv_type says */
     uint32_t n_slots;
 };
 

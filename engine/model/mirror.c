@@ -1,6 +1,7 @@
 /* What goes to the device as it is, or stands for a number there, and is declared apart from shaders/args.h. */
 #include <stddef.h>
 
+#include "cache/cache.h"
 #include "engine/model/session.h"
 #include "shaders/args.h"
 
@@ -18,6 +19,9 @@ _Static_assert(STATE_SEED_LO < STATE_SEED_HI && STATE_SEED_HI < STATE_TEMPERATUR
                    STATE_TOP_K < STATE_TOP_P && STATE_TOP_P < STATE_MIN_P && STATE_MIN_P < STATE_INIT_MODE &&
                    STATE_INIT_MODE < STATE_INIT_STD && STATE_INIT_STD < STATE_HEAD_WORDS,
                "each word has a place of its own");
+
+_Static_assert((int)KV_F32 == CACHE_F32 && (int)KV_F16 == CACHE_F16 && (int)KV_Q8 == CACHE_Q8 && (int)KV_TYPES == 3,
+               "a cache's type is its number in shaders");
 
 _Static_assert(offsetof(union any_matmul_constants, matmul) == 0 && offsetof(struct qkv_constants, matmul) == 0 &&
                    offsetof(struct proj_constants, matmul) == 0 && offsetof(struct gate_constants, matmul) == 0 &&

@@ -179,32 +179,12 @@ static void matmul(struct recorder *r, const struct matmul *m)
     }
 }
 
-void qkv(struct recorder *r, const struct block *block, const struct activation *in, const struct span *norm)
+/* Which inputs a projection reads: those it norms itself, those of attention, a value that is owed a norm, or plain
+ * ones. */
+static uint32_t projection_input(const struct activation *in, const struct span *norm)
 {
-    const struct session *s = r->session;
-    const struct model_config *config = &r->model->config;
-    struct matmul_args args = base_args(r, in);
-    args.n_slots = block->kv->n_slots;
-    struct qkv_constants constants = {.matmul = base_constants(r, &block->w->qkv, INPUT_NORM, scale_of(in)),
-                                      .kv_f16 = s->info.kv_type == KV_F16,
-                                      .core = block->core,
-                                      .shared_slots = block->kv->n_slots < s->info.num_steps,
-                                      .head_dim = config->head_dim};
-    struct span bindings[] = {s->state,       {0},       in->data,      *norm,          in->parts, s->query,
-                              block->w->bias, s->rotary, block->kv->kv, s->cache.depths};
-    matmul(r, &(struct matmul){.what = "qkv",
-                               .kernel = KERNEL_QKV,
-                               .matrix = &block->w->qkv,
-                               .n_in = config->n_embd,
-                               .constants = &constants,
-                               .constants_bytes = sizeof constants,
-                               .bindings = bindings,
-                               .args = &args});
-}
-
-/* Which inputs a projection reads: those of attention, a value that is owed a norm, or plain ones. */
-static uint32_t projection_input(const struct activation *in)
-{
+    if (norm)
+        return INPUT_NORM;
     if (in->splits)
         return INPUT_MERGE;
     return !in->owed ? INPUT_PLAIN : in->raw_at_depth_0 ? INPUT_STATE : INPUT_NORM;
@@ -225,17 +205,19 @@ void project(struct recorder *r, const struct project *p)
         args.n_parts_residual = add->n_parts;
     }
     const bool has_stats = out->parts.block != NULL;
-    struct proj_constants constants = {
-        .matmul = base_constants(r, p->matrix, projection_input(in), in->owed ? SCALE_ONE : SCALE_NONE),
-        .residual = !add        ? RESIDUAL_NONE
-                    : add->owed ? RESIDUAL_NORM
-                                : RESIDUAL_PLAIN,
-        .advance = p->ends_step,
-        .stats = has_stats};
+    const uint32_t scale = p->norm ? scale_of(in) : in->owed ? SCALE_ONE : SCALE_NONE;
+    struct proj_constants constants = {.matmul = base_constants(r, p->matrix, projection_input(in, p->norm), scale),
+                                       .residual = !add        ? RESIDUAL_NONE
+                                                   : add->owed ? RESIDUAL_NORM
+                                                               : RESIDUAL_PLAIN,
+                                       .advance = p->ends_step,
+                                       .stats = has_stats};
     struct span bindings[] = {s->state,
                               {0},
                               in->data,
-                              in->owed ? *in->owed : none,
+                              p->norm    ? *p->norm
+                              : in->owed ? *in->owed
+                                         : none,
                               in->parts.block ? in->parts : none,
                               out->data,
                               add ? add->data : none,
@@ -305,7 +287,7 @@ struct activation attention(struct recorder *r, const struct block *block)
     const struct tuning *tuning = &model->tuning;
     const struct attention_constants constants = {.threads = tuning->attention_threads,
                                                   .split = tuning->attention_split,
-                                                  .kv_f16 = s->info.kv_type == KV_F16,
+                                                  .kv_type = (uint32_t)s->info.kv_type,
                                                   .core = block->core,
                                                   .octets = model->head_pad / 8,
                                                   .per_lane = tuning->attention_per_lane,
@@ -426,16 +408,20 @@ void add_vectors(struct recorder *r, const struct activation *x, const struct ac
     combine(r, "add", branch, NULL, x, out, ends_step);
 }
 
-void qkv_normed(struct recorder *r, const struct block *block, const struct activation *in)
+/* Query, key and value as whole vectors, and then what has to wait for them: norms over all heads (`normed`), or a q8
+ * cache, in which the values of a group have one scale. */
+static void qkv_apart(struct recorder *r, const struct block *block, const struct activation *in,
+                      const struct span *norm, bool normed)
 {
     const struct session *s = r->session;
     const struct model_config *config = &r->model->config;
     struct activation heads = head_vectors(r);
-    PROJECT(r, .what = "qkv", .matrix = &block->w->qkv, .in = in, .out = &heads);
+    PROJECT(r, .what = "qkv", .matrix = &block->w->qkv, .in = in, .norm = norm, .out = &heads);
     const struct heads_constants constants = {.threads = r->model->tuning.row_threads,
-                                              .kv_f16 = s->info.kv_type == KV_F16,
+                                              .kv_type = (uint32_t)s->info.kv_type,
                                               .core = block->core,
-                                              .shared_slots = block->kv->n_slots < s->info.num_steps};
+                                              .shared_slots = block->kv->n_slots < s->info.num_steps,
+                                              .normed = normed};
     const struct heads_args args = {.table = r->table,
                                     .in_stride = heads.stride,
                                     .n_heads = config->n_heads,
@@ -446,9 +432,42 @@ void qkv_normed(struct recorder *r, const struct block *block, const struct acti
                                     .n_ctx = s->info.n_ctx,
                                     .eps = config->norm_eps,
                                     .query_scale = 1.0f / sqrtf((float)config->head_dim)};
-    const struct span bindings[] = {s->state, heads.data,    block->w->heads_norm, s->rotary,
-                                    s->query, block->kv->kv, s->cache.depths};
+    const struct span bindings[] = {s->state,       heads.data, normed ? block->w->heads_norm : block->w->bias,
+                                    s->rotary,      s->query,   block->kv->kv,
+                                    s->cache.depths};
     dispatch_rows(r, "heads", KERNEL_HEADS, KERNEL_CONSTANTS(constants), bindings, &args);
+}
+
+void qkv_normed(struct recorder *r, const struct block *block, const struct activation *in)
+{
+    qkv_apart(r, block, in, NULL, true);
+}
+
+void qkv(struct recorder *r, const struct block *block, const struct activation *in, const struct span *norm)
+{
+    const struct session *s = r->session;
+    const struct model_config *config = &r->model->config;
+    if (s->info.kv_type == KV_Q8) {
+        qkv_apart(r, block, in, norm, false);
+        return;
+    }
+    struct matmul_args args = base_args(r, in);
+    args.n_slots = block->kv->n_slots;
+    struct qkv_constants constants = {.matmul = base_constants(r, &block->w->qkv, INPUT_NORM, scale_of(in)),
+                                      .kv_type = (uint32_t)s->info.kv_type,
+                                      .core = block->core,
+                                      .shared_slots = block->kv->n_slots < s->info.num_steps,
+                                      .head_dim = config->head_dim};
+    struct span bindings[] = {s->state,       {0},       in->data,      *norm,          in->parts, s->query,
+                              block->w->bias, s->rotary, block->kv->kv, s->cache.depths};
+    matmul(r, &(struct matmul){.what = "qkv",
+                               .kernel = KERNEL_QKV,
+                               .matrix = &block->w->qkv,
+                               .n_in = config->n_embd,
+                               .constants = &constants,
+                               .constants_bytes = sizeof constants,
+                               .bindings = bindings,
+                               .args = &args});
 }
 
 void pick(struct recorder *r, bool sampled)

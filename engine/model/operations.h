@@ -50,7 +50,7 @@ struct block block_at(const struct recorder *r, uint32_t index);
 void embed(struct recorder *r, struct activation *out);
 
 /* Query, key and value of norm(in) for every row: q = turn(Wq x + b) / sqrt(h), the same for k without the scale; k and
- * v go to the cache at the row's depth. `norm` is block.w->attention_in. */
+ * v go to the cache at the row's depth. `norm` is block.w->attention_in. Two dispatches where the cache is q8. */
 void qkv(struct recorder *r, const struct block *block, const struct activation *in, const struct span *norm);
 
 /* The same with q = turn(norm(Wq x)) / sqrt(h) and k = turn(norm(Wk x)), normed over all heads together, without a
@@ -64,11 +64,12 @@ struct project {
     const char *what;
     const struct matrix *matrix;
     const struct activation *in;
+    const struct span *norm;      /* the reader's own; NULL: none, and `in` is taken as what it is */
     const struct activation *add; /* NULL: nothing is added */
     struct activation *out;
     bool ends_step; /* the rows' depths go up by one */
 };
-/* out = W in + add. */
+/* out = W norm(in) + add. */
 void project(struct recorder *r, const struct project *p);
 #define PROJECT(r, ...) project(r, &(struct project){__VA_ARGS__})
 

@@ -104,7 +104,7 @@ static enum mn_status list_buffers(struct session *s, struct buffer_plan plan[N_
         {&s->y, rows * d * f32},
         {&s->query, rows * heads * f32},
         {&s->hidden, rows * model->ff_stride * f32},
-        {&s->heads, config->heads_normed ? rows * model->heads_stride * f32 : 0},
+        {&s->heads, config->heads_normed || s->info.kv_type == KV_Q8 ? rows * model->heads_stride * f32 : 0},
         {&s->partial_o, rows * s->n_splits * heads * f32},
         {&s->partial_ml, rows * s->n_splits * config->n_heads * 2 * f32},
         {&s->states, slots * d * f32},

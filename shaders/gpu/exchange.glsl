@@ -38,11 +38,11 @@ float sum_of_lanes(float mine, uint lane)
 }
 
 // Adds up what the groups of WIDTH lanes have, group by group.
-void add_groups(inout vec4 lo, inout vec4 hi, uint lane, uint octet)
+void add_groups(inout vec4 lo, inout vec4 hi, uint lane, uint unit)
 {
     const vec4 own_lo = lo, own_hi = hi;
     [[unroll]] for (uint g = 1; g < N_GROUPS; g++) {
-        lo += subgroupShuffle(own_lo, g * WIDTH + octet);
-        hi += subgroupShuffle(own_hi, g * WIDTH + octet);
+        lo += subgroupShuffle(own_lo, g * WIDTH + unit);
+        hi += subgroupShuffle(own_hi, g * WIDTH + unit);
     }
 }

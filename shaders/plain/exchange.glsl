@@ -46,14 +46,14 @@ float sum_of_lanes(float mine, uint lane)
     return sum;
 }
 
-void add_groups(inout vec4 lo, inout vec4 hi, uint lane, uint octet)
+void add_groups(inout vec4 lo, inout vec4 hi, uint lane, uint unit)
 {
     barrier();
     lane_lo[lane] = lo;
     lane_hi[lane] = hi;
     barrier();
     [[unroll]] for (uint g = 1; g < N_GROUPS; g++) {
-        lo += lane_lo[g * WIDTH + octet];
-        hi += lane_hi[g * WIDTH + octet];
+        lo += lane_lo[g * WIDTH + unit];
+        hi += lane_hi[g * WIDTH + unit];
     }
 }
