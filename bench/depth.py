@@ -2,7 +2,7 @@
 """What bench/depth.sh does with text: documents of the corpus become lines to score and prompts to trace; results become tables, pictures and pages.
 
     python3 bench/depth.py lines COUNT > LINES.jsonl                held-out questions of every task and size, for `muninn score`
-    python3 bench/depth.py texts PREFIX TASK SIZE COUNT             held-out documents as PREFIX-0.txt, .., for `muninn trace -f`; size 0: any
+    python3 bench/depth.py texts PREFIX TASK SIZE COUNT             held-out documents as PREFIX-0.txt, .., for `muninn trace --raw -f`; size 0: any
     python3 bench/depth.py gather SUMMARIES.jsonl TRACE.jsonl... > RESULTS.jsonl       summaries and the sums over traces, without the bulk
     python3 bench/depth.py draw TRACE.jsonl > MAP.svg                                  a convergence heat map
     python3 bench/depth.py fill docs/depth.md RESULTS.jsonl                            writes the tables between the page's markers
@@ -54,7 +54,7 @@ def lines(count):
 
 
 def texts(prefix, task, size, count):
-    """One file per document, for `muninn trace -f`. Size 0: any."""
+    """One file per document, for `muninn trace --raw -f`. Size 0: any."""
     for i, parts in enumerate(documents(task, int(size) or None, int(count), 2)):
         with open(f"{prefix}-{i}.txt", "w", encoding="utf-8") as file:
             file.write("".join(parts))

@@ -32,13 +32,13 @@ for task in prose add sub story hops let sum sums parity sort reverse count; do
 done
 for text in "$tmp"/text-*.txt; do
     echo "tracing $(cat "$text")" >&2
-    "$muninn" trace -m "$model" -f "$text" --num-steps 32 --inits 2 --results "${text%.txt}.jsonl" >/dev/null 2>"$tmp/err" || { cat "$tmp/err" >&2 && exit 1; }
+    "$muninn" trace -m "$model" -f "$text" --raw --num-steps 32 --inits 2 --results "${text%.txt}.jsonl" >/dev/null 2>"$tmp/err" || { cat "$tmp/err" >&2 && exit 1; }
 done
 python3 bench/depth.py gather "$tmp/score.jsonl" "$tmp"/text-*.jsonl >"$results.jsonl"
 
 # The two heat maps: a sum of twelve terms, and a story whose answer the model writes itself.
 python3 bench/depth.py texts "$tmp/map" sum 12 1
-"$muninn" trace -m "$model" -f "$tmp/map-0.txt" --num-steps 32 --results "$results-sum.jsonl" >/dev/null
+"$muninn" trace -m "$model" -f "$tmp/map-0.txt" --raw --num-steps 32 --results "$results-sum.jsonl" >/dev/null
 "$muninn" trace -m "$model" -p 'Kai has 53 keys and Max has 52 keys. How many keys do they have together?' -n 24 --num-steps 32 --results "$results-story.jsonl" >/dev/null
 for map in sum story; do
     python3 bench/depth.py draw "$results-$map.jsonl" >"docs/depth-$map.svg"

@@ -32,7 +32,13 @@ static const struct command_option table[] = {
      .kind = OPTION_TEXT,
      .offset = AT(file),
      .argument = "FILE",
-     .help = "prompt from a file, - for standard input, byte for byte (a byte order mark too, with a warning)"},
+     .shown = "standard input where no prompt is given",
+     .help = "prompt from a file, - for standard input, without the newline at its end (a byte order mark stays, with "
+             "a warning)"},
+    {.name = "raw",
+     .kind = OPTION_FLAG,
+     .offset = AT(raw),
+     .help = "keep the newline at the end of a prompt from a file or standard input"},
     {.name = "batch",
      .kind = OPTION_TEXT,
      .offset = AT(batch),
@@ -286,6 +292,7 @@ static const struct command_option table[] = {
 };
 
 static const struct option_rule rules[] = {
+    {.option = "raw", .without = "prompt|ids|batch"},
     {.option = "parallel", .with = "batch"},
     {.option = "chat", .without = "ids"},
     {.option = "system", .with = "chat"},
@@ -311,7 +318,7 @@ static const struct option_rule rules[] = {
 const struct command command_generate = {
     .name = "generate",
     .summary = "Continues a prompt.",
-    .synopsis = "(-p TEXT | --ids LIST | -f FILE | --batch FILE.jsonl) [OPTIONS]",
+    .synopsis = "[-p TEXT | --ids LIST | -f FILE | --batch FILE.jsonl] [OPTIONS]",
     .example = "muninn generate -p 'sort 2 8 0 1 :' --strategy draft-verify --draft-steps 4 --lookahead 4",
     .notes =
         "With --kv-policy full, every strategy gives the tokens of `ar` with the same --num-steps, sampler and seed.\n"
@@ -322,7 +329,11 @@ const struct command command_generate = {
         "On a terminal, control characters and marks of direction in the text are spelled out (\\u001b); a pipe gets "
         "its\n"
         "bytes.\n"
-        "--stop looks at the printed text: special tokens only count with --special.",
+        "--stop looks at the printed text: special tokens only count with --special.\n"
+        "Without -m and MUNINN_MODEL the model is raven-deep, which comes with the program: 0.9 M parameters that "
+        "sort,\n"
+        "add and follow maps in the words they were trained on, and know nothing else; it answers a greeting with "
+        "noise.",
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .rules = rules,

@@ -93,13 +93,13 @@ static enum mn_status run_engine(const struct logits_options *options, struct mn
     if (!status && options->state0)
         status = read_state0(options->state0, options->ids.n, info.shape.n_embd, &state0, log);
     if (!status)
-        status = mn_session_create(&session, engine,
-                                   &(struct mn_session_params){.n_ctx = options->ctx,
-                                                               .num_steps = num_steps,
-                                                               .max_rows = 1,
-                                                               .kv_policy = options->kv_policy,
-                                                               .kv_type = options->kv_type,
-                                                               .beyond_trained_depth = options->beyond});
+        status = cli_open_session(&session, engine,
+                                  &(struct mn_session_params){.n_ctx = options->ctx,
+                                                              .num_steps = num_steps,
+                                                              .max_rows = 1,
+                                                              .kv_policy = options->kv_policy,
+                                                              .kv_type = options->kv_type,
+                                                              .beyond_trained_depth = options->beyond});
     if (!status) {
         struct mn_log user = *log;
         if (!options->num_steps)

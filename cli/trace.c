@@ -31,7 +31,13 @@ static const struct command_option table[] = {
      .kind = OPTION_TEXT,
      .offset = AT(file),
      .argument = "FILE",
-     .help = "prompt from a file, - for standard input, byte for byte (a byte order mark too, with a warning)"},
+     .shown = "standard input where no prompt is given",
+     .help = "prompt from a file, - for standard input, without the newline at its end (a byte order mark stays, with "
+             "a warning)"},
+    {.name = "raw",
+     .kind = OPTION_FLAG,
+     .offset = AT(raw),
+     .help = "keep the newline at the end of a prompt from a file or standard input"},
     {.name = "no-bos",
      .kind = OPTION_FLAG,
      .offset = AT(no_bos),
@@ -156,10 +162,16 @@ static const struct command_option table[] = {
      .help = "what goes to standard output: records, or a table of tokens"},
 };
 
+static const struct option_rule rules[] = {
+    {.option = "raw", .without = "prompt|ids"},         {.option = "no-bos", .without = "ids"},
+    {.option = "init-scale", .with = "inits"},          {.option = "seed", .with = "inits"},
+    {.option = "ignore-eos", .with = "max-new-tokens"},
+};
+
 const struct command command_trace = {
     .name = "trace",
     .summary = "Traces the recurrence: state, prediction and exits of every token after every step.",
-    .synopsis = "[-m DIR] (-p TEXT | --ids LIST | -f FILE) [OPTIONS]",
+    .synopsis = "[-m DIR] [-p TEXT | --ids LIST | -f FILE] [OPTIONS]",
     .example = "muninn trace -p 'sort 2 8 0 1 9 4 :' -n 7 --num-steps 32 --inits 4 --results trace.jsonl",
     .notes =
         "Records, by `bench`: trace_header, a trace per position, trace_summary. Arrays have one number per step: norm "
@@ -182,5 +194,7 @@ const struct command command_trace = {
         "Steady: the mean |D| of the window's second half is at least steady times that of its first.",
     .options = table,
     .n_options = sizeof table / sizeof *table,
+    .rules = rules,
+    .n_rules = sizeof rules / sizeof *rules,
     .values_bytes = sizeof(struct trace_options),
     .run = run};

@@ -5,7 +5,7 @@ only such a one; --quiet is silent, --verbose says more, and neither changes sta
 Method: rules of options are tried with a model folder that is not there: a setting that passes them ends with exit code 4, one that is
 refused with 2 before anything is opened. What each strategy has is said here once more, by hand.
 usage: test_options.py path/to/muninn source_dir     (exit 77 when there is no Vulkan device: the rest is skipped)"""
-import os, subprocess, sys, tempfile
+import json, os, pty, subprocess, sys, tempfile
 
 muninn, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 top = tempfile.TemporaryDirectory()
@@ -90,12 +90,81 @@ for needy, enough, line in beside:
 for needy in ['--no-bos'], ['--chat']:
     refused(f'{needy[0]} has no effect with --ids', 'generate', '-m', 'none', '--ids', '1', *needy)
 
+refused('--raw has no effect with --prompt', *ask, '--raw')
+trace = 'trace', '-m', 'none', '-p', 'x'
+for option, value, needed in (('init-scale', 2, 'inits'), ('seed', 1, 'inits'), ('ignore-eos', None, 'max-new-tokens')):
+    needy = ['--' + option] + ([] if value is None else [value])
+    refused(f'--{option} has no effect without --{needed} above 0', *trace, *needy)
+    code, _, err = run(*trace, *needy, '--' + needed, 3)
+    check(f'trace {option} with {needed}', code == 4, code, err)
+refused('--no-bos has no effect with --ids', 'trace', '-m', 'none', '--ids', '1', '--no-bos')
+refused('--raw has no effect with --ids', 'trace', '-m', 'none', '--ids', '1', '--raw')
+
+# ---- no prompt, no folder ----
+
+for command, ways in ('generate', '-p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl'), ('trace', '-p TEXT, --ids LIST and -f FILE'):
+    refused(f'no prompt: standard input is empty; give exactly one of {ways}', command)
+    refused(f'more than one prompt: give exactly one of {ways}', command, '-p', 'x', '--ids', 1)
+    _, terminal = pty.openpty()
+    done = subprocess.run([muninn, command], stdin=terminal, capture_output=True, text=True, env=environment)
+    check(f'{command} at a terminal does not wait', (done.returncode, done.stderr) == (2, f'muninn: no prompt: give exactly one of {ways}\n'), done)
+    os.close(terminal)
+os.makedirs('folder/inner')
+for file in 'folder/config.json', 'folder/inner/model-00001-of-00002.safetensors', 'tokenizer.json':
+    open(file, 'w').write('{}')
+    code, out, err = run('generate', '-m', file, '-p', 'x')
+    line = f'muninn: {file}: a model is a folder; give the one that this file is in: -m {os.path.dirname(file) or "."}\n'
+    check(f'-m {file}', (code, out, err) == (4, '', line), code, err)
+for command in 'generate', 'trace', 'info', 'tokenize', 'bench':
+    arguments = ['-p', 'x'] if command in ('generate', 'trace') else []
+    code, out, err = run(command, '-m', 'ByteDance/Ouro-1.4B', *arguments)
+    check(f'{command} with a name of the hub', (code, out) == (4, '') and '`hf download ByteDance/Ouro-1.4B --local-dir Ouro-1.4B`' in err
+          and err.count('\n') == 1, code, err)
+for path in 'folder/none', './none/model', 'none', 'none/more/model':
+    code, out, err = run('generate', '-m', path, '-p', 'x')
+    check(f'-m {path} is a folder that is not there', (code, out, err) == (4, '', f'muninn: {path}/config.json: No such file or directory\n'), code, err)
+
 # ---- how much is said ----
 
 refused('--quiet and --verbose exclude each other', 'info', '-q', '-v')
 if run('devices')[0] == 3:
     print(f'no Vulkan device: the rest is skipped\n{passed} passed, {len(failed)} failed')
     sys.exit(1 if failed else 77)
+
+# A prompt from a pipe or a file, without its last newline unless --raw.
+def ids(*arguments, stdin=''):
+    code, out, err = run('generate', '-n', 1, '--num-steps', 1, '-o', 'json', *arguments, stdin=stdin)
+    check(f'{arguments}: {stdin!r}', code == 0, code, err)
+    return json.loads(out)['prompt_ids'] if code == 0 else None
+
+text = 'sort 2 1 :'
+open('text', 'w').write(text + '\n')
+plain, line = ids('-p', text), ids('-p', text + '\n')
+check('the newline is a token', plain != line, plain, line)
+check('a pipe', ids(stdin=text + '\n') == ids(stdin=text + '\r\n') == ids(stdin=text) == ids('-f', '-', stdin=text + '\n') == plain)
+check('a pipe: one newline of two', ids(stdin=text + '\n\n') == line)
+check('a pipe, raw', ids('--raw', stdin=text + '\n') == ids('--raw', '-f', '-', stdin=text + '\n') == line)
+check('a file', ids('-f', 'text') == plain and ids('-f', 'text', '--raw') == line)
+
+# The summary begins its own line where the text goes to the same file; the text alone stays as it is.
+short = '-p', text, '-n', 3, '--num-steps', 2, '--ignore-eos'
+alone = run('generate', *short)[1]
+check('the text has no newline of its own', alone and not alone.endswith('\n'), alone)
+with open('both', 'w') as both:
+    subprocess.run([muninn, 'generate', *map(str, short)], stdout=both, stderr=both, env=environment)
+lines = open('both').read().splitlines()
+check('text and summary in one file', lines[-1].startswith('muninn: ar: 3 tokens') and lines[-2] == alone.splitlines()[-1], lines)
+with open('both', 'w') as both:
+    subprocess.run([muninn, 'generate', '-q', *map(str, short)], stdout=both, stderr=both, env=environment)
+check('text and no summary in one file', open('both').read() == alone, open('both').read())
+
+# The built-in model says what it is for, where nobody has named one.
+said = 'raven-deep, the model that comes with muninn'
+check('the default model: said with -v', said in run('generate', '-v', *short, MUNINN_MODEL='')[2])
+check('the default model: not said to a file', said not in run('generate', *short, MUNINN_MODEL='')[2])
+check('a model from MUNINN_MODEL', said not in run('generate', '-v', *short)[2])
+check('a model from -m', said not in run('generate', '-v', '-m', source + '/models/raven-deep', *short, MUNINN_MODEL='')[2])
+
 open('lines', 'w').write('{"context_ids":[1,2],"continuation_ids":[3]}\n')
 short = '-n', 3, '--num-steps', 2
 shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'

@@ -31,3 +31,14 @@ enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struc
         say_engine(*engine, clock_s() - started);
     return status;
 }
+
+enum mn_status cli_open_session(struct mn_session **session, struct mn_engine *engine,
+                                const struct mn_session_params *params)
+{
+    const double started = clock_s();
+    enum mn_status status = mn_session_create(session, engine, params);
+    if (!status)
+        cli_detail("session with %u positions, %u rows per pass: cache, buffers and pipelines in %.2f s",
+                   (unsigned)params->n_ctx, (unsigned)params->max_rows, clock_s() - started);
+    return status;
+}

@@ -14,6 +14,9 @@ struct engine_choice {
     bool validate;
 };
 
+/* mn_session_create, which takes its time for pipelines; --verbose says how long. */
+enum mn_status cli_open_session(struct mn_session **session, struct mn_engine *engine,
+                                const struct mn_session_params *params);
 /* Finds the model's folder, prepares the process for a CPU device, creates the engine. `dir` [CLI_PATH_BYTES] gets the
  * model's folder. *engine is NULL on failure. */
 enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struct engine_choice *choice,

@@ -25,6 +25,8 @@ enum mn_status cli_flush(const struct mn_log *log)
 void cli_banner(const char *banner)
 {
     FILE *notes = cli_notes();
+    if (cli_is_verbose()) /* said when the model was opened */
+        return;
     fputs("muninn: ", notes);
     text_puts(notes, banner);
     fputc('\n', notes);

@@ -1,6 +1,7 @@
 #include "cli/common/paths.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,48 @@ bool cli_is_model_dir(const char *dir)
     return has_config(dir);
 }
 
+/* `path` has the form owner/name of the Hugging Face hub, and does not begin with a folder that is there. */
+static bool looks_like_hub_name(const char *path)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    char owner[CLI_PATH_BYTES];
+    struct stat there;
+    const size_t n_owner = strspn(path, letters),
+                 n_name = path[n_owner] == '/' ? strspn(path + n_owner + 1, letters) : 0;
+    if (n_owner == 0 || n_name == 0 || path[n_owner + 1 + n_name] != '\0' || *path == '.')
+        return false;
+    memcpy(owner, path, n_owner);
+    owner[n_owner] = '\0';
+    return stat(owner, &there) != 0;
+}
+
+/* What is given in place of a folder by those who have one, or could have one. Everything else is for those to judge
+ * who read the files. */
+static enum mn_status check_given(const char *path, const struct mn_log *log)
+{
+    static const char *const in_a_folder[] = {"config.json", "tokenizer.json", "model.safetensors.index.json"};
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t n = strlen(path), n_dir = slash ? (size_t)(slash - path) : 0;
+    struct stat there;
+    if (stat(path, &there) != 0)
+        return errno == ENOENT && looks_like_hub_name(path)
+                   ? log_fail(log, MN_ERR_FILE,
+                              "%s: there is no such folder; if it is a name of the Hugging Face hub: `hf download %s "
+                              "--local-dir %s`, then -m %s (docs/models.md)",
+                              path, path, name, name)
+                   : MN_OK;
+    bool known = n > 12 && !strcmp(path + n - 12, ".safetensors");
+    for (size_t i = 0; i < sizeof in_a_folder / sizeof *in_a_folder; i++)
+        known |= !strcmp(name, in_a_folder[i]);
+    if (!known || S_ISDIR(there.st_mode))
+        return MN_OK;
+    return log_fail(log, MN_ERR_FILE, "%s: a model is a folder; give the one that this file is in: -m %.*s", path,
+                    n_dir ? (int)n_dir : 1,
+                    slash == path ? "/"
+                    : n_dir       ? path
+                                  : ".");
+}
+
 /* cli_model_dir, which says *how the folder was found. */
 static enum mn_status find_model(const char *option, char *path, const char **how, const struct mn_log *log)
 {
@@ -58,7 +101,7 @@ static enum mn_status find_model(const char *option, char *path, const char **ho
     if (given && snprintf(path, CLI_PATH_BYTES, "%s", given) >= CLI_PATH_BYTES)
         return log_fail(log, MN_ERR_FILE, "model path of more than %d bytes", CLI_PATH_BYTES - 1);
     if (given)
-        return MN_OK;
+        return check_given(path, log);
     *how = "the default, beside the program";
     if (beside_executable(path) && has_config(path))
         return MN_OK;
@@ -80,6 +123,12 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
     if (!status)
         cli_detail("model %s (%s)", path, how);
     return status;
+}
+
+bool cli_model_is_default(const char *option)
+{
+    const char *environment = getenv("MUNINN_MODEL");
+    return !option && !(environment && *environment);
 }
 
 enum mn_status cli_check_outputs(const char *option, const struct output_use *uses, size_t n, const struct mn_log *log)

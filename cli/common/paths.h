@@ -11,10 +11,12 @@
 enum { CLI_PATH_BYTES = 4096 };
 
 /* The model folder to use: `option` if given, else the default model; the path is stored in `path` [CLI_PATH_BYTES].
- * MN_ERR_FILE when there is none. */
+ * MN_ERR_FILE when there is none, or when a file or a name of the Hugging Face hub was given in place of a folder. */
 enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log *log);
 /* Is there a model's configuration in the folder, readable or not? */
 bool cli_is_model_dir(const char *dir);
+/* Has nobody named a model? */
+bool cli_model_is_default(const char *option);
 
 /* Refuses outputs that are inputs of the run, other outputs or files of the model that `option` names (output_check).
  * Before anything is read, loaded or written. */

@@ -3,8 +3,35 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/files/lines.h"
+
+static void drop_newline(char *text, size_t *n_bytes)
+{
+    if (*n_bytes == 0 || text[*n_bytes - 1] != '\n')
+        return;
+    --*n_bytes;
+    *n_bytes -= *n_bytes && text[*n_bytes - 1] == '\r';
+    text[*n_bytes] = '\0';
+}
+
+enum mn_status cli_read_prompt(const char *path, bool raw, const char *ways, char **text, size_t *n_bytes,
+                               const struct mn_log *log)
+{
+    if (!path && isatty(STDIN_FILENO))
+        return log_fail(log, MN_ERR_USAGE, "no prompt: give exactly one of %s", ways);
+    enum mn_status status = prompt_file_read(path ? path : "-", text, n_bytes, log);
+    if (status)
+        return status;
+    if (!raw)
+        drop_newline(*text, n_bytes);
+    if (path || *n_bytes)
+        return MN_OK;
+    free(*text);
+    *text = NULL;
+    return log_fail(log, MN_ERR_USAGE, "no prompt: standard input is empty; give exactly one of %s", ways);
+}
 
 enum mn_status cli_check_ids(const uint32_t *ids, size_t n_ids, uint32_t vocab_size, const struct mn_log *log)
 {

@@ -8,6 +8,12 @@
 
 #include "api/muninn.h"
 
+/* The prompt of --file: `path`, "-" for standard input, or NULL when no prompt was given at all: then it is standard
+ * input, unless that is a terminal or empty (MN_ERR_USAGE, with `ways`, the ways to give a prompt). The newline at the
+ * end of the last line is not part of the prompt, unless `raw`. *text is malloc'ed, with a zero byte behind it. */
+enum mn_status cli_read_prompt(const char *path, bool raw, const char *ways, char **text, size_t *n_bytes,
+                               const struct mn_log *log);
+
 /* MN_ERR_USAGE when an id is not below vocab_size. */
 enum mn_status cli_check_ids(const uint32_t *ids, size_t n_ids, uint32_t vocab_size, const struct mn_log *log);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
@@ -310,7 +311,7 @@ static enum mn_status open_session(struct mn_session **session, struct batch *b,
             params->n_sequences = ROWS_MAX / rows;
         params->max_rows = params->n_sequences * rows;
         *common->engine_log = &keeping;
-        status = mn_session_create(session, common->engine, params);
+        status = cli_open_session(session, common->engine, params);
         *common->engine_log = common->log;
     } while (status == MN_ERR_MEMORY && refuse_deepest(b, params, status, kept.text) && !b->status &&
              !cli_interrupted());
@@ -370,7 +371,7 @@ static enum mn_status run_all(struct batch *b)
     report_total(&b->runs[b->ready[0]], &total, session_params.n_sequences);
     enum mn_status flushed = !status || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
     report_banner(b->common, any_default_depth(b));
-    report_summary(&total);
+    report_summary(b->common, &total);
     if (status == MN_ERR_INTERRUPTED)
         log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences",
                  total.n_sequences, b->n);

@@ -9,7 +9,10 @@
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
+#include "cli/common/prompt.h"
 #include "engine/files/lines.h"
+
+#define WAYS "-p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl"
 
 /* ---- before anything is loaded ---- */
 
@@ -22,10 +25,8 @@ static enum mn_status check_options(const struct generate_options *options, cons
                                               .top_p = options->top_p,
                                               .min_p = options->min_p,
                                               .seed = options->seed};
-    if (n_prompts != 1)
-        return log_fail(log, MN_ERR_USAGE,
-                        "%s: give exactly one of -p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl",
-                        n_prompts ? "more than one prompt" : "no prompt");
+    if (n_prompts > 1)
+        return log_fail(log, MN_ERR_USAGE, "more than one prompt: give exactly one of " WAYS);
     if (options->batch && options->compare_ar)
         return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
     if (options->top_p == 0.0f) /* which is off for the library: here that is 1 */
@@ -47,7 +48,7 @@ static enum mn_status compare(struct generate_run *run, const struct mn_session_
     full.max_rows = 1;
     if (run_was_cut(run)) /* what plain decoding would have gone on to say is not compared */
         same.n_new = run->n_tokens;
-    enum mn_status status = mn_session_create(&session, run->engine, &full);
+    enum mn_status status = cli_open_session(&session, run->engine, &full);
     if (status)
         return status;
     status = mn_compare_ar(session, &same, run->tokens, run->n_tokens, &run->agreement);
@@ -69,7 +70,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
     if (!status)
         status = run_prepare(run);
     if (!status && !cli_interrupted())
-        status = mn_session_create(&session, run->engine, &session_params);
+        status = cli_open_session(&session, run->engine, &session_params);
     if (!status && session)
         status = run_use_costs(run, session);
     if (status) {
@@ -88,7 +89,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
     enum mn_status compared = !status && run->options->compare_ar ? compare(run, &session_params, &params) : MN_OK;
     status = run_finish(run, status);
     if (run->n_tokens)
-        report_summary(&run->stats);
+        report_summary(run, &run->stats);
     if (run->compared)
         report_agreement(run);
     if (status == MN_ERR_INTERRUPTED)
@@ -134,8 +135,8 @@ enum mn_status run_generate(const struct generate_options *options, const struct
     enum mn_status status = check_options(options, log);
     if (!status)
         status = cli_check_outputs(options->model, uses, sizeof uses / sizeof *uses, log);
-    if (!status && options->file)
-        status = prompt_file_read(options->file, &file_text, &n_bytes, log);
+    if (!status && !options->prompt && !options->ids.ids && !options->batch)
+        status = cli_read_prompt(options->file, options->raw, WAYS, &file_text, &n_bytes, log);
     if (status)
         return status;
     cli_catch_interrupt();

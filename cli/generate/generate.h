@@ -15,7 +15,7 @@ struct generate_options {
     uint32_t lookahead, exit_min_steps, exit_interval, headway, top_k;
     uint64_t seed;
     float temperature, top_p, min_p, init_scale, verification_threshold, freeze_threshold, state_noise, embed_average;
-    bool chat, no_bos, ignore_eos, special, validate, beyond, require_lossless, continuous, compare_ar;
+    bool chat, no_bos, ignore_eos, special, validate, beyond, require_lossless, continuous, compare_ar, raw;
 };
 
 /* One sequence from the prompt to the report. */
@@ -97,8 +97,9 @@ void report_banner(const struct generate_run *run, bool default_depth);
 /* The trace file's JSON lines: the settings with the prompt and its first token, then one line per event. */
 void report_trace_prompt(struct generate_run *run, uint32_t token);
 void report_trace(void *user, const struct mn_trace *trace);
-/* Speed, acceptance and whether the tokens are those of plain decoding; one line on stderr. */
-void report_summary(const struct mn_stats *stats);
+/* Speed, acceptance and whether the tokens are those of plain decoding; one line on cli_notes, on its own line also
+ * where the text of `run` goes to the same file. */
+void report_summary(const struct generate_run *run, const struct mn_stats *stats);
 /* How the tokens compare with those of plain decoding; one line on stderr. */
 void report_agreement(const struct generate_run *run);
 

@@ -1,9 +1,12 @@
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bench/rows/default_depth.h"
 #include "bench/rows/identity.h"
 #include "cli/common/output.h"
+#include "cli/common/paths.h"
 #include "cli/common/talk.h"
 #include "cli/generate/generate.h"
 #include "engine/files/json.h"
@@ -338,14 +341,32 @@ void report_trace(void *user, const struct mn_trace *trace)
 
 void report_banner(const struct generate_run *run, bool default_depth)
 {
+    if (cli_model_is_default(run->options->model))
+        log_note(
+            run->log, MN_LOG_INFO,
+            "raven-deep, the model that comes with muninn: it sorts, adds and follows maps in the words that it was "
+            "trained on, and knows nothing else; -m DIR takes another (docs/models.md)");
     cli_banner(run->info.device_banner);
     if (default_depth)
         default_depth_note(cli_notes(), &run->info);
 }
 
-void report_summary(const struct mn_stats *stats)
+/* Text that ends inside a line, in the file or terminal where the summary goes as well. */
+static bool shares_line(const struct generate_run *run)
+{
+    struct stat out, err;
+    const struct text_out *text = &run->text;
+    if (!run->decoder || run->collects || text->n == 0 || text->text[text->n - 1] == '\n' || isatty(STDOUT_FILENO))
+        return false; /* on a terminal the text has its newline already */
+    return fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0 && out.st_dev == err.st_dev &&
+           out.st_ino == err.st_ino;
+}
+
+void report_summary(const struct generate_run *run, const struct mn_stats *stats)
 {
     FILE *notes = cli_notes();
+    if (shares_line(run))
+        fputc('\n', notes);
     fprintf(notes, "muninn: %s: %" PRIu32 " tokens, %.1f tok/s", stats->strategy, stats->n_new,
             mn_stats_decode_tok_s(stats));
     if (stats->n_sequences > 1)

@@ -25,7 +25,7 @@ static enum mn_status encode_chat(struct generate_run *run, const char *text, si
 {
     if (strlen(text) != n_bytes)
         return log_fail(run->log, MN_ERR_FORMAT, "%s: a zero byte at offset %zu: not possible with --chat",
-                        run->options->file, strlen(text));
+                        run->options->file ? run->options->file : "standard input", strlen(text));
     const char *system = run->options->system;
     const struct mn_chat_message messages[] = {{"system", system, system ? strlen(system) : 0},
                                                {"user", text, n_bytes}};

@@ -125,7 +125,7 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
                                                      .beyond_trained_depth = o->beyond};
     struct mn_session *session;
     struct mn_depth_trace trace = {0};
-    enum mn_status status = mn_session_create(&session, report->engine, &session_params);
+    enum mn_status status = cli_open_session(&session, report->engine, &session_params);
     if (status)
         return status;
     status = mn_depth_trace_check(session, &params);
@@ -164,6 +164,8 @@ static enum mn_status run_engine(const struct trace_options *o, struct trace_rep
     return status;
 }
 
+#define WAYS "-p TEXT, --ids LIST and -f FILE"
+
 enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log)
 {
     const int n_prompts = (o->prompt != NULL) + (o->file != NULL) + (o->ids.ids != NULL);
@@ -171,14 +173,13 @@ enum mn_status run_trace(const struct trace_options *o, const struct mn_log *log
     struct trace_files files = {0};
     char dir[CLI_PATH_BYTES], *file_text = NULL;
     size_t n_bytes = o->prompt ? strlen(o->prompt) : 0;
-    if (n_prompts != 1)
-        return log_fail(log, MN_ERR_USAGE, "%s: give exactly one of -p TEXT, --ids LIST and -f FILE",
-                        n_prompts ? "more than one prompt" : "no prompt");
+    if (n_prompts > 1)
+        return log_fail(log, MN_ERR_USAGE, "more than one prompt: give exactly one of " WAYS);
     const struct output_use uses[] = {
         {"--results", o->results, true}, {"--states", o->states, true}, {"--file", o->file, false}};
     enum mn_status status = cli_check_outputs(o->model, uses, sizeof uses / sizeof *uses, log);
-    if (!status && o->file)
-        status = prompt_file_read(o->file, &file_text, &n_bytes, log);
+    if (!status && !o->prompt && !o->ids.ids)
+        status = cli_read_prompt(o->file, o->raw, WAYS, &file_text, &n_bytes, log);
     if (status)
         return status;
     cli_catch_interrupt();

@@ -10,7 +10,7 @@ struct trace_options {
     uint32_t n_new, num_steps, ctx, inits, components, window;
     uint64_t seed;
     float init_scale, near, lag, aligned, straight, steady;
-    bool no_bos, ignore_eos, beyond;
+    bool no_bos, ignore_eos, beyond, raw;
 };
 
 /* The command. */
