@@ -5,7 +5,7 @@ only such a one; --quiet is silent, --verbose says more, and neither changes sta
 Method: rules of options are tried with a model folder that is not there: a setting that passes them ends with exit code 4, one that is
 refused with 2 before anything is opened. What each strategy has is said here once more, by hand.
 usage: test_options.py path/to/muninn source_dir     (exit 77 when there is no Vulkan device: the rest is skipped)"""
-import json, os, pty, subprocess, sys, tempfile
+import json, os, pty, re, subprocess, sys, tempfile
 
 muninn, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 top = tempfile.TemporaryDirectory()
@@ -171,8 +171,12 @@ shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
 commands = [('generate', '-p', 'x', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
             ('tokenize',), ('info', '--memory', 8), ('devices',), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),
             ('bench', '--synthetic', shape, '--strategy', 'ar', '-r', 1, '--min-seconds', 0, '-n', 2, '--results', 'rows', '-o', 'json'),
-            ('merge', 'rows'), ('compare', 'rows', 'rows'), ('report', 'rows', '-o', 'page.html')]
-timed = 'generate -o json', 'bench', 'trace'  # their output holds times
+            ('divergence', '-f', 'texts', '--weight-type', 'bf16', '--num-steps', 2), ('merge', 'rows'), ('compare', 'rows', 'rows'), ('report', 'rows', '-o', 'page.html')]
+open('texts', 'w').write('{"ids":[1,2,3]}\n')
+# Those that say nothing while they run, or nothing but what they print: selftest takes minutes, man and completion a millisecond.
+listed = re.findall(r'^  ([a-z]+) +[A-Z]', run('help')[1].split('Options:')[0], re.M)
+missing = set(listed) - {c[0] for c in commands} - {'help', 'selftest', 'man', 'completion'}
+check('every command is tried with -q and -v', len(listed) > 10 and not missing, missing)
 for command in commands:
     name = ' '.join(map(str, command))
     usual, quiet, verbose = run(*command), run(*command, '-q'), run(*command, '-v')
@@ -180,7 +184,7 @@ for command in commands:
     check(f'{name} -q is silent', quiet[2] == '', quiet[2])
     check(f'{name} -v says more', len(verbose[2].splitlines()) > len(usual[2].splitlines()), usual[2], verbose[2])
     check(f'{name} -v ends with what it took', verbose[2].splitlines()[-1].startswith(f'muninn: {command[0]}: '), verbose[2])
-    if command[0] not in ('bench', 'trace') and 'json' not in command:
+    if command[0] not in ('bench', 'trace', 'divergence') and 'json' not in command: # whose output holds times
         check(f'{name}: the same output', usual[1] == quiet[1] == verbose[1], usual[1], quiet[1], verbose[1])
 code, out, err = run('generate', '-m', 'none', '-p', 'x', '-q')
 check('-q: errors are said', code == 4 and err.startswith('muninn: none/config.json:') and err.count('\n') == 1, code, err)
