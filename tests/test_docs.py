@@ -64,7 +64,7 @@ def commands_of(page):
         elif line.startswith('<!-- test'):
             sys.exit(f'{page}:{number}: {line}: no such comment')
         code = line if fenced else line[4:] if line.startswith('    ') else None
-        inline = re.fullmatch(r'`(muninn [^`]*)`:?', line)
+        inline = re.fullmatch(r'`(muninn \S+ [^`]*)`:?', line)
         if before:
             found[-1][1] += ' ' + (code or '').strip()
         elif code is not None and program.match(code):
