@@ -166,7 +166,7 @@ def test_anchor(browser, report):
 def saved(browser, folder, figure, kind):
     path = folder / f"muninn-{figure}.{kind}"
     browser.js("document.querySelector(`#figure-${arguments[0]} [data-save=${arguments[1]}]`).click()", figure, kind)
-    for _ in range(200):
+    for _ in range(1200):
         if path.exists() and path.stat().st_size:
             return path.read_text()
         time.sleep(0.05)
