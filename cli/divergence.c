@@ -27,7 +27,7 @@ static const struct command_option table[] = {
      .offset = AT(weight_types),
      .argument = "LIST",
      .shown = "none, required",
-     .help = "types of the matrices to compare, as other commands' --weight-type"},
+     .help = "types of the matrices to compare, as other commands' --weight-type takes them"},
     {.name = "kv-type",
      .kind = OPTION_TEXT,
      .offset = AT(kv_types),
@@ -96,13 +96,14 @@ const struct command command_divergence = {
     .name = "divergence",
     .summary = "Compares a model's predictions under other weight and cache types.",
     .synopsis = "[-m DIR] -f FILE.jsonl --weight-type LIST [OPTIONS]",
-    .example = "muninn divergence -f texts.jsonl --weight-type bf16,f16 --kv-type f32,f16 --num-steps 1-32*2",
+    .example = "muninn divergence -f texts.jsonl --weight-type q8_0,q4_1 --num-steps 1-32*2",
     .notes = "Both predict every next token of the same texts. A row for every weight type, cache type and depth: mean "
              "Kullback-Leibler divergence from the\n"
              "reference at that depth in nats, share of positions with the same best token, both with 95 % intervals "
              "over texts, and the largest errors. The\n"
              "reference's logits are kept in host memory: 4 bytes x positions x depths x vocabulary. One model is "
-             "loaded at a time. What keys mean: docs/benchmarking.md.",
+             "loaded at a time. What keys mean:\n"
+             "docs/benchmarking.md; what came out for the models here: docs/quantisation.md.",
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct divergence_options),

@@ -6,8 +6,8 @@ const QUALITY_PANELS =
 const atDepth = (row) => has(row, "num_steps", (v) => isNumber(v) && v > 0);
 const qualityName = (row) => `${say(row, "weight_type")}, cache ${say(row, "kv_type")}`;
 
-/* A scheme that gives one group of matrices another type, for comparison with its like. */
-const isGroup = (row) => has(row, "weight_type", (v) => isText(v) && v.includes("+") && !v.includes("+all="));
+/* The reference but for one group of matrices: shown beside its like. */
+const isGroup = (row) => has(row, "weight_type", (v) => isText(v) && v.startsWith(word(row, "reference_weight_type") + "+"));
 const QUALITY_SHOWN = [{id: "whole", label: "types of all matrices", fits: (row) => !isGroup(row)},
     {id: "groups", label: "one group of matrices in another type", fits: isGroup}, {id: "all", label: "both", fits: () => true}];
 function chooseShown(box, name, rows) {
