@@ -55,7 +55,7 @@ def test_figures(browser, report):
 
 
 def test_left_out(browser, report):
-    rows = whole() + [row("bf16", 1, 0, 0), row("f16", 1, 1e-9, 0, kl_mean=None, top1_agreement=None)]
+    rows = whole() + [row("bf16", 1, 0, 0, commit="ba9876543210"), row("f16", 1, 1e-9, 0, kl_mean=None, top1_agreement=None)]
     rows += [row("f16", 2, 1e-9, 1e-4, kl_low=None, kl_high=None, top1_low=None, top1_high=None)]
     open_quietly(browser, report.page(rows), "quality left out")
     for name in ("divergence", "disagreement"):
@@ -70,6 +70,15 @@ def test_left_out(browser, report):
         rows = [{**row("q8_0", 1, 1e-5, 1e-3), "kl_mean": bad, "num_steps": bad}] if bad != 1e999 else [row("q8_0", 0, 1e-5, 1e-3)]
         open_quietly(browser, report.page(rows), f"quality, values {bad}")
         same(f"values {bad}: no mark", len(tips(browser, "divergence")), 0)
+
+
+def test_commits(browser, report):
+    rows = whole() + [row("bf16", depth, 1e-4, 1e-2, kv="q8", commit="ba9876543210") for depth in DEPTHS]
+    rows += [row("q8_0", 1, 5e-2, 1e-1, key="older", time="2025-01-01T00:00:00Z", commit="ffff")]
+    open_quietly(browser, report.page(rows), "quality of two commits")
+    same("commits: one panel", len(browser.all("#figure-divergence .panel")), 1)
+    same("commits: of two rows of a type at a depth the newest", len(tips(browser, "divergence")), 12)
+    check("commits: and not the other", not any("KL: 0.05 nats" in tip for tip in tips(browser, "divergence")))
 
 
 def test_groups(browser, report):
@@ -94,6 +103,7 @@ def main():
         browser.look()
         test_figures(browser, report)
         test_left_out(browser, report)
+        test_commits(browser, report)
         test_groups(browser, report)
     finally:
         if browser:

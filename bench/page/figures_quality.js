@@ -2,7 +2,7 @@
 
 const QUALITY_SERIES = ["weight_type", "kv_type"];
 const QUALITY_PANELS =
-    ["model", "model_hash", "reference_weight_type", "reference_kv_type", "text_set", "device", "device_id", "driver", "commit"];
+    ["model", "model_hash", "reference_weight_type", "reference_kv_type", "text_set", "device", "device_id", "driver"];
 const atDepth = (row) => has(row, "num_steps", (v) => isNumber(v) && v > 0);
 const qualityName = (row) => `${say(row, "weight_type")}, cache ${say(row, "kv_type")}`;
 
