@@ -105,8 +105,9 @@ function drawRoof(p, xs, ys, ceiling) {
         return p.words(
             p.left + 6, p.top + 12, `the roof of ${short(ceiling)} GB/s lies outside of this picture`, "small faint");
     p.line([[from, from + roof], [to, to + roof]], "ceiling");
-    const px = p.x(to), py = p.y(to + roof);
-    p.words(Math.min(px, p.right) - 6, Math.max(py + 18, p.top + 12), `${short(ceiling)} GB/s`, "small halo", "end");
+    const words = `${short(ceiling)} GB/s`, px = p.x(to), py = p.y(to + roof);
+    const rise = (p.y(from + roof) - py) / Math.max(1, px - p.x(from)); /* the words lie under the line, however steep */
+    p.words(px - 4, py + 14 + rise * words.length * LETTER, words, "small halo", "end");
 }
 
 function thinRoofline(box, rows) {

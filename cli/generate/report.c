@@ -303,6 +303,8 @@ void report_trace_prompt(struct generate_run *run, uint32_t token)
             ",\"kv_policy\":\"%s\",\"top_k\":%" PRIu32 ",\"seed\":%" PRIu64,
             stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead,
             rows_per_sequence(run->options), run->kv_policy, run->options->top_k, run->options->seed);
+    if (stats->lossy_because)
+        trace_name(file, "lossy_because", stats->lossy_because);
     trace_float(file, "temperature", run->options->temperature);
     trace_float(file, "top_p", run->options->top_p);
     trace_float(file, "min_p", run->options->min_p);
