@@ -373,7 +373,17 @@ static void release(struct tracer *w)
     free(w->states);
 }
 
-static enum mn_status find_components(struct tracer *w)
+/* Who asked to stop does not wait for them, but gets what a moment brings. */
+static uint32_t most_iterations(const struct tracer *w, bool interrupted)
+{
+    static const double MOMENT = 1e8; /* values that are multiplied with the axes */
+    const double n = (double)w->trace->n_tokens * w->trace->n_steps * w->trace->n_embd;
+    return !interrupted                      ? PCA_ITERATIONS_MAX
+           : MOMENT / n < PCA_ITERATIONS_MAX ? (uint32_t)(MOMENT / n)
+                                             : PCA_ITERATIONS_MAX;
+}
+
+static enum mn_status find_components(struct tracer *w, bool interrupted)
 {
     struct mn_depth_trace *t = w->trace;
     const size_t n_states = (size_t)t->n_tokens * (t->n_steps + 1);
@@ -381,8 +391,12 @@ static enum mn_status find_components(struct tracer *w)
                                         .n_groups = t->n_tokens,
                                         .per_group = t->n_steps,
                                         .stride = (size_t)(t->n_steps + 1) * t->n_embd,
-                                        .d = t->n_embd};
+                                        .d = t->n_embd,
+                                        .most_iterations = most_iterations(w, interrupted),
+                                        .progress = interrupted ? NULL : session_progress(w->session)};
     struct pca pca = {0};
+    if (vectors.most_iterations == 0)
+        return MN_OK;
     enum mn_status status = pca_fit(&pca, &vectors, w->params->n_components, w->log);
     if (!status && !(t->paths = table(n_states, pca.n, sizeof *t->paths)))
         status = log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a trace of %u tokens", t->n_tokens);
@@ -399,15 +413,30 @@ static enum mn_status find_components(struct tracer *w)
     return status;
 }
 
+/* The prompt goes through all steps twice. */
+static enum mn_status trace_tokens(struct tracer *w)
+{
+    const uint64_t n_prompt = w->trace->n_prompt, n_tokens = n_prompt + w->params->n_new;
+    enum mn_status status = progress_begin(session_progress(w->session), "tracing",
+                                           (n_prompt + n_tokens * (1 + w->params->n_inits)) * w->trace->n_steps);
+    if (!status)
+        status = trace_prompt(w);
+    if (!status)
+        status = trace_generated(w);
+    if (!status)
+        status = trace_inits(w);
+    return progress_end(session_progress(w->session), status);
+}
+
 /* What is said about whole trajectories: of all tokens that were completed. */
-static enum mn_status look_back(struct tracer *w)
+static enum mn_status look_back(struct tracer *w, bool interrupted)
 {
     struct mn_depth_trace *t = w->trace;
     if (t->n_tokens == 0)
         return MN_OK;
     for (uint32_t i = 0; i < t->n_tokens; i++)
         t->tokens[i].terminal = terminal_classify(&w->params->terminal, state_of(t, i, 0), t->n_steps, t->n_embd);
-    return find_components(w);
+    return find_components(w, interrupted);
 }
 
 /* The parameters with what their zeros stand for. */
@@ -443,12 +472,8 @@ enum mn_status depth_trace_run(struct mn_depth_trace *t, struct session *session
         status = reserve(&w);
     session_set_sampler(session, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     if (!status)
-        status = trace_prompt(&w);
-    if (!status)
-        status = trace_generated(&w);
-    if (!status)
-        status = trace_inits(&w);
-    const enum mn_status after = !status || status == MN_ERR_INTERRUPTED ? look_back(&w) : MN_OK;
+        status = trace_tokens(&w);
+    const enum mn_status after = !status || status == MN_ERR_INTERRUPTED ? look_back(&w, status != MN_OK) : MN_OK;
     release(&w);
     return status ? status : after;
 }

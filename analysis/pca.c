@@ -9,7 +9,7 @@
 
 /* Vectors beyond those wanted: the iteration converges by the ratio of variances across the whole block, not by that of
  * neighbours. */
-enum { EXTRA = 8, BLOCK_MAX = MN_MAX_COMPONENTS + EXTRA, ITERATIONS_MAX = 1000, SWEEPS_MAX = 60 };
+enum { EXTRA = 8, BLOCK_MAX = MN_MAX_COMPONENTS + EXTRA, SWEEPS_MAX = 60 };
 #define TOLERANCE 1e-9
 
 static double dot(const double *a, const double *b, uint32_t n)
@@ -150,18 +150,22 @@ static void centre(const struct pca *pca, const float *vector, double *out)
 }
 
 /* y = C q for all vectors of the block; the total variance on the way. */
-static void apply(struct pca *pca, const struct pca_vectors *v, struct work *w, uint32_t block)
+static enum mn_status apply(struct pca *pca, const struct pca_vectors *v, struct work *w, uint32_t block)
 {
+    enum mn_status status = MN_OK;
     const double n = (double)(v->n_groups * v->per_group);
     pca->total = 0.0;
     memset(w->y, 0, (size_t)block * v->d * sizeof *w->y);
-    for (size_t g = 0; g < v->n_groups; g++)
+    for (size_t g = 0; g < v->n_groups && !status; g++) {
+        status = v->progress ? progress_poll(v->progress) : MN_OK;
         for (size_t i = 0; i < v->per_group; i++) {
             centre(pca, vector_at(v, g, i), w->row);
             pca->total += dot(w->row, w->row, v->d) / n;
             for (uint32_t b = 0; b < block; b++)
                 add_scaled(w->y + (size_t)b * v->d, dot(w->row, w->q + (size_t)b * v->d, v->d) / n, w->row, v->d);
         }
+    }
+    return status;
 }
 
 /* out = sum over b of turn[b][i] in[b], for each i. */
@@ -222,7 +226,8 @@ static void fix_signs(struct pca *pca)
 enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *v, uint32_t n_components, const struct mn_log *log)
 {
     assert(n_components >= 1 && n_components <= MN_MAX_COMPONENTS && v->d >= 1 && v->n_groups * v->per_group >= 1);
-    const uint32_t d = v->d, n = n_components < d ? n_components : d, block = n + EXTRA < d ? n + EXTRA : d;
+    const uint32_t d = v->d, n = n_components < d ? n_components : d, block = n + EXTRA < d ? n + EXTRA : d,
+                   most = v->most_iterations ? v->most_iterations : PCA_ITERATIONS_MAX;
     *pca = (struct pca){
         .n = n, .d = d, .mean = malloc(d * sizeof(double)), .axes = malloc((size_t)n * d * sizeof(double))};
     const size_t many = (size_t)block * d;
@@ -237,11 +242,14 @@ enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *v, uint32_t n_
     for (uint32_t b = 0; b < block; b++)
         draw(w.q + (size_t)b * d, d, b);
     orthonormalise(w.q, block, d);
-    for (;;) {
-        apply(pca, v, &w, block);
+    enum mn_status status = v->progress ? progress_begin(v->progress, "finding the components", 0) : MN_OK;
+    while (!status) {
+        status = apply(pca, v, &w, block);
+        if (status)
+            break;
         pca->n_iterations++;
         pca->residual = settle(pca, &w, block);
-        if (pca->residual <= TOLERANCE || pca->n_iterations == ITERATIONS_MAX)
+        if (pca->residual <= TOLERANCE || pca->n_iterations == most)
             break;
         memcpy(w.q, w.y, many * sizeof *w.q);
         orthonormalise(w.q, block, d);
@@ -249,7 +257,11 @@ enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *v, uint32_t n_
     memcpy(pca->axes, w.q, (size_t)n * d * sizeof *pca->axes);
     fix_signs(pca);
     free(memory);
-    return MN_OK;
+    if (v->progress)
+        status = progress_end(v->progress, status);
+    if (status)
+        pca_finish(pca);
+    return status;
 }
 
 void pca_project(const struct pca *pca, const float *vector, double *out)

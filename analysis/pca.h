@@ -13,7 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/status.h"
+#include "engine/base/progress.h"
+
+enum { PCA_ITERATIONS_MAX = 1000 };
 
 /* Vectors in groups: `n_groups` times `per_group` vectors of `d` floats, the first vector of group g at values + g *
  * stride. */
@@ -21,6 +23,8 @@ struct pca_vectors {
     const float *values;
     size_t n_groups, per_group, stride; /* stride in floats */
     uint32_t d;
+    uint32_t most_iterations;  /* 0: PCA_ITERATIONS_MAX */
+    struct progress *progress; /* asked in front of every group; may be NULL */
 };
 
 struct pca {
@@ -33,7 +37,7 @@ struct pca {
     uint32_t n_iterations;
 };
 
-/* n_components from 1 to MN_MAX_COMPONENTS; at least one vector. MN_ERR_MEMORY. */
+/* n_components from 1 to MN_MAX_COMPONENTS; at least one vector. MN_ERR_MEMORY, MN_ERR_INTERRUPTED. */
 enum mn_status pca_fit(struct pca *pca, const struct pca_vectors *vectors, uint32_t n_components,
                        const struct mn_log *log);
 /* Coordinates [pca->n] of a vector [d]. */

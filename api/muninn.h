@@ -673,7 +673,8 @@ struct mn_depth_trace {
     uint32_t *init_top1; /* [n_tokens, init_stride]: best id after the last step */
     /* Principal components of all states after steps 1..n_steps: the initial ones are not the model's. The start is
      * drawn from a fixed seed, so that the same states give the same axes. */
-    uint32_t n_components;              /* at most n_embd; 0 when no token was completed */
+    uint32_t n_components; /* at most n_embd; 0 when no token was completed, or so many were that who interrupted
+                            * would have to wait for them */
     double variance[MN_MAX_COMPONENTS]; /* along each axis, falling */
     double total_variance;              /* in all directions */
     double residual;                    /* of the axes, over the largest variance: 0 is exact */

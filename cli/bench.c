@@ -9,6 +9,7 @@
 #include "cli/common/interrupt.h"
 #include "cli/common/option_rules.h"
 #include "cli/common/paths.h"
+#include "cli/common/progress.h"
 #include "cli/common/talk.h"
 
 struct bench_options {
@@ -57,6 +58,8 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     params.all_columns = !strcmp(options->columns, "all");
     params.cost_dir = cli_cache_dir(cache_dir);
     params.stop = cli_interrupted;
+    params.progress = cli_progress();
+    params.show = cli_progress_own;
     params.out = stdout;
     params.err = cli_notes();
     cli_catch_interrupt();

@@ -10,6 +10,7 @@
 #include "cli/common/help.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
+#include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "commit.h"
 #include "engine/base/clock.h"
@@ -26,6 +27,9 @@ static void write_line(void *user, enum mn_log_level level, const char *line)
         return;
     if (level == MN_LOG_WARN && cli_is_quiet())
         return;
+    if (level == MN_LOG_WARN && cli_pipe_is_closed()) /* "interrupted after .." */
+        return;
+    cli_progress_clear();
     fprintf(stderr, "muninn: %s%s\n", level == MN_LOG_WARN ? "warning: " : "", line);
 }
 

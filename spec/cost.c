@@ -108,11 +108,11 @@ static enum mn_status measure(struct session *s, struct mn_cost_table *t)
     *t = (struct mn_cost_table){.n = n};
     for (uint32_t i = 0; i < n * N_RUNS; i++)
         fastest[i / N_RUNS][i % N_RUNS] = INFINITY;
-    enum mn_status status = session_progress_begin(s, "measuring the cost of passes", steps_to_measure(s));
+    enum mn_status status = progress_begin(session_progress(s), "measuring the cost of passes", steps_to_measure(s));
     for (int round = 0; round < ROUNDS && !status; round++) /* a machine's slow moment meets one round */
         for (uint32_t i = 0; i < n && !status; i++)
             status = time_rows(s, i + 1, fastest[i]);
-    status = session_progress_end(s, status);
+    status = progress_end(session_progress(s), status);
     if (status)
         return status;
     for (uint32_t i = 0; i < n; i++) {

@@ -615,8 +615,8 @@ fi
     "$muninn" generate -p x --num-steps 2 -n 64 --ignore-eos 2>"$tmp/err"
     echo $? >"$tmp/code"
 } | true
-same "closed pipe: exit code" 1 "$(cat "$tmp/code")"
-has "closed pipe: message" "$(cat "$tmp/err")" "standard output"
+same "closed pipe: exit code" 141 "$(cat "$tmp/code")"
+same "closed pipe: no complaint" 0 "$(grep -c 'standard output\|interrupted' "$tmp/err")"
 
 # 490 tokens of 256 steps take seconds on any device. The strategies are interrupted inside a round, a wave and a window.
 for how in text json 'json --strategy draft-verify' 'json --strategy wavefront --draft-steps 16' 'json --strategy diffusion --freeze-threshold 1e-9'; do

@@ -47,6 +47,7 @@ struct bench_common {
     uint32_t n_acceptance;
     bool (*stop)(void);
     struct mn_progress progress;
+    void (*show)(const char *what, uint64_t done, uint64_t total); /* may be NULL */
     const struct mn_log *log;
 };
 

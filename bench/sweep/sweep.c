@@ -42,37 +42,30 @@ static double clock_of_sampling(void *user)
 /* Time left goes by what rows took so far; models still to come are taken to be like this one. */
 static void show_progress(const struct sweep *w, const struct bench_setting *s, size_t i)
 {
-    enum { WIDTH = 24 };
-    FILE *err = w->params->err;
     const size_t n = w->settings.n;
-    char bar[WIDTH + 1];
-    if (!isatty(fileno(err)))
+    char text[192], left_text[48] = "";
+    if (!w->params->show)
         return;
     const double left = (double)(n - i) + (double)(w->n_models_left * n), spent = clock_s() - w->started;
-    const size_t filled = (size_t)(WIDTH * i / n);
-    memset(bar, '.', WIDTH);
-    memset(bar, '#', filled);
-    bar[WIDTH] = '\0';
-    fprintf(err, "\r\033[K[%s] %zu/%zu %s R %" PRIu32 " K %" PRIu32 " L %" PRIu32 " batch %" PRIu32, bar, i + 1, n,
-            s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->batch);
     if (w->n_done) {
         const double seconds = spent / (double)w->n_done * left / w->lists.n_shards;
-        fprintf(err,
-                seconds < 100.0    ? ", %.0f s left"
-                : seconds < 6000.0 ? ", %.0f min left"
-                                   : ", %.0f h left",
-                seconds < 100.0    ? seconds
-                : seconds < 6000.0 ? seconds / 60.0
-                                   : seconds / 3600.0);
+        snprintf(left_text, sizeof left_text,
+                 seconds < 100.0    ? ", %.0f s left"
+                 : seconds < 6000.0 ? ", %.0f min left"
+                                    : ", %.0f h left",
+                 seconds < 100.0    ? seconds
+                 : seconds < 6000.0 ? seconds / 60.0
+                                    : seconds / 3600.0);
     }
-    fflush(err);
+    snprintf(text, sizeof text, "%zu/%zu %s R %" PRIu32 " K %" PRIu32 " L %" PRIu32 " batch %" PRIu32 "%s", i + 1, n,
+             s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->batch, left_text);
+    w->params->show(text, 0, 0);
 }
 
 static void end_progress(const struct sweep *w)
 {
-    FILE *err = w->params->err;
-    if (isatty(fileno(err)))
-        fputs("\r\033[K", err);
+    if (w->params->show)
+        w->params->show(NULL, 0, 0);
 }
 
 /* ---- running ---- */
@@ -389,6 +382,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         .n_acceptance = w->lists.n_acceptance,
         .stop = params->stop,
         .progress = params->progress,
+        .show = params->show,
         .log = log};
     if (!status)
         status = sweep(w, &common, log);

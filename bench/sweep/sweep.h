@@ -37,7 +37,10 @@ struct sweep_params {
     bool resume, stop_at_eos, kernels, beyond; /* beyond: more steps than a model was made for */
     bool (*stop)(void);                        /* asked between prompts and settings; may be NULL */
     struct mn_progress progress;               /* the engine's */
-    FILE *out, *err; /* rows when all are there; on `err` also progress, when it is a terminal */
+    /* May be NULL. What the sweep is at, as mn_progress has it: `done` of `total`, or with a total of 0 the words
+     * alone; NULL: nothing. */
+    void (*show)(const char *what, uint64_t done, uint64_t total);
+    FILE *out, *err; /* rows when all are there; what there is to say of them */
 };
 
 /* MN_ERR_USAGE before anything runs; MN_ERR_INTERRUPTED with what there is shown and kept. A setting that cannot run

@@ -1,6 +1,7 @@
 #include "cli/common/engine.h"
 
 #include "bench/sweep/cpu_device.h"
+#include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "engine/base/clock.h"
 
@@ -26,7 +27,8 @@ enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struc
                                                                  .device = choice->device,
                                                                  .weight_type = choice->weight_type,
                                                                  .validate = choice->validate,
-                                                                 .log = log});
+                                                                 .log = log,
+                                                                 .progress = cli_progress()});
     if (!status)
         say_engine(*engine, clock_s() - started);
     return status;

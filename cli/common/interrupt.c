@@ -43,6 +43,17 @@ bool cli_interrupted(void)
     return interrupted != 0;
 }
 
+void cli_interrupt_closed_pipe(void)
+{
+    if (!interrupted)
+        interrupted = SIGPIPE;
+}
+
+bool cli_pipe_is_closed(void)
+{
+    return interrupted == SIGPIPE;
+}
+
 int cli_interrupt_exit_code(void)
 {
     return 128 + (interrupted ? interrupted : SIGINT);

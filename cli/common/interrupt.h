@@ -1,16 +1,19 @@
-/* Ctrl-C, SIGTERM, a terminal that is gone, and the signals that must not end the program. Thread-safety: the flag may
- * be read from anywhere. */
+/* Ctrl-C, SIGTERM, a terminal that is gone, a reader that is gone, and the signals that must not end the program.
+ * Thread-safety: the flag may be read from anywhere. */
 #ifndef MUNINN_CLI_COMMON_INTERRUPT_H
 #define MUNINN_CLI_COMMON_INTERRUPT_H
 
 #include <stdbool.h>
 
-/* A closed pipe and a file size limit are failed writes, reported like a full disk. Called first of all. */
+/* A closed pipe and a file size limit are failed writes, not the end of the process. Called first of all. */
 void cli_ignore_write_signals(void);
 /* From this call on, SIGINT, SIGTERM and SIGHUP set a flag instead of ending the process; a second one of them ends it
  * at once. One that the process was started with as ignored (nohup, a shell's background jobs) stays ignored. */
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);
+/* Nobody reads standard output any more: an interrupt like the others, but for having nobody to be told to. */
+void cli_interrupt_closed_pipe(void);
+bool cli_pipe_is_closed(void);
 /* The exit code of a run that was interrupted: 128 and the signal's number, like a shell's for what a signal ended. */
 int cli_interrupt_exit_code(void);
 

@@ -11,7 +11,8 @@
 #include "api/muninn.h"
 #include "engine/base/status.h"
 
-/* Flushes stdout; a failure now or earlier (disk full, closed pipe) is MN_ERR_RUN. */
+/* Flushes stdout; a failure now or earlier (a full disk) is MN_ERR_RUN. A pipe that nobody reads any more is
+ * MN_ERR_INTERRUPTED, without a message: see interrupt.h. */
 enum mn_status cli_flush(const struct mn_log *log);
 
 /* The device, for reports of others' machines; one line on cli_notes. */

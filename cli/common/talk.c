@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/common/progress.h"
 #include "engine/base/text.h"
 
 /* How this process talks; --quiet and --verbose are said once. */
@@ -41,6 +42,7 @@ bool cli_is_watched(void)
 
 FILE *cli_notes(void)
 {
+    cli_progress_clear();
     return talk.nowhere ? talk.nowhere : stderr;
 }
 
@@ -53,6 +55,7 @@ void cli_detail(const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    cli_progress_clear();
     fputs("muninn: ", stderr);
     text_puts(stderr, line);
     fputc('\n', stderr);

@@ -198,7 +198,7 @@ static void print_refused(struct batch *b, uint32_t i)
     print_run(b, i, status);
     b->runs[i].status = status;
     if (!b->status && ferror(stdout))
-        b->status = MN_ERR_RUN;
+        b->status = cli_pipe_is_closed() ? MN_ERR_INTERRUPTED : MN_ERR_RUN;
 }
 
 static int on_end(void *user, uint32_t ready)

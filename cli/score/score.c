@@ -4,17 +4,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/rows/default_depth.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
+#include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "engine/base/text.h"
 #include "engine/files/lines.h"
 
 enum { ROWS_AT_ONCE = 2048, DEFAULT_PARALLEL_MAX = 32 };
-#define SHOW_SECONDS 0.2
 
 /* ---- progress ---- */
 
@@ -48,20 +47,9 @@ static void add_up_work(struct score_run *run)
 
 void score_progress(struct score_run *run, uint64_t more)
 {
-    const double now = clock_s(), share = run->total ? (double)(run->done + more) / (double)run->total : 0.0;
-    if (!cli_is_watched() || now - run->shown < SHOW_SECONDS)
-        return;
-    run->shown = now;
-    fprintf(stderr, "\r\033[K[%zu/%zu] %.0f %%", run->n_done, run->n_lines, 100.0 * share);
-    if (share > 0.0)
-        fprintf(stderr, ", about %.0f s left", (now - run->started) * (1.0 - share) / share);
-    fflush(stderr);
-}
-
-static void end_progress(const struct score_run *run)
-{
-    if (run->shown > 0.0)
-        fputs("\r\033[K", stderr);
+    char text[64];
+    snprintf(text, sizeof text, "%zu of %zu lines", run->n_done, run->n_lines);
+    cli_progress_own(text, run->done + more, run->total);
 }
 
 /* ---- likelihoods ---- */
@@ -212,7 +200,7 @@ static enum mn_status run_lines(struct score_run *run, const char *dir, const ch
         status = score_matches(run);
     if (!status && run->options->results)
         status = output_commit(&run->file, run->log);
-    end_progress(run);
+    cli_progress_own(NULL, 0, 0);
     if (status == MN_ERR_INTERRUPTED)
         log_note(run->log, MN_LOG_WARN, "interrupted after %zu of %zu lines%s", run->n_done, run->n_lines,
                  run->options->results ? "; --resume goes on from there" : "");

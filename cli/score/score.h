@@ -60,7 +60,7 @@ struct score_run {
     size_t n_lines, n_done;   /* n_done: lines finished in this run */
     struct output_file file;  /* results; closed: rows go to standard output */
     double synced;            /* seconds: when rows were last synced */
-    double started, shown;    /* when work began; when progress was shown last */
+    double started;           /* when work began */
     uint64_t done, total;     /* finished phases and sequences, and all: core steps of rows */
 };
 

@@ -22,7 +22,7 @@ enum mn_status progress_begin(struct progress *p, const char *what, uint64_t tot
 enum mn_status progress_add(struct progress *p, uint64_t n)
 {
     /* Complete is said once, by the end. */
-    if (p->what && p->n_nested == 0)
+    if (p->what)
         p->done = n < p->total - p->done ? p->done + n : p->total - 1;
     return progress_poll(p);
 }

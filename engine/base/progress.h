@@ -11,7 +11,7 @@ struct progress {
     struct mn_progress to;
     const char *what; /* NULL: no phase is under way */
     uint64_t done, total;
-    uint32_t n_nested; /* phases that began within this one, which goes on being reported */
+    uint32_t n_nested; /* phases that began within this one, which goes on being reported, and count for it */
 };
 
 /* All return MN_ERR_INTERRUPTED when the caller's callback asks to stop, without a line in the log: who asks knows. */

@@ -192,7 +192,7 @@ static uint64_t n_recordings(const struct session *s)
 
 static enum mn_status record_all(struct session *s)
 {
-    struct progress *progress = &s->model->device->progress;
+    struct progress *progress = session_progress(s);
     enum mn_status status = progress_begin(progress, "building pipelines", n_recordings(s));
     for (int pass = 0; pass < PASS_COUNT; pass++)
         for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++) {
@@ -215,7 +215,7 @@ static enum mn_status record_all(struct session *s)
 static enum mn_status warm_up(struct session *s)
 {
     const struct row row = {0};
-    struct progress *progress = &s->model->device->progress;
+    struct progress *progress = session_progress(s);
     enum mn_status status = progress_begin(progress, "warming up", n_recordings(s));
     for (uint32_t stamp = 0; stamp < SESSION_N_STAMPS && !status; stamp++) {
         if (s->recordings[PASS_CORE][stamp].n == 0)

@@ -12,6 +12,7 @@
 #define MUNINN_ENGINE_MODEL_SESSION_H
 
 #include "cache/cache.h"
+#include "engine/base/progress.h"
 #include "engine/model/config.h"
 #include "engine/model/sampler.h"
 
@@ -97,9 +98,8 @@ struct session_counts session_counts(const struct session *session);
  * snprintf does. */
 size_t session_fingerprint(const struct session *session, char *text, size_t text_bytes);
 
-/* A phase of work (engine/base/progress.h) that goes through session_run, which counts the core steps of its rows. */
-enum mn_status session_progress_begin(struct session *session, const char *what, uint64_t n_row_steps);
-enum mn_status session_progress_end(struct session *session, enum mn_status status);
+/* Of what is done with the session's device. session_run adds the core steps of its rows to the phase under way. */
+struct progress *session_progress(struct session *session);
 
 /* Computes and waits. tokens[i] (may be NULL) receives the token of the i-th head row. */
 enum mn_status session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);

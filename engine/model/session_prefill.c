@@ -79,7 +79,7 @@ enum mn_status session_prefill(struct session *s, const struct session_prefill_p
         status = session_write_states(s, p->sequence, p->first, p->state0, p->n);
     if (status)
         return status;
-    struct progress *progress = &s->model->device->progress;
+    struct progress *progress = session_progress(s);
     status = progress_begin(progress, "reading the prompt", (uint64_t)p->n * p->num_steps);
     if (!status)
         status = run_chunks(s, p, token);

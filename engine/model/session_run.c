@@ -115,14 +115,9 @@ static void count_attention(struct session *s, const struct session_run_params *
                                    new_positions * config->n_prelude);
 }
 
-enum mn_status session_progress_begin(struct session *s, const char *what, uint64_t n_row_steps)
+struct progress *session_progress(struct session *s)
 {
-    return progress_begin(&s->model->device->progress, what, n_row_steps);
-}
-
-enum mn_status session_progress_end(struct session *s, enum mn_status status)
-{
-    return progress_end(&s->model->device->progress, status);
+    return &s->model->device->progress;
 }
 
 enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
@@ -145,7 +140,7 @@ enum mn_status session_run(struct session *s, const struct session_run_params *p
     for (uint32_t i = 0; i < p->n_core && !pace.status; i++) {
         pace_pass(&pace, PASS_CORE, stamp, p->n_rows, positions);
         if (!pace.status)
-            pace.status = progress_add(&s->model->device->progress, p->n_rows);
+            pace.status = progress_add(session_progress(s), p->n_rows);
         count_pass(s, PASS_CORE, stamp, p->n_rows, w->core_bytes);
     }
     if (p->coda) {
