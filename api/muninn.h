@@ -723,7 +723,7 @@ void mn_profile_destroy(struct mn_profile *profile); /* NULL is fine */
  * call. */
 enum mn_status mn_profile_pass(struct mn_profile *profile, enum mn_pass pass, uint32_t n_rows,
                                const struct mn_operation **operations, uint32_t *n_operations);
-/* Runs the pass: microseconds of one. */
+/* Runs the pass: microseconds of one. The first call for a pass warms up. */
 enum mn_status mn_profile_time_pass(struct mn_profile *profile, double *us);
 /* Runs it once, with timestamps: microseconds of each operation, us [n_operations]. MN_ERR_UNSUPPORTED where the device
  * has no timestamps. */

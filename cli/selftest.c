@@ -4,6 +4,9 @@
 #include <inttypes.h>
 
 #include "cli/commands.h"
+#include "cli/common/interrupt.h"
+#include "cli/common/output.h"
+#include "cli/common/progress.h"
 #include "engine/base/text.h"
 
 struct selftest_options {
@@ -12,6 +15,8 @@ struct selftest_options {
 };
 
 struct tally {
+    const struct mn_log *log;
+    enum mn_status status; /* of what was printed */
     uint32_t n_cases, n_failed;
     bool begun;
 };
@@ -28,24 +33,28 @@ static void print_case(void *user, const struct kernel_case_result *result)
     struct tally *tally = user;
     tally->n_cases++;
     tally->n_failed += !result->ok;
+    cli_progress_clear();
     printf("%-6s %-10s %-64s NMSE %.2e (limit %.0e)%s%s\n", result->ok ? "ok" : "FAILED", result->kernel, result->name,
            result->nmse, result->limit, result->ok ? "" : ": ", result->ok ? "" : result->detail);
-    fflush(stdout); /* a case may take seconds, and the next one may lose the device */
+    if (!tally->status)
+        tally->status = cli_flush(tally->log); /* a case may take seconds, and the next one may lose the device */
 }
 
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct selftest_options *options = values;
-    struct tally tally = {0};
+    struct tally tally = {.log = log};
+    cli_catch_interrupt();
     enum mn_status status = selftest_run(&(struct selftest_params){.device = options->device,
                                                                    .quick = options->quick,
                                                                    .begin = print_banner,
                                                                    .report = print_case,
                                                                    .user = &tally,
+                                                                   .progress = cli_progress(),
                                                                    .log = log});
     if (tally.begun) /* what failed has been logged by then */
         printf("%" PRIu32 " cases, %" PRIu32 " failed\n", tally.n_cases, tally.n_failed);
-    return status;
+    return status ? status : tally.status;
 }
 
 static const struct command_option table[] = {

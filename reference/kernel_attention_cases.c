@@ -103,7 +103,8 @@ static struct guarded *plan_q8(struct rig *rig, const struct ref_kv *kv, uint32_
 
 static void run_attention(struct rig *rig, const struct attention_case *c, uint64_t seed)
 {
-    rig_begin(rig, "attention", c->name, seed);
+    if (!rig_begin(rig, "attention", c->name, seed))
+        return;
     struct rig_rows rows = {.table = TABLE_CORE,
                             .first = c->first,
                             .n = c->n_rows,

@@ -39,7 +39,8 @@ static const struct embed_case embed_cases[] = {
 
 static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed)
 {
-    rig_begin(rig, "embed", c->name, seed);
+    if (!rig_begin(rig, "embed", c->name, seed))
+        return;
     struct rig_rows rows = {.table = TABLE_PRELUDE,
                             .first = c->first,
                             .n = c->n_rows,
@@ -176,7 +177,8 @@ static void run_cache_rounding(struct rig *rig)
 {
     enum { D = 8, N = 8, CTX = N + 1 }; /* a position is left for the rows beyond the table */
     _Static_assert(COUNT(rounded_values) == N * D, "the values are N rows of D");
-    rig_begin(rig, "qkv", "rounding to f16", 1);
+    if (!rig_begin(rig, "qkv", "rounding to f16", 1))
+        return;
     struct rig_rows rows = {.table = TABLE_PRELUDE, .n = N, .n_ctx = CTX, .n_sequences = 1, .n_depths = 1};
     rig_rows(rig, &rows);
     double *state, *state_expected, *x = rig_zeros(rig, N * D), *w = rig_zeros(rig, 3 * D * D),
@@ -235,7 +237,8 @@ static void run_cache_rounding(struct rig *rig)
 
 static void run_argmax(struct rig *rig, const char *name, uint32_t threads, uint32_t n_groups, uint64_t seed)
 {
-    rig_begin(rig, "argmax", name, seed);
+    if (!rig_begin(rig, "argmax", name, seed))
+        return;
     struct rig_rows rows = {.table = TABLE_HEAD, .first = 2, .n = 6, .n_ctx = 40, .n_sequences = 1, .n_depths = 1};
     rig_rows(rig, &rows);
     const uint32_t end = rows.first + rows.n;
@@ -342,7 +345,8 @@ static double noisy_value(const struct sampler_params *p, const float *logits, u
 
 static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t seed)
 {
-    rig_begin(rig, "sample", c->name, seed);
+    if (!rig_begin(rig, "sample", c->name, seed))
+        return;
     struct rig_rows rows = {
         .table = TABLE_HEAD, .first = c->first, .n = c->n_rows, .n_ctx = 70, .n_sequences = 1, .n_depths = 1};
     rig_rows(rig, &rows);
@@ -391,7 +395,8 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
 
 static void run_read(struct rig *rig, const char *name, uint32_t n_chunks, uint32_t n_groups, uint64_t seed)
 {
-    rig_begin(rig, "read", name, seed);
+    if (!rig_begin(rig, "read", name, seed))
+        return;
     double *data = rig_zeros(rig, 4 * (size_t)n_chunks);
     const uint32_t local = rig->tuning.row_threads, n_threads = n_groups * local;
     double *sums = rig_zeros(rig, n_threads);
@@ -435,14 +440,25 @@ static void row_cases_run(struct rig *rig)
     }
 }
 
-static enum mn_status run(const struct kernel_cases_params *params, void (*cases)(struct rig *rig), uint32_t *n_cases)
+static enum mn_status run(const struct kernel_cases_params *params, const char *what, void (*cases)(struct rig *rig),
+                          uint32_t *n_cases)
 {
     struct rig rig;
     enum mn_status status = rig_init(&rig, params);
     if (status)
         return status;
+    rig.counts = true;
     cases(&rig);
-    status = rig.status;
+    const uint32_t n = rig.n_cases;
+    rig.counts = false;
+    rig.n_cases = 0;
+    status = progress_begin(&params->device->progress, what, n);
+    rig.status = status;
+    if (!status)
+        cases(&rig);
+    status = progress_end(&params->device->progress, rig.status);
+    if (!status && rig.n_cases != n)
+        status = log_fail(params->device->log, MN_ERR_CHECK, "%u kernel cases ran, not %u", rig.n_cases, n);
     if (n_cases)
         *n_cases = rig.n_cases;
     if (!status && rig.n_failed)
@@ -460,10 +476,10 @@ static void all_cases(struct rig *rig)
 
 enum mn_status kernel_cases_run(const struct kernel_cases_params *params, uint32_t *n_cases)
 {
-    return run(params, all_cases, n_cases);
+    return run(params, "checking kernels", all_cases, n_cases);
 }
 
 enum mn_status kernel_cases_row_independence(const struct kernel_cases_params *params, uint32_t *n_cases)
 {
-    return run(params, matmul_row_independence, n_cases);
+    return run(params, "checking row independence", matmul_row_independence, n_cases);
 }

@@ -596,7 +596,8 @@ static void run_case(struct rig *rig, const struct shape *shape, enum tile_id ti
     char name[RIG_NAME_BYTES], rows[16];
     snprintf(rows, sizeof rows, "%u", shape->n_rows);
     name_case(rig, name, shape, tile, weight, rows);
-    rig_begin(rig, kernel_info(shape->id)->name, name, seed);
+    if (!rig_begin(rig, kernel_info(shape->id)->name, name, seed))
+        return;
     job_setup(rig, &job, shape, tile, weight, shape->n_rows, shape->first);
     rig_commit(rig);
     const uint32_t stamp = stamp_rows(shape->n_rows);
@@ -697,7 +698,8 @@ static void run_independence(struct rig *rig, int i, enum tile_id tile, enum wei
     struct job job;
     char name[RIG_NAME_BYTES];
     name_case(rig, name, shape, tile, type, "1-16");
-    rig_begin(rig, kernel_info(shape->id)->name, name, 1000 + (uint64_t)i);
+    if (!rig_begin(rig, kernel_info(shape->id)->name, name, 1000 + (uint64_t)i))
+        return;
     job_setup(rig, &job, shape, tile, type, MAX_INDEPENDENT_ROWS, 0);
     for (uint32_t k = 0; k < rig->n_buffers; k++)
         rig->buffers[k].expected = NULL; /* the bits of other passes are the expectation here */

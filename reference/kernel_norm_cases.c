@@ -131,7 +131,8 @@ static void norm_setup(struct rig *rig, struct norm_job *job, const struct norm_
 static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
 {
     struct norm_job job;
-    rig_begin(rig, "norm", c->name, seed);
+    if (!rig_begin(rig, "norm", c->name, seed))
+        return;
     norm_setup(rig, &job, c);
     struct guarded *state = rig_plan_state(rig, &job.rows, &job.state, &job.state_expected);
     expect_norm(rig, &job);
@@ -350,7 +351,8 @@ static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed
 {
     struct heads_job job;
     double *state, *state_expected;
-    rig_begin(rig, "heads", c->name, seed);
+    if (!rig_begin(rig, "heads", c->name, seed))
+        return;
     heads_setup(rig, &job, c);
     expect_heads(rig, &job);
     const bool q8 = c->kv == KV_Q8;

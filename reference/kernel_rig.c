@@ -125,8 +125,12 @@ static void encode(const struct guarded *buffer, uint32_t *words)
 
 /* ---- a case ---- */
 
-void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t seed)
+bool rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t seed)
 {
+    if (rig->counts) {
+        rig->n_cases++;
+        return false;
+    }
     rig->n_buffers = 0;
     rig->n_pool = 0;
     rig->random = seed;
@@ -135,6 +139,7 @@ void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t s
     rig->detail[0] = '\0';
     rig->result = (struct kernel_case_result){.kernel = kernel, .name = rig->name, .detail = rig->detail, .ok = true};
     arena_init(&rig->arena, rig->params->device, "kernel case", ARENA_DEVICE);
+    return true;
 }
 
 struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial,
@@ -363,6 +368,7 @@ void rig_end(struct rig *rig)
     rig->n_failed += !rig->result.ok;
     if (rig->params->report)
         rig->params->report(rig->params->user, &rig->result);
+    rig->status = progress_add(&rig->params->device->progress, 1);
 }
 
 /* ---- rows ---- */

@@ -77,13 +77,14 @@ struct rig {
     struct kernel_case_result result;
     char detail[160];
     uint32_t n_cases, n_failed;
+    bool counts; /* cases are counted, not run */
 };
 
 enum mn_status rig_init(struct rig *rig, const struct kernel_cases_params *params);
 void rig_finish(struct rig *rig);
 
-/* One case: begin, plan buffers, commit, dispatch, end. */
-void rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t seed);
+/* One case: begin, plan buffers, commit, dispatch, end. False: it is only counted. */
+bool rig_begin(struct rig *rig, const char *kernel, const char *name, uint64_t seed);
 struct guarded *rig_buffer(struct rig *rig, const char *name, enum element element, uint32_t n, const double *initial,
                            const double *expected, double limit);
 /* A matrix of weights [n_rows, inner], which rig_weights made, as the loader lays it out. */

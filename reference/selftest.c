@@ -39,7 +39,8 @@ static enum mn_status run_on_device(struct device *device, const struct selftest
 enum mn_status selftest_run(const struct selftest_params *params)
 {
     struct device *device;
-    enum mn_status status = device_create(&device, &(struct device_params){.select = params->device}, params->log);
+    enum mn_status status = device_create(
+        &device, &(struct device_params){.select = params->device, .progress = params->progress}, params->log);
     if (status)
         return status;
     status = run_on_device(device, params);

@@ -12,6 +12,7 @@ struct selftest_params {
     void (*begin)(void *user, const char *banner); /* the device is open; may be NULL */
     void (*report)(void *user, const struct kernel_case_result *result); /* may be NULL */
     void *user;                                                          /* of both */
+    struct mn_progress progress;                                         /* a stop ends it with MN_ERR_INTERRUPTED */
     const struct mn_log *log;
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/sweep/measure.h"
+#include "engine/files/json.h"
 
 enum { MAX_ROWS = 16, DEFAULT_POSITION = 128, OPERATIONS_MAX = 512 };
 /* 64 passes are measured: each for as long as asked, but no longer than this. */
@@ -16,7 +17,7 @@ struct measuring {
     const struct bench_common *common;
     struct sampling sampling;
     struct mn_profile *profile;
-    struct rows *rows;
+    const struct kernel_rows *rows;
     uint32_t position;
     double first[MN_PASSES][OPERATIONS_MAX], first_pass[MN_PASSES]; /* us at one row */
     /* the pass under way: */
@@ -48,7 +49,7 @@ static enum mn_status end_row(struct measuring *m, struct row_builder *b)
 {
     cJSON *row;
     enum mn_status status = row_end(b, &row, m->common->log);
-    return status ? status : rows_add(m->rows, row, m->common->log);
+    return status ? status : m->rows->keep(m->rows->user, row);
 }
 
 static char *make_key(const struct measuring *m, const char *kind, const char *what, uint32_t place)
@@ -57,6 +58,20 @@ static char *make_key(const struct measuring *m, const char *kind, const char *w
     snprintf(rest, sizeof rest, "%s|%s|%s %" PRIu32 "|n%" PRIu32 " at %" PRIu32, m->setting->kv_type, what, kind, place,
              m->n_rows, m->position);
     return row_key_of(m->model, kind, rest);
+}
+
+/* Is the row there? *us: what it says then. */
+static enum mn_status look_up(const struct measuring *m, const char *kind, const char *what, uint32_t place,
+                              bool *known, double *us)
+{
+    char *key = make_key(m, kind, what, place);
+    if (!key)
+        return log_fail(m->common->log, MN_ERR_MEMORY, "out of host memory for a key");
+    const cJSON *row = m->rows->find(m->rows->user, key), *value = row ? json_find(row, "us") : NULL;
+    free(key);
+    *known = row != NULL;
+    *us = cJSON_IsNumber(value) ? value->valuedouble : 0.0;
+    return MN_OK;
 }
 
 static void begin_row(struct measuring *m, struct row_builder *b, const char *kind, const char *what, uint32_t place)
@@ -117,6 +132,11 @@ static enum mn_status add_kernel_row(struct measuring *m, uint32_t place, const 
     const double us = samples_median(alike, n), bytes = op->bytes, flops = op->flops;
     char shape[64] = "";
     struct row_builder b;
+    bool known;
+    double before;
+    enum mn_status status = look_up(m, "kernel", op->what, (uint32_t)m->pass, &known, &before);
+    if (status || known)
+        return status;
     if (m->n_rows == 1)
         m->first[m->pass][place] = us;
     if (op->reads_weights)
@@ -162,24 +182,65 @@ static enum mn_status measure_operations(struct measuring *m)
     return status;
 }
 
+/* What is there already of the pass's kernels; ratios of those to come refer to it. */
+static enum mn_status look_up_operations(struct measuring *m, bool *all)
+{
+    enum mn_status status = MN_OK;
+    *all = true;
+    for (uint32_t i = 0; i < m->n_operations && !status; i++) {
+        bool known;
+        double us;
+        status = look_up(m, "kernel", m->operations[i].what, (uint32_t)m->pass, &known, &us);
+        *all &= known;
+        if (known && m->n_rows == 1)
+            m->first[m->pass][i] = us;
+    }
+    return status;
+}
+
+static enum mn_status measure_pass(struct measuring *m)
+{
+    struct samples samples = {0};
+    bool known, all = true;
+    double us;
+    enum mn_status status = look_up(m, "pass", pass_names[m->pass], 0, &known, &us);
+    if (!status && known && m->n_rows == 1)
+        m->first_pass[m->pass] = us;
+    if (!status)
+        status = mn_profile_pass(m->profile, m->pass, m->n_rows, &m->operations, &m->n_operations);
+    if (!status && m->n_operations > OPERATIONS_MAX)
+        status = log_fail(m->common->log, MN_ERR_RUN, "pass %s has %u dispatches, %d can be measured",
+                          pass_names[m->pass], m->n_operations, OPERATIONS_MAX);
+    if (!status && !known)
+        status = sampling_run(&m->sampling, time_pass, m, 1, m->common->stop, &samples, m->common->log);
+    if (!status && !known)
+        status = add_pass_row(m, &samples);
+    samples_free(&samples);
+    if (!status && mn_profile_has_timestamps(m->profile))
+        status = look_up_operations(m, &all);
+    return status || all ? status : measure_operations(m);
+}
+
+/* Work of a pass goes by its rows and what its weights cost at any number of them. */
+static void show(const struct measuring *m)
+{
+    enum { READING = 8, ALL = MN_PASSES * (MAX_ROWS * (MAX_ROWS + 1) / 2 + READING * MAX_ROWS) };
+    const uint32_t before = m->n_rows - 1, done = MN_PASSES * (before * m->n_rows / 2 + READING * before) +
+                                                  (uint32_t)m->pass * (m->n_rows + READING);
+    char text[64];
+    snprintf(text, sizeof text, "kernels: %s pass, %" PRIu32 " of %d rows", pass_names[m->pass], m->n_rows, MAX_ROWS);
+    if (m->common->show)
+        m->common->show(text, done, ALL);
+}
+
 static enum mn_status measure_rows(struct measuring *m, uint32_t n_rows)
 {
     enum mn_status status = MN_OK;
     m->n_rows = n_rows;
     for (int pass = 0; pass < MN_PASSES && !status; pass++) {
-        struct samples samples = {0};
         m->pass = (enum mn_pass)pass;
-        status = mn_profile_pass(m->profile, m->pass, n_rows, &m->operations, &m->n_operations);
-        if (!status && m->n_operations > OPERATIONS_MAX)
-            status = log_fail(m->common->log, MN_ERR_RUN, "pass %s has %u dispatches, %d can be measured",
-                              pass_names[pass], m->n_operations, OPERATIONS_MAX);
-        if (!status)
-            status = sampling_run(&m->sampling, time_pass, m, 1, m->common->stop, &samples, m->common->log);
-        if (!status)
-            status = add_pass_row(m, &samples);
-        samples_free(&samples);
-        if (!status && mn_profile_has_timestamps(m->profile))
-            status = measure_operations(m);
+        show(m);
+        status = m->common->stop && m->common->stop() ? MN_ERR_INTERRUPTED : measure_pass(m);
     }
     return status;
 }
@@ -237,7 +298,7 @@ char *kernels_last_key(const struct bench_model *model, const struct bench_setti
 }
 
 enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
-                               const struct bench_common *common, struct rows *rows)
+                               const struct bench_common *common, const struct kernel_rows *rows)
 {
     struct measuring *m = calloc(1, sizeof *m);
     if (!m)
@@ -255,6 +316,8 @@ enum mn_status kernels_measure(struct bench_model *model, const struct bench_set
         status = measure_rows(m, n);
     if (!status)
         status = measure_floor(m);
+    if (common->show)
+        common->show(NULL, 0, 0);
     if (!status && !mn_profile_has_timestamps(m->profile))
         log_note(common->log, MN_LOG_WARN, "device '%s' has no timestamps: passes were measured, kernels could not be",
                  model->info.device_name);

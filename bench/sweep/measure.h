@@ -87,9 +87,15 @@ enum mn_status answers_write(const struct bench_model *model, const struct bench
 
 /* ---- kernels.c ---- */
 
-/* Measures passes and kernels at 1 to 16 rows; rows are added to the list, the floor's last. */
+/* Where its rows go, one by one as they are measured, and whether one is there already. */
+struct kernel_rows {
+    enum mn_status (*keep)(void *user, cJSON *row); /* takes the row */
+    const cJSON *(*find)(void *user, const char *key);
+    void *user;
+};
+/* Measures passes and kernels at 1 to 16 rows, those that are not there yet; the floor's row is the last. */
 enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
-                               const struct bench_common *common, struct rows *rows);
+                               const struct bench_common *common, const struct kernel_rows *rows);
 /* The name of the last row: where it is, all are. malloc'ed, NULL without memory. */
 char *kernels_last_key(const struct bench_model *model, const struct bench_setting *setting,
                        const struct bench_common *common);

@@ -135,10 +135,19 @@ static enum mn_status run_setting(struct sweep *w, struct bench_model *model, co
     return keep_row(w, row);
 }
 
+static enum mn_status keep_kernel_row(void *user, cJSON *row)
+{
+    return keep_row(user, row);
+}
+
+static const cJSON *find_row(void *user, const char *key)
+{
+    return rows_find(&((const struct sweep *)user)->rows, key);
+}
+
 static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, const struct bench_setting *s,
                                   const struct bench_common *common)
 {
-    struct rows fresh = {0};
     char *last = kernels_last_key(model, s, common);
     if (!last)
         return log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a key");
@@ -148,16 +157,7 @@ static enum mn_status run_kernels(struct sweep *w, struct bench_model *model, co
         w->n_skipped++;
         return MN_OK;
     }
-    enum mn_status status = kernels_measure(model, s, common, &fresh);
-    for (size_t i = 0; i < fresh.n && !status; i++) {
-        cJSON *row = fresh.items[i];
-        if (rows_find(&w->rows, row_string(row, "key")))
-            continue;
-        fresh.items[i] = NULL;
-        status = keep_row(w, row);
-    }
-    rows_free(&fresh);
-    return status;
+    return kernels_measure(model, s, common, &(struct kernel_rows){keep_kernel_row, find_row, w});
 }
 
 /* Which settings of this model are this shard's? `counter` goes on over all models. */

@@ -18,6 +18,7 @@ struct profile {
     struct session *session;
     uint32_t position, n_rows;
     enum pass pass;
+    double pass_us; /* that one took last; 0: not known yet */
     struct row rows[SESSION_MAX_ROWS];
     struct whole_pass plain, timed;  /* timed: with timestamps around its dispatches */
     struct mn_operation *operations; /* [plain.n_operations] */
@@ -29,7 +30,8 @@ void profile_destroy(struct profile *profile);
 
 /* Takes a pass of n_rows rows for the calls that follow. */
 enum mn_status profile_pass(struct profile *profile, enum pass pass, uint32_t n_rows);
-/* Microseconds of that pass, submitted so often that the submit does not count. */
+/* Microseconds of that pass, in a submit with as many of them as fit into a short one, so that the submit hardly
+ * counts; the first call warms up. */
 enum mn_status profile_time_pass(struct profile *profile, double *us);
 /* Microseconds of its dispatches: us [n_operations]. MN_ERR_UNSUPPORTED on a device without timestamps. */
 enum mn_status profile_time_operations(struct profile *profile, double *us);
