@@ -473,7 +473,8 @@ enum mn_status depth_trace_run(struct mn_depth_trace *t, struct session *session
     session_set_sampler(session, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     if (!status)
         status = trace_tokens(&w);
-    const enum mn_status after = !status || status == MN_ERR_INTERRUPTED ? look_back(&w, status != MN_OK) : MN_OK;
+    const bool interrupted = status == MN_ERR_INTERRUPTED;
+    const enum mn_status after = !status || interrupted ? look_back(&w, interrupted) : MN_OK;
     release(&w);
     return status ? status : after;
 }
