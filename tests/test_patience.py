@@ -35,6 +35,8 @@ with open('score.jsonl', 'w') as f:
 with open('batch.jsonl', 'w') as f:
     for i in range(6):
         f.write(json.dumps({'id': i, 'prompt': f'sort {i} 8 0 :'}) + '\n')
+with open('texts.jsonl', 'w') as f:
+    f.write(json.dumps({'text': 'sort 2 8 0 1 : 0 1 2 8'}) + '\n')
 rows = [{'bench': 'run', 'key': 'a', 'strategy': 'ar', 'decode_tok_s': 2.5, 'decode_samples': [2.0, 2.5, 3.0, 2.5, 2.5], 'device': 'd', 'driver': x,
          'model': 'm', 'kv_policy': 'full', 'num_steps': 4, 'batch': 1} for x in 'ab']
 for name, row in zip('ab', rows):
@@ -52,6 +54,7 @@ long_ones = {
     'bench': [*bench, '--strategy', 'ar,auto'],
     'bench --kernels': [*bench, '--kernels'],
     'selftest': ['selftest', '--quick'],
+    'divergence': ['divergence', '-m', tiny, '-f', 'texts.jsonl', '--num-steps', '4', '--weight-type', 'bf16'],
     'logits': ['logits', '-m', tiny, '--ids', '0,23,29,263', '--num-steps', '16'],
 }
 

@@ -9,13 +9,13 @@
 #include "bench/rows/default_depth.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
+#include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "engine/base/clock.h"
 #include "engine/base/text.h"
 #include "engine/files/lines.h"
 
 enum { ROWS_AT_ONCE = 2048, DEFAULT_PARALLEL_MAX = 32 };
-#define SHOW_SECONDS 0.2
 
 /* ---- a pass over all texts ---- */
 
@@ -62,16 +62,10 @@ static enum mn_status nothing(void *user, uint32_t item, const struct mn_likelih
 
 static int on_progress(void *user, uint64_t done, uint64_t total)
 {
-    struct divergence_run *run = user;
-    const double now = clock_s(), share = ((double)run->n_done + (double)done / (double)total) / (double)run->n_all;
-    if (cli_is_watched() && now - run->shown >= SHOW_SECONDS) {
-        run->shown = now;
-        fputs("\r\033[K", stderr);
-        text_puts(stderr, run->weight_type);
-        fprintf(stderr, ", cache %s: %.0f %%, about %.0f s left", run->kv_type, 100.0 * share,
-                share > 0.0 ? (now - run->started) * (1.0 - share) / share : 0.0);
-        fflush(stderr);
-    }
+    const struct divergence_run *run = user;
+    char text[96];
+    snprintf(text, sizeof text, "%s, cache %s", run->weight_type, run->kv_type);
+    cli_progress_own(text, run->n_done * total + done, run->n_all * total);
     return cli_interrupted();
 }
 
@@ -235,14 +229,12 @@ static enum mn_status run_lines(struct divergence_run *run, const char *text, si
         default_depth_note(cli_notes(), &run->info);
     if (!status)
         status = each_candidate(run, NULL);
-    run->started = clock_s();
     if (!status && run->n_all++ > 0)
         status = run_reference(run);
     close_model(run);
     if (!status)
         status = each_candidate(run, run_candidate);
-    if (run->shown > 0.0)
-        fputs("\r\033[K", stderr);
+    cli_progress_own(NULL, 0, 0);
     if (status == MN_ERR_INTERRUPTED)
         log_note(run->log, MN_LOG_WARN, "interrupted after %zu of %zu runs over the texts%s", run->n_done, run->n_all,
                  run->options->results ? "; --resume goes on from there" : "");

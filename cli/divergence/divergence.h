@@ -41,7 +41,6 @@ struct divergence_run {
     struct rows rows;                  /* of the file with --resume, then those made */
     struct output_file file;           /* results; closed: none */
     size_t n_done, n_all;              /* candidates */
-    double started, shown;             /* seconds */
 };
 
 /* ---- divergence_texts.c ---- */
