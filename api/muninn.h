@@ -164,7 +164,7 @@ struct mn_model_info {
     uint32_t n_eos;
     const uint32_t *eos_token_ids;
     bool has_tokenizer;
-    const char *weight_type;                        /* as it was asked for, else that of the core's first matrix */
+    const char *weight_type; /* as it was asked for, else a quantised folder's, else that of the core's first matrix */
     uint64_t n_parameters, weight_bytes;            /* weight_bytes: device memory */
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
     uint32_t validation_messages;
@@ -217,6 +217,31 @@ enum mn_status mn_stream_decoder_push(struct mn_stream_decoder *decoder, uint32_
                                       size_t *n_bytes);
 /* The end: U+FFFD when a character stayed incomplete, else nothing. The decoder is as new afterwards. */
 enum mn_status mn_stream_decoder_finish(struct mn_stream_decoder *decoder, const char **text, size_t *n_bytes);
+
+/* ---- quantised folders ---- */
+
+struct mn_quantize_params {
+    const char *model_dir;   /* a folder as mn_engine_params has it, not quantised yet */
+    const char *out_dir;     /* must not be there, or be an empty folder */
+    const char *weight_type; /* as mn_engine_params has it: one that rounds something */
+    const struct mn_log *log;
+    struct mn_progress progress;
+    uint64_t reserved[6];
+};
+
+struct mn_quantized {
+    uint64_t read_bytes, written_bytes; /* of tensors */
+    uint32_t n_quantized, n_kept;       /* matrices; kept: their rows do not come in groups of 32 */
+    uint64_t reserved[4];
+};
+
+/* Writes a folder whose weights are of this type already: an engine made of it, whose weight_type may be NULL, has the
+ * bits of one that rounds them while it loads model_dir. Needs no device. Configuration, tokenizer and all other plain
+ * files but weights of other formats are copied. It is written beside out_dir and renamed; whatever goes wrong, there
+ * is nothing. `made` may be NULL. MN_ERR_USAGE: a type that rounds nothing; out_dir is there, is model_dir or inside
+ * it. MN_ERR_UNSUPPORTED: model_dir is quantised already, or has a value that the type cannot hold. MN_ERR_RUN: writing
+ * failed. MN_ERR_INTERRUPTED. */
+enum mn_status mn_quantize(const struct mn_quantize_params *params, struct mn_quantized *made);
 
 /* ---- session ---- */
 

@@ -206,6 +206,9 @@ enum mn_status ref_model_load(struct ref_model **out, const char *dir, const cha
             model->form = &forms[i];
     if (!r.status && !model->form)
         r.status = log_fail(log, MN_ERR_UNSUPPORTED, "reference: no family '%s'", config->family->name);
+    if (!r.status && *config->stored.name)
+        r.status = log_fail(log, MN_ERR_UNSUPPORTED, "reference: %s is quantised: give the original and a weight type",
+                            dir);
     if (!r.status)
         r.status = safetensors_open(&r.file, dir, NULL, log);
     if (!r.status) {

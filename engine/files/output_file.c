@@ -203,8 +203,7 @@ enum mn_status output_append(struct output_file *out, const char *path, const st
 
 /* ---- the file beside ---- */
 
-/* Nobody gains by a guess, since O_EXCL takes no name that is there: what the name has to be is free. */
-static uint64_t draw_name(void)
+uint64_t output_draw_name(void)
 {
     struct timespec now;
     uint64_t random = 0;
@@ -231,7 +230,7 @@ static bool make_beside(struct output_file *out)
     const mode_t mode = out->is_old ? out->old.st_mode & RIGHTS : 0666;
     for (int i = 0; i < NAMES_MAX && out->fd < 0; i++) {
         const int printed = snprintf(out->beside, sizeof out->beside, "%.*s.muninn-%016" PRIx64 ".part", (int)n,
-                                     out->target, draw_name());
+                                     out->target, output_draw_name());
         errno = ENAMETOOLONG;
         if (printed < (int)sizeof out->beside)
             out->fd = open(out->beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);

@@ -64,6 +64,10 @@ enum mn_status output_commit(struct output_file *out, const struct mn_log *log);
  * nothing. */
 void output_discard(struct output_file *out);
 
+/* A number for a name beside another one. Nobody gains by a guess, where no name is taken that is there: what it has to
+ * be is free. */
+uint64_t output_draw_name(void);
+
 /* ---- output_check.c ---- */
 
 /* A file that a run reads or writes. */

@@ -10,13 +10,26 @@
 #include "engine/files/safetensors.h"
 
 struct tensor_source {
-    const char *name; /* letters, digits, '.', '_'; each once */
+    const char *name; /* each once */
     enum tensor_dtype dtype;
     uint32_t rank; /* <= TENSOR_RANK_MAX */
     uint64_t shape[TENSOR_RANK_MAX];
     const void *data; /* product of shape times the size of dtype, as the format has it: little-endian */
 };
 
+/* Where only names, types and places are at hand: of which the bytes follow. */
+struct tensor_header {
+    const char *name;       /* each once */
+    const char *dtype_name; /* as the file is to spell it */
+    uint32_t rank;          /* <= TENSOR_RANK_MAX */
+    uint64_t shape[TENSOR_RANK_MAX];
+    uint64_t bytes;
+};
+
+/* The beginning of a file whose tensors' bytes the caller writes behind it, in this order, without gaps. MN_ERR_RUN:
+ * writing failed. */
+enum mn_status safetensors_write_header(struct output_file *out, const struct tensor_header *tensors, uint32_t n,
+                                        const struct mn_log *log);
 /* Into a file that output_open opened and that the caller commits. MN_ERR_RUN: writing failed. */
 enum mn_status safetensors_write(struct output_file *out, const struct tensor_source *tensors, uint32_t n,
                                  const struct mn_log *log);

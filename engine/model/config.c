@@ -183,15 +183,42 @@ static enum mn_status parse_torch_dtype(struct model_config *c, const struct jso
     return status;
 }
 
+/* What `muninn quantize` wrote; checkpoints of other programs are quantised in other ways. */
+static enum mn_status read_quantization(struct model_config *c, const struct json_doc *doc)
+{
+    static const char foreign[] = "checkpoints quantised by other programs are not supported";
+    static const struct mn_log silent = {0};
+    const struct cJSON *what = json_find(doc->root, "quantization_config"), *method = json_find(what, "quant_method");
+    const char *name;
+    uint32_t format, group;
+    if (!what || cJSON_IsNull(what))
+        return MN_OK;
+    if (!cJSON_IsString(method))
+        return json_refuse(doc, MN_ERR_UNSUPPORTED, "quantization_config", what, foreign);
+    if (strcmp(method->valuestring, CONFIG_QUANT_METHOD) != 0)
+        return json_refuse(doc, MN_ERR_UNSUPPORTED, "quant_method", method, foreign);
+    enum mn_status status = json_get_u32(doc, what, "format", 0, UINT32_MAX, &format);
+    if (!status)
+        status = json_get_u32(doc, what, "group_size", 0, UINT32_MAX, &group);
+    if (!status)
+        status = json_get_string(doc, what, "weight_type", WEIGHT_SCHEME_BYTES - 1, &name);
+    if (!status && format != CONFIG_QUANT_FORMAT)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "format", json_find(what, "format"), "format 1 can be read");
+    if (!status && group != WEIGHT_GROUP_MAX)
+        status = json_refuse(doc, MN_ERR_UNSUPPORTED, "group_size", json_find(what, "group_size"), "groups have 32");
+    if (!status && weight_scheme_parse(name, &c->stored, &silent))
+        status = json_refuse(doc, MN_ERR_FORMAT, "weight_type", json_find(what, "weight_type"), "is no weight type");
+    if (!status && !weight_scheme_quantised(&c->stored))
+        status = json_refuse(doc, MN_ERR_FORMAT, "weight_type", json_find(what, "weight_type"),
+                             "has no quantised matrices");
+    return status;
+}
+
 /* Settings that no family has, whoever wrote them. */
 static enum mn_status check_foreign(const struct model_config *c, const struct json_doc *doc)
 {
-    const struct cJSON *quantization = json_find(doc->root, "quantization_config"),
-                       *rotary = json_find(doc->root, "rope_parameters"), *type = json_find(rotary, "rope_type");
+    const struct cJSON *rotary = json_find(doc->root, "rope_parameters"), *type = json_find(rotary, "rope_type");
     double part, theta;
-    if (quantization && !cJSON_IsNull(quantization))
-        return json_refuse(doc, MN_ERR_UNSUPPORTED, "quantization_config", quantization,
-                           "quantised checkpoints are not supported");
     enum mn_status status = json_get_double_or(doc, doc->root, "partial_rotary_factor", 0, 1, 1, &part);
     if (!status && part < 1)
         status = json_refuse(doc, MN_ERR_UNSUPPORTED, "partial_rotary_factor",
@@ -244,12 +271,14 @@ static enum mn_status config_from_docs(struct model_config *out, const struct fa
                                        const struct json_doc *doc, const struct json_doc *generation,
                                        const struct safetensors *file)
 {
-    struct model_config c = {.bos_token_id = UINT32_MAX, .family = family};
+    struct model_config c = {.bos_token_id = UINT32_MAX, .family = family, .stored = weight_scheme_as_stored()};
     enum mn_status status = check_object(doc);
     if (!status && !family)
         status = read_family(&c, doc, file);
     if (!status)
         status = c.family->read_config(&c, doc);
+    if (!status)
+        status = read_quantization(&c, doc);
     if (!status)
         status = check_foreign(&c, doc);
     if (!status)

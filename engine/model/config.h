@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "engine/base/status.h"
+#include "engine/model/weight_scheme.h"
 
 enum {
     CONFIG_EMBD_MAX = 65536,
@@ -30,6 +31,10 @@ enum {
     CONFIG_EOS_MAX = 16,
     CONFIG_FILE_BYTES_MAX = 1 << 20,
 };
+
+/* quant_method and format of the quantization_config that this engine writes and reads. */
+#define CONFIG_QUANT_METHOD "muninn"
+enum { CONFIG_QUANT_FORMAT = 1 };
 
 struct family; /* family.h */
 
@@ -67,7 +72,8 @@ struct model_config {
     uint32_t bos_token_id;    /* UINT32_MAX when there is none */
     uint32_t eos_token_ids[CONFIG_EOS_MAX]; /* [n_eos] */
     uint32_t n_eos;
-    char torch_dtype[16]; /* "float32", ...: information only, the weights say what they are */
+    char torch_dtype[16];        /* "float32", ...: information only, the weights say what they are */
+    struct weight_scheme stored; /* of a quantised folder: what its weights are; an empty name: as they are */
 };
 
 /* Reads dir/config.json and, if it exists, dir/generation_config.json, whose token ids win.

@@ -47,7 +47,8 @@ static enum mn_status hash_folder(struct model *model, const char *dir, const st
     return status;
 }
 
-_Static_assert(sizeof(void *) != 8 || sizeof(struct model_config) == 192, "a new field belongs into the hash, too");
+_Static_assert(sizeof(void *) != 8 || sizeof(struct model_config) == 192 + sizeof(struct weight_scheme),
+               "a new field belongs into the hash, too"); /* but for `stored`, which no synthetic model has */
 
 /* A synthetic model is its configuration and its seed, under whatever name. */
 static void hash_configuration(struct model *model, uint64_t seed)

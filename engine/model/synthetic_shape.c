@@ -168,5 +168,10 @@ enum mn_status synthetic_config(struct model_config *out, const char *shape, con
     snprintf(dir, n + 2, "%.*s.", (int)(n - file_bytes), shape);
     enum mn_status status = config_load(out, dir, log);
     free(dir);
+    if (!status && *out->stored.name)
+        status = log_fail(log, MN_ERR_UNSUPPORTED,
+                          "%s: key 'quantization_config': a synthetic model's weights are of the weight_type that is "
+                          "asked for: take the config.json of the original",
+                          shape);
     return status;
 }

@@ -7,7 +7,7 @@
 #include "engine/base/hash.h"
 #include "engine/base/numbers.h"
 
-enum { PIECE_VALUES = 1 << 16, VALUE_BYTES_MAX = 4 };
+enum { VALUE_BYTES_MAX = 4 };
 
 /* ---- what is left over ---- */
 
@@ -126,58 +126,88 @@ enum mn_status weight_check_rest(const struct weight_plan *plan)
 
 /* ---- what is there twice ---- */
 
-/* The rows of the vocabulary that are used. `values` [2, PIECE_VALUES], `bytes` [PIECE_VALUES, VALUE_BYTES_MAX] */
-static enum mn_status compare_values(const struct weight_plan *plan, const struct tensor_view *const both[2],
-                                     float *values, uint8_t *bytes)
+struct row_reader {
+    const struct weight_plan *plan;
+    struct stored_matrix stored[2];
+    uint32_t columns;
+    uint8_t *bytes; /* [2, columns, VALUE_BYTES_MAX] values and scales of a row */
+    float *values;  /* [2, columns] */
+};
+
+static enum mn_status read_row(const struct row_reader *r, int which, uint64_t row)
 {
-    const struct mn_log *log = plan->log;
-    const uint64_t n = plan->config->vocab_size * both[0]->shape[1];
-    for (uint64_t at = 0, piece; at < n; at += piece) {
-        piece = min_u64(n - at, PIECE_VALUES);
-        for (int i = 0; i < 2; i++) {
-            const uint64_t value_bytes = tensor_dtype_bytes(both[i]->dtype);
-            enum mn_status status = safetensors_read(plan->file, both[i], at * value_bytes, piece * value_bytes, bytes,
-                                                     log);
-            if (!status)
-                status = weight_plan_decode(plan, both[i], bytes, piece, values + i * PIECE_VALUES);
-            if (status)
-                return status;
-        }
-        for (uint64_t i = 0; i < piece; i++)
-            if (values[i] != values[PIECE_VALUES + i])
-                return log_fail(log, MN_ERR_FORMAT,
-                                "%s: tensors '%s' and '%s' differ, but config.json says that they are tied", plan->dir,
-                                both[0]->name, both[1]->name);
-    }
-    return MN_OK;
+    const struct stored_matrix *s = &r->stored[which];
+    const uint64_t value_bytes = stored_value_bytes(s, r->columns), scale_bytes = stored_scale_bytes(s, r->columns);
+    uint8_t *scales = r->bytes + (size_t)r->columns * VALUE_BYTES_MAX;
+    enum mn_status status = safetensors_read(r->plan->file, s->values, row * value_bytes, value_bytes, r->bytes,
+                                             r->plan->log);
+    if (!status && s->scales)
+        status = safetensors_read(r->plan->file, s->scales, row * scale_bytes, scale_bytes, scales, r->plan->log);
+    return status ? status
+                  : stored_decode(r->plan, s, r->bytes, scales, r->columns, r->values + (size_t)which * r->columns);
 }
 
-static enum mn_status compare_tensors(const struct weight_plan *plan, const struct tensor_view *const both[2])
+/* The rows of the vocabulary that are used. */
+static enum mn_status compare_rows(const struct row_reader *r, const char *name, const char *twin)
 {
-    const uint64_t rows = plan->config->vocab_size;
-    if (both[0]->rank != 2 || both[1]->rank != 2 || both[0]->shape[1] != both[1]->shape[1] ||
-        both[0]->shape[0] < rows || both[1]->shape[0] < rows)
+    enum mn_status status = MN_OK;
+    for (uint64_t row = 0; row < r->plan->config->vocab_size && !status; row++) {
+        status = read_row(r, 0, row);
+        if (!status)
+            status = read_row(r, 1, row);
+        for (uint32_t k = 0; k < r->columns && !status; k++)
+            if (r->values[k] != r->values[r->columns + k])
+                status = log_fail(r->plan->log, MN_ERR_FORMAT,
+                                  "%s: tensors '%s' and '%s' differ, but config.json says that they are tied",
+                                  r->plan->dir, name, twin);
+    }
+    return status;
+}
+
+/* Columns of a matrix, 0 when it has too few rows or is none. */
+static uint32_t tied_columns(const struct weight_plan *plan, const struct stored_matrix *stored)
+{
+    const struct weight_format *format = weight_format(stored->type);
+    const struct tensor_view *values = stored->values;
+    if (values->rank != 2 || values->shape[0] < plan->config->vocab_size || values->shape[1] > UINT32_MAX)
+        return 0;
+    return stored->scales ? (uint32_t)values->shape[1] / format->group_bytes * format->group
+                          : (uint32_t)values->shape[1];
+}
+
+static enum mn_status compare_tensors(struct row_reader *r, const char *name, const char *twin)
+{
+    const struct weight_plan *plan = r->plan;
+    r->columns = tied_columns(plan, &r->stored[1]);
+    enum mn_status status = MN_OK;
+    if (r->columns == 0 || r->columns != tied_columns(plan, &r->stored[0]))
         return log_fail(plan->log, MN_ERR_FORMAT,
                         "%s: tensors '%s' and '%s' have different shapes, but config.json says that they are tied",
-                        plan->dir, both[0]->name, both[1]->name);
-    float *values = malloc(2 * PIECE_VALUES * sizeof *values);
-    uint8_t *bytes = malloc((size_t)PIECE_VALUES * VALUE_BYTES_MAX);
-    enum mn_status status = values && bytes ? compare_values(plan, both, values, bytes)
-                                            : log_fail(plan->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'",
-                                                       both[0]->name);
-    free(values);
-    free(bytes);
+                        plan->dir, name, twin);
+    for (int i = 0; i < 2 && !status; i++)
+        if (r->stored[i].scales)
+            status = stored_check_shape(plan, &r->stored[i], i ? twin : name, 0, r->columns);
+    if (status)
+        return status;
+    r->values = malloc((size_t)2 * r->columns * sizeof *r->values);
+    r->bytes = malloc((size_t)2 * r->columns * VALUE_BYTES_MAX);
+    status = r->values && r->bytes ? compare_rows(r, name, twin)
+                                   : log_fail(plan->log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", name);
+    free(r->values);
+    free(r->bytes);
     return status;
 }
 
 void plan_tied(struct weight_plan *plan, const char *name, const char *twin)
 {
-    const struct tensor_view *both[2];
-    if (plan->status || !plan->file || !safetensors_find(plan->file, name))
+    struct row_reader r = {.plan = plan};
+    if (plan->status || !plan->file || !stored_exists(plan, name))
         return;
-    plan->status = weight_plan_find(plan, name, &both[0]);
+    plan->status = stored_find(plan, name, &r.stored[0]);
     if (!plan->status)
-        plan->status = weight_plan_find(plan, twin, &both[1]);
+        plan->status = stored_find(plan, twin, &r.stored[1]);
     if (!plan->status)
-        plan->status = compare_tensors(plan, both);
+        plan->status = compare_tensors(&r, name, twin);
+    if (!plan->status)
+        plan->targets[r.stored[0].values - safetensors_tensor(plan->file, 0)].repeats = true;
 }

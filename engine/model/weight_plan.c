@@ -63,23 +63,37 @@ static bool claim(struct weight_plan *plan, const struct tensor_view *tensor, ui
     return first;
 }
 
-static enum mn_status find_part(const struct weight_plan *plan, const struct matrix_plan *what, uint32_t part,
-                                const struct tensor_view **out)
+static enum mn_status check_part(const struct weight_plan *plan, const struct matrix_plan *what, uint32_t part,
+                                 const struct stored_matrix *stored)
 {
     const struct tensor_plan *asked = &what->parts[part];
-    enum mn_status status = weight_plan_find(plan, asked->name, out);
-    if (status)
-        return status;
-    const struct tensor_view *tensor = *out;
+    const struct tensor_view *tensor = stored->values;
+    if (stored->scales && !what->vocabulary)
+        return stored_check_shape(plan, stored, asked->name, asked->rows, what->columns);
     const bool rows_fit = what->vocabulary ? vocabulary_fits(plan->config, tensor->shape[0])
                                            : tensor->shape[0] == asked->rows;
-    if (tensor->rank != 2 || tensor->shape[1] != what->columns || !rows_fit)
+    if (tensor->rank != 2 || (!stored->scales && tensor->shape[1] != what->columns) || !rows_fit)
         return log_fail(plan->log, MN_ERR_FORMAT,
                         "%s: tensor '%s' has rank %u and shape [%" PRIu64 ", %" PRIu64
                         "], config.json asks for [%u, %u]",
-                        safetensors_shard_name(plan->file, tensor->shard), asked->name, tensor->rank, tensor->shape[0],
+                        safetensors_shard_name(plan->file, tensor->shard), tensor->name, tensor->rank, tensor->shape[0],
                         tensor->rank > 1 ? tensor->shape[1] : 0,
                         what->vocabulary ? plan->config->padded_vocab_size : asked->rows, what->columns);
+    return stored->scales ? stored_check_shape(plan, stored, asked->name, 0, what->columns) : MN_OK;
+}
+
+static enum mn_status find_part(struct weight_plan *plan, struct matrix_item *item, uint32_t part)
+{
+    struct stored_matrix *stored = &item->stored[part];
+    const struct tensor_plan *asked = &item->plan.parts[part];
+    enum mn_status status = stored_find(plan, asked->name, stored);
+    if (!status)
+        status = check_part(plan, &item->plan, part, stored);
+    if (status)
+        return status;
+    item->hashes[part] = claim(plan, stored->values, asked->rows * stored_value_bytes(stored, item->plan.columns));
+    if (stored->scales)
+        claim(plan, stored->scales, asked->rows * stored_scale_bytes(stored, item->plan.columns));
     return MN_OK;
 }
 
@@ -88,6 +102,17 @@ enum weight_type weight_plan_stored_type(const struct tensor_view *tensor)
     return !tensor || tensor->dtype == TENSOR_BF16 ? WEIGHT_TYPE_BF16
            : tensor->dtype == TENSOR_F16           ? WEIGHT_TYPE_F16
                                                    : WEIGHT_TYPE_F32;
+}
+
+enum mn_status weight_plan_refuse_value(const struct weight_plan *plan, const struct tensor_view *tensor,
+                                        enum weight_type type, const float *group)
+{
+    float largest = 0.0f;
+    for (uint32_t i = 0; i < weight_format(type)->group; i++)
+        largest = fabsf(group[i]) > fabsf(largest) ? group[i] : largest;
+    return log_fail(
+        plan->log, MN_ERR_UNSUPPORTED, "%s: tensor '%s': value %g does not fit into %s; use weight_type bf16 or f32",
+        safetensors_shard_name(plan->file, tensor->shard), tensor->name, (double)largest, weight_type_name(type));
 }
 
 enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
@@ -144,15 +169,53 @@ static bool groups_fit(const struct weight_plan *plan, const struct matrix_item 
            (item->plan.layout != LAYOUT_HEADS || kv_head_pad(head_dim) == head_dim);
 }
 
-static enum weight_type matrix_type(const struct weight_plan *plan, struct matrix_item *item)
+/* A quantised folder holds what its scheme makes of each matrix, and nothing else. */
+static enum mn_status check_promise(const struct weight_plan *plan, const struct stored_matrix *stored,
+                                    const char *name, enum weight_type promised, bool fits)
 {
-    const enum weight_type type = plan->scheme.types[item->group], stored = weight_plan_stored_type(item->tensors[0]);
-    if (type == WEIGHT_TYPE_AS_STORED)
-        return stored;
-    if (!weight_type_quantised(type) || groups_fit(plan, item, type))
-        return type;
-    item->matrix->kept = true;
-    return stored;
+    if (stored->scales && !fits)
+        return log_fail(plan->log, MN_ERR_FORMAT,
+                        "%s: tensor '%s' is stored as %s, whose groups do not fit the columns that are read", plan->dir,
+                        name, weight_type_name(stored->type));
+    if (stored->type == promised || (weight_type_quantised(promised) && !fits && !stored->scales))
+        return MN_OK;
+    return log_fail(plan->log, MN_ERR_FORMAT,
+                    "%s: tensor '%s' is stored as %s, weight_type %s of config.json makes it %s", plan->dir, name,
+                    weight_type_name(stored->type), plan->config->stored.name, weight_type_name(promised));
+}
+
+/* The type that something of `group` gets. `kept`: another one was asked for, or promised, that does not fit. */
+static enum mn_status decide_type(const struct weight_plan *plan, enum weight_group group, const char *name,
+                                  const struct stored_matrix *stored, bool fits, enum weight_type *type, bool *kept)
+{
+    const bool folder = plan->file && *plan->config->stored.name;
+    const enum weight_type asked = plan->scheme.types[group], promised = plan->config->stored.types[group];
+    enum mn_status status = folder ? check_promise(plan, stored, name, promised, fits) : MN_OK;
+    const bool as_stored = asked == WEIGHT_TYPE_AS_STORED, quantised = weight_type_quantised(asked);
+    *kept = (quantised || (as_stored && folder && weight_type_quantised(promised))) && !fits;
+    *type = as_stored || *kept ? stored->type : asked;
+    if (!status && folder && quantised && fits && stored->type != asked)
+        return log_fail(plan->log, MN_ERR_UNSUPPORTED,
+                        "%s: tensor '%s' is stored as %s, weight_type %s would round it again: quantise the original",
+                        plan->dir, name, weight_type_name(stored->type), plan->scheme.name);
+    return status;
+}
+
+static enum mn_status matrix_type(const struct weight_plan *plan, const struct matrix_item *item,
+                                  enum weight_type *type)
+{
+    enum mn_status status = MN_OK;
+    for (uint32_t part = PLAN_PARTS_MAX; part-- > 0 && !status;) /* the first one's type is the matrix's */
+        if (item->plan.parts[part].name[0]) {
+            const enum weight_type asked = plan->scheme.types[item->group],
+                                   promised = plan->config->stored.types[item->group],
+                                   groups = weight_type_quantised(asked)      ? asked
+                                            : weight_type_quantised(promised) ? promised
+                                                                              : item->stored[part].type;
+            status = decide_type(plan, item->group, item->plan.parts[part].name, &item->stored[part],
+                                 groups_fit(plan, item, groups), type, &item->matrix->kept);
+        }
+    return status;
 }
 
 /* Cuts a matrix into what the device can bind and allocate at once. */
@@ -180,6 +243,15 @@ static enum mn_status reserve_windows(struct weight_plan *plan, struct matrix *m
     return status;
 }
 
+/* Says of the tensors of a matrix what they become. */
+static void aim(const struct weight_plan *plan, const struct matrix_item *item, enum weight_type type)
+{
+    const struct tensor_target target = {.type = type, .columns = item->plan.columns};
+    for (uint32_t part = 0; plan->file && part < PLAN_PARTS_MAX && item->stored[part].values; part++)
+        if (!item->matrix->kept)
+            plan->targets[item->stored[part].values - safetensors_tensor(plan->file, 0)] = target;
+}
+
 void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct matrix_plan *what)
 {
     if (plan->status)
@@ -192,19 +264,20 @@ void plan_matrix(struct weight_plan *plan, struct matrix *matrix, const struct m
     uint32_t rows = 0;
     for (uint32_t part = 0; part < PLAN_PARTS_MAX && what->parts[part].name[0] && !plan->status; part++) {
         rows += what->parts[part].rows;
+        item->stored[part] = (struct stored_matrix){.type = weight_plan_stored_type(NULL)};
         if (plan->file)
-            plan->status = find_part(plan, what, part, &item->tensors[part]);
-        if (plan->file && !plan->status)
-            item->hashes[part] = claim(plan, item->tensors[part],
-                                       (uint64_t)what->parts[part].rows * what->columns *
-                                           tensor_dtype_bytes(item->tensors[part]->dtype));
+            plan->status = find_part(plan, item, part);
     }
     if (plan->status)
         return;
     const uint32_t inner = what->layout == LAYOUT_HEADS ? plan->config->n_heads * kv_head_pad(plan->config->head_dim)
                                                         : item->plan.n_columns;
+    enum weight_type type;
     *matrix = (struct matrix){.n_out = rows};
-    const enum weight_type type = matrix_type(plan, item);
+    plan->status = matrix_type(plan, item, &type);
+    if (plan->status)
+        return;
+    aim(plan, item, type);
     const struct weight_format *format = weight_format(type);
     const uint32_t n_groups = round_up_u32(inner, format->group) / format->group;
     const uint64_t value_bytes = (uint64_t)n_groups * format->group_bytes;
@@ -334,27 +407,72 @@ void plan_host_norm(struct weight_plan *plan, float **out, const char *name, uin
         *out = vector_values(plan, name, n, n, 1.0f);
 }
 
-/* To what the scheme's type holds: the gate is part of the model that a scheme makes, though the host computes it. */
-static void round_gate(const struct weight_plan *plan, float *values, uint32_t n)
+/* To what the type holds: the gate is part of the model that a scheme makes, though the host computes it. */
+static enum mn_status round_gate(const struct weight_plan *plan, const struct stored_matrix *stored, float *values,
+                                 uint32_t n, enum weight_type type)
 {
-    const enum weight_type type = plan->scheme.types[WEIGHT_GROUP_EXIT_GATE];
-    if (!weight_type_quantised(type) || n % weight_format(type)->group != 0)
-        return;
     const struct weight_format *format = weight_format(type);
     for (uint32_t i = 0; i < n; i += format->group) {
         uint8_t packed[WEIGHT_GROUP_MAX * sizeof(float)], scale[2 * sizeof(uint16_t)];
-        if (format->encode(values + i, packed, scale))
-            format->decode(packed, scale, values + i);
+        if (!format->encode(values + i, packed, scale))
+            return weight_plan_refuse_value(plan, stored->values, type, values + i);
+        format->decode(packed, scale, values + i);
     }
+    return MN_OK;
+}
+
+/* Of a gate [1, n] that is stored in groups. */
+static enum mn_status read_gate_groups(struct weight_plan *plan, const struct stored_matrix *stored, const char *name,
+                                       uint32_t n, float *values)
+{
+    const struct tensor_view *const both[] = {stored->values, stored->scales};
+    uint8_t *bytes[2] = {NULL, NULL};
+    enum mn_status status = stored_check_shape(plan, stored, name, 1, n);
+    for (int i = 0; i < 2 && !status; i++) {
+        bytes[i] = malloc(both[i]->bytes);
+        status = bytes[i] ? safetensors_read(plan->file, both[i], 0, both[i]->bytes, bytes[i], plan->log)
+                          : no_memory(plan, name);
+        if (!status && claim(plan, both[i], both[i]->bytes))
+            weight_plan_hash(plan, both[i], 0, bytes[i], both[i]->bytes);
+    }
+    if (!status)
+        status = stored_decode(plan, stored, bytes[0], bytes[1], n, values);
+    free(bytes[0]);
+    free(bytes[1]);
+    return status;
+}
+
+/* The gate's weights as the model has them. */
+static enum mn_status read_gate(struct weight_plan *plan, const char *name, uint32_t n, float *values)
+{
+    const enum weight_type asked = plan->scheme.types[WEIGHT_GROUP_EXIT_GATE],
+                           promised = plan->config->stored.types[WEIGHT_GROUP_EXIT_GATE];
+    struct stored_matrix stored;
+    enum weight_type type;
+    bool kept;
+    enum mn_status status = stored_find(plan, name, &stored);
+    if (!weight_type_quantised(promised) && !stored.scales) /* the host computes it: such types leave it as it is */
+        stored.type = promised;
+    if (!status)
+        status = decide_type(plan, WEIGHT_GROUP_EXIT_GATE, name, &stored, n % WEIGHT_GROUP_MAX == 0, &type, &kept);
+    if (!status)
+        status = stored.scales ? read_gate_groups(plan, &stored, name, n, values) : read_vector(plan, name, n, values);
+    if (status || kept || !weight_type_quantised(asked))
+        return status;
+    plan->targets[stored.values - safetensors_tensor(plan->file, 0)] = (struct tensor_target){.type = type,
+                                                                                              .columns = n};
+    return stored.scales ? MN_OK : round_gate(plan, &stored, values, n, type);
 }
 
 void plan_host_gate(struct weight_plan *plan, float **out, const char *weight, const char *bias, uint32_t n)
 {
     if (plan->status)
         return;
-    *out = vector_values(plan, weight, n, n + 1, 0.0f);
-    if (!plan->status)
-        round_gate(plan, *out, n);
+    *out = calloc(n + 1, sizeof **out);
+    if (!*out)
+        plan->status = no_memory(plan, weight);
+    else if (plan->file)
+        plan->status = read_gate(plan, weight, n, *out);
     float *last = plan->status ? NULL : vector_values(plan, bias, 1, 1, 0.0f);
     if (last)
         (*out)[n] = *last;
@@ -414,6 +532,10 @@ enum mn_status weight_plan_init(struct weight_plan *plan, uint32_t n_blocks)
     enum mn_status status = safetensors_open(&plan->file, plan->dir, NULL, plan->log);
     if (!status && !(plan->used = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof *plan->used)))
         status = no_memory(plan, "(all)");
+    if (!status && !(plan->targets = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof *plan->targets)))
+        status = no_memory(plan, "(all)");
+    for (uint32_t i = 0; !status && i < safetensors_n_tensors(plan->file); i++)
+        plan->targets[i].type = WEIGHT_TYPE_AS_STORED;
     if (!status && !(plan->planned_bytes = calloc((size_t)safetensors_n_tensors(plan->file) + 1, sizeof(uint64_t))))
         status = log_fail(plan->log, MN_ERR_MEMORY, "%s: out of host memory for %u tensors", plan->dir,
                           (unsigned)safetensors_n_tensors(plan->file));
@@ -427,6 +549,7 @@ void weight_plan_finish(struct weight_plan *plan)
     free(plan->vectors);
     free(plan->matrices);
     free(plan->used);
+    free(plan->targets);
     free(plan->planned_bytes);
     safetensors_close(plan->file);
 }

@@ -11,6 +11,7 @@
 
 #include "engine/files/safetensors.h"
 #include "engine/model/weight_scheme.h"
+#include "engine/model/weight_stored.h"
 #include "engine/model/weights.h"
 
 enum { PLAN_PARTS_MAX = 3, PLAN_NAME_BYTES = 128 };
@@ -62,8 +63,15 @@ struct matrix_item {
     struct matrix *matrix;
     enum weight_group group;
     struct matrix_plan plan;
-    const struct tensor_view *tensors[PLAN_PARTS_MAX]; /* NULL: synthetic */
+    struct stored_matrix stored[PLAN_PARTS_MAX];
     bool hashes[PLAN_PARTS_MAX]; /* it is the first to read this tensor: its rows go into the hash */
+};
+
+/* What a tensor of the file becomes: rows of so many columns in a type. AS_STORED: what it is, or no matrix. */
+struct tensor_target {
+    enum weight_type type;
+    uint32_t columns;
+    bool repeats; /* it says again what another one says */
 };
 
 struct vector_item {
@@ -80,10 +88,11 @@ struct weight_plan {
     const struct weights *weights; /* whose matrices are planned */
     struct weight_scheme scheme;
     const char *dir;
-    struct safetensors *file; /* NULL: synthetic */
-    bool *used;               /* [tensors of the file] the plan asked for it */
-    uint64_t *planned_bytes;  /* [tensors of the file] those at its beginning that the plan reads */
-    uint64_t hash;            /* of the file's bytes that were read: a sum, so that their order does not matter */
+    struct safetensors *file;      /* NULL: synthetic */
+    bool *used;                    /* [tensors of the file] the plan asked for it */
+    struct tensor_target *targets; /* [tensors of the file] */
+    uint64_t *planned_bytes;       /* [tensors of the file] those at its beginning that the plan reads */
+    uint64_t hash;                 /* of the file's bytes that were read: a sum, so that their order does not matter */
     struct matrix_item *matrices;
     struct vector_item *vectors;
     uint32_t n_matrices, n_vectors, matrices_max, vectors_max;
@@ -97,6 +106,9 @@ void weight_plan_finish(struct weight_plan *plan);
 enum mn_status weight_plan_find(const struct weight_plan *plan, const char *name, const struct tensor_view **out);
 /* The type that a matrix gets of which the scheme says nothing: that of the tensor, or of a synthetic model. */
 enum weight_type weight_plan_stored_type(const struct tensor_view *tensor);
+/* Refuses a tensor one of whose groups holds a value, its largest, that does not fit the type. */
+enum mn_status weight_plan_refuse_value(const struct weight_plan *plan, const struct tensor_view *tensor,
+                                        enum weight_type type, const float *group);
 /* Converts `n` stored values to f32, refusing what no weight may be. */
 enum mn_status weight_plan_decode(const struct weight_plan *plan, const struct tensor_view *tensor,
                                   const uint8_t *bytes, uint64_t n, float *out);

@@ -29,6 +29,14 @@ struct weight_scheme weight_scheme_as_stored(void)
     return weight_scheme_of(WEIGHT_TYPE_AS_STORED);
 }
 
+bool weight_scheme_quantised(const struct weight_scheme *scheme)
+{
+    bool quantised = false;
+    for (int group = 0; group < WEIGHT_GROUPS; group++)
+        quantised |= weight_type_quantised(scheme->types[group]);
+    return quantised;
+}
+
 /* What 4 bits hurt most keeps 8: an error of the core's last matrix goes into the state at every step, and the matrices
  * at the ends are read once per token. */
 static void keep_sensitive(struct weight_scheme *scheme)

@@ -34,6 +34,8 @@ struct weight_scheme {
 struct weight_scheme weight_scheme_as_stored(void);
 /* Every matrix in one type. */
 struct weight_scheme weight_scheme_of(enum weight_type type);
+/* Does it round anything? */
+bool weight_scheme_quantised(const struct weight_scheme *scheme);
 /* NULL: as stored. MN_ERR_USAGE names what is no type or no group. */
 enum mn_status weight_scheme_parse(const char *text, struct weight_scheme *out, const struct mn_log *log);
 /* "core.mlp.proj" */

@@ -26,7 +26,7 @@ struct loader {
 struct packing {
     uint32_t rows_at_once, n_values;
     uint8_t *rows;           /* [rows_at_once, row_bytes] */
-    uint8_t *raw;            /* [columns] of the tensor */
+    uint8_t *raw, *scales;   /* [columns] of the tensor */
     float *decoded, *padded; /* [n_columns], [n_values] */
 };
 
@@ -34,6 +34,7 @@ static void packing_finish(struct packing *p)
 {
     free(p->rows);
     free(p->raw);
+    free(p->scales);
     free(p->decoded);
     free(p->padded);
 }
@@ -46,69 +47,81 @@ static enum mn_status packing_init(struct packing *p, const struct loader *loade
                           .n_values = matrix->n_chunks * WEIGHT_CHUNK};
     p->rows = calloc(p->rows_at_once, matrix->row_bytes);
     p->raw = malloc(item->plan.columns * (size_t)4);
+    p->scales = malloc(item->plan.columns * (size_t)4);
     p->decoded = malloc(n_columns * sizeof *p->decoded);
     p->padded = calloc(p->n_values, sizeof *p->padded);
-    if (p->rows && p->raw && p->decoded && p->padded)
+    if (p->rows && p->raw && p->scales && p->decoded && p->padded)
         return MN_OK;
     packing_finish(p);
     return log_fail(loader->plan.log, MN_ERR_MEMORY, "out of host memory for tensor '%s'", item->plan.parts[0].name);
 }
 
-/* The group's largest value is the one that does not fit. */
-static enum mn_status refuse_value(const struct loader *loader, const struct tensor_view *tensor, enum weight_type type,
-                                   const float *group)
+/* Bytes [from, from + n) of row `row`, which has row_bytes, to `out`. Who reads a tensor first (`whole`) reads whole
+ * rows: they are its share of the model's hash. */
+static enum mn_status read_bytes(struct weight_plan *plan, const struct tensor_view *tensor, bool whole, uint32_t row,
+                                 uint64_t row_bytes, uint64_t from, uint64_t n, uint8_t *out)
 {
-    float largest = 0.0f;
-    for (uint32_t i = 0; i < weight_format(type)->group; i++)
-        largest = fabsf(group[i]) > fabsf(largest) ? group[i] : largest;
-    return log_fail(loader->plan.log, MN_ERR_UNSUPPORTED,
-                    "%s: tensor '%s': value %g does not fit into %s; use weight_type bf16 or f32",
-                    safetensors_shard_name(loader->plan.file, tensor->shard), tensor->name, (double)largest,
-                    weight_type_name(type));
-}
-
-/* Row `row` of the matrix from the file into the packing's place `at`. */
-/* Values [column0, column0 + n_columns) of a tensor's row to p->raw. Who reads a tensor first reads whole rows: they
- * are its share of the model's hash. */
-static enum mn_status read_row(struct weight_plan *plan, const struct matrix_item *item, uint32_t part, uint32_t row,
-                               struct packing *p)
-{
-    const struct tensor_view *tensor = item->tensors[part];
-    const uint64_t value_bytes = tensor_dtype_bytes(tensor->dtype), row_bytes = item->plan.columns * value_bytes,
-                   from = item->plan.column0 * value_bytes, n_bytes = item->plan.n_columns * value_bytes;
-    if (!item->hashes[part])
-        return safetensors_read(plan->file, tensor, row * row_bytes + from, n_bytes, p->raw, plan->log);
-    enum mn_status status = safetensors_read(plan->file, tensor, row * row_bytes, row_bytes, p->raw, plan->log);
+    if (!whole)
+        return safetensors_read(plan->file, tensor, row * row_bytes + from, n, out, plan->log);
+    enum mn_status status = safetensors_read(plan->file, tensor, row * row_bytes, row_bytes, out, plan->log);
     if (!status)
-        weight_plan_hash(plan, tensor, row * row_bytes, p->raw, row_bytes);
+        weight_plan_hash(plan, tensor, row * row_bytes, out, row_bytes);
     if (!status && from)
-        memmove(p->raw, p->raw + from, n_bytes);
+        memmove(out, out + from, n);
     return status;
 }
 
-static enum mn_status pack_row(struct loader *loader, const struct matrix_item *item, uint32_t row, struct packing *p,
-                               uint32_t at)
+/* Columns [column0, column0 + n_columns) of a row of the file to p->raw, their scales to p->scales. */
+static enum mn_status read_row(struct weight_plan *plan, const struct matrix_item *item, uint32_t part, uint32_t row,
+                               struct packing *p)
 {
-    struct weight_plan *plan = &loader->plan;
+    const struct stored_matrix *s = &item->stored[part];
+    const struct matrix_plan *what = &item->plan;
+    const bool whole = item->hashes[part];
+    enum mn_status status = read_bytes(plan, s->values, whole, row, stored_value_bytes(s, what->columns),
+                                       stored_value_bytes(s, what->column0), stored_value_bytes(s, what->n_columns),
+                                       p->raw);
+    if (!status && s->scales)
+        status = read_bytes(plan, s->scales, whole, row, stored_scale_bytes(s, what->columns),
+                            stored_scale_bytes(s, what->column0), stored_scale_bytes(s, what->n_columns), p->scales);
+    return status;
+}
+
+/* What was read, as values, to `out` [value_bytes] and `scales` behind it. */
+static enum mn_status encode_row(const struct loader *loader, const struct matrix_item *item,
+                                 const struct stored_matrix *stored, struct packing *p, uint8_t *out, uint8_t *scales)
+{
     const struct weight_format *format = weight_format(item->matrix->type);
-    const uint32_t head_dim = plan->config->head_dim, head_pad = kv_head_pad(head_dim);
-    uint32_t source = weight_plan_source_row(plan, item, row), part = 0;
-    while (source >= item->plan.parts[part].rows)
-        source -= item->plan.parts[part++].rows;
-    const struct tensor_view *tensor = item->tensors[part];
-    enum mn_status status = read_row(plan, item, part, source, p);
-    if (!status)
-        status = weight_plan_decode(plan, tensor, p->raw, item->plan.n_columns, p->decoded);
+    const uint32_t head_dim = loader->plan.config->head_dim, head_pad = kv_head_pad(head_dim);
+    enum mn_status status = stored_decode(&loader->plan, stored, p->raw, p->scales, item->plan.n_columns, p->decoded);
     for (uint32_t k = 0; k < item->plan.n_columns && !status; k++)
         p->padded[item->plan.layout == LAYOUT_HEADS ? k / head_dim * head_pad + k % head_dim : k] = p->decoded[k];
-    uint8_t *out = p->rows + at * item->matrix->row_bytes, *scales = out + item->matrix->value_bytes;
     for (uint32_t k = 0; k < p->n_values && !status; k += format->group) {
         if (!format->encode(p->padded + k, out, scales))
-            status = refuse_value(loader, tensor, item->matrix->type, p->padded + k);
+            status = weight_plan_refuse_value(&loader->plan, stored->values, item->matrix->type, p->padded + k);
         out += format->group_bytes;
         scales += format->scale_bytes;
     }
     return status;
+}
+
+/* Row `row` of the matrix from the file into the packing's place `at`. Groups that are stored as such lie on the device
+ * as they do there. */
+static enum mn_status pack_row(struct loader *loader, const struct matrix_item *item, uint32_t row, struct packing *p,
+                               uint32_t at)
+{
+    struct weight_plan *plan = &loader->plan;
+    uint32_t source = weight_plan_source_row(plan, item, row), part = 0;
+    while (source >= item->plan.parts[part].rows)
+        source -= item->plan.parts[part++].rows;
+    const struct stored_matrix *stored = &item->stored[part];
+    uint8_t *out = p->rows + at * item->matrix->row_bytes, *scales = out + item->matrix->value_bytes;
+    enum mn_status status = read_row(plan, item, part, source, p);
+    if (status || !stored->scales || stored->type != item->matrix->type)
+        return status ? status : encode_row(loader, item, stored, p, out, scales);
+    memcpy(out, p->raw, stored_value_bytes(stored, item->plan.n_columns));
+    memcpy(scales, p->scales, stored_scale_bytes(stored, item->plan.n_columns));
+    return stored_check_scales(plan, stored, scales, item->plan.n_columns);
 }
 
 static enum mn_status upload_matrix(struct loader *loader, const struct matrix_item *item)
@@ -191,7 +204,9 @@ struct weight_count weights_count(const struct weights *weights, enum weight_typ
 const char *weights_type_name(const struct weights *weights, const struct model_config *config,
                               const struct weight_scheme *scheme)
 {
-    return *scheme->name ? scheme->name : weight_type_name(weights->blocks[config->n_prelude].qkv.type);
+    return *scheme->name          ? scheme->name
+           : *config->stored.name ? config->stored.name
+                                  : weight_type_name(weights->blocks[config->n_prelude].qkv.type);
 }
 
 /* The type with the most bits whose weights fit into `available`; NULL: none. */
@@ -230,10 +245,11 @@ static enum mn_status check_fit(const struct weight_plan *plan)
                     " would fit");
 }
 
-static enum mn_status plan_everything(struct loader *loader)
+enum mn_status weights_list(struct weights *weights, struct weight_plan *plan)
 {
-    struct weight_plan *plan = &loader->plan;
-    struct weights *weights = loader->weights;
+    const struct model_config *config = plan->config;
+    plan->weights = weights;
+    weights->n_blocks = config->n_prelude + config->n_core + config->n_coda;
     weights->blocks = calloc(weights->n_blocks, sizeof *weights->blocks);
     if (!weights->blocks) {
         weights->n_blocks = 0;
@@ -241,7 +257,7 @@ static enum mn_status plan_everything(struct loader *loader)
     }
     enum mn_status status = weight_plan_init(plan, weights->n_blocks);
     if (!status) {
-        plan->config->family->plan_weights(plan, weights);
+        config->family->plan_weights(plan, weights);
         status = plan->status;
     }
     if (status)
@@ -270,12 +286,11 @@ static enum mn_status build(struct loader *loader,
     struct weight_plan *plan = &loader->plan;
     struct weights *weights = loader->weights;
     const struct model_config *config = plan->config;
-    *weights = (struct weights){.n_blocks = config->n_prelude + config->n_core + config->n_coda};
+    *weights = (struct weights){0};
     plan->arena = &weights->arena;
-    plan->weights = weights;
     plan->log = plan->device->log;
     arena_init(&weights->arena, plan->device, "weights", ARENA_DEVICE);
-    enum mn_status status = plan_everything(loader);
+    enum mn_status status = weights_list(weights, plan);
     if (!status && make)
         status = check_fit(plan);
     if (!status && make)

@@ -46,6 +46,12 @@ struct weights {
     uint64_t prelude_bytes, core_bytes, coda_bytes; /* matrix bytes one pass reads; coda includes the head */
 };
 
+struct weight_plan;
+
+/* Lists everything in a plan of which config, log, dir, scheme and what is reserved from are set, and checks it against
+ * the files. `weights` is zeroed but for its arena; it and the plan are to be finished whatever the result. */
+enum mn_status weights_list(struct weights *weights, struct weight_plan *plan);
+
 /* Loads, checks, lays out and uploads the checkpoint in `dir`; a matrix whose type in the scheme is AS_STORED stays as
  * it is in the file. MN_ERR_MEMORY says which weight type would fit. */
 enum mn_status weights_load(struct weights *weights, const char *dir, const struct model_config *config,
@@ -57,7 +63,7 @@ enum mn_status weights_synthesize(struct weights *weights, const struct model_co
 /* The plan of either alone: sizes, and norms on the host; nothing on the device. `dir` NULL: synthetic. */
 enum mn_status weights_plan(struct weights *weights, const char *dir, const struct model_config *config,
                             const struct weight_scheme *scheme, struct device *device);
-/* "q4_1": the scheme, or the type of the core's first matrix where it says nothing. */
+/* "q4_1": the scheme; where it says nothing that of a quantised folder, or the type of the core's first matrix. */
 const char *weights_type_name(const struct weights *weights, const struct model_config *config,
                               const struct weight_scheme *scheme);
 /* Matrices of one type, those among them that keep it though another was asked for, and their bytes. */
