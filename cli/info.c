@@ -255,6 +255,17 @@ static enum mn_status try_smaller(struct info_report *r, struct mn_engine *engin
     return status;
 }
 
+/* *engine is NULL, without an error, where the model cannot have that weight type: a quantised folder has one. */
+static enum mn_status open_smaller(struct mn_engine **engine, const struct mn_engine_params *params)
+{
+    struct mn_engine_params silent = *params;
+    silent.log = NULL;
+    enum mn_status status = mn_engine_create(engine, &silent);
+    if (status && status != MN_ERR_UNSUPPORTED)
+        return mn_engine_create(engine, params);
+    return MN_OK;
+}
+
 /* The first that does for all positions of: a smaller cache, smaller weights, both with slots that steps share; or else
  * for some of them the last. In front of it how many positions fit as things are. */
 static enum mn_status find_fit(struct info_report *r, struct mn_engine *engine, const struct mn_session_params *params,
@@ -274,7 +285,9 @@ static enum mn_status find_fit(struct info_report *r, struct mn_engine *engine, 
         uint32_t n_ctx = 0;
         smaller.weight_type = s.weight_type;
         if (s.weight_type)
-            status = mn_engine_create(&other, &smaller);
+            status = open_smaller(&other, &smaller);
+        if (s.weight_type && !other)
+            continue;
         if (!status)
             mn_engine_info(other, &info);
         if (!status && info.weight_bytes < r->info.weight_bytes)

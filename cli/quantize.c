@@ -2,17 +2,12 @@
 #include "cli/commands.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/paths.h"
+#include "cli/common/progress.h"
 #include "cli/common/talk.h"
 
 struct quantize_options {
     const char *model, *output, *weight_type;
 };
-
-static int report(void *user, const char *what, uint64_t done, uint64_t total)
-{
-    (void)user, (void)what, (void)done, (void)total;
-    return cli_interrupted();
-}
 
 static enum mn_status run(const void *values, const struct mn_log *log)
 {
@@ -28,7 +23,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
                                                           .out_dir = o->output,
                                                           .weight_type = o->weight_type,
                                                           .log = log,
-                                                          .progress = {.report = report}},
+                                                          .progress = cli_progress()},
                              &made);
     if (!status)
         fprintf(cli_notes(), "%s: %.2f MB of %.2f MB, %u matrices as %s%s\n", o->output,

@@ -5,7 +5,7 @@ only such a one; --quiet is silent, --verbose says more, and neither changes sta
 Method: rules of options are tried with a model folder that is not there: a setting that passes them ends with exit code 4, one that is
 refused with 2 before anything is opened. What each strategy has is said here once more, by hand.
 usage: test_options.py path/to/muninn source_dir     (exit 77 when there is no Vulkan device: the rest is skipped)"""
-import json, os, pty, re, subprocess, sys, tempfile
+import json, os, pty, re, shutil, subprocess, sys, tempfile
 
 muninn, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 top = tempfile.TemporaryDirectory()
@@ -169,7 +169,8 @@ open('lines', 'w').write('{"context_ids":[1,2],"continuation_ids":[3]}\n')
 short = '-n', 3, '--num-steps', 2
 shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
 commands = [('generate', '-p', 'x', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
-            ('tokenize',), ('info', '--memory', 8), ('devices',), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),
+            ('tokenize',), ('info', '--memory', 8), ('devices',),
+            ('quantize', '-o', 'folder', '--weight-type', 'q8_0'), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),
             ('bench', '--synthetic', shape, '--strategy', 'ar', '-r', 1, '--min-seconds', 0, '-n', 2, '--results', 'rows', '-o', 'json'),
             ('divergence', '-f', 'texts', '--weight-type', 'bf16', '--num-steps', 2), ('merge', 'rows'), ('compare', 'rows', 'rows'), ('report', 'rows', '-o', 'page.html')]
 open('texts', 'w').write('{"ids":[1,2,3]}\n')
@@ -179,7 +180,11 @@ missing = set(listed) - {c[0] for c in commands} - {'help', 'selftest', 'man', '
 check('every command is tried with -q and -v', len(listed) > 10 and not missing, missing)
 for command in commands:
     name = ' '.join(map(str, command))
-    usual, quiet, verbose = run(*command), run(*command, '-q'), run(*command, '-v')
+    runs = []
+    for more in (), ('-q',), ('-v',):
+        shutil.rmtree('folder', ignore_errors=True) # which quantize would not replace
+        runs.append(run(*command, *more))
+    usual, quiet, verbose = runs
     check(f'{name}: exit codes', usual[0] == quiet[0] == verbose[0] == 0, usual, quiet, verbose)
     check(f'{name} -q is silent', quiet[2] == '', quiet[2])
     check(f'{name} -v says more', len(verbose[2].splitlines()) > len(usual[2].splitlines()), usual[2], verbose[2])
