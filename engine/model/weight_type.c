@@ -77,12 +77,17 @@ static uint32_t q8_0_byte(uint32_t i)
 static bool encode_q8_0(const float *values, uint8_t *out, uint8_t *scale)
 {
     float largest = 0.0f;
+    int q[32];
     for (int i = 0; i < 32; i++)
-        largest = fmaxf(largest, fabsf(values[i]));
-    const float s = largest / 127.0f, inverse = 1.0f / s;
+        largest = fabsf(values[i]) > largest ? fabsf(values[i]) : largest;
+    const float s = largest / 127.0f, inverse = isfinite(1.0f / s) ? 1.0f / s : 0.0f;
     const uint16_t half = f32_to_f16(s);
+    for (int i = 0; i < 32; i++) { /* roundf, which compilers call: what is behind the point is exact */
+        const float x = values[i] * inverse, whole = (float)(int)x, rest = x - whole;
+        q[i] = 128 + (int)whole + (rest >= 0.5f) - (rest <= -0.5f);
+    }
     for (uint32_t i = 0; i < 32; i++)
-        out[q8_0_byte(i)] = (uint8_t)(128 + (isfinite(inverse) ? (int)roundf(values[i] * inverse) : 0));
+        out[q8_0_byte(i)] = (uint8_t)q[i];
     memcpy(scale, &half, sizeof half);
     return isfinite(f16_to_f32(half)) != 0;
 }
@@ -97,19 +102,23 @@ static void decode_q8_0(const uint8_t *in, const uint8_t *scale, float *values)
 static bool encode_q4_1(const float *values, uint8_t *out, uint8_t *scale)
 {
     float least = values[0], most = values[0];
+    int q[32];
     for (int i = 1; i < 32; i++) {
-        least = fminf(least, values[i]);
-        most = fmaxf(most, values[i]);
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
     }
-    const float s = (most - least) / 15.0f, inverse = 1.0f / s;
+    const float s = (most - least) / 15.0f, inverse = isfinite(1.0f / s) ? 1.0f / s : 0.0f;
     const uint16_t halves[2] = {f32_to_f16(s), f32_to_f16(least)};
-    memset(out, 0, 16);
-    for (uint32_t i = 0; i < 32; i++) {
-        const int q = isfinite(inverse) ? (int)((values[i] - least) * inverse + 0.5f) : 0;
-        out[i % 4 * 4 + i / 8] |= (uint8_t)((q < 15 ? q : 15) << i / 4 % 2 * 4);
-    }
     memcpy(scale, halves, sizeof halves);
-    return isfinite(f16_to_f32(halves[0])) && isfinite(f16_to_f32(halves[1]));
+    if (!isfinite(f16_to_f32(halves[0])) || !isfinite(f16_to_f32(halves[1])))
+        return false;
+    for (int i = 0; i < 32; i++) {
+        const int at = (int)((values[i] - least) * inverse + 0.5f);
+        q[i] = at < 15 ? at : 15;
+    }
+    for (uint32_t i = 0; i < 16; i++) /* value 8 b + j and 8 b + 4 + j to byte b of number j */
+        out[i % 4 * 4 + i / 4] = (uint8_t)(q[i / 4 * 8 + i % 4] | q[i / 4 * 8 + 4 + i % 4] << 4);
+    return true;
 }
 
 static void decode_q4_1(const uint8_t *in, const uint8_t *scale, float *values)
