@@ -86,13 +86,13 @@ for name, args in long_ones.items():
 
 # ---- pipes ----
 man = {'man': ['man'], 'completion': ['completion', 'bash']}
-short_ones = {'tokenize': ['tokenize', '-m', tiny, 'sort'], 'info': ['info', '-m', tiny], 'devices': ['devices'], 'merge': ['merge', 'a.jsonl'],
+short_ones = {'tokenize': ['tokenize', '-m', tiny], 'info': ['info', '-m', tiny], 'devices': ['devices'], 'merge': ['merge', 'a.jsonl'],
               'compare': ['compare', 'a.jsonl', 'b.jsonl'], 'report': ['report', 'a.jsonl'], 'help': ['help'], '--help': ['bench', '--help'],
               '--version': ['--version'], 'score md': [*long_ones['score'], '-o', 'md'], **man}
 for name, args in (long_ones | short_ones).items():
     ours, theirs = os.pipe()
     os.close(ours)
-    with start(*args, stdout=theirs) as process:
+    with open('texts.jsonl') as text, start(*args, stdin=text, stdout=theirs) as process:  # tokenize reads it
         os.close(theirs)
         err = process.communicate()[1]
     check(f'{name}: nobody reads', process.returncode == 141 and b'rror' not in err and b'interrupted' not in err and b'cannot' not in err,
@@ -161,6 +161,6 @@ for name in ('selftest', 'bench --kernels', 'generate auto'):
     drawn = [part for part in text.split('\r\x1b[K')[1:] if part]
     last = text.rsplit('\r\x1b[K', 1)[-1]
     check(f'{name}: the line is gone at the end', process.returncode == 0 and '%' not in last.split('\n')[0], process.returncode, text[-300:])
-    check(f'{name}: and does not wrap', all(len(part.split('\r')[0].split('\n')[0]) < 80 for part in drawn if ' left' in part), drawn[-3:])
+    check(f'{name}: and does not wrap', all(len(part.split('\r')[0].split('\n')[0]) < 80 for part in drawn if not part.startswith('muninn')), drawn[-3:])
 
 sys.exit(failed > 0)
