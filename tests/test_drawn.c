@@ -25,8 +25,10 @@ static const struct {
               {"llama", "llama-fixed-depth"}};
 
 enum {
-    N_HUGINN = 6,
-    N_WORLDS = N_HUGINN + sizeof others / sizeof *others,
+    N_HUGINN = 4,
+    N_OTHERS = sizeof others / sizeof *others,
+    N_PLAIN = N_HUGINN + N_OTHERS,
+    N_WORLDS = N_PLAIN + 1 + N_OTHERS, /* and one of each family with quantised weights */
     N_SETTINGS = 40,
     N_BATCH_MAX = 5,
     PROMPT_MAX = 192,
@@ -139,27 +141,42 @@ static void family_shape_draw(struct random_shape *shape, const char *family, st
     shape->n_coda = retrofit ? draw(d, 0, 1) : 0;
 }
 
-/* World `index`: the first ones are Huginn's, each of the others has a family. */
+/* Whole groups of 32 in every row, so that all matrices are quantised. */
+static void make_whole_groups(struct random_shape *shape, struct dice *d)
+{
+    shape->n_embd = 32 * draw(d, 1, 2);
+    shape->intermediate_size = 32 * draw(d, 1, 3);
+    shape->n_heads = shape->family ? 2 * shape->n_kv_heads : shape->n_embd / 16;
+    shape->head_dim = 16;
+}
+
+/* World `index`: the first ones are Huginn's, each of the others has a family; then all families again, quantised. */
 static void world_draw(struct world *w, uint32_t index, struct dice d)
 {
-    static const char *const types[] = {"f32", "f16", "bf16"};
-    const bool huginn = index < N_HUGINN;
+    static const char *const types[] = {"f32", "f16", "bf16", "q8_0", "q4_1", "q4_1+all=q4_1"};
+    const bool quantised = index >= N_PLAIN, huginn = index < N_HUGINN || index == N_PLAIN;
     struct random_shape shape;
     char path[256];
-    *w = (struct world){.weight_type = types[draw(&d, 0, 2)], .folder = "random huginn"};
+    *w = (struct world){.weight_type = types[draw(&d, 0, 2) + (quantised ? 3 : 0)], .folder = "random huginn"};
     test_log_init(&w->model.log);
     shape_draw(&shape, &d);
     if (!huginn) {
-        w->folder = others[index - N_HUGINN].folder;
-        family_shape_draw(&shape, others[index - N_HUGINN].family, &d);
+        const uint32_t family = index - (quantised ? N_PLAIN + 1 : N_HUGINN);
+        w->folder = others[family].folder;
+        family_shape_draw(&shape, others[family].family, &d);
     }
-    if (huginn || draw_one_in(&d, 2)) {
+    if (quantised)
+        make_whole_groups(&shape, &d);
+    if (huginn || quantised || draw_one_in(&d, 2)) {
         w->folder = huginn ? w->folder : shape.family;
         random_model_write(&shape, &w->model.dir);
     }
     snprintf(path, sizeof path, VECTORS "%s", w->folder);
     w->model.engine = test_engine(&w->model.log, w->model.dir ? w->model.dir : path, w->weight_type);
     w->config = &w->model.engine->model->config;
+    for (uint32_t type = 0; type < WEIGHT_TYPES && quantised; type++)
+        if (!weight_type_quantised((enum weight_type)type))
+            assert_int_equal(weights_count(&w->model.engine->model->weights, (enum weight_type)type).n, 0);
     const uint32_t deepest = w->config->max_recurrence ? w->config->max_recurrence : 10;
     w->params = (struct session_params){.num_steps = deepest > 1 ? draw(&d, 2, deepest) : 1,
                                         .max_rows = draw(&d, 2, draw_one_in(&d, 2) ? 5 : 16),

@@ -41,13 +41,13 @@ static void open_model(struct fixture *f, bool random)
     f->engine = test_engine(&f->log, random ? f->dir : RAVEN_TINY, NULL);
 }
 
-static void open_folder(struct fixture *f, const char *folder)
+static void open_folder(struct fixture *f, const char *folder, const char *weight_type)
 {
     char path[256];
     *f = (struct fixture){0};
     test_log_init(&f->log);
     snprintf(path, sizeof path, VECTORS "%s", folder);
-    f->engine = test_engine(&f->log, path, NULL);
+    f->engine = test_engine(&f->log, path, weight_type);
 }
 
 static void close_model(struct fixture *f)
@@ -444,14 +444,17 @@ static void test_d1_families(void **state)
         const char *folder;
         uint32_t num_steps;
         enum kv_type kv_type;
-    } cases[] = {{"retrofit-llama", 6, KV_F16},    {"retrofit-olmo", 6, KV_F16},
-                 {"retrofit-olmo", 2, KV_F32},     {"ouro", 4, KV_F16},
-                 {"llama-fixed-depth", 1, KV_F16}, {"retrofit-llama", 4, KV_Q8},
-                 {"retrofit-olmo", 6, KV_Q8},      {"ouro", 4, KV_Q8},
-                 {"llama-fixed-depth", 1, KV_Q8}};
+        const char *weight_type;
+    } cases[] = {
+        {"retrofit-llama", 6, KV_F16, NULL},    {"retrofit-olmo", 6, KV_F16, NULL},
+        {"retrofit-olmo", 2, KV_F32, NULL},     {"ouro", 4, KV_F16, NULL},
+        {"llama-fixed-depth", 1, KV_F16, NULL}, {"retrofit-llama", 4, KV_Q8, NULL},
+        {"retrofit-olmo", 6, KV_Q8, NULL},      {"ouro", 4, KV_Q8, NULL},
+        {"llama-fixed-depth", 1, KV_Q8, NULL},  {"quantised", 4, KV_Q8, "q4_1"},
+        {"quantised", 2, KV_F16, "q8_0"},       {"retrofit-tinyllama-bf16-sharded", 2, KV_F16, "q4_1+all=q4_1"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct fixture f;
-        open_folder(&f, cases[i].folder);
+        open_folder(&f, cases[i].folder, cases[i].weight_type);
         check_d1(&f, cases[i].num_steps, cases[i].kv_type);
     }
 }
@@ -490,7 +493,7 @@ static void check_entries(bool random, const char *folder)
     enum { R = 9, N = 24, MOST = 1 << 20 };
     struct fixture f;
     if (folder)
-        open_folder(&f, folder);
+        open_folder(&f, folder, NULL);
     else
         open_model(&f, random);
     const struct session_params params = {.num_steps = R, .max_rows = 9, .kv_type = KV_Q8, .n_ctx = 64};
