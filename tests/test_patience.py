@@ -95,10 +95,11 @@ for name, args in (long_ones | short_ones).items():
     with open('texts.jsonl') as text, start(*args, stdin=text, stdout=theirs) as process:  # tokenize reads it
         os.close(theirs)
         err = process.communicate()[1]
-    check(f'{name}: nobody reads', process.returncode == 141 and b'rror' not in err and b'interrupted' not in err and b'cannot' not in err,
+    check(f'{name}: nobody reads', process.returncode == 141 and b'rror' not in err and b'interrupted' not in err and b'cannot write' not in err,
           process.returncode, err[-300:])
 known = subprocess.run([muninn, 'help'], capture_output=True, text=True).stdout.split('Commands:')[1].split('Options:')[0]
-missing = [line.split()[0] for line in known.splitlines() if line.startswith('  ') and line.split()[0] not in long_ones | short_ones]
+silent = {'quantize'}  # writes a folder and nothing to standard output; its signals are test_cli_quantize.sh's
+missing = [line.split()[0] for line in known.splitlines() if line.startswith('  ') and line.split()[0] not in {*long_ones, *short_ones, *silent}]
 check('every command was tried', not missing, missing)
 if os.path.exists('/dev/full'):
     with open('/dev/full', 'w') as full:
