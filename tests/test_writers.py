@@ -141,9 +141,11 @@ def pipes(name, command, looks, grows):
         os._exit(1)
     thread.join(20)
     check(f'{name}: a pipe', run.code == 0 and looks(got[0]) and os.listdir(folder) == ['fifo'], run.err)
-    with subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+    with open(folder + '/copy', 'wb') as copy, subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=copy) as cat:  # a page is more than a pipe holds
         run = Run(*command, f'/dev/fd/{cat.stdin.fileno()}', pass_fds=[cat.stdin.fileno()])
-        out = cat.communicate()[0]
+        cat.communicate()
+    out = get(folder + '/copy')
+    os.remove(folder + '/copy')
     check(f'{name}: /dev/fd/N', run.code == 0 and looks(out), run.err, out)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with subprocess.Popen([muninn, *command, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
