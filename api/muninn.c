@@ -285,7 +285,10 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
                                    .model_hash = engine->hash,
                                    .device_id = model->device->caps.id,
                                    .device_type = type_name(model->device->caps.type),
-                                   .driver_version = model->device->caps.driver_version};
+                                   .driver_version = model->device->caps.driver_version,
+                                   .device_bytes = model->device->reserved_bytes,
+                                   .device_peak_bytes = model->device->peak_bytes,
+                                   .device_pci = model->device->caps.pci};
 }
 
 enum mn_status mn_weight_type_check(const char *text, const struct mn_log *log)
@@ -316,7 +319,8 @@ enum mn_status api_need_model(const struct mn_engine *engine, const char *functi
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s)
 {
     enum { BYTES = 256 << 20 };
-    enum mn_status status = api_need_model(engine, "mn_read_bandwidth");
+    const bool has_device = engine && engine->model; /* weights are not needed */
+    enum mn_status status = has_device ? MN_OK : api_need_model(engine, "mn_read_bandwidth");
     if (!status && !gb_s)
         status = api_missing(engine->log, "mn_read_bandwidth", "gb_s");
     return status ? status : bandwidth_measure(&engine->model->kernels, BYTES, gb_s);

@@ -128,7 +128,7 @@ struct mn_engine_params {
      * needs a model is MN_ERR_USAGE. */
     bool tokenizer_only;
     /* Read no weights and reserve nothing: mn_engine_info and mn_memory_plan say what the model takes. What computes is
-     * MN_ERR_USAGE. */
+     * MN_ERR_USAGE, but for mn_read_bandwidth. */
     bool plan_only;
     const struct mn_log *log;
     struct mn_progress progress; /* of making the engine, and of everything that is done with it and its sessions */
@@ -174,13 +174,16 @@ struct mn_model_info {
     uint64_t model_hash;
     const char *device_id, *device_type; /* id and type of mn_device_info */
     uint32_t driver_version;
-    uint64_t reserved[4];
+    uint64_t device_bytes;      /* device memory that the engine and its sessions have reserved now */
+    uint64_t device_peak_bytes; /* the most that it was since the engine was made, loading included */
+    uint64_t device_pci;        /* domain << 16 | bus << 8 | device << 3 | function; 0: the driver names no place */
+    uint64_t reserved[1];
 };
 /* Strings and ids live as long as the engine. */
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);
 
 /* Measures the device's read bandwidth in 10^9 bytes per second: the ceiling of work that is bound by memory. Takes
- * some tens of milliseconds on a GPU. */
+ * some tens of milliseconds on a GPU. Also for an engine made with plan_only, whose device has done nothing before. */
 enum mn_status mn_read_bandwidth(struct mn_engine *engine, double *gb_s);
 
 /* Text to ids. `specials`: special tokens in the text are recognised. *ids is malloc'ed, free() it. MN_ERR_USAGE for

@@ -12,7 +12,7 @@
 
 enum {
     TEXT_CELL_BYTES = 64,
-    COLUMNS_MAX = 40,
+    COLUMNS_MAX = 48,
     RANK_WANTED = 5 /* rather than do without columns from this rank on, rows come in several tables */
 };
 
@@ -23,6 +23,7 @@ enum cell_kind {
     CELL_SPREAD,    /* a share; none of one sample */
     CELL_MB,        /* 10^6 bytes */
     CELL_TIMES,     /* 2 decimals */
+    CELL_MS,        /* what comes in a burst is 0 */
     CELL_ACCEPTED,  /* a share; none where nothing was drafted */
     CELL_AGREEMENT, /* a share; of lossy rows alone: it is 1 or a fault elsewhere, and chance where acceptance is forced
                      */
@@ -75,6 +76,15 @@ static const struct column run_columns[] = {
     {"MB/token", "weight_bytes_per_token", CELL_MB, 3, COLUMN_GOES, 6, NULL, NULL},
     {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
     {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 5, NULL, NULL},
+    {"first token ms", "ttft_ms", CELL_NUMBER, 3, COLUMN_GOES, 0, NULL, NULL},
+    {"p50 ms", "inter_token_p50_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
+    {"p95 ms", "inter_token_p95_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
+    {"p99 ms", "inter_token_p99_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
+    {"device MB", "device_peak_bytes", CELL_MB, 4, COLUMN_GOES, 0, NULL, NULL},
+    {"host MB", "host_peak_bytes", CELL_MB, 4, COLUMN_GOES, 0, NULL, NULL},
+    {"J/token", "joules_per_token", CELL_NUMBER, 3, COLUMN_GOES, 4, NULL, NULL},
+    {"W", "power_w", CELL_NUMBER, 3, COLUMN_GOES, 0, NULL, NULL},
+    {"MHz", "clock_mhz", CELL_NUMBER, 4, COLUMN_GOES, 0, NULL, NULL},
     {"agreement", "agreement", CELL_AGREEMENT, 3, COLUMN_GOES, 8, NULL, NULL},
     {"class", "", CELL_CLASS, 0, COLUMN_STAYS, 0, NULL, NULL}};
 static const struct column pass_columns[] = {
@@ -217,6 +227,7 @@ static void write_value(FILE *out, const struct column *column, const cJSON *row
             fprintf(out, "%.1f %%", 100.0 * value);
         break;
     case CELL_MB: write_number(out, value / 1e6, column->digits); break;
+    case CELL_MS: write_number(out, value < 0.005 ? 0.0 : value, column->digits); break;
     case CELL_TIMES: fprintf(out, "%.2f", value); break;
     default: write_number(out, value, column->digits ? column->digits : 9); break;
     }
@@ -407,16 +418,17 @@ static void write_grid(const struct table *t, FILE *stream)
 
 static void write_left_out(const struct table *t, FILE *stream)
 {
-    const char *before = "no room for ";
-    bool any = false;
+    static const char first[] = "no room for ", last[] = " (--columns all)\n\n";
+    size_t at = 0;
     for (size_t c = 0; c < t->n_columns; c++) {
         if (!t->went[c])
             continue;
-        fprintf(stream, "%s%s", before, t->columns[c].title);
-        before = ", ";
-        any = true;
+        const char *title = t->columns[c].title;
+        const bool breaks = at && at + 2 + width_of(title) + sizeof last > TABLE_WIDTH;
+        fprintf(stream, "%s%s", !at ? first : breaks ? ",\n" : ", ", title);
+        at = (breaks ? 0 : at + (at ? 2 : sizeof first - 1)) + width_of(title);
     }
-    fputs(any ? " (--columns all)\n\n" : "", stream);
+    fputs(at ? last : "", stream);
 }
 
 /* ---- tables ---- */

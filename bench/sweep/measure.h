@@ -7,6 +7,7 @@
 #include "bench/rows/identity.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
+#include "bench/sensors/sensors.h"
 #include "bench/sweep/prompts.h"
 #include "bench/sweep/settings.h"
 
@@ -25,6 +26,7 @@ struct bench_model {
     struct mn_engine *engine;
     struct mn_model_info info;
     struct identity identity;
+    struct sensors *sensors;      /* owned; NULL: nothing is shown of the device */
     double ceiling_gb_s;          /* measured read bandwidth */
     const char *prompt_set;       /* its name in rows */
     struct expected *expected;    /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
@@ -41,6 +43,7 @@ struct bench_common {
     float temperature;
     bool stop_at_eos, beyond;
     const char *cost_dir, *cpu_threads;
+    const char *sensor_root;   /* of sensors_params; NULL: the system's */
     struct cost_memory *costs; /* of all settings */
     const char *answers_dir;   /* NULL: none */
     const float *acceptance;   /* forced; [n_acceptance] or none */

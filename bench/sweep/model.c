@@ -27,6 +27,8 @@ enum mn_status bench_model_open(struct bench_model *m, const char *dir, const ch
     status = identity_init(&m->identity, &m->info, dir, synthetic, common->cpu_threads, common->log);
     m->prompt_set = !m->info.has_tokenizer && !strcmp(common->prompts->name, "built-in") ? "random"
                                                                                          : common->prompts->name;
+    m->sensors = sensors_open(&(struct sensors_params){
+        .root = common->sensor_root, .pci = m->info.device_pci, .is_cpu = !strcmp(m->info.device_type, "cpu")});
     if (!status)
         status = mn_read_bandwidth(m->engine, &m->ceiling_gb_s);
     if (status)
@@ -48,6 +50,7 @@ static void free_expected(struct bench_model *m)
 void bench_model_close(struct bench_model *m)
 {
     free_expected(m);
+    sensors_close(m->sensors);
     mn_engine_destroy(m->engine);
     *m = (struct bench_model){0};
 }

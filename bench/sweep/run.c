@@ -4,13 +4,18 @@
 #include <string.h>
 
 #include "bench/rows/baseline.h"
+#include "bench/rows/latency.h"
+#include "bench/sensors/host_memory.h"
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
+#include "engine/base/clock.h"
 #include "engine/base/decimal.h"
 
 enum { DECODE, PREFILL, COLUMNS };
 
 struct sequence {
+    struct run *run;
+    struct delivery delivery;
     uint32_t *tokens, n;                    /* [n_new], from one block */
     uint32_t *lengths, n_lengths, capacity; /* tokens of each step, where answers are collected; owned */
     bool no_memory;
@@ -28,6 +33,8 @@ struct run {
     uint32_t *tokens;                  /* [n, n_new] */
     uint32_t n;                        /* sequences: the prompts one by one, or whole batches of them */
     struct mn_stats stats;             /* sums over the last repetition */
+    struct latency latency;            /* of all repetitions but the one that warms up */
+    uint32_t n_repetitions;            /* begun */
 };
 
 /* ---- running ---- */
@@ -35,7 +42,10 @@ struct run {
 static int keep(void *user, uint32_t token)
 {
     struct sequence *s = user;
+    const double now = clock_s();
     s->tokens[s->n++] = token;
+    delivery_token(&s->delivery, &s->run->latency, now);
+    sensors_poll(s->run->model->sensors, now);
     return 0;
 }
 
@@ -95,6 +105,9 @@ static void add_stats(struct mn_stats *sum, const struct mn_stats *s)
 
 static enum mn_status run_batch(struct run *r)
 {
+    const double now = clock_s();
+    for (uint32_t i = 0; i < r->n; i++)
+        delivery_begin(&r->sequences[i].delivery, now);
     enum mn_status status = mn_generate_batch(r->session, r->params, r->n, r->each, &r->stats, NULL, NULL);
     if (status)
         return status;
@@ -111,6 +124,7 @@ static enum mn_status run_one_by_one(struct run *r)
     for (uint32_t i = 0; i < r->n; i++) {
         if (r->common->stop && r->common->stop())
             return MN_ERR_INTERRUPTED;
+        delivery_begin(&r->sequences[i].delivery, clock_s());
         enum mn_status status = mn_generate(r->session, &r->params[i], &r->each[i]);
         if (status)
             return status;
@@ -127,11 +141,18 @@ static enum mn_status run_one_by_one(struct run *r)
 static enum mn_status run_once(void *user, double *values)
 {
     struct run *r = user;
+    const bool warms_up = r->n_repetitions == 0;
     for (uint32_t i = 0; i < r->n; i++)
         r->sequences[i].n = r->sequences[i].n_lengths = 0;
+    if (r->n_repetitions++ == 1) {
+        latency_clear(&r->latency);
+        sensors_begin(r->model->sensors);
+    }
     enum mn_status status = r->setting->batch > 1 ? run_batch(r) : run_one_by_one(r);
     if (status)
         return status;
+    if (!warms_up)
+        sensors_sample(r->model->sensors);
     values[DECODE] = mn_stats_decode_tok_s(&r->stats);
     values[PREFILL] = mn_stats_prefill_tok_s(&r->stats);
     return MN_OK;
@@ -249,7 +270,40 @@ static void add_work(struct row_builder *b, const struct run *r)
     row_number(b, "chosen_lookahead", s->chosen_lookahead);
 }
 
-static enum mn_status make_row(const struct run *r, const struct samples *samples, cJSON **out)
+static void add_latency(struct row_builder *b, struct run *r)
+{
+    const struct latency_summary s = latency_summarise(&r->latency);
+    if (s.has_first)
+        row_number(b, "ttft_ms", 1e3 * s.first_s);
+    if (!s.has_gaps)
+        return;
+    row_number(b, "inter_token_p50_ms", 1e3 * s.p50_s);
+    row_number(b, "inter_token_p95_ms", 1e3 * s.p95_s);
+    row_number(b, "inter_token_p99_ms", 1e3 * s.p99_s);
+}
+
+/* What the system does not show has no key. */
+static void add_device(struct row_builder *b, const struct run *r)
+{
+    const struct sensor_totals e = sensors_totals(r->model->sensors);
+    const double n_tokens = (double)r->stats.n_new * (r->n_repetitions - 1);
+    struct mn_model_info now;
+    mn_engine_info(r->model->engine, &now);
+    row_number(b, "device_peak_bytes", (double)now.device_bytes);
+    if (host_peak_bytes())
+        row_number(b, "host_peak_bytes", (double)host_peak_bytes());
+    if (e.has_energy && n_tokens > 0.0) {
+        row_number(b, "joules_per_token", e.energy_j / n_tokens);
+        row_number(b, "power_w", e.power_w);
+        row_text(b, "energy_source", e.energy_source);
+    }
+    if (e.has_clock) {
+        row_number(b, "clock_mhz", e.clock_mhz);
+        row_text(b, "clock_source", e.clock_source);
+    }
+}
+
+static enum mn_status make_row(struct run *r, const struct samples *samples, cJSON **out)
 {
     const double agrees = agreement(r);
     struct row_builder b;
@@ -263,6 +317,8 @@ static enum mn_status make_row(const struct run *r, const struct samples *sample
     row_text(&b, "class", row_class_name(row_class(b.row)));
     add_acceptance(&b, &r->stats);
     add_work(&b, r);
+    add_latency(&b, r);
+    add_device(&b, r);
     return row_end(&b, out, r->common->log);
 }
 
@@ -306,6 +362,7 @@ static enum mn_status prepare(struct run *r)
     if (!r->params || !r->each || !r->sequences || !r->tokens)
         return log_fail(r->common->log, MN_ERR_MEMORY, "out of host memory for %" PRIu32 " sequences", r->n);
     for (uint32_t i = 0; i < r->n; i++) {
+        r->sequences[i].run = r;
         r->sequences[i].tokens = r->tokens + (size_t)i * s->n_new;
         bench_params(&r->params[i], expected_of(r, i), s, r->common);
         r->params[i].on_token = keep;
@@ -349,6 +406,7 @@ enum mn_status bench_measure(struct bench_model *model, const struct bench_setti
     for (uint32_t i = 0; i < r.n && r.sequences; i++)
         free(r.sequences[i].lengths);
     samples_free(&samples);
+    latency_free(&r.latency);
     mn_session_destroy(r.session);
     free(r.params);
     free(r.each);

@@ -9,6 +9,7 @@
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
 #include "cli/generate/generate.h"
+#include "engine/base/clock.h"
 #include "engine/files/lines.h"
 
 enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 128, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
@@ -32,6 +33,7 @@ struct batch {
     char *said;                        /* the first reason why a sequence cannot run, owned */
     uint32_t n_same;                   /* further sequences with that reason */
     enum mn_status status;             /* of the output */
+    struct run_figures figures;        /* of all together */
 };
 
 /* What is wrong with every line is said once. */
@@ -327,8 +329,19 @@ static enum mn_status run_ready(struct batch *b, struct mn_session_params *sessi
     if (status)
         return status;
     status = run_use_costs(b->common, session);
-    if (!status)
+    if (!status) {
+        const struct generate_run *common = b->common;
+        figures_begin(&b->figures, common->engine, &common->info);
+        const double now = clock_s();
+        for (uint32_t i = 0; i < b->n_ready; i++) {
+            b->runs[b->ready[i]].polled = b->figures.sensors;
+            delivery_begin(&b->runs[b->ready[i]].delivery, now);
+        }
         status = mn_generate_batch(session, b->params, b->n_ready, b->stats, total, on_end, b);
+        figures_end(&b->figures);
+        for (uint32_t i = 0; i < b->n_ready; i++)
+            latency_add(&b->figures.latency, &b->runs[b->ready[i]].figures.latency);
+    }
     mn_session_destroy(session);
     for (uint32_t i = 0; i < b->n_ready; i++)
         if (b->stats[i].status)
@@ -368,10 +381,11 @@ static enum mn_status run_all(struct batch *b)
             b->runs[b->ready[i]].stats = b->stats[i];
             print_run(b, b->ready[i], status);
         }
-    report_total(&b->runs[b->ready[0]], &total, session_params.n_sequences);
+    report_total(&b->runs[b->ready[0]], &total, &b->figures, session_params.n_sequences);
     enum mn_status flushed = !status || status == MN_ERR_INTERRUPTED ? cli_flush(b->common->log) : MN_OK;
     report_banner(b->common, any_default_depth(b));
     report_summary(b->common, &total);
+    figures_summary(&b->figures, total.n_new);
     if (status == MN_ERR_INTERRUPTED)
         log_note(b->common->log, MN_LOG_WARN, "interrupted after %" PRIu32 " of %" PRIu32 " sequences",
                  total.n_sequences, b->n);
@@ -392,6 +406,7 @@ enum mn_status generate_file(const struct generate_run *common)
         status = run_all(&b);
     for (uint32_t i = 0; i < b.n; i++)
         run_free(&b.runs[i]);
+    figures_free(&b.figures);
     free(b.runs);
     free(b.params);
     free(b.stats);

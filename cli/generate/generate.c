@@ -10,6 +10,7 @@
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
 #include "cli/common/prompt.h"
+#include "engine/base/clock.h"
 #include "engine/files/lines.h"
 
 #define WAYS "-p TEXT, --ids LIST, -f FILE and --batch FILE.jsonl"
@@ -77,8 +78,13 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
         mn_session_destroy(session);
         return status;
     }
-    if (session && !cli_interrupted())
+    if (session && !cli_interrupted()) {
+        figures_begin(&run->figures, run->engine, &run->info);
+        run->polled = run->figures.sensors;
+        delivery_begin(&run->delivery, clock_s());
         status = mn_generate(session, &params, &run->stats);
+        figures_end(&run->figures);
+    }
     mn_session_destroy(session);
     if (status && run->n_tokens == 0)
         return status; /* refused or failed before there was anything to show */
@@ -88,8 +94,10 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
         status = MN_ERR_INTERRUPTED;
     enum mn_status compared = !status && run->options->compare_ar ? compare(run, &session_params, &params) : MN_OK;
     status = run_finish(run, status);
-    if (run->n_tokens)
+    if (run->n_tokens) {
         report_summary(run, &run->stats);
+        figures_summary(&run->figures, run->n_tokens);
+    }
     if (run->compared)
         report_agreement(run);
     if (status == MN_ERR_INTERRUPTED)

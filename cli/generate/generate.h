@@ -1,8 +1,11 @@
-/* muninn generate in four files: from the options to one sequence or many (generate.c), one from its prompt to its text
- * (run.c), many of them from a file (batch.c), and how it went (report.c). The option table is cli/generate.c. */
+/* muninn generate in five files: from the options to one sequence or many (generate.c), one from its prompt to its text
+ * (run.c), many of them from a file (batch.c), and how it went (report.c,
+ * figures.c). The option table is cli/generate.c. */
 #ifndef MUNINN_CLI_GENERATE_GENERATE_H
 #define MUNINN_CLI_GENERATE_GENERATE_H
 
+#include "bench/rows/latency.h"
+#include "bench/sensors/sensors.h"
 #include "cli/generate/text.h"
 #include "engine/files/output_file.h"
 
@@ -16,6 +19,15 @@ struct generate_options {
     uint64_t seed;
     float temperature, top_p, min_p, init_scale, verification_threshold, freeze_threshold, state_noise, embed_average;
     bool chat, no_bos, ignore_eos, special, validate, beyond, require_lossless, continuous, compare_ar, raw;
+};
+
+/* What a run took beside its tokens per second. Zeroed is empty. */
+struct run_figures {
+    struct mn_engine *engine; /* borrowed */
+    struct latency latency;   /* owned; of a sequence of a batch its own, of the batch all of them */
+    struct sensors *sensors;  /* owned; NULL: nothing is shown, or a sequence of a batch */
+    struct sensor_totals energy;
+    uint64_t device_peak_bytes, host_peak_bytes; /* 0: not known */
 };
 
 /* One sequence from the prompt to the report. */
@@ -38,6 +50,9 @@ struct generate_run {
     struct output_file *trace; /* borrowed; NULL: no trace */
     struct mn_stats stats;
     const struct mn_stats *live; /* borrowed: what mn_generate is filling in */
+    struct run_figures figures;
+    struct delivery delivery;
+    struct sensors *polled; /* borrowed: whoever runs it */
     struct mn_agreement agreement;
     enum mn_status status; /* what a token's way to stdout came to */
     bool collects;         /* prints one JSON document at its end instead of a stream */
@@ -88,10 +103,11 @@ enum mn_status generate_file(const struct generate_run *common);
 /* ---- report.c ---- */
 
 /* One JSON document on stdout. */
-void report_json(const struct generate_run *run, enum mn_status status);
+void report_json(struct generate_run *run, enum mn_status status);
 /* {"total":{...}} with the passes, bytes and times of the batch that the run belongs to; `n_parallel` sequences ran at
  * once. */
-void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel);
+void report_total(const struct generate_run *any, const struct mn_stats *total, struct run_figures *figures,
+                  uint32_t n_parallel);
 /* The device, for reports of others' machines; one line on stderr, and one on the depth where it has to be said. */
 void report_banner(const struct generate_run *run, bool default_depth);
 /* The trace file's JSON lines: the settings with the prompt and its first token, then one line per event. */
@@ -102,5 +118,17 @@ void report_trace(void *user, const struct mn_trace *trace);
 void report_summary(const struct generate_run *run, const struct mn_stats *stats);
 /* How the tokens compare with those of plain decoding; one line on stderr. */
 void report_agreement(const struct generate_run *run);
+
+/* ---- figures.c ---- */
+
+/* Around mn_generate or mn_generate_batch, while the session is open. */
+void figures_begin(struct run_figures *figures, struct mn_engine *engine, const struct mn_model_info *info);
+void figures_end(struct run_figures *figures);
+void figures_free(struct run_figures *figures);
+/* Keys of "stats" and "total"; the device's are those of all sequences together. */
+void figures_json_latency(struct latency *latency);
+void figures_json_device(const struct run_figures *figures, uint32_t n_new);
+/* One line on cli_notes. */
+void figures_summary(struct run_figures *figures, uint32_t n_new);
 
 #endif

@@ -134,7 +134,7 @@ static void json_settings(const struct generate_run *run)
     cli_json_float("init_scale", options->init_scale, false);
 }
 
-static void json_stats(const struct generate_run *run, enum mn_status status)
+static void json_stats(struct generate_run *run, enum mn_status status)
 {
     const struct mn_stats *stats = &run->stats;
     cli_json_key("stats", false);
@@ -157,11 +157,14 @@ static void json_stats(const struct generate_run *run, enum mn_status status)
         json_work(stats);
     }
     json_times(stats);
+    figures_json_latency(&run->figures.latency);
+    if (!run->in_batch)
+        figures_json_device(&run->figures, run->n_tokens);
     json_settings(run);
     putchar('}');
 }
 
-void report_json(const struct generate_run *run, enum mn_status status)
+void report_json(struct generate_run *run, enum mn_status status)
 {
     putchar('{');
     if (run->in_batch) {
@@ -181,7 +184,8 @@ void report_json(const struct generate_run *run, enum mn_status status)
     puts("}");
 }
 
-void report_total(const struct generate_run *any, const struct mn_stats *total, uint32_t n_parallel)
+void report_total(const struct generate_run *any, const struct mn_stats *total, struct run_figures *figures,
+                  uint32_t n_parallel)
 {
     putchar('{');
     cli_json_key("total", true);
@@ -201,6 +205,8 @@ void report_total(const struct generate_run *any, const struct mn_stats *total, 
     json_acceptance(total);
     json_work(total);
     json_times(total);
+    figures_json_latency(&figures->latency);
+    figures_json_device(figures, total->n_new);
     json_settings(any);
     puts("}}");
 }

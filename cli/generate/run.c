@@ -11,6 +11,7 @@
 #include "cli/common/paths.h"
 #include "cli/common/prompt.h"
 #include "cli/generate/generate.h"
+#include "engine/base/clock.h"
 #include "engine/base/numbers.h"
 #include "engine/files/lines.h"
 
@@ -144,6 +145,9 @@ int run_on_token(void *user, uint32_t token)
     struct generate_run *run = user;
     const char *text = "";
     size_t n_bytes = 0;
+    const double now = clock_s();
+    delivery_token(&run->delivery, &run->figures.latency, now);
+    sensors_poll(run->polled, now);
     if (run->n_tokens == 0 && !run->in_batch) /* not earlier: a run that is refused prints its reason only */
         report_banner(run, run->default_depth);
     if (run->n_tokens == 0 && run->trace)
@@ -205,6 +209,7 @@ enum mn_status run_finish(struct generate_run *run, enum mn_status status)
 void run_free(struct generate_run *run)
 {
     text_out_free(&run->text);
+    figures_free(&run->figures);
     mn_stream_decoder_destroy(run->decoder);
     mn_stream_decoder_destroy(run->token_decoder);
     free(run->tokens);

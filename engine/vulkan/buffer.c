@@ -117,6 +117,8 @@ static enum mn_status commit_block(struct arena *arena, struct arena_block *bloc
                         (int)result);
     }
     device->reserved_bytes += block->bytes;
+    if (device->reserved_bytes > device->peak_bytes)
+        device->peak_bytes = device->reserved_bytes;
     result = device->vk->BindBufferMemory(device->vk->handle, block->buffer, block->memory, 0);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkBindBufferMemory");

@@ -230,6 +230,19 @@ static const char *refusal_of(const struct caps *caps, const VkPhysicalDeviceLim
     return NULL;
 }
 
+/* Where the device is plugged in, as the system counts; 0: it does not say. */
+static uint64_t read_pci(struct device *device, VkPhysicalDevice physical)
+{
+    VkPhysicalDevicePCIBusInfoPropertiesEXT bus = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT};
+    VkPhysicalDeviceProperties2 props = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &bus};
+    if (!has_extension(device, physical, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME))
+        return 0;
+    device->vk->GetPhysicalDeviceProperties2(physical, &props);
+    return (uint64_t)bus.pciDomain << 16 | (uint64_t)(bus.pciBus & 0xff) << 8 | (uint64_t)(bus.pciDevice & 0x1f) << 3 |
+           (bus.pciFunction & 0x7);
+}
+
 /* Fills caps; returns NULL, or the reason why this device cannot be used. */
 static const char *read_caps(struct device *device, VkPhysicalDevice physical, struct caps *caps)
 {
@@ -262,6 +275,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     snprintf(caps->name, sizeof caps->name, "%s", props.properties.deviceName);
     snprintf(caps->driver, sizeof caps->driver, "%s %s", driver.driverName, driver.driverInfo);
     memcpy(caps->uuid, id.deviceUUID, sizeof caps->uuid);
+    caps->pci = read_pci(device, physical);
     caps->vendor_id = props.properties.vendorID;
     caps->device_id = props.properties.deviceID;
     caps->driver_version = props.properties.driverVersion;

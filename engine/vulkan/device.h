@@ -23,6 +23,7 @@ struct caps {
     char driver[512]; /* "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)" */
     uint32_t vendor_id, device_id, driver_version, api_version;
     uint8_t uuid[16];
+    uint64_t pci; /* domain << 16 | bus << 8 | device << 3 | function; 0: not on such a bus, or not said */
     char id[256]; /* what tells it from devices with its name, see device_id.h; "": nothing has to */
     enum device_type type;
     bool is_cpu;           /* a software device: lanes are SIMD lanes of a CPU core */
@@ -48,6 +49,7 @@ struct device {
     struct caps caps;
     struct vk *vk;
     uint64_t reserved_bytes; /* in arenas */
+    uint64_t peak_bytes;     /* the most that was reserved at any time */
     bool lost;               /* sticky: every later call on the device returns MN_ERR_DEVICE_LOST */
     bool abandoned;          /* work may run on it for ever: nothing is destroyed any more */
     uint32_t n_messages;     /* warnings and errors of the validation layer so far */
