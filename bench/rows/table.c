@@ -23,6 +23,7 @@ enum cell_kind {
     CELL_SPREAD,    /* a share; none of one sample */
     CELL_MB,        /* 10^6 bytes */
     CELL_TIMES,     /* 2 decimals */
+    CELL_SHARE,     /* of the ceiling, percent; what is above it has a line below the table */
     CELL_MS,        /* what comes in a burst is 0 */
     CELL_ACCEPTED,  /* a share; none where nothing was drafted */
     CELL_AGREEMENT, /* a share; of lossy rows alone: it is 1 or a fault elsewhere, and chance where acceptance is forced
@@ -75,7 +76,7 @@ static const struct column run_columns[] = {
     {"tokens/round", "mean_acceptance_length", CELL_COUNT, 3, COLUMN_GOES, 4, NULL, NULL},
     {"MB/token", "weight_bytes_per_token", CELL_MB, 3, COLUMN_GOES, 6, NULL, NULL},
     {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
-    {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 5, NULL, NULL},
+    {"% of ceiling", "ceiling_percent", CELL_SHARE, 3, COLUMN_GOES, 5, NULL, NULL},
     {"first token ms", "ttft_ms", CELL_NUMBER, 3, COLUMN_GOES, 0, NULL, NULL},
     {"p50 ms", "inter_token_p50_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
     {"p95 ms", "inter_token_p95_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
@@ -101,7 +102,7 @@ static const struct column pass_columns[] = {
     {"t(n)/t(1)", "t_ratio", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
     {"MB", "bytes", CELL_MB, 3, COLUMN_GOES, 3, NULL, NULL},
     {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 4, NULL, NULL}};
+    {"% of ceiling", "ceiling_percent", CELL_SHARE, 3, COLUMN_GOES, 4, NULL, NULL}};
 static const struct column kernel_columns[] = {
     {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
     {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
@@ -118,7 +119,7 @@ static const struct column kernel_columns[] = {
     {"MB", "bytes", CELL_MB, 3, COLUMN_GOES, 1, NULL, NULL},
     {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
     {"GFLOP/s", "gflop_s", CELL_NUMBER, 3, COLUMN_GOES, 3, NULL, NULL},
-    {"% of ceiling", "ceiling_percent", CELL_NUMBER, 3, COLUMN_GOES, 4, NULL, NULL}};
+    {"% of ceiling", "ceiling_percent", CELL_SHARE, 3, COLUMN_GOES, 4, NULL, NULL}};
 static const struct column floor_columns[] = {
     {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
     {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
@@ -227,6 +228,12 @@ static void write_value(FILE *out, const struct column *column, const cJSON *row
             fprintf(out, "%.1f %%", 100.0 * value);
         break;
     case CELL_MB: write_number(out, value / 1e6, column->digits); break;
+    case CELL_SHARE:
+        if (value > 100.0)
+            fputs("above", out);
+        else
+            write_number(out, value, column->digits);
+        break;
     case CELL_MS: write_number(out, value < 0.005 ? 0.0 : value, column->digits); break;
     case CELL_TIMES: fprintf(out, "%.2f", value); break;
     default: write_number(out, value, column->digits ? column->digits : 9); break;
@@ -416,6 +423,41 @@ static void write_grid(const struct table *t, FILE *stream)
     fputc('\n', stream);
 }
 
+/* NULL: not above it. */
+static const char *cause_of(const cJSON *row)
+{
+    const cJSON *percent = json_find(row, "ceiling_percent");
+    const char *cause = row_string(row, "ceiling_cause"); /* rows of older versions have none */
+    return !cJSON_IsNumber(percent) || percent->valuedouble <= 100.0 ? NULL : *cause ? cause : "cause not known";
+}
+
+/* Why rows are above the ceiling: the first few causes. */
+static void write_causes(const struct table *t, FILE *stream)
+{
+    enum { CAUSES_MAX = 4 };
+    bool shown = false;
+    uint32_t n = 0, n_more = 0;
+    for (size_t c = 0; c < t->n_columns; c++)
+        shown |= t->shown[c] && t->columns[c].kind == CELL_SHARE;
+    for (size_t r = 0; r < t->n_rows && shown; r++) {
+        const char *cause = cause_of(t->rows[r]);
+        bool known = !cause;
+        for (size_t i = 0; i < r && !known; i++)
+            known = cause_of(t->rows[i]) && !strcmp(cause_of(t->rows[i]), cause);
+        if (known)
+            continue;
+        n_more += n == CAUSES_MAX;
+        if (n == CAUSES_MAX)
+            continue;
+        fputs(n++ ? "\n" : "", stream);
+        fputs("above the ceiling: ", stream);
+        text_write_cell(stream, cause, TEXT_MARKUP, '\\');
+    }
+    if (n_more)
+        fprintf(stream, "\nabove the ceiling: %u more causes (--columns all, `ceiling_cause` of the rows)", n_more);
+    fputs(n ? "\n\n" : "", stream);
+}
+
 static void write_left_out(const struct table *t, FILE *stream)
 {
     static const char first[] = "no room for ", last[] = " (--columns all)\n\n";
@@ -523,6 +565,7 @@ static bool write_rows(const struct writer *w, const cJSON **rows, size_t n)
         make_room(&t, INT_MAX);
     write_shared(&t, w->stream);
     write_grid(&t, w->stream);
+    write_causes(&t, w->stream);
     if (!w->all)
         write_left_out(&t, w->stream);
     free_table(&t);

@@ -81,8 +81,8 @@ static void list_folder(struct cached_list *list, DIR *folder)
         const char *name = entry->d_name;
         const bool part = is_named(name, ".muninn-", ".part");
         struct stat info;
-        if ((!part && !is_named(name, "costs-", ".json")) || fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
-            !is_our_file(&info))
+        const bool kept = is_named(name, "costs-", ".json") || is_named(name, "ceiling-", ".json");
+        if ((!part && !kept) || fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !is_our_file(&info))
             continue;
         if (part && now - info.st_mtime > PART_SECONDS)
             unlinkat(fd, name, 0);

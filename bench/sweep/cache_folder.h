@@ -1,9 +1,10 @@
-/* The bound of the folder in which costs are kept (cost_file.h): a machine that runs many models and builds does not
- * fill it up.
+/* The bound of the folder in which costs and ceilings are kept (cost_file.h, ceiling.h): a machine that runs many
+ * models and builds does not fill it up.
  *
- * Owns: which files of the folder are ours: plain files of this user named costs-<16 hexadecimal digits>.json that
- * begin as cost_file.c begins them, and what a killed run left beside one (.muninn-<16 digits>.part, an hour old).
- * Never: removes, follows or waits for anything else. Thread-safety: none; several processes may share a folder. */
+ * Owns: which files of the folder are ours: plain files of this user named costs- or ceiling-<16 hexadecimal
+ * digits>.json that begin as cost_file.c and ceiling_file.c begin them, and what a killed run left beside one
+ * (.muninn-<16 digits>.part, an hour old). Never: removes, follows or waits for anything else. Thread-safety: none;
+ * several processes may share a folder. */
 #ifndef MUNINN_BENCH_SWEEP_CACHE_FOLDER_H
 #define MUNINN_BENCH_SWEEP_CACHE_FOLDER_H
 

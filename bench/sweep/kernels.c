@@ -84,11 +84,10 @@ static double per(double amount, double us)
     return us > 0.0 ? amount / us / 1e3 : 0.0; /* 10^9 per second */
 }
 
-static void add_rate(struct measuring *m, struct row_builder *b, double bytes, double us)
+static void add_rate(struct measuring *m, struct row_builder *b, const char *what, double bytes, double us)
 {
     row_number(b, "gb_s", per(bytes, us));
-    row_number(b, "ceiling_percent",
-               m->model->ceiling_gb_s > 0.0 ? 100.0 * per(bytes, us) / m->model->ceiling_gb_s : 0.0);
+    row_share(b, m->model, per(bytes, us), what, bytes);
 }
 
 static enum mn_status add_pass_row(struct measuring *m, const struct samples *samples)
@@ -111,7 +110,7 @@ static enum mn_status add_pass_row(struct measuring *m, const struct samples *sa
     row_numbers(&b, "us_samples", values, samples->n);
     row_number(&b, "t_ratio", m->first_pass[m->pass] > 0.0 ? us.median / m->first_pass[m->pass] : 0.0);
     row_number(&b, "bytes", pass_bytes(m)); /* weight_bytes is the model's: a key twice would be no row */
-    add_rate(m, &b, pass_bytes(m), us.median);
+    add_rate(m, &b, "the pass", pass_bytes(m), us.median);
     return end_row(m, &b);
 }
 
@@ -153,7 +152,7 @@ static enum mn_status add_kernel_row(struct measuring *m, uint32_t place, const 
     row_number(&b, "us_min", least);
     row_number(&b, "bytes", bytes);
     row_number(&b, "flops", flops);
-    add_rate(m, &b, bytes, us);
+    add_rate(m, &b, op->reads_weights ? "the kernel" : "the cache entries", bytes, us);
     row_number(&b, "gflop_s", per(flops, us));
     row_number(&b, "t_ratio", m->first[m->pass][place] > 0.0 ? us / m->first[m->pass][place] : 0.0);
     return end_row(m, &b);

@@ -8,6 +8,7 @@
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
 #include "bench/sensors/sensors.h"
+#include "bench/sweep/ceiling.h"
 #include "bench/sweep/prompts.h"
 #include "bench/sweep/settings.h"
 
@@ -26,8 +27,9 @@ struct bench_model {
     struct mn_engine *engine;
     struct mn_model_info info;
     struct identity identity;
+    const char *sensor_root;      /* borrowed */
     struct sensors *sensors;      /* owned; NULL: nothing is shown of the device */
-    double ceiling_gb_s;          /* measured read bandwidth */
+    struct ceiling ceiling;       /* of the device, in rest */
     const char *prompt_set;       /* its name in rows */
     struct expected *expected;    /* [n_expected], owned: of the sizes below; a conversation's turns are apart */
     uint32_t n_expected, longest; /* longest: most ids of a prompt */
@@ -43,10 +45,11 @@ struct bench_common {
     float temperature;
     bool stop_at_eos, beyond;
     const char *cost_dir, *cpu_threads;
-    const char *sensor_root;   /* of sensors_params; NULL: the system's */
-    struct cost_memory *costs; /* of all settings */
-    const char *answers_dir;   /* NULL: none */
-    const float *acceptance;   /* forced; [n_acceptance] or none */
+    const char *sensor_root;         /* of sensors_params; NULL: the system's */
+    struct cost_memory *costs;       /* of all settings */
+    struct ceiling_memory *ceilings; /* of all models; NULL: each measures its own */
+    const char *answers_dir;         /* NULL: none */
+    const float *acceptance;         /* forced; [n_acceptance] or none */
     uint32_t n_acceptance;
     bool (*stop)(void);
     struct mn_progress progress;
@@ -124,6 +127,9 @@ void row_begin(struct row_builder *builder, char *key, const char *kind, const s
                const char *kv_type);
 void row_text(struct row_builder *builder, const char *key, const char *value);
 void row_number(struct row_builder *builder, const char *key, double value); /* what is not finite becomes 0 */
+/* As a share of the ceiling, and why where that is above it: `what` reads `bytes` of weights again and again. */
+void row_share(struct row_builder *builder, const struct bench_model *model, double gb_s, const char *what,
+               double bytes);
 void row_bool(struct row_builder *builder, const char *key, bool value);
 void row_float(struct row_builder *builder, const char *key, float value); /* 0.8 as 0.8, not as the double of 0.8f */
 void row_numbers(struct row_builder *builder, const char *key, const double *values, uint32_t n);

@@ -13,14 +13,23 @@ enum { RANDOM_PROMPT = 24 };
 enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device,
                                 const char *weight_type, const struct bench_common *common)
 {
-    *m = (struct bench_model){0};
-    enum mn_status status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
-                                                                                    .synthetic = synthetic,
-                                                                                    .synthetic_seed = common->seed,
-                                                                                    .device = device,
-                                                                                    .weight_type = weight_type,
-                                                                                    .progress = common->progress,
-                                                                                    .log = common->log});
+    const struct ceiling_params in_rest = {device, common->cpu_threads, common->cost_dir, common->progress,
+                                           common->log};
+    struct mn_model_shape shape;
+    *m = (struct bench_model){.sensor_root = common->sensor_root};
+    /* What cannot be a model is refused before the device is touched; its ceiling is measured before the model is. */
+    enum mn_status status = mn_model_shape(
+        &shape, &(struct mn_engine_params){.model_dir = dir, .synthetic = synthetic, .log = common->log});
+    if (!status)
+        status = ceiling_at_rest(&m->ceiling, common->ceilings, &in_rest);
+    if (!status)
+        status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
+                                                                         .synthetic = synthetic,
+                                                                         .synthetic_seed = common->seed,
+                                                                         .device = device,
+                                                                         .weight_type = weight_type,
+                                                                         .progress = common->progress,
+                                                                         .log = common->log});
     if (status)
         return status;
     mn_engine_info(m->engine, &m->info);
@@ -29,8 +38,6 @@ enum mn_status bench_model_open(struct bench_model *m, const char *dir, const ch
                                                                                          : common->prompts->name;
     m->sensors = sensors_open(&(struct sensors_params){
         .root = common->sensor_root, .pci = m->info.device_pci, .is_cpu = !strcmp(m->info.device_type, "cpu")});
-    if (!status)
-        status = mn_read_bandwidth(m->engine, &m->ceiling_gb_s);
     if (status)
         bench_model_close(m);
     return status;

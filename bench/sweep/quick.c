@@ -334,6 +334,7 @@ enum mn_status quick_run(const struct sweep_params *params, const struct mn_log 
 {
     struct prompt_set prompts;
     struct cost_memory costs = {0};
+    struct ceiling_memory ceilings = {0};
     struct run *r = calloc(1, sizeof *r);
     if (!r)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a bench");
@@ -344,6 +345,7 @@ enum mn_status quick_run(const struct sweep_params *params, const struct mn_log 
                                       .seed = params->seed,
                                       .cost_dir = params->cost_dir,
                                       .costs = &costs,
+                                      .ceilings = &ceilings,
                                       .acceptance = quick_acceptance,
                                       .stop = params->stop,
                                       .progress = {report, r},
@@ -363,6 +365,7 @@ enum mn_status quick_run(const struct sweep_params *params, const struct mn_log 
         free(r->lines[i]);
     rows_free(&r->rows);
     cost_memory_free(&costs);
+    ceiling_memory_free(&ceilings);
     prompts_free(&prompts);
     free(r);
     return status;

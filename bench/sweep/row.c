@@ -108,7 +108,21 @@ void row_begin_at(struct row_builder *b, char *key, const char *kind, const stru
 void row_begin(struct row_builder *b, char *key, const char *kind, const struct bench_model *model, const char *kv_type)
 {
     row_begin_at(b, key, kind, &model->identity, &model->info, kv_type);
-    row_number(b, "ceiling_gb_s", model->ceiling_gb_s);
+    row_number(b, "ceiling_gb_s", model->ceiling.gb_s);
+    row_number(b, "ceiling_spread", model->ceiling.spread);
+    row_text(b, "ceiling_time", model->ceiling.time);
+}
+
+void row_share(struct row_builder *b, const struct bench_model *model, double gb_s, const char *what, double bytes)
+{
+    const double percent = model->ceiling.gb_s > 0.0 ? 100.0 * gb_s / model->ceiling.gb_s : 0.0;
+    char cause[CEILING_CAUSE_BYTES];
+    row_number(b, "ceiling_percent", percent);
+    if (percent <= 100.0)
+        return;
+    ceiling_cause(cause, &model->ceiling, percent, what, bytes, !strcmp(model->info.device_type, "cpu"),
+                  model->sensor_root);
+    row_text(b, "ceiling_cause", cause);
 }
 
 enum mn_status row_end(struct row_builder *b, cJSON **row, const struct mn_log *log)

@@ -263,7 +263,7 @@ static void add_work(struct row_builder *b, const struct run *r)
     row_number(b, "weight_bytes_per_token", mn_stats_weight_bytes_per_token(s));
     row_number(b, "kv_bytes_per_token", (double)s->kv_bytes_per_token);
     row_number(b, "gb_s", gb_s);
-    row_number(b, "ceiling_percent", ratio(100.0 * gb_s, r->model->ceiling_gb_s));
+    row_share(b, r->model, gb_s, "a core step", (double)r->model->info.core_bytes);
     row_number(b, "draft_share", ratio(s->draft_ns, s->decode_ns));
     row_text(b, "chosen", s->chosen_strategy ? s->chosen_strategy : "");
     row_number(b, "chosen_draft_steps", s->chosen_draft_steps);

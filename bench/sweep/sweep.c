@@ -200,6 +200,20 @@ static enum mn_status say_estimate(struct sweep *w, struct bench_model *model, c
     return MN_OK;
 }
 
+/* The ceiling once more, beside what this model's rows, from `first` on, refer to. Without room for its buffer there is
+ * none; `--resume` without anything left has nothing to say about it. */
+static enum mn_status measure_end(struct sweep *w, struct bench_model *model, size_t first)
+{
+    struct ceiling end;
+    if (first == w->rows.n)
+        return MN_OK;
+    enum mn_status status = ceiling_at_end(&end, &model->ceiling, model->engine, w->log);
+    for (size_t i = first; i < w->rows.n && !status; i++)
+        if (!cJSON_AddNumberToObject(w->rows.items[i], "ceiling_end_gb_s", end.gb_s))
+            status = log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a row");
+    return status;
+}
+
 /* All settings of one model in one type on one device. */
 static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic, const char *device,
                                 const char *weight_type, size_t *counter, const struct bench_common *common)
@@ -212,6 +226,7 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
     }
     if (dir && !w->params->num_steps)
         default_depth_note(w->params->err, &model.info);
+    const size_t first = w->rows.n;
     w->n_done = 0;
     status = settings_fill(&w->settings, &w->lists,
                            (struct bench_setting){.device = device, .weight_type = weight_type},
@@ -226,6 +241,8 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
         if (!status)
             status = run_settings(w, &model, counter, common);
     }
+    if (!status)
+        status = measure_end(w, &model, first);
     end_progress(w);
     bench_model_close(&model);
     return status;
@@ -369,6 +386,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
     *w = (struct sweep){.params = params, .log = log};
     enum mn_status status = sweep_lists_parse(&w->lists, params, log);
     struct cost_memory costs = {0};
+    struct ceiling_memory ceilings = {0};
     struct bench_common common = {
         .sampling = {params->repetitions, (double)params->min_seconds, clock_of_sampling, NULL},
         .seed = params->seed,
@@ -377,6 +395,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         .beyond = params->beyond,
         .cost_dir = params->cost_dir,
         .costs = &costs,
+        .ceilings = &ceilings,
         .answers_dir = params->answers,
         .acceptance = w->lists.acceptance,
         .n_acceptance = w->lists.n_acceptance,
@@ -387,6 +406,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
     if (!status)
         status = sweep(w, &common, log);
     cost_memory_free(&costs);
+    ceiling_memory_free(&ceilings);
     rows_free(&w->rows);
     free(w->settings.items);
     free(w);

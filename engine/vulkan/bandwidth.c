@@ -13,6 +13,7 @@ enum {
     GPU_PASSES = 8,
     CPU_PASSES = 2,
     CPU_BYTES = 64 << 20,
+    LEAST_BYTES = 1 << 16,
     REPETITIONS = 7,
     SLOW_REPETITIONS = 2,
     GPU_GROUPS = 1024,
@@ -34,11 +35,13 @@ static enum mn_status prepare(struct reading *r, struct kernels *kernels, uint64
 {
     struct device *device = kernels->device;
     const struct caps *caps = &device->caps;
-    const uint64_t most[] = {caps->max_storage_range, caps->max_allocation_bytes / 2, caps->device_heap_bytes / 8};
-    for (int i = 0; i < 3; i++)
+    const uint64_t most[] = {caps->max_storage_range, caps->max_allocation_bytes / 2, caps->device_heap_bytes / 8,
+                             device_available_bytes(device) / 2};
+    for (int i = 0; i < 4; i++)
         bytes = bytes < most[i] ? bytes : most[i];
     if (caps->is_cpu && bytes > CPU_BYTES)
         bytes = CPU_BYTES;
+    bytes = bytes < LEAST_BYTES ? LEAST_BYTES : bytes;
     r->n_passes = caps->is_cpu ? CPU_PASSES : GPU_PASSES;
     r->local = caps->is_cpu                                ? caps->subgroup_size
                : caps->max_workgroup_threads < GPU_THREADS ? caps->max_workgroup_threads
