@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/spirv_specialise.h"
 #include "engine/vulkan/vk.h"
 #include "kernels_spirv.h" /* CODE_embed ..: made by CMake of what lies in shaders/ */
 #include "shaders/args.h"
@@ -75,13 +76,6 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
         status = check_interface(device, info, interface);
     if (status)
         return status;
-    VkShaderModuleCreateInfo module = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = code->bytes, .pCode = code->words};
-    VkResult result = device->vk->CreateShaderModule(device->vk->handle, &module, NULL, &kernels->vk->modules[id]);
-    if (result != VK_SUCCESS) {
-        kernels->vk->modules[id] = VK_NULL_HANDLE;
-        return device_fail(device, result, "vkCreateShaderModule");
-    }
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < interface->n_bindings; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
@@ -91,7 +85,8 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
     VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
                                            .bindingCount = interface->n_bindings,
                                            .pBindings = bindings};
-    result = device->vk->CreateDescriptorSetLayout(device->vk->handle, &set, NULL, &kernels->vk->set_layouts[id]);
+    VkResult result = device->vk->CreateDescriptorSetLayout(device->vk->handle, &set, NULL,
+                                                            &kernels->vk->set_layouts[id]);
     if (result != VK_SUCCESS) {
         kernels->vk->set_layouts[id] = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreateDescriptorSetLayout");
@@ -140,11 +135,54 @@ void kernels_finish(struct kernels *kernels)
             device->vk->DestroyPipelineLayout(device->vk->handle, kernels->vk->layouts[id], NULL);
         if (kernels->vk->set_layouts[id])
             device->vk->DestroyDescriptorSetLayout(device->vk->handle, kernels->vk->set_layouts[id], NULL);
-        if (kernels->vk->modules[id])
-            device->vk->DestroyShaderModule(device->vk->handle, kernels->vk->modules[id], NULL);
     }
     free(kernels->vk);
     *kernels = (struct kernels){0};
+}
+
+static enum mn_status create_module(const struct kernels *kernels, const struct pipeline *pipeline, VkShaderModule *out)
+{
+    const struct device *device = kernels->device;
+    const struct kernel_code *code = kernels_code(kernels, pipeline->id);
+    const struct spirv_constants constants = {pipeline->constants, pipeline->n_constants};
+    uint32_t *words;
+    size_t n_words;
+    const enum mn_status status = spirv_specialise(&words, &n_words, code->words, code->bytes / sizeof *words,
+                                                   &constants, table[pipeline->id].name, device->log);
+    if (status)
+        return status;
+    const VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = n_words * sizeof *words, .pCode = words};
+    const VkResult result = device->vk->CreateShaderModule(device->vk->handle, &info, NULL, out);
+    free(words);
+    return result == VK_SUCCESS ? MN_OK : device_fail(kernels->device, result, "vkCreateShaderModule");
+}
+
+static enum mn_status create_pipeline(const struct kernels *kernels, struct pipeline *pipeline)
+{
+    struct device *device = kernels->device;
+    VkShaderModule module;
+    const enum mn_status status = create_module(kernels, pipeline, &module);
+    if (status)
+        return status;
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = device->caps.subgroup_size};
+    /* Full subgroups may only be asked for when the workgroup is a whole number of them. */
+    bool pin = device->caps.subgroup_size_control && pipeline->constants[0] % device->caps.subgroup_size == 0;
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = pin ? &subgroup : NULL,
+                  .flags = pin ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = module,
+                  .pName = "main"},
+        .layout = kernels->vk->layouts[pipeline->id]};
+    const VkResult result = device->vk->CreateComputePipelines(device->vk->handle, VK_NULL_HANDLE, 1, &info, NULL,
+                                                               &pipeline->handle);
+    device->vk->DestroyShaderModule(device->vk->handle, module, NULL);
+    return result == VK_SUCCESS ? MN_OK : device_fail(device, result, table[pipeline->id].name);
 }
 
 enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const void *constants, uint32_t n_constants,
@@ -169,32 +207,10 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const voi
     pipeline->id = id;
     pipeline->n_constants = n_constants;
     memcpy(pipeline->constants, constants, n_constants * sizeof *pipeline->constants);
-
-    VkSpecializationMapEntry entries[KERNEL_MAX_CONSTANTS];
-    for (uint32_t i = 0; i < n_constants; i++)
-        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = i * 4, .size = 4};
-    VkSpecializationInfo specialization = {
-        .mapEntryCount = n_constants, .pMapEntries = entries, .dataSize = n_constants * 4u, .pData = constants};
-    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
-        .requiredSubgroupSize = device->caps.subgroup_size};
-    /* Full subgroups may only be asked for when the workgroup is a whole number of them. */
-    bool pin = device->caps.subgroup_size_control && pipeline->constants[0] % device->caps.subgroup_size == 0;
-    VkComputePipelineCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                  .pNext = pin ? &subgroup : NULL,
-                  .flags = pin ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
-                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                  .module = kernels->vk->modules[id],
-                  .pName = "main",
-                  .pSpecializationInfo = &specialization},
-        .layout = kernels->vk->layouts[id]};
-    VkResult result = device->vk->CreateComputePipelines(device->vk->handle, VK_NULL_HANDLE, 1, &info, NULL,
-                                                         &pipeline->handle);
-    if (result != VK_SUCCESS) {
+    status = create_pipeline(kernels, pipeline);
+    if (status) {
         free(pipeline);
-        return device_fail(device, result, table[id].name);
+        return status;
     }
     pipeline->next = kernels->pipelines;
     kernels->pipelines = pipeline;

@@ -1,6 +1,6 @@
 /* Kernels: the table of compute shaders, their layouts, and pipelines specialised on demand.
  *
- * Owns: shader modules, descriptor set layouts, pipeline layouts, pipelines.
+ * Owns: descriptor set layouts, pipeline layouts, pipelines.
  * Never: records or submits; compiles on the token path (sessions ask for all their pipelines when they are created).
  * Thread-safety: none.
  */

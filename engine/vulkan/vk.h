@@ -66,7 +66,6 @@ struct pipeline {
 };
 
 struct kernels_vk {
-    VkShaderModule modules[KERNEL_COUNT];
     VkDescriptorSetLayout set_layouts[KERNEL_COUNT];
     VkPipelineLayout layouts[KERNEL_COUNT];
     struct spirv_interface interfaces[KERNEL_COUNT];
