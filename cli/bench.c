@@ -62,6 +62,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     params.show = cli_progress_own;
     params.out = stdout;
     params.err = cli_notes();
+    params.rows_err = stderr; /* rows that were asked for are no notes */
     cli_catch_interrupt();
     return options->quick ? run_quick(&params, dir, log) : sweep_run(&params, log);
 }

@@ -72,6 +72,16 @@ has "table: what all share is above" "$(head -n 3 "$tmp/out" | tr '\n' ' ')" ", 
 run merge "$tmp/rows" -o md --columns all
 has "table: everything" "$out" "| prefill tok/s |"
 
+# ---- rows that are asked for, and figures that users look for ----
+
+# shellcheck disable=SC2086
+run bench $few --strategy ar --kv-type f32 -q -o csv --output-err jsonl
+same "-q: rows on standard error were asked for, and nothing else is there" "1 0" "$(grep -c '^{"key":' "$tmp/err") $(grep -vc '^{\|^muninn: warning: ' "$tmp/err")"
+for key in ceiling_gb_s ceiling_spread ceiling_time ceiling_end_gb_s ttft_ms inter_token_p50_ms inter_token_p95_ms inter_token_p99_ms device_peak_bytes; do
+    has "rows have $key" "$err" "\"$key\":"
+done
+same "rows: what was not measured is absent, not 0" 0 "$(grep -c '"joules_per_token":0[,}]\|"clock_mhz":0[,}]' "$tmp/err")"
+
 # ---- --quick ----
 
 refuses "--quick: no such shape" 2 "synthetic model 'd=12,heads=5,ff=16,vocab=64,layers=0-1-0'" bench --quick --synthetic d=12,heads=5,ff=16,vocab=64,layers=0-1-0

@@ -76,8 +76,8 @@ same "choices: right and wrong" "1 0" "$(at_steps 8 | number acc | paste -s -d' 
 same "choices: a likelihood each" 3 "$(at_steps 8 | head -n 1 | sed 's/.*"logprobs":\[\([^]]*\)\].*/\1/' | tr ',' '\n' | wc -l | tr -d ' ')"
 same "choices: a choice has the likelihood of its text behind query and delimiter" "$(grep '"line":1,"num_steps":8' "$tmp/all" | number logprob)" \
     "$(at_steps 8 | head -n 1 | sed 's/.*"logprobs":\[[^,]*,\([^,]*\),.*/\1/')"
-has "choices: summary of a group" "$out" '{"summary":{"metric":"acc","group":"a","num_steps":8,"value":1,"stderr":0,"n":1}}'
-has "choices: summary of all" "$out" '{"summary":{"metric":"acc","num_steps":8,"value":0.5,"stderr":0.5,"n":2}}'
+has "choices: summary of a group" "$out" '{"summary":{"metric":"acc","group":"a","num_steps":8,"value":1,"stderr":0,"n":1,"model":"raven-tiny",'
+has "choices: summary of all" "$out" '{"summary":{"metric":"acc","num_steps":8,"value":0.5,"stderr":0.5,"n":2,"model":"raven-tiny",'
 run score -f "$tmp/choice" --num-steps 8 --delimiter ''
 same "--delimiter '': other tokens, other numbers" 1 "$(rows | head -n 1 | grep -vce "$(grep '"line":1,"num_steps":8' "$tmp/all" | number logprob)")"
 # Normalised by bytes: two spellings of different length with logprobs l1 < l2 but l1/n1 > l2/n2.

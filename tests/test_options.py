@@ -153,7 +153,8 @@ check('the text has no newline of its own', alone and not alone.endswith('\n'), 
 with open('both', 'w') as both:
     subprocess.run([muninn, 'generate', *map(str, short)], stdout=both, stderr=both, env=environment)
 lines = open('both').read().splitlines()
-check('text and summary in one file', lines[-1].startswith('muninn: ar: 3 tokens') and lines[-2] == alone.splitlines()[-1], lines)
+check('text and summary in one file', lines[-1].startswith('muninn: first token after ') and lines[-2].startswith('muninn: ar: 3 tokens') and
+      lines[-3] == alone.splitlines()[-1], lines)
 with open('both', 'w') as both:
     subprocess.run([muninn, 'generate', '-q', *map(str, short)], stdout=both, stderr=both, env=environment)
 check('text and no summary in one file', open('both').read() == alone, open('both').read())

@@ -141,7 +141,7 @@ check('bench --kernels: ratios refer to one row', all(r['t_ratio'] == 1 for r in
 check('bench --kernels: the floor is the last', before[-1]['bench'] == 'floor', before[-1])
 
 # ---- a terminal ----
-for name in ('selftest', 'bench --kernels', 'generate auto'):
+for name in ('selftest', 'bench --kernels', 'generate auto', 'generate batch'):
     ours, theirs = pty.openpty()
     seen = []
 

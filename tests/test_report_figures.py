@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from report_page import setting  # noqa: E402
 from test_report import Browser, By, Keys, Report, Select, check, failed, open_quietly, same  # noqa: E402
 
 COMMON = {"time": "2026-01-01T00:00:00Z", "version": "0.0", "commit": "0123456789ab", "device": "GPU one", "driver": "d", "banner": "GPU one | made up",
@@ -422,6 +423,39 @@ def test_commands(browser, report, source):
     browser.look()
 
 
+def tiles(browser):
+    return [tile.text.split("\n") for tile in browser.all("#summary .tile")]
+
+
+def test_figures_of_rows(browser, report):
+    """A share above 100 % is a cause; waiting, memory and energy where they are; speeds are compared within a model and batch size."""
+    cause = "the weights of a core step (1 MB) fit the L2 cache (2 MB)"
+    old, above = setting("GPU one", "ar", ceiling_percent=131.5), setting("GPU one", "draft-verify", 2, 3, ceiling_percent=151.5, ceiling_cause=cause, gb_s=15.15,
+        ttft_ms=12.5, inter_token_p50_ms=0.0004, inter_token_p95_ms=31.5, inter_token_p99_ms=33.5, joules_per_token=0.75, power_w=123.0, clock_mhz=2400.0, device_peak_bytes=5e8)
+    hot = kernel("qkv", 1, us=0.01, more={"ceiling_percent": 1000.0, "ceiling_cause": "the weights of the kernel (0.001 MB) fit the L1 cache (0.03 MB)"})
+    open_quietly(browser, report.page([old, above, hot]), "numbers")
+    text = browser.js("return document.body.textContent + [...document.querySelectorAll('.mark')].map((m) => m.getAttribute('aria-label')).join()")
+    check("above the ceiling: no such number", not re.search(r"\b(131|132|151|152|1000) %", text) and "131.5" not in browser.one("#table").text, re.findall(r".{40}(?:131|132|151|152|1000) %", text))
+    tip = tips(browser, "bandwidth")
+    check("above the ceiling: the cause", any(any(cause in line for line in t) for t in tip) and any(any("cause not known" in line for line in t) for t in tip), tip)
+    check("above the ceiling: a tile", ["nearest to the bandwidth ceiling", "above"] in [t[:2] for t in tiles(browser)] and any(cause in t[-1] for t in tiles(browser)), tiles(browser))
+    check("above the roof: the cause", any("fit the L1 cache" in line for t in tips(browser, "roofline") for line in t), tips(browser, "roofline"))
+    same("above the ceiling: in the table", sorted(browser.column("ceiling_percent")), ["above", "above"])
+    for line in ("first token after: 12.5 ms", "between tokens, p50, p95, p99: 0 ms, 31.5 ms, 33.5 ms", "energy per token: 0.75 J at 123 W", "clock: 2400 MHz", "device memory: 500 MB"):
+        check(f"numbers: {line}", any(line in t for t in tip), tip)
+    same("numbers: columns", [sorted(browser.column(key)) for key in ("ttft_ms", "inter_token_p95_ms", "joules_per_token", "device_peak_bytes")], [["", "12.5"], ["", "31.5"], ["", "0.75"], ["", "500"]])
+    same("numbers: no column without a value", browser.all("#table button[data-column=host_peak_bytes]"), [])
+    same("numbers: MB per token", sorted(browser.column("weight_bytes_per_token")), ["30", "30"])
+    speeds = lambda: [t[:2] for t in tiles(browser) if t[0].startswith("fastest")]
+    check("fastest: one model and batch size", len(speeds()) == 1 and speeds()[0][0] == "fastest lossless setting", speeds())
+    many = [setting("GPU one", "ar", batch=b, model=m, model_hash=h, key=f"{m} {b}", decode_tok_s=10.0 * b) for m, h in (("tiny", "00ff"), ("large", "01ff")) for b in (1, 4)]
+    open_quietly(browser, report.page(many), "fastest")
+    same("fastest: of each model and batch size", speeds(), [[f"fastest lossless setting, {m}, batch {b}", f"{10 * b} tok/s"] for m in ("tiny", "large") for b in (1, 4)])
+    many += [setting("GPU one", "ar", batch=8, key="8", decode_tok_s=80.0)]
+    open_quietly(browser, report.page(many), "too many to compare")
+    same("fastest: where they are many, none", speeds(), [])
+
+
 def test_names(source):
     """The scripts are one script: a function declared twice would silently be the second."""
     names = re.findall(r"^(?:function|const|let|class) +([A-Za-z_0-9]+)", "".join(p.read_text() for p in (Path(source) / "bench/page").glob("*.js")), re.M)
@@ -439,6 +473,7 @@ def main():
         browser = Browser(folder)
         browser.look()
         test_roofline(browser, report)
+        test_figures_of_rows(browser, report)
         test_accuracy(browser, report)
         test_summaries(browser, report)
         test_pareto(browser, report)

@@ -30,7 +30,7 @@ function rooflineTip(row) {
             count(row.rows, "row"),
         ["arithmetic", short(row.gflop_s) + " GFLOP/s"], ["intensity", short(intensity(row)) + " FLOP per byte"],
         ["bandwidth", number(row, "gb_s") === null ? "?" : short(row.gb_s) + " GB/s"],
-        ["of the bandwidth roof", roof === null ? "no ceiling was measured" : percent(row.gflop_s / roof)],
+        ["of the bandwidth roof", roof === null ? "no ceiling was measured" : row.gflop_s > roof ? `above it: ${ceilingCause(row)}` : percent(row.gflop_s / roof)],
         [
             "time",
             number(row, "us") === null

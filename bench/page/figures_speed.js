@@ -72,7 +72,7 @@ figure("kernels", "Where a pass spends its time",
             barList(panel, width, sorted.slice(0, BARS_MAX).map((row) => {
                 const name = [word(row, "what"), word(row, "shape")].filter(Boolean).map((part) => text(part, 30)).join(" ") || say(row, "kernel");
                 return {label: (row.dispatches > 1 ? row.dispatches + " \u00d7 " : "") + name, value: total(row), css: "s1", tip: [name, ["kernel", say(row, "kernel")], ["one dispatch", short(row.us, 4) + " \u00b5s"],
-                    ["bandwidth", `${short(number(row, "gb_s"))} GB/s, ${short(number(row, "ceiling_percent"))} % of the ceiling`], ["arithmetic", short(number(row, "gflop_s")) + " GFLOP/s"]]};
+                    ["bandwidth", `${short(number(row, "gb_s"))} GB/s${ceilingShare(row) === null ? "" : ", " + ceilingShare(row)}`], ["arithmetic", short(number(row, "gflop_s")) + " GFLOP/s"]]};
             }), "\u00b5s", total(sorted[0]));
         });
     });

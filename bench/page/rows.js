@@ -185,6 +185,20 @@ function settingName(row) {
     return parts.join(" ");
 }
 
+/* A share of the ceiling in words. What is above it is no share: the row says why, where it knows. */
+const isAboveCeiling = (row) => (number(row, "ceiling_percent") ?? 0) > 100;
+const ceilingCause = (row) => text(word(row, "ceiling_cause") || "cause not known", 130);
+function ceilingShare(row) {
+    const share = number(row, "ceiling_percent");
+    return share === null ? null : isAboveCeiling(row) ? `above the ceiling: ${ceilingCause(row)}` : short(share) + " % of the ceiling";
+}
+/* Milliseconds; tokens that come together are 0 apart. */
+const milliseconds = (value) => (value < 0.005 ? "0" : short(value)) + " ms";
+function waitingWords(row) {
+    const times = ["inter_token_p50_ms", "inter_token_p95_ms", "inter_token_p99_ms"].map((key) => number(row, key));
+    return times.includes(null) ? null : times.map(milliseconds).join(", ");
+}
+
 /* What a tooltip says of a setting. */
 function settingTip(row, extra = []) {
     const lines = [settingName(row)];
@@ -197,7 +211,12 @@ function settingTip(row, extra = []) {
     add("acceptance", number(row, "drafted") ? percent(number(row, "acceptance_rate")) : null);
     add("tokens per round", number(row, "mean_acceptance_length") ? short(row.mean_acceptance_length) : null);
     add("weights read per token", number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
-    add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (number(row, "ceiling_percent") === null ? "" : ", " + short(row.ceiling_percent) + " % of the ceiling"));
+    add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (ceilingShare(row) === null ? "" : ", " + ceilingShare(row)));
+    add("first token after", number(row, "ttft_ms") === null ? null : milliseconds(row.ttft_ms));
+    add("between tokens, p50, p95, p99", waitingWords(row));
+    add("device memory", number(row, "device_peak_bytes") === null ? null : megabytes(row.device_peak_bytes));
+    add("energy per token", number(row, "joules_per_token") === null ? null : `${short(row.joules_per_token)} J${number(row, "power_w") === null ? "" : ` at ${short(row.power_w)} W`}`);
+    add("clock", number(row, "clock_mhz") === null ? null : short(row.clock_mhz, 4) + " MHz");
     add("cache", say(row, "kv_policy"));
     add("device", Object.hasOwn(row, "device") ? say(row, "device") : null);
     return tipOf(row, lines);

@@ -6,6 +6,22 @@ function tile(title, value, words) {
     return html("div", {class: "tile"}, html("p", null, title), html("p", {class: "value"}, value), html("p", null, words));
 }
 
+/* A speed says nothing across models and batch sizes: of each the fastest, and where they are many, none. */
+const FASTEST_MAX = 4;
+function fastest(lossless) {
+    const modelOf = (row) => word(row, "model_hash") ?? say(row, "model"), groups = new Map();
+    for (const row of lossless) {
+        const key = JSON.stringify([modelOf(row), say(row, "batch")]);
+        groups.set(key, [...(groups.get(key) ?? []), row]);
+    }
+    const models = new Set(lossless.map(modelOf)).size > 1, batches = distinct(lossless, "batch").length > 1;
+    if (groups.size > FASTEST_MAX) return [];
+    return [...groups.values()].map((rows) => {
+        const row = best(rows, (r) => r.decode_tok_s), of = [models ? say(row, "model") : "", batches ? `batch ${say(row, "batch")}` : ""].filter(Boolean);
+        return tile(["fastest lossless setting", ...of].join(", "), short(row.decode_tok_s, 4) + " tok/s", `${settingName(row)}, ${say(row, "device")}`);
+    });
+}
+
 function drawSummary(root, view) {
     const runs = view.of("run"), timed = runs.filter((row) => has(row, "decode_tok_s", isNumber)), lossless = timed.filter((row) => isLossy(row) === false);
     const tiles = html("div", {class: "tiles"});
@@ -14,10 +30,7 @@ function drawSummary(root, view) {
         const row = best(gain, speedup);
         tiles.append(tile("largest lossless speedup", times(speedup(row)), `${settingName(row)}, ${say(row, "device")}`));
     }
-    if (lossless.length) {
-        const row = best(lossless, (r) => r.decode_tok_s);
-        tiles.append(tile("fastest lossless setting", short(row.decode_tok_s, 4) + " tok/s", `${settingName(row)}, ${say(row, "device")}`));
-    }
+    fastest(lossless).forEach((each) => tiles.append(each));
     const forced = timed.filter((row) => isForced(row) && speedup(row) !== null);
     if (forced.length) {
         const row = best(forced, speedup);
@@ -26,7 +39,8 @@ function drawSummary(root, view) {
     const near = timed.filter((row) => has(row, "ceiling_percent", isNumber));
     if (near.length) {
         const row = best(near, (r) => r.ceiling_percent);
-        tiles.append(tile("nearest to the bandwidth ceiling", short(row.ceiling_percent) + " %", `${settingName(row)}, ${short(number(row, "gb_s"))} of ${short(number(row, "ceiling_gb_s"))} GB/s`));
+        tiles.append(tile("nearest to the bandwidth ceiling", isAboveCeiling(row) ? "above" : short(row.ceiling_percent) + " %",
+            `${settingName(row)}, ${short(number(row, "gb_s"))} of ${short(number(row, "ceiling_gb_s"))} GB/s${isAboveCeiling(row) ? ": " + ceilingCause(row) : ""}`));
     }
     if (runs.length) {
         const promise = runs.filter((row) => isLossy(row) === false), kept = promise.filter((row) => row.equals_ar === true);
@@ -94,7 +108,8 @@ function drawMeasured(root, view) {
 /* [key, title, kind of value, minor: left out on paper] */
 const COLUMNS = {
     run: [["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["num_steps", "R"], ["kv_policy", "cache"], ["decode_tok_s", "tok/s"], [speedup, "speedup"], ["lossless", "lossless"], ["equals_ar", "equals ar"],
-        ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"], ["weight_mb_per_token", "MB/ token"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["decode_spread", "spread"], ["prefill_tok_s", "prefill tok/s", true],
+        ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"], ["weight_bytes_per_token", "MB/ token"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["decode_spread", "spread"], ["ttft_ms", "first token ms"], ["inter_token_p50_ms", "p50 ms", true], ["inter_token_p95_ms", "p95 ms"],
+        ["inter_token_p99_ms", "p99 ms", true], ["joules_per_token", "J/ token"], ["power_w", "W", true], ["clock_mhz", "MHz", true], ["device_peak_bytes", "device MB", true], ["host_peak_bytes", "host MB", true], ["prefill_tok_s", "prefill tok/s", true],
         ["agreement", "agree- ment", true], ["batch", "batch", true], ["prompt_tokens", "prompt", true], ["new_tokens", "new", true], ["kv_type", "cache type", true], ["weight_type", "weights", true], ["model", "model", true], ["device", "device", true],
         ["driver", "driver", true], ["commit", "commit", true], ["build", "build", true], ["time", "time", true]],
     pass: [["pass", "pass"], ["rows", "rows"], ["position", "position"], ["dispatches", "dispatches"], ["us", "\u00b5s"], ["t_ratio", "t(n)/t(1)"], ["us_spread", "spread"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"], ["weight_type", "weights"], ["model", "model", true],
@@ -111,15 +126,18 @@ const titleOf = ([key, title]) => title ?? fieldTitle(key);
 const columnId = ([key]) => (typeof key === "function" ? "speedup" : key);
 /* Zero where a strategy has no such figure. */
 const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "mean_acceptance_length"]);
+/* Not every system shows them, and rows of older versions have none. */
+const OPTIONAL = new Set(["ttft_ms", "inter_token_p50_ms", "inter_token_p95_ms", "inter_token_p99_ms", "joules_per_token", "power_w", "clock_mhz", "device_peak_bytes", "host_peak_bytes"]);
 function cellValue(row, [key]) {
     if (typeof key === "function") return key(row);
+    if (key === "weight_bytes_per_token" && number(row, "weight_mb_per_token") !== null) return row.weight_mb_per_token * 1e6; /* of older versions */
     if (!Object.hasOwn(row, key) || (ZERO_IS_NONE.has(key) && row[key] === 0) || (key === "acceptance_rate" && row.drafted === 0)) return null;
     return row[key];
 }
 
 /* Rows of a kind this page does not know: their plain values, as they are called. */
 function columnsOf(kind, rows) {
-    if (Object.hasOwn(COLUMNS, kind)) return COLUMNS[kind];
+    if (Object.hasOwn(COLUMNS, kind)) return COLUMNS[kind].filter((column) => !OPTIONAL.has(columnId(column)) || rows.some((row) => cellValue(row, column) !== null));
     const keys = new Set();
     for (const row of rows.slice(0, 50)) for (const key of Object.keys(row)) if (key !== "key" && keys.size < COLUMNS_MAX && (row[key] === null || typeof row[key] !== "object")) keys.add(key);
     return [...keys].map((key) => [key]);
@@ -130,6 +148,9 @@ function cellWords(row, column) {
     if (value === null) return "";
     if (id === "speedup") return times(value);
     if (id === "lossless") return value === true ? "yes" : `${badgeOf([row])} ${isForced(row) ? acceptanceWords(row) : ""}`;
+    if (id === "ceiling_percent" && isAboveCeiling(row)) return "above";
+    if ((id.endsWith("_peak_bytes") || id === "weight_bytes_per_token") && isNumber(value)) return short(value / 1e6, 4);
+    if (id.startsWith("inter_token_") && isNumber(value) && value < 0.005) return "0";
     if (id === "acceptance_rate" || id === "decode_spread" || id === "us_spread") return isNumber(value) ? percent(value) : text(value, 30);
     if (isNumber(value)) return Number.isInteger(value) ? String(value) : short(value, 4);
     return say(row, column[0]);
@@ -141,6 +162,7 @@ function tableRow(row, columns) {
         const value = cellValue(row, column), words = cellWords(row, column), id = columnId(column);
         const node = html("td", {class: [isNumber(value) ? "number" : "", column[2] ? "minor" : ""].join(" ").trim() || false}, id === "lossless" && lossy ? html("b", {class: "badge"}, badge) : words);
         if (id === "lossless" && lossy) node.append(" ", isForced(row) ? `acceptance ${acceptanceWords(row)}` : text(word(row, "lossy_because") ?? "not said", 60));
+        if (id === "ceiling_percent" && isAboveCeiling(row)) node.title = `above the ceiling: ${ceilingCause(row)}`;
         if (id === "equals_ar" && value === false && isLossy(row) === false) node.replaceChildren(html("b", {class: "badge"}, "DIFFERS"));
         return node;
     }));

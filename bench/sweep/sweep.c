@@ -285,7 +285,7 @@ static enum mn_status report(struct sweep *w)
     if (!status)
         status = rows_write(&w->rows, w->params->output, w->params->all_columns, w->params->out, w->log);
     if (!status && w->params->output_err)
-        status = rows_write(&w->rows, w->params->output_err, w->params->all_columns, w->params->err, w->log);
+        status = rows_write(&w->rows, w->params->output_err, w->params->all_columns, w->params->rows_err, w->log);
     fflush(w->params->out); /* on a terminal the answer stands below the table */
     if (!status && !w->params->output_err)
         status = best_write(&w->rows, w->params->err, w->log);

@@ -27,7 +27,7 @@ struct sweep_params {
     const char *shard;               /* "i/n"; NULL: all settings */
     const char *prompts, *answers;   /* a file, a folder; NULL: the fixed set, none */
     const char *results;             /* file to append rows to, or NULL */
-    const char *output, *output_err; /* formats of rows_write for `out` and `err`; output_err may be NULL */
+    const char *output, *output_err; /* formats of rows_write for `out` and `rows_err`; output_err may be NULL */
     bool all_columns;                /* of Markdown */
     const char *cpu_threads;         /* see cpu_device_prepare */
     const char *cost_dir;            /* where measured costs are kept; NULL: nowhere */
@@ -41,6 +41,7 @@ struct sweep_params {
      * alone; NULL: nothing. */
     void (*show)(const char *what, uint64_t done, uint64_t total);
     FILE *out, *err; /* rows when all are there; what there is to say of them */
+    FILE *rows_err;  /* rows as output_err has them */
 };
 
 /* MN_ERR_USAGE before anything runs; MN_ERR_INTERRUPTED with what there is shown and kept. A setting that cannot run

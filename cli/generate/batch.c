@@ -8,6 +8,7 @@
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
+#include "cli/common/progress.h"
 #include "cli/generate/generate.h"
 #include "engine/base/clock.h"
 #include "engine/files/lines.h"
@@ -34,6 +35,7 @@ struct batch {
     uint32_t n_same;                   /* further sequences with that reason */
     enum mn_status status;             /* of the output */
     struct run_figures figures;        /* of all together */
+    uint64_t n_tokens;                 /* so far */
 };
 
 /* What is wrong with every line is said once. */
@@ -333,12 +335,18 @@ static enum mn_status run_ready(struct batch *b, struct mn_session_params *sessi
         const struct generate_run *common = b->common;
         figures_begin(&b->figures, common->engine, &common->info);
         const double now = clock_s();
+        uint64_t most = 0;
+        for (uint32_t i = 0; i < b->n_ready; i++)
+            most += b->runs[b->ready[i]].n_new;
         for (uint32_t i = 0; i < b->n_ready; i++) {
             b->runs[b->ready[i]].polled = b->figures.sensors;
+            b->runs[b->ready[i]].count = &b->n_tokens;
+            b->runs[b->ready[i]].count_of = most;
             delivery_begin(&b->runs[b->ready[i]].delivery, now);
         }
         status = mn_generate_batch(session, b->params, b->n_ready, b->stats, total, on_end, b);
         figures_end(&b->figures);
+        cli_progress_own(NULL, 0, 0);
         for (uint32_t i = 0; i < b->n_ready; i++)
             latency_add(&b->figures.latency, &b->runs[b->ready[i]].figures.latency);
     }

@@ -9,6 +9,7 @@
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
+#include "cli/common/progress.h"
 #include "cli/common/prompt.h"
 #include "engine/base/clock.h"
 #include "engine/files/lines.h"
@@ -84,6 +85,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
         delivery_begin(&run->delivery, clock_s());
         status = mn_generate(session, &params, &run->stats);
         figures_end(&run->figures);
+        cli_progress_own(NULL, 0, 0);
     }
     mn_session_destroy(session);
     if (status && run->n_tokens == 0)

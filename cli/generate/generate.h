@@ -53,6 +53,8 @@ struct generate_run {
     struct run_figures figures;
     struct delivery delivery;
     struct sensors *polled; /* borrowed: whoever runs it */
+    uint64_t *count;        /* borrowed, tokens of the batch so far; NULL: not in one */
+    uint64_t count_of;      /* at most so many */
     struct mn_agreement agreement;
     enum mn_status status; /* what a token's way to stdout came to */
     bool collects;         /* prints one JSON document at its end instead of a stream */

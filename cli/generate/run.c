@@ -9,6 +9,7 @@
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/paths.h"
+#include "cli/common/progress.h"
 #include "cli/common/prompt.h"
 #include "cli/generate/generate.h"
 #include "engine/base/clock.h"
@@ -153,6 +154,9 @@ int run_on_token(void *user, uint32_t token)
     if (run->n_tokens == 0 && run->trace)
         report_trace_prompt(run, token);
     run->tokens[run->n_tokens++] = token;
+    if (run->collects)
+        cli_progress_own("generating", run->count ? ++*run->count : run->n_tokens,
+                         run->count_of ? run->count_of : run->n_new);
     note_end(run, token);
     /* A vocabulary may have ids that the tokenizer does not know; they have no text. */
     if (run->decoder && !mn_stream_decoder_push(run->decoder, token, &text, &n_bytes))
@@ -198,6 +202,7 @@ enum mn_status run_finish(struct generate_run *run, enum mn_status status)
         status = status ? status : rest;
         text_out_finish(&run->text);
     }
+    cli_progress_clear(); /* it may be the same terminal */
     if (run->collects)
         report_json(run, status);
     else if (!run->decoder || (isatty(STDOUT_FILENO) && run->text.n && run->text.text[run->text.n - 1] != '\n'))

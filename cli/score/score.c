@@ -252,6 +252,9 @@ enum mn_status run_score(const struct score_options *options, const struct mn_lo
                              log);
     if (!status) {
         open_run(&run);
+        status = identity_model_name(run.model, dir, log);
+    }
+    if (!status) {
         status = run_lines(&run, dir, text, n_bytes);
     }
     output_discard(&run.file); /* rows that were written stay */

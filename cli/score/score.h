@@ -53,6 +53,7 @@ struct score_run {
     struct mn_engine *engine;
     struct mn_model_info info;
     struct identity identity; /* with options->results */
+    char model[IDENTITY_NAME_BYTES];
     struct number_list num_steps;
     uint32_t n_ctx;           /* most positions an item may take */
     uint64_t settings;        /* hash of everything but the line that numbers depend on */

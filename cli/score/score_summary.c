@@ -6,6 +6,7 @@
 
 #include "cli/common/output.h"
 #include "cli/score/score.h"
+#include "engine/base/hash.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -72,6 +73,17 @@ static struct mean mean_of(const struct score_run *run, const struct metric *met
 
 /* ---- the two forms ---- */
 
+static void write_json_model(const struct score_run *run)
+{
+    char hash[HASH_TEXT_BYTES];
+    hash_write(run->info.model_hash, hash);
+    cli_json_string("model", run->model, false);
+    cli_json_string("model_hash", hash, false);
+    cli_json_string("weight_type", run->info.weight_type, false);
+    cli_json_string("kv_type", run->options->kv_type, false);
+    cli_json_string("device", run->info.device_name, false);
+}
+
 static void write_json(const struct score_run *run, const struct metric *metric, const char *group)
 {
     for (uint32_t step = 0; step < run->num_steps.n; step++) {
@@ -90,6 +102,7 @@ static void write_json(const struct score_run *run, const struct metric *metric,
         cli_json_u64("n", mean.n, false);
         if (score_is_lossy(run))
             cli_json_string("lossy_because", SCORE_LOSSY, false);
+        write_json_model(run);
         puts("}}");
     }
 }
@@ -166,6 +179,12 @@ enum mn_status score_summary(const struct score_run *run)
     enum mn_status status = run->options->group_by ? list_groups(run, &groups, &n_groups) : MN_OK;
     if (status)
         return status;
+    if (markdown) {
+        write_cell(run->model);
+        fputs(" on ", stdout);
+        write_cell(run->info.device_name);
+        printf(", weights %s, cache %s\n\n", run->info.weight_type, run->options->kv_type);
+    }
     if (markdown && score_is_lossy(run))
         puts("LOSSY: " SCORE_LOSSY "\n");
     if (markdown)
