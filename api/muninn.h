@@ -339,8 +339,8 @@ enum mn_strategy_uses {
     MN_USES_EXIT = 1 << 3,
     MN_USES_CONTINUOUS = 1 << 4,
     MN_USES_VERIFICATION_THRESHOLD = 1 << 5,
-    MN_USES_FORCED_ACCEPTANCE = 1 << 6,
-    MN_USES_COSTS = 1 << 7, /* decides by mn_session_costs */
+    MN_USES_FORCED_ACCEPTANCE = 1 << 6, /* forced_acceptance (not auto) and forced_at */
+    MN_USES_COSTS = 1 << 7,             /* decides by mn_session_costs */
 };
 
 /* What can be known of a strategy before there is a model: for lists of choices, and for what to ask a session for. */
@@ -433,12 +433,25 @@ struct mn_diffusion_params {
     uint64_t reserved[4];
 };
 
-/* For measuring without a trained model: the draft at position i of a round counts as right with probability [i] (the
- * last one repeats), drawn from (seed, position). Lossy. NULL: drafts are compared. */
+/* Of the predictions at `depth`, in a round's place `place`, this share is the one at num_steps. */
+struct mn_acceptance_at {
+    uint32_t depth; /* core steps, from 1; at num_steps the share can only be 1 */
+    uint32_t place; /* of the draft in its round, from 0; the last place that a depth has stands for those behind it */
+    float share;    /* 0 to 1; never less than at a lesser depth in the same place */
+};
+
+/* For measuring without a trained model: how often predictions are right is given instead of found out. Lossy. One
+ * number per (seed, prompt, position) decides from which depth on the prediction there is right (docs/contract.md, 4),
+ * the same for all strategies. Zeroed: drafts are compared. */
 struct mn_measuring_params {
+    /* Of the drafts at place i of a round, made at draft_steps, the share [i] is right; the last one repeats. Not with
+     * `auto`, which chooses draft_steps itself. */
     const float *forced_acceptance;
     uint32_t n_forced_acceptance;
-    uint64_t reserved[4];
+    /* Or by depth: [n_forced_at], by depth and place. */
+    uint32_t n_forced_at;
+    const struct mn_acceptance_at *forced_at;
+    uint64_t reserved[3];
 };
 
 struct mn_generate_params {
@@ -473,8 +486,8 @@ struct mn_stats {
     uint32_t num_steps, draft_steps, lookahead;
     uint32_t n_sequences; /* 1; in the total of a batch, all of them: sums over them follow */
     uint32_t n_prompt, n_new;
-    /* wavefront: ticks, rows that entered on a prediction, those that were kept. Where the sequence ended, drafts
-     * behind the end are neither drafted nor accepted. */
+    /* wavefront: ticks; positions where a row stood on a prediction before its token was committed; those where the
+     * first such row was kept. Where the sequence ended, drafts behind the end are neither drafted nor accepted. */
     uint64_t rounds, drafted, accepted;
     uint64_t exit_steps; /* early exit: sum over the rows that may exit of the steps they took */
     uint64_t exit_rows;

@@ -425,13 +425,19 @@ static void forget(struct automatic *a, const struct row *row)
         a->seen[i][row->position % SESSION_MAX_ROWS] = UINT32_MAX;
 }
 
+/* A row's prediction as it is compared: drafts have places in their round. */
+static uint32_t says(const struct generation *g, uint32_t row)
+{
+    return generation_says(g, row, automatic_of(g)->current.family == DRAFT ? row : 0);
+}
+
 /* Keeps predictions for the comparison with the final ones. */
 static void remember(struct generation *g)
 {
     for (uint32_t j = g->request.first; j < g->request.first + g->request.n_rows && g->request.predict; j++)
         for (uint32_t i = 0; i < N_DEPTHS; i++)
             if (g->rows[j].depth == depths[i])
-                automatic_of(g)->seen[i][g->rows[j].position % SESSION_MAX_ROWS] = g->predicted[j];
+                automatic_of(g)->seen[i][g->rows[j].position % SESSION_MAX_ROWS] = says(g, j);
 }
 
 /* The first n rows were committed with these predictions. */
@@ -527,7 +533,8 @@ static enum mn_status absorb(struct generation *g, void *state)
     uint32_t predicted[SESSION_MAX_ROWS];
     const uint32_t before = g->stats->n_new, position = g->rows[0].position, rows_here = g->request.n_rows;
     const double ns = g->stats->draft_ns + g->stats->verify_ns - a->spent_ns;
-    memcpy(predicted, g->predicted, sizeof predicted);
+    for (uint32_t i = 0; i < g->request.first + rows_here; i++)
+        predicted[i] = says(g, i);
     a->spent_ns += ns;
     a->measured_ns += ns;
     a->charged_ns += ns * rows_here / (rows_here + g->n_others);
@@ -548,6 +555,14 @@ static uint32_t rows(const struct mn_generate_params *params)
 {
     const uint32_t most = params->speculation.max_inflight;
     return most && most < AUTO_ROWS ? most : AUTO_ROWS;
+}
+
+static enum mn_status check(const struct generation *g)
+{
+    if (g->params->measuring.n_forced_acceptance)
+        return log_fail(g->log, MN_ERR_USAGE,
+                        "forced_acceptance: strategy auto chooses draft_steps itself: give shares by depth, forced_at");
+    return check_forced(g);
 }
 
 static enum mn_status open(struct generation *g, void *state)
@@ -574,10 +589,11 @@ const struct strategy strategy_auto = {
               .help = "one of the above with K and L, by what passes cost here and what the text allows",
               .lossless = true,
               .batches = true,
-              .uses = MN_USES_COSTS,
+              .uses = MN_USES_COSTS | MN_USES_FORCED_ACCEPTANCE,
               .usual_inflight = AUTO_ROWS},
     .state_bytes = sizeof(struct automatic),
     .rows = rows,
+    .check = check,
     .open = open,
     .close = close,
     .next = next,

@@ -36,7 +36,8 @@ static bool same_settings(const struct mn_generate_params *a, const struct mn_ge
            a->sampler.top_k == b->sampler.top_k && a->sampler.top_p == b->sampler.top_p &&
            a->sampler.min_p == b->sampler.min_p && a->sampler.seed == b->sampler.seed &&
            a->init_scale == b->init_scale && a->measuring.forced_acceptance == b->measuring.forced_acceptance &&
-           a->measuring.n_forced_acceptance == b->measuring.n_forced_acceptance;
+           a->measuring.n_forced_acceptance == b->measuring.n_forced_acceptance &&
+           a->measuring.forced_at == b->measuring.forced_at && a->measuring.n_forced_at == b->measuring.n_forced_at;
 }
 
 /* Most rows one generation has in a pass. */

@@ -36,12 +36,12 @@ static enum mn_status check_used(const struct generation *g)
         uint32_t use;
         bool given;
         const char *name, *value, *what;
-    } settings[] = {
-        {MN_USES_EXIT, p->exit.rule != NULL, "exit.rule ", p->exit.rule, "early exit"},
-        {MN_USES_CONTINUOUS, p->continuous, "continuous", "", "warm start"},
-        {MN_USES_VERIFICATION_THRESHOLD, p->speculation.verification_threshold != 0.0f, "verification_threshold", "",
-         "threshold acceptance"},
-        {MN_USES_FORCED_ACCEPTANCE, p->measuring.n_forced_acceptance > 0, "forced_acceptance", "", "drafts to accept"}};
+    } settings[] = {{MN_USES_EXIT, p->exit.rule != NULL, "exit.rule ", p->exit.rule, "early exit"},
+                    {MN_USES_CONTINUOUS, p->continuous, "continuous", "", "warm start"},
+                    {MN_USES_VERIFICATION_THRESHOLD, p->speculation.verification_threshold != 0.0f,
+                     "verification_threshold", "", "threshold acceptance"},
+                    {MN_USES_FORCED_ACCEPTANCE, accept_is_forced(&p->measuring),
+                     p->measuring.n_forced_at ? "forced_at" : "forced_acceptance", "", "drafts to accept"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         if (settings[i].given && !(g->strategy->about.uses & settings[i].use))
             return log_fail(g->log, MN_ERR_USAGE, "%s%s: strategy %s has no %s", settings[i].name, settings[i].value,
@@ -72,17 +72,66 @@ static enum mn_status check_family(const struct generation *g, const char *needs
     return log_fail(g->log, MN_ERR_USAGE, "%s: %s models take their initial state from the token", needs, family->name);
 }
 
-static enum mn_status check_forced(const struct generation *g)
+/* Ascending depths, at each the places from 0 on. */
+static enum mn_status check_order(const struct mn_measuring_params *p, uint32_t num_steps, const struct mn_log *log)
+{
+    for (uint32_t i = 0; i < p->n_forced_at; i++) {
+        const struct mn_acceptance_at *at = &p->forced_at[i], *before = i ? at - 1 : NULL;
+        const bool same = before && at->depth == before->depth;
+        if (!is_share(at->share))
+            return log_fail(log, MN_ERR_USAGE, "forced_at %u: a share of %g: must be from 0 to 1", at->depth,
+                            (double)at->share);
+        if (at->depth < 1 || at->depth > num_steps)
+            return log_fail(log, MN_ERR_USAGE, "forced_at %u: depths must be from 1 to num_steps %u", at->depth,
+                            num_steps);
+        if (at->depth == num_steps && at->share < 1.0f)
+            return log_fail(log, MN_ERR_USAGE, "forced_at %u: a share of %g: at num_steps it is 1", at->depth,
+                            (double)at->share);
+        if (before && at->depth < before->depth)
+            return log_fail(log, MN_ERR_USAGE, "forced_at %u: stands behind depth %u", at->depth, before->depth);
+        if (at->place != (same ? before->place + 1 : 0) || at->place >= MN_MAX_LOOKAHEAD)
+            return log_fail(log, MN_ERR_USAGE, "forced_at %u: place %u: must be the next one, from 0 to %d", at->depth,
+                            at->place, MN_MAX_LOOKAHEAD - 1);
+    }
+    return MN_OK;
+}
+
+/* What was right stays right: a deeper prediction is right at least as often. `at` is in order. */
+static enum mn_status check_rise(const struct mn_measuring_params *p, uint32_t num_steps, const struct mn_log *log)
+{
+    uint32_t n_places = 1;
+    for (uint32_t i = 0; i < p->n_forced_at; i++)
+        n_places = p->forced_at[i].place + 1 > n_places ? p->forced_at[i].place + 1 : n_places;
+    for (uint32_t place = 0; place < n_places; place++)
+        for (uint32_t i = 1; i < p->n_forced_at; i++) {
+            const uint32_t lesser = p->forced_at[i - 1].depth, depth = p->forced_at[i].depth;
+            const double before = accept_share(p, num_steps, 0, place, lesser),
+                         share = accept_share(p, num_steps, 0, place, depth);
+            if (share < before)
+                return log_fail(
+                    log, MN_ERR_USAGE,
+                    "forced_at %u: a share of %g in place %u, below the %g of depth %u: shares must not fall", depth,
+                    share, place, before, lesser);
+        }
+    return MN_OK;
+}
+
+enum mn_status check_forced(const struct generation *g)
 {
     const struct mn_measuring_params *p = &g->params->measuring;
     if (p->n_forced_acceptance && !p->forced_acceptance)
         return log_fail(g->log, MN_ERR_USAGE, "forced_acceptance: %u probabilities, but none are given",
                         p->n_forced_acceptance);
+    if (p->n_forced_at && !p->forced_at)
+        return log_fail(g->log, MN_ERR_USAGE, "forced_at: %u shares, but none are given", p->n_forced_at);
+    if (p->n_forced_at && p->n_forced_acceptance)
+        return log_fail(g->log, MN_ERR_USAGE, "forced_at: not with forced_acceptance");
     for (uint32_t i = 0; i < p->n_forced_acceptance; i++)
         if (!is_share(p->forced_acceptance[i]))
             return log_fail(g->log, MN_ERR_USAGE, "forced_acceptance of %g: must be from 0 to 1",
                             (double)p->forced_acceptance[i]);
-    return MN_OK;
+    enum mn_status status = check_order(p, g->num_steps, g->log);
+    return status ? status : check_rise(p, g->num_steps, g->log);
 }
 
 enum mn_status check_drafts(const struct generation *g)

@@ -40,6 +40,9 @@ static enum mn_status check(const struct generation *g)
     if (!is_share(p->verification_threshold))
         return log_fail(g->log, MN_ERR_USAGE, "verification_threshold %g: must be above 0 and at most 1",
                         (double)p->verification_threshold);
+    if (p->verification_threshold > 0.0f && accept_is_forced(&g->params->measuring))
+        return log_fail(g->log, MN_ERR_USAGE, "verification_threshold: not with %s, which accepts drafts itself",
+                        g->params->measuring.n_forced_at ? "forced_at" : "forced_acceptance");
     enum mn_status status = early_exit_check(g);
     if (!status)
         status = check_drafts(g);
@@ -136,7 +139,7 @@ static enum mn_status count_accepted(struct generation *g, float *logits, uint32
     const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
     for (*accepted = 0; *accepted + 1 < g->n_rows; (*accepted)++) {
         const uint32_t i = *accepted;
-        if (generation_agrees(g, i, i))
+        if (generation_agrees(g, i, i, g->before[i]))
             continue;
         if (g->params->speculation.verification_threshold == 0.0f)
             break;

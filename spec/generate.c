@@ -72,7 +72,7 @@ static const char *lossy_because(const struct generation *g)
 {
     const struct strategy *strategy = g->strategy;
     const char *own = strategy->lossy_because ? strategy->lossy_because(g->params) : NULL;
-    if (g->params->measuring.n_forced_acceptance)
+    if (accept_is_forced(&g->params->measuring))
         return "forced acceptance";
     if (!strategy->about.lossless)
         return own ? own : strategy->about.name; /* whatever its descriptor forgot: never lossless */
@@ -112,6 +112,8 @@ enum mn_status generation_open(struct generation *g, struct session *s, struct m
     stats->lossless = stats->lossy_because == NULL;
     if (p->speculation.require_lossless && !stats->lossless)
         return log_fail(log, MN_ERR_USAGE, "require_lossless: %s is lossy", stats->lossy_because);
+    if (accept_is_forced(&p->measuring))
+        g->prompt_hash = accept_prompt_hash(p);
     session_set_sampler(s,
                         &(struct sampler_params){p->sampler.temperature, p->sampler.top_k,
                                                  p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,

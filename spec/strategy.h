@@ -40,6 +40,7 @@ struct generation {
     uint32_t pending;                              /* the newest committed token: not yet in the cache */
     uint32_t position;                             /* where it stands */
     uint32_t pending_depth;                        /* steps that the row before it took */
+    uint64_t prompt_hash;                          /* 0: nothing is drawn by it */
     bool done;
     double start_ns; /* when decoding began */
 
@@ -104,17 +105,28 @@ bool generation_is_stop(const struct generation *generation, uint32_t token);
 bool is_share(float x); /* from 0 to 1 */
 /* draft_steps below num_steps, and the forced acceptance of what they draft. */
 enum mn_status check_drafts(const struct generation *generation);
+enum mn_status check_forced(const struct generation *generation);
 enum mn_status check_max_inflight(const struct generation *generation);
 
 /* ---- acceptance: equality with shared noise (accept.c; docs/contract.md, 4) ---- */
 
-/* Is predicted[i] the token that row i + 1 assumed? Equality; or a draw where the caller forces acceptance, for the
- * draft at `place` of a round. */
-bool generation_agrees(const struct generation *generation, uint32_t i, uint32_t place);
+/* Is predicted[i] the token that row i + 1 assumed, which row i predicted at depth `entered`? Equality; or, where the
+ * caller gives the share of right predictions, are both right or both wrong? `place` of that draft in its round; the
+ * rows of a wave have none, 0. */
+bool generation_agrees(const struct generation *generation, uint32_t i, uint32_t place, uint32_t entered);
+/* What two predictions of one row at different depths are compared by: the token; or, where shares are given, 1 for a
+ * right one and 0 for a wrong one. At full depth it is right. */
+uint32_t generation_says(const struct generation *generation, uint32_t i, uint32_t place);
+/* Is the share of right predictions given? */
+bool accept_is_forced(const struct mn_measuring_params *params);
+/* It, at a depth: straight lines in the depth from 0 at depth 0 through what is given to 1 at depth R. A share given
+ * for draft_steps alone also holds at lesser depths. */
+double accept_share(const struct mn_measuring_params *params, uint32_t num_steps, uint32_t draft_steps, uint32_t place,
+                    uint32_t depth);
+/* What tells prompts apart in these draws. */
+uint64_t accept_prompt_hash(const struct mn_generate_params *params);
 /* The lossy rule: is p(draft) >= threshold * max p? logits [n]. */
 bool accept_threshold(const float *logits, uint32_t n, uint32_t draft, float threshold);
-/* A draw that comes out true with `probability`, the same one for the same place. */
-bool accept_forced(float probability, uint64_t seed, uint32_t position, uint32_t attempt);
 
 /* ---- statistics (stats.c) ---- */
 

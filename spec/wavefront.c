@@ -21,6 +21,11 @@
 
 enum { USUAL_ROWS = 8 };
 
+/* Statistics only. One draft counts for a position: the first token that stood there behind a row that is committed. */
+struct wave {
+    bool turned[SESSION_MAX_ROWS]; /* the first row behind this one was dropped because this one's prediction changed */
+};
+
 static uint32_t rows(const struct mn_generate_params *params)
 {
     return params->speculation.max_inflight ? params->speculation.max_inflight : USUAL_ROWS;
@@ -43,7 +48,7 @@ static enum mn_status open(struct generation *g, void *state)
 }
 
 /* The row of the newest predicted token, unless the wave is full or nothing will be wanted there. */
-static bool append(struct generation *g)
+static bool append(struct generation *g, struct wave *wave)
 {
     if (g->n_rows >= g->max_inflight) /* auto may lower the cap under a wave in flight */
         return false;
@@ -54,17 +59,16 @@ static bool append(struct generation *g)
         /* The row at position p decides the token at p + 1; the last one wanted stands at n_prompt + n_new - 1. */
         if (row.position + 1 >= g->params->n_prompt + g->params->n_new || generation_is_stop(g, row.token))
             return false;
-        g->stats->drafted++;
     }
+    wave->turned[g->n_rows] = false;
     g->rows[g->n_rows++] = row;
     return true;
 }
 
 static enum mn_status next(struct generation *g, void *state, struct request *request)
 {
-    (void)state;
     generation_begin_event(g);
-    bool entered = append(g);
+    bool entered = append(g, state);
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
         g->before[i] = g->rows[i].depth;
@@ -73,32 +77,39 @@ static enum mn_status next(struct generation *g, void *state, struct request *re
     return MN_OK;
 }
 
+/* The oldest row leaves, committed; `follows`: the row behind it stands. A row behind it that was given up while it
+ * still might have been right (auto does that) is no draft. */
+static void leave(struct generation *g, struct wave *wave, bool follows)
+{
+    g->stats->drafted += follows || wave->turned[0];
+    g->stats->accepted += follows && !wave->turned[0];
+    g->n_rows--;
+    memmove(g->rows, g->rows + 1, g->n_rows * sizeof *g->rows);
+    memmove(g->predicted, g->predicted + 1, g->n_rows * sizeof *g->predicted);
+    memmove(wave->turned, wave->turned + 1, g->n_rows * sizeof *wave->turned);
+}
+
 static enum mn_status absorb(struct generation *g, void *state)
 {
     const uint32_t n = g->n_rows;
-    (void)state;
+    struct wave *wave = state;
     g->stats->rounds++;
     g->stats->inflight_rows += n;
     uint32_t kept = 1;
-    while (kept < n && generation_agrees(g, kept - 1, 0))
+    /* Rows go the same steps together: the one in front was as much deeper when the one behind it entered. */
+    while (kept < n && generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth))
         kept++;
+    wave->turned[kept - 1] |= kept < n;
     bool commit = g->rows[0].depth == g->num_steps;
     if (commit) {
         generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
         g->stats->committed++;
-        if (g->done && n > 2) /* rows behind the end: drafts that nobody will judge */
-            g->stats->drafted -= n - 2;
-        kept = g->done ? min_u32(kept, 2) : kept;
+        kept = g->done ? min_u32(kept, 2) : kept; /* rows behind the end: drafts that nobody will judge */
     }
     generation_end_event(g, "tick", n, kept);
     g->n_rows = kept;
-    if (!commit)
-        return MN_OK;
-    if (kept > 1)
-        g->stats->accepted++;
-    g->n_rows--;
-    memmove(g->rows, g->rows + 1, g->n_rows * sizeof *g->rows);
-    memmove(g->predicted, g->predicted + 1, g->n_rows * sizeof *g->predicted);
+    if (commit)
+        leave(g, wave, kept > 1);
     return MN_OK;
 }
 
@@ -109,6 +120,7 @@ const struct strategy strategy_wavefront = {
               .batches = true,
               .uses = MN_USES_DRAFT_STEPS | MN_USES_FORCED_ACCEPTANCE,
               .usual_inflight = USUAL_ROWS},
+    .state_bytes = sizeof(struct wave),
     .rows = rows,
     .check = check,
     .open = open,
