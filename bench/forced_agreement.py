@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Weight bytes per token of wavefront and draft-verify against ar when drafts are right with a given probability.
+"""Weight bytes per token of wavefront and draft-verify against ar when the share of right predictions is given: the same
+at every K (P), or by depth (a profile of published figures).
 
 The shapes are raven-tinyllama and ouro-1.4b with every width divided by 32 (d 2048 -> 64) and the same blocks and
 steps, so that prelude, core, coda and head keep their shares of the bytes, and forced agreement draws the same numbers
@@ -22,17 +23,16 @@ SHAPES = {
     "ouro-1.4b": ("family=ouro,d=64,heads=8,kv=8,head=8,ff=176,vocab=1536,layers=24,steps=4",
                   [("ar,wavefront,draft-verify", "1,2,3", "3,5,7,15", 0)]),
 }
-AGREEMENTS = ("0.9", "0.95", "0.99")
+AGREEMENTS = {"raven-tinyllama": ("0.9", "0.95", "0.99", "retrofit"), "ouro-1.4b": ("0.9", "0.95", "0.99")}
 
 
 def measure(muninn, results, seeds):
     with tempfile.TemporaryDirectory() as folder:
-        # One prompt: the draws are a function of (seed, position), so a second one would see the same ones.
         prompts = pathlib.Path(folder, "one-prompt.jsonl")
         prompts.write_text('{"ids":[1,2,3,4]}\n')
         for seed in range(seeds):
-            for shape, runs in SHAPES.values():
-                for agreement in AGREEMENTS:
+            for name, (shape, runs) in SHAPES.items():
+                for agreement in AGREEMENTS[name]:
                     for strategies, k, lookahead, rows in runs:
                         subprocess.run(
                             [muninn, "bench", "--synthetic", shape, "--acceptance", agreement, "--strategy", strategies,
@@ -49,7 +49,11 @@ def once(row, info):
     return passes / (row["total_new_tokens"] - 1)
 
 
-def table(rows, info):
+def given(row):
+    return row.get("forced_by_depth") or f"{row['forced_acceptance'][0]:g}"
+
+
+def table(rows, info, agreements):
     """For each strategy, K and width: ar's bytes over the mean over the seeds."""
     ar = info["prelude_bytes"] + info["mean_recurrence"] * info["core_bytes"] + info["coda_bytes"]
     cells = collections.defaultdict(list)
@@ -59,11 +63,11 @@ def table(rows, info):
         else:
             wide = f"L {row['lookahead']}" if row["lookahead"] else f"W {row['max_inflight']}"
             name = f"| `{row['strategy']}`, K {row['draft_steps']}, {wide} |"
-            cells[name, row["forced_acceptance"][0]].append((row["weight_bytes_per_token"], once(row, info)))
+            cells[name, given(row)].append((row["weight_bytes_per_token"], once(row, info)))
     for name in dict.fromkeys(name for name, _ in cells):
         line = name
-        for agreement in AGREEMENTS:
-            seeds = cells[name, float(agreement)]
+        for agreement in agreements:
+            seeds = cells[name, agreement]
             counted, single = (ar * len(seeds) / sum(column) for column in zip(*seeds))
             line += f" {counted:.2f}" + (f" ({single:.2f})" if single > 1.005 * counted else "") + " |"
         print(line)
@@ -77,8 +81,8 @@ def main():
     for name, (shape, _) in SHAPES.items():
         info = json.loads(subprocess.check_output([muninn, "info", "--synthetic", shape, "-o", "json"]))
         print(f"{name} as {shape}; in brackets: if a pass read its weights once, not once per 8 rows\n")
-        print(f"| | {' | '.join(AGREEMENTS)} |\n|---|---|---|---|")
-        table([row for row in rows if row["model"] == shape], info)
+        print(f"| | {' | '.join(AGREEMENTS[name])} |\n|{'---|' * (len(AGREEMENTS[name]) + 1)}")
+        table([row for row in rows if row["model"] == shape], info, AGREEMENTS[name])
 
 
 main()

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bench/rows/sampling.h"
+#include "bench/sweep/acceptance.h"
 #include "bench/sweep/quick.h"
 #include "bench/sweep/sweep.h"
 #include "cli/commands.h"
@@ -39,34 +40,6 @@ static enum mn_status run_quick(struct sweep_params *params, const char *default
     return quick_run(params, log);
 }
 
-static enum mn_status run(const void *values, const struct mn_log *log)
-{
-    const struct bench_options *options = values;
-    struct sweep_params params = options->sweep;
-    char dir[CLI_PATH_BYTES], cache_dir[CLI_PATH_BYTES];
-    const char *const default_model = dir;
-    const bool any = options->models.n || options->synthetic.n;
-    enum mn_status status = any ? MN_OK : cli_model_dir(NULL, dir, log);
-    for (uint32_t i = 0; i < options->models.n && !status; i++)
-        status = cli_model_dir(options->models.items[i], dir, log); /* refuses what cannot be a path */
-    if (status)
-        return status;
-    params.models = any ? options->models.items : &default_model;
-    params.n_models = any ? options->models.n : !options->quick;
-    params.synthetic = options->synthetic.items;
-    params.n_synthetic = options->synthetic.n;
-    params.all_columns = !strcmp(options->columns, "all");
-    params.cost_dir = cli_cache_dir(cache_dir);
-    params.stop = cli_interrupted;
-    params.progress = cli_progress();
-    params.show = cli_progress_own;
-    params.out = stdout;
-    params.err = cli_notes();
-    params.rows_err = stderr; /* rows that were asked for are no notes */
-    cli_catch_interrupt();
-    return options->quick ? run_quick(&params, dir, log) : sweep_run(&params, log);
-}
-
 /* A list that no strategy of the other list would take is a mistake. */
 static bool any_strategy(const char *list, bool (*takes)(const char *strategy))
 {
@@ -94,6 +67,51 @@ static bool list_takes_lookahead(const char *list)
 static bool list_takes_inflight(const char *list)
 {
     return any_strategy(list, strategy_takes_inflight);
+}
+
+static bool list_takes_acceptance(const char *list)
+{
+    return any_strategy(list, strategy_takes_acceptance);
+}
+
+/* The speed of a made-up model is that of the real one, its guesses are not. */
+static void note_made_up(const struct sweep_params *params, const struct mn_log *log)
+{
+    if (params->n_synthetic && !params->acceptance && !params->kernels && list_takes_acceptance(params->strategies))
+        log_note(log, MN_LOG_WARN,
+                 "the drafts of a made-up model are right by chance alone, and speculation is as fast as that: give "
+                 "--acceptance huginn, DEPTH:SHARE,.. or P");
+}
+
+static enum mn_status run(const void *values, const struct mn_log *log)
+{
+    const struct bench_options *options = values;
+    struct sweep_params params = options->sweep;
+    char dir[CLI_PATH_BYTES], cache_dir[CLI_PATH_BYTES];
+    const char *const default_model = dir;
+    const bool any = options->models.n || options->synthetic.n;
+    enum mn_status status = any ? MN_OK : cli_model_dir(NULL, dir, log);
+    for (uint32_t i = 0; i < options->models.n && !status; i++)
+        status = cli_model_dir(options->models.items[i], dir, log); /* refuses what cannot be a path */
+    if (status)
+        return status;
+    params.models = any ? options->models.items : &default_model;
+    params.n_models = any ? options->models.n : !options->quick;
+    params.synthetic = options->synthetic.items;
+    params.n_synthetic = options->synthetic.n;
+    params.all_columns = !strcmp(options->columns, "all");
+    params.cost_dir = cli_cache_dir(cache_dir);
+    params.stop = cli_interrupted;
+    params.progress = cli_progress();
+    params.show = cli_progress_own;
+    params.out = stdout;
+    params.err = cli_notes();
+    params.rows_err = stderr; /* rows that were asked for are no notes */
+    cli_catch_interrupt();
+    if (options->quick)
+        return run_quick(&params, dir, log);
+    note_made_up(&params, log);
+    return sweep_run(&params, log);
 }
 
 #define AT(field) offsetof(struct bench_options, sweep.field)
@@ -204,9 +222,10 @@ static const struct command_option table[] = {
     {.name = "acceptance",
      .kind = OPTION_TEXT,
      .offset = AT(acceptance),
-     .argument = "P[,P...]",
+     .argument = "A",
+     .choice_at = acceptance_profile_at,
      .shown = "measured",
-     .help = "count drafts as right with this probability, per place in the round (LOSSY)"},
+     .help = "give how often drafts are right: DEPTH:SHARE,.., P,P,.. by place, or a profile; see below (LOSSY)"},
     {.name = "temp",
      .kind = OPTION_FLOAT,
      .offset = AT(temperature),
@@ -317,6 +336,7 @@ static const struct option_rule rules[] = {
     {.option = "draft-steps", .with = "strategy", .takes = list_takes_draft_steps},
     {.option = "lookahead", .with = "strategy", .takes = list_takes_lookahead},
     {.option = "max-inflight", .with = "strategy", .takes = list_takes_inflight},
+    {.option = "acceptance", .with = "strategy", .takes = list_takes_acceptance},
 };
 
 const struct command command_bench = {
@@ -324,18 +344,26 @@ const struct command command_bench = {
     .summary = "Measures settings against each other.",
     .synopsis = "[OPTIONS]",
     .example = "muninn bench --strategy ar,draft-verify --draft-steps 1-8 --lookahead 1-15*2 --results here.jsonl",
-    .notes = "LIST is one or more pieces with commas between: a value, first-last, first-last+step or "
-             "first-last*factor. All combinations are run; those that\n"
-             "cannot run are left out and counted. Tokens per second do not count prompt tokens. Every row says "
-             "whether it is lossless, and compares its\n"
-             "tokens with those of `ar` with a full cache; exit code 7 says that a lossless setting differed. The last "
-             "line, on standard error, names the best setting.\n"
-             "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, raven-llama-1b, raven-tinyllama, raven-olmo-1b, "
-             "ouro-1.4b, ouro-2.6b, llama-1b, the path\n"
-             "of a config.json, or d=..,heads=..,ff=..,vocab=..,layers=P-C-K with steps=.., ctx=.., and, for "
-             "family=retrofit-llama|retrofit-olmo|ouro|llama, kv=..,\n"
-             "head=.., tied=0|1; ouro and llama have layers=N. What such a model predicts means nothing: use "
-             "--acceptance. What keys and columns mean: docs/benchmarking.md.",
+    .notes =
+        "LIST is one or more pieces with commas between: a value, first-last, first-last+step or "
+        "first-last*factor. All combinations are run; those that\n"
+        "cannot run are left out and counted. Tokens per second do not count prompt tokens. Every row says "
+        "whether it is lossless, and compares its\n"
+        "tokens with those of `ar` with a full cache; exit code 7 says that a lossless setting differed. The last "
+        "line, on standard error, names the best setting.\n"
+        "SHAPE is huginn-3.5b, raven-1b, raven-100m, raven-tiny, raven-llama-1b, raven-tinyllama, raven-olmo-1b, "
+        "ouro-1.4b, ouro-2.6b, llama-1b, the path\n"
+        "of a config.json, or d=..,heads=..,ff=..,vocab=..,layers=P-C-K with steps=.., ctx=.., and, for "
+        "family=retrofit-llama|retrofit-olmo|ouro|llama, kv=..,\n"
+        "head=.., tied=0|1; ouro and llama have layers=N. What such a model predicts means nothing: use "
+        "--acceptance.\n"
+        "A gives which share of the predictions at a depth is the one at R: DEPTH:SHARE,.. (2:0.6,4:0.8,8:0.95; "
+        "4:0.9/0.85 for places 1 and 2 and on in a round), straight\n"
+        "lines between, 0 at depth 0 and 1 at R; or P,P,.. for the places in a round at K itself (not for `auto`); "
+        "or a profile of figures as published\n"
+        "for R 32: huginn (4:0.94, Huginn-0125), retrofit (2:0.94,8:0.99, retrofitted models, 0.92 to 0.96 at 2; their "
+        "ends are retrofit-low and retrofit-high).\n"
+        "What keys and columns mean, and where figures are from: docs/benchmarking.md.",
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .values_bytes = sizeof(struct bench_options),

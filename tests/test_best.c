@@ -107,6 +107,17 @@ static const struct {
     {"m on d: with forced agreement 1: fastest setting: wavefront K 4, 300 tok/s; no row of ar to compare it with\n",
      {{"{\"strategy\":\"wavefront\",\"draft_steps\":4,\"max_inflight\":8,\"lossless\":true,\"forced_acceptance\":[1]}",
        300}}},
+    /* By depth: what was given differently is another condition, and none of it is lossless. */
+    {"m on d: ar, 100 tok/s; no other lossless setting was measured\nm on d: with forced agreement huginn (4:0.94): "
+     "best "
+     "setting: wavefront K 4, 3.00x of ar (2.98 to 3.02), 300 tok/s; under one other condition 2.00x\n",
+     {{AR, 100},
+      {"{\"strategy\":\"wavefront\",\"draft_steps\":4,\"max_inflight\":8,\"lossless\":false,\"equals_ar\":false,"
+       "\"forced_by_depth\":\"huginn\",\"forced_shares\":\"4:0.94\"}",
+       300},
+      {"{\"strategy\":\"wavefront\",\"draft_steps\":4,\"max_inflight\":8,\"lossless\":true,\"equals_ar\":true,"
+       "\"forced_by_depth\":\"4:0.9\",\"forced_shares\":\"4:0.9\"}",
+       200}}},
     /* Several conditions: units of each one's ar, not tokens per second. */
     {"m on d: best lossless setting: wavefront K 4, 1.50x of ar (1.49 to 1.51), 15 tok/s, at R 32; under one other "
      "condition 1.20x\n",

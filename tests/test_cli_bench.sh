@@ -13,6 +13,11 @@ refuses "--quick has no lists" 2 "--draft-steps has no effect with --quick" benc
 refuses "K without a strategy that has one" 2 "--draft-steps has no effect with --strategy ar" bench --strategy ar --draft-steps 2
 refuses "L without a strategy that has one" 2 "--lookahead has no effect with --strategy ar,wavefront" bench --strategy ar,wavefront --lookahead 2
 refuses "W without a strategy that has one" 2 "--max-inflight has no effect with --strategy draft-verify" bench --strategy draft-verify --max-inflight 2
+refuses "acceptance without a strategy that drafts" 2 "--acceptance has no effect with --strategy ar" bench --strategy ar --acceptance 0.9
+refuses "acceptance at K for one that chooses K" 2 "--acceptance 0.9: strategy auto chooses the depth of its drafts itself" bench --strategy ar,auto --acceptance 0.9
+refuses "acceptance that falls" 2 "--acceptance: '8:0.8': less than at the depth before it" bench --acceptance 4:0.9,8:0.8
+refuses "acceptance beyond R" 2 "--acceptance 2:0.6,8:0.95: depth 8 is above R 4" bench --num-steps 4 --acceptance 2:0.6,8:0.95
+refuses "acceptance: a profile mistyped" 2 "(did you mean huginn?)" bench --acceptance hugin
 refuses "an unknown strategy is named first" 2 "--strategy guess:" bench --strategy guess --draft-steps 2
 
 "$muninn" generate --ids 1 -n 1 --num-steps 1 >/dev/null 2>&1
@@ -45,8 +50,35 @@ run bench $few --strategy ar,draft-verify --draft-steps 1 --lookahead 2,3 --acce
 same "forced agreement: a sentence of its own" 1 "$(sentences | grep -c ': with forced agreement 0.9,0.8: best setting: ')"
 same "forced agreement: is no lossless setting" 1 "$(sentences | grep -c ': ar, .* tok/s; no other lossless setting was measured$')"
 same "forced agreement: a class of its own" 2 "$(grep -c '"class":"forced"' "$tmp/out")"
+# By depth: all that draft, as it was given; a model without that depth costs its rows.
+# shellcheck disable=SC2086
+run bench $few --strategy ar,draft-verify,wavefront,auto --draft-steps 1 --lookahead 2 --acceptance 1:0.5/0.4,3:0.90 --results "$tmp/by-depth" -o jsonl
+same "acceptance by depth: exit code" 0 "$code"
+same "acceptance by depth: in three rows" 3 "$(grep -c '"forced_acceptance":\[\],"forced_by_depth":"1:0.5/0.4,3:0.90","forced_shares":"1:0.5/0.4,3:0.90"' "$tmp/out")"
+same "acceptance by depth: a class of their own" 3 "$(grep -c '"lossless":false,"lossy_because":"forced acceptance".*"class":"forced"' "$tmp/out")"
+same "acceptance by depth: ar has none" 1 "$(grep -c '"class":"lossless"' "$tmp/out")"
+same "acceptance by depth: in their names" 4 "$(grep -c '|a1:0.5/0.4,3:0.90"' "$tmp/out")"
+same "acceptance by depth: a sentence" 1 "$(sentences | grep -c ': with forced agreement 1:0.5/0.4,3:0.90: ')"
+same "acceptance by depth: no hint" 0 "$(grep -c 'made-up' "$tmp/err")"
+# shellcheck disable=SC2086
+run bench $few --strategy ar,draft-verify,wavefront,auto --draft-steps 1 --lookahead 2 --acceptance 1:0.5/0.4,3:0.90 --results "$tmp/by-depth" --resume
+has "acceptance by depth: resumed" "$err" "4 settings were in $tmp/by-depth already"
+has "acceptance by depth: in the table" "$out" " forced 1:0.5/0.4,3:0.90 |"
+run compare "$tmp/by-depth" "$tmp/by-depth"
+same "acceptance by depth: compared" 0 "$code"
+# shellcheck disable=SC2086
+run bench $few --strategy draft-verify --draft-steps 1 --lookahead 2 --acceptance huginn
+same "acceptance of a profile: exit code of a model with too few steps" 2 "$code"
+has "acceptance of a profile: says why" "$err" "muninn: --acceptance huginn: depth 4 is R 4, where the share is 1"
+run bench --synthetic "${shape%%,steps*},steps=32,ctx=64" -r 1 --min-seconds 0 -n 6 --strategy wavefront --draft-steps 4 --acceptance huginn -o jsonl
+has "acceptance of a profile: the row has both" "$out" '"forced_by_depth":"huginn","forced_shares":"4:0.94"'
+has "acceptance of a profile: in words" "$(sentences)" ": with forced agreement huginn (4:0.94): "
+# shellcheck disable=SC2086
+run bench $few --strategy draft-verify --draft-steps 1 --lookahead 2 -o jsonl
+same "a made-up model's own acceptance: a hint, once" 1 "$(grep -c '^muninn: warning: the drafts of a made-up model are right by chance alone' "$tmp/err")"
 # shellcheck disable=SC2086
 run bench $few --strategy diffusion --draft-steps 1 -o jsonl
+same "a made-up model's own acceptance: no hint where nothing is drafted" 0 "$(grep -c 'made-up' "$tmp/err")"
 same "lossy settings alone are no answer" 1 "$(sentences | grep -c ': no lossless setting was measured$')"
 same "lossy rows say their class" 1 "$(grep -c '"class":"lossy"' "$tmp/out")"
 # shellcheck disable=SC2086

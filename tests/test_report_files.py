@@ -142,6 +142,22 @@ def test_classes(browser, report):
     check("classes: choosers open on the best lossless setting", browser.js("document.getElementById('clear').click(); return bestSetting(allRows).key") == "4", rows[4])
 
 
+def test_given_by_depth(browser, report):
+    """Acceptance by depth or by a profile's name is forced like one by place, is said as it was given, and is never lossless."""
+    forced = {"lossless": False, "lossy_because": "forced acceptance", "equals_ar": False, "forced_acceptance": [], "decode_tok_s": 500.0}
+    rows = [setting("GPU one", "ar"), setting("GPU one", "wavefront", 4, w=8, **forced, forced_by_depth="huginn", forced_shares="4:0.94"),
+            setting("GPU one", "auto", w=16, **forced, forced_by_depth="2:0.60,4:0.8", forced_shares="2:0.60,4:0.8"), setting("GPU one", "wavefront", 2, w=8, **forced, forced_by_depth="<b>|", forced_shares=7)]
+    for i, row in enumerate(rows):
+        row["key"] = str(i)
+    open_quietly(browser, report.page(rows), "given by depth")
+    same("by depth: the table's words", [words for words in browser.column("lossless") if words != "yes"], ["FORCED acceptance huginn (4:0.94)", "FORCED acceptance 2:0.60,4:0.8", "FORCED acceptance <b>|"])
+    tiles = browser.one("#summary").text
+    check("by depth: a tile of their own", "FORCED huginn (4:0.94): wavefront" in tiles, tiles)
+    check("by depth: counted", "3 rows with forced acceptance" in tiles, tiles)
+    check("by depth: compared with ar", "7.14\u00d7" in tiles, tiles)
+    check("by depth: pareto says it", any("huginn (4:0.94)" in (m or "") for m in browser.js("return [...document.querySelectorAll('#figure-pareto .mark')].map((m) => m.getAttribute('aria-label'))")))
+
+
 # ---- what comes out ----
 
 
@@ -274,6 +290,7 @@ def main():
         browser.look()
         test_kinds(browser, report)
         test_classes(browser, report)
+        test_given_by_depth(browser, report)
         test_title(browser, report)
         test_anchor(browser, report)
         test_saving(browser, report)

@@ -35,7 +35,7 @@ figure("acceptance", "Acceptance against draft depth",
         note(box, leftOut(all, rows, "acceptance_rate, or nothing was drafted"));
         if (!rows.length) return note(box, "No row of draft-verify or wavefront with an acceptance among those shown.");
         const ls = ascending(rows.filter((row) => row.strategy === "draft-verify" && has(row, "lookahead", isNumber)).map((row) => row.lookahead));
-        legend(box, [...ls.map((l, i) => ({css: ordered(i, ls.length), label: "L " + l})), ...(rows.some((row) => row.strategy === "wavefront") ? [{css: "wavefront", kind: "triangle", label: "wavefront (rows kept of those that entered)"}] : []), ...lossyLegend(rows)]);
+        legend(box, [...ls.map((l, i) => ({css: ordered(i, ls.length), label: "L " + l})), ...(rows.some((row) => row.strategy === "wavefront") ? [{css: "wavefront", kind: "triangle", label: "wavefront (first guesses that were kept)"}] : []), ...lossyLegend(rows)]);
         const depths = rows.map((row) => row.draft_steps), domain = [Math.max(0, best(depths, (v) => -v) - 1), best(depths, (v) => v) + 1];
         facets(box, conditions(rows), (panel, group, width) => {
             const p = plot(panel, {width, height: 260, x: {label: "draft depth K", domain, ticks: niceTicks(domain[0], domain[1], 8).filter(Number.isInteger)}, y: {label: "acceptance", domain: [0, 1], format: (v) => short(100 * v) + " %"}});

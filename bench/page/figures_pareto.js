@@ -4,7 +4,7 @@
 
 /* Drafts were drawn, not compared: the speed is what such an acceptance would bring, the text means nothing. */
 const isForcedDraw = (row) =>
-    row.class === "forced" || has(row, "forced_acceptance", isList) || row.lossy_because === "forced acceptance";
+    row.class === "forced" || isForced(row) || row.lossy_because === "forced acceptance";
 
 /* Of points {x, y}: those that no other one beats in both, from slow to fast. */
 function paretoFront(points) {
@@ -90,7 +90,7 @@ function drawPareto(panel, width, points, forced, label) {
     for (const {x, row} of forced)
         p.dot(x, middle, strategyClass(row) + " lossy",
             settingTip(row,
-                [["forced acceptance", say(row, "forced_acceptance")], "its text means nothing: only the speed does"]),
+                [["forced acceptance", isForced(row) ? acceptanceWords(row) : "not said"], "its text means nothing: only the speed does"]),
             "star", 5);
 }
 
@@ -121,8 +121,8 @@ figure("pareto", "Speed against accuracy or agreement",
                               : []),
             {css: "ink thin", label: "not beaten in both"}
         ]);
-        const apart = known ? ["weight_type", "kv_type", "kv_policy", "num_steps", "forced_acceptance"]
-                            : ["kv_policy", "forced_acceptance"];
+        const apart = known ? ["weight_type", "kv_type", "kv_policy", "num_steps", ...FORCED_KEYS]
+                            : ["kv_policy", ...FORCED_KEYS];
         facets(box,
             conditions(drawn, CONDITIONS.filter((key) => !apart.includes(key)))
                 .map((group) => ({...group, lossy: false})),

@@ -143,7 +143,7 @@ figure("devices", "Devices side by side",
         note(box, leftOut(all, rows, "decode_tok_s"));
         if (!rows.length) return note(box, "No setting with a speed among those shown.");
         legend(box, [...strategyLegend(rows).map((entry) => ({...entry, kind: "square"})), ...lossyLegend(rows)]);
-        const machine = ["device", "device_id", "driver", "driver_version", "cpu_threads", "commit", "build"], same = CONDITIONS.filter((key) => !machine.includes(key) && key !== "kv_policy" && key !== "forced_acceptance");
+        const machine = ["device", "device_id", "driver", "driver_version", "cpu_threads", "commit", "build"], same = CONDITIONS.filter((key) => !machine.includes(key) && key !== "kv_policy" && !FORCED_KEYS.includes(key));
         facets(box, conditions(rows, same), (panel, group, width) => {
             const most = group.rows.reduce((a, row) => Math.max(a, row.decode_tok_s, ...(list(row, "decode_samples") ?? [])), 0);
             facets(panel, conditions(group.rows, machine).map((here) => ({...here, label: here.label || say(here.first, "device")})), (inner, here, innerWidth) => {

@@ -68,7 +68,7 @@ for (const row of allRows)
 /* What a row promises: "lossless"; "forced": how often drafts were right was given, not found out, so that its speed is what would be, and its tokens
  * mean nothing; "lossy": tokens of its own, which may be as good; "" when a setting does not say. Passes and kernels promise nothing that could be
  * broken. */
-const isForced = (row) => has(row, "forced_acceptance", (v) => Array.isArray(v) && v.length > 0);
+const isForced = (row) => has(row, "forced_acceptance", (v) => Array.isArray(v) && v.length > 0) || Boolean(word(row, "forced_by_depth"));
 function promiseOf(row) {
     if (isForced(row)) return "forced";
     if (has(row, "lossless", (v) => typeof v === "boolean")) return row.lossless ? "lossless" : "lossy";
@@ -84,7 +84,12 @@ function isLossy(row) {
 }
 /* The badge of rows that have it in common: of a mixed group the marks say which. */
 const badgeOf = (rows) => (rows.some((row) => isLossy(row) === false) ? null : rows.every(isForced) ? "FORCED" : rows.some(isForced) ? "FORCED or LOSSY" : "LOSSY");
-const acceptanceWords = (row) => (row.forced_acceptance.every(isNumber) ? row.forced_acceptance.map((v) => short(v)).join(", ") : text(JSON.stringify(row.forced_acceptance), 60));
+/* By place in the round, or by depth: as it was given, and what a profile's name stands for. */
+function acceptanceWords(row) {
+    const given = word(row, "forced_by_depth"), shares = word(row, "forced_shares");
+    if (given) return text(given, 60) + (shares && shares !== given ? ` (${text(shares, 60)})` : "");
+    return row.forced_acceptance.every(isNumber) ? row.forced_acceptance.map((v) => short(v)).join(", ") : text(JSON.stringify(row.forced_acceptance), 60);
+}
 function lossyLabel(row) {
     const promise = promiseOf(row);
     if (promise === "lossless") return null;
@@ -97,14 +102,14 @@ const lossyClass = (row) => (isLossy(row) === false ? "" : isForced(row) ? " los
 const FIELDS = new Map(Object.entries({
     device: "device", device_id: "device id", driver: "driver", driver_version: "driver version", build: "build", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
     strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
-    prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", commit: "commit",
+    prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", forced_by_depth: "forced acceptance", forced_shares: "forced shares", commit: "commit",
     version: "version", lossless: "lossless", promise: "promise", bench: "kind", position: "position", pass: "pass",
 }));
 const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
 
 /* Everything but strategy, K, L and W: rows that agree in these may be compared. */
 const CONDITIONS = ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy", "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set",
-    "stop_at_eos", "temperature", "seed", "forced_acceptance", "commit", "build"];
+    "stop_at_eos", "temperature", "seed", "forced_acceptance", "forced_by_depth", "forced_shares", "commit", "build"];
 
 const identity = (row, keys) => JSON.stringify(keys.map((key) => (Object.hasOwn(row, key) ? row[key] : null)));
 const say = (row, key) => {
@@ -115,7 +120,7 @@ const say = (row, key) => {
 const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]); /* needs no name in front */
 
 /* What people tell settings apart by: said wherever it differs. All else (driver, commit, seed, ..) is said where it takes that to tell groups apart. */
-const SAID_FIRST = ["device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead", "max_inflight", "batch", "forced_acceptance", "pass", "rows", "position"];
+const SAID_FIRST = ["device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead", "max_inflight", "batch", "forced_acceptance", "forced_by_depth", "pass", "rows", "position"];
 
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
 function conditions(rows, keys = CONDITIONS) {
@@ -143,7 +148,8 @@ function conditions(rows, keys = CONDITIONS) {
 /* ---- speedup, measured and predicted ---- */
 
 /* The ar row with a full cache under equal conditions; found once, over all rows, so that a filter does not take it away. */
-const BASELINE = CONDITIONS.filter((key) => key !== "kv_policy" && key !== "forced_acceptance");
+const FORCED_KEYS = ["forced_acceptance", "forced_by_depth", "forced_shares"];
+const BASELINE = CONDITIONS.filter((key) => key !== "kv_policy" && !FORCED_KEYS.includes(key));
 const baselines = new Map();
 for (const row of allRows) if (kindOf(row) === "run" && row.strategy === "ar" && row.kv_policy === "full" && isLossy(row) === false) baselines.set(identity(row, BASELINE), row);
 const baselineOf = (row) => baselines.get(identity(row, BASELINE)) ?? null;

@@ -4,14 +4,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/text.h"
 #include "engine/files/json.h"
 
 enum row_class row_class(const cJSON *row)
 {
     const cJSON *lossless = json_find(row, "lossless");
-    if (cJSON_GetArraySize(json_find(row, "forced_acceptance")) > 0)
+    if (cJSON_GetArraySize(json_find(row, "forced_acceptance")) > 0 || *row_string(row, "forced_by_depth"))
         return ROW_FORCED;
     return cJSON_IsTrue(lossless) ? ROW_LOSSLESS : cJSON_IsFalse(lossless) ? ROW_LOSSY : ROW_CLASS_UNKNOWN;
+}
+
+/* A text of a row on one line, cut. */
+static void write_given(FILE *out, const char *text)
+{
+    enum { MOST = 48 };
+    char cut[MOST + 3];
+    const size_t n = strlen(text) > MOST ? utf8_whole(text, MOST) : strlen(text);
+    snprintf(cut, sizeof cut, "%.*s%s", (int)n, text, text[n] ? ".." : "");
+    text_write_cell(out, cut, TEXT_MARKUP, '\\');
+}
+
+void row_write_acceptance(FILE *out, const cJSON *row)
+{
+    const char *given = row_string(row, "forced_by_depth"), *shares = row_string(row, "forced_shares"), *before = "";
+    const cJSON *item;
+    write_given(out, given);
+    if (*given && *shares && strcmp(given, shares) != 0) {
+        fputs(" (", out);
+        write_given(out, shares);
+        fputc(')', out);
+    }
+    if (*given)
+        return;
+    cJSON_ArrayForEach (item, json_find(row, "forced_acceptance")) {
+        fprintf(out, cJSON_IsNumber(item) ? "%s%.4g" : "%s?", before, item->valuedouble);
+        before = ",";
+    }
 }
 
 const char *row_class_name(enum row_class class_)

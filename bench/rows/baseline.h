@@ -8,6 +8,8 @@
  * tokens mean nothing; a lossy one has tokens of its own, which may be as good. */
 enum row_class { ROW_LOSSLESS, ROW_FORCED, ROW_LOSSY, ROW_CLASS_UNKNOWN };
 enum row_class row_class(const cJSON *row);
+/* Of a forced row: what was given, on one line of at most 120 bytes. */
+void row_write_acceptance(FILE *out, const cJSON *row);
 /* "lossless", "forced", "lossy", "". */
 const char *row_class_name(enum row_class class_);
 

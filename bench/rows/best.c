@@ -63,7 +63,7 @@ bool best_is_faster(const struct best *b)
 static bool make_entry(struct entry *e, const struct baselines *baselines, cJSON *row, size_t at)
 {
     const char *const keys[] = {*row_string(row, "model_hash") ? "model_hash" : "model", "device", "device_id"};
-    static const char *const forced[] = {"forced_acceptance"};
+    static const char *const forced[] = {"forced_acceptance", "forced_by_depth", "forced_shares"};
     *e = (struct entry){.group = row_values(row, keys, sizeof keys / sizeof *keys),
                         .conditions = row_conditions(row),
                         .at = at,
@@ -75,7 +75,7 @@ static bool make_entry(struct entry *e, const struct baselines *baselines, cJSON
     e->ar = baselines_find(baselines, e->conditions);
     if (e->class_ != ROW_FORCED)
         return true;
-    char *acceptance = row_values(row, forced, 1), *both = NULL;
+    char *acceptance = row_values(row, forced, sizeof forced / sizeof *forced), *both = NULL;
     const size_t n = strlen(e->conditions);
     if (acceptance && (both = realloc(e->conditions, n + strlen(acceptance) + 1))) {
         strcpy(both + n, acceptance);
@@ -286,16 +286,6 @@ static void write_interval(FILE *out, const struct interval *r)
         fprintf(out, "%.2f to %.2f%s", r->low, r->high, r->low <= 1.0 && r->high >= 1.0 ? ": no difference seen" : "");
 }
 
-static void write_acceptance(FILE *out, const cJSON *row)
-{
-    const cJSON *item;
-    const char *before = "";
-    cJSON_ArrayForEach (item, json_find(row, "forced_acceptance")) {
-        fprintf(out, cJSON_IsNumber(item) ? "%s%.4g" : "%s?", before, item->valuedouble);
-        before = ",";
-    }
-}
-
 /* What is set by the user comes in words, the rest by its name. */
 static void write_condition(FILE *out, const char *key, const cJSON *value)
 {
@@ -365,7 +355,7 @@ static void write_best(FILE *out, const struct best *b)
 {
     if (b->class_ == ROW_FORCED) {
         fputs("with forced agreement ", out);
-        write_acceptance(out, b->row);
+        row_write_acceptance(out, b->row);
         fputs(": ", out);
     }
     if (b->class_ > ROW_FORCED) {

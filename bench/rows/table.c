@@ -182,15 +182,11 @@ static void write_number(FILE *out, double value, int digits)
 
 static void write_class(FILE *out, const cJSON *row)
 {
-    const cJSON *item;
-    const char *before = "forced ";
     switch (row_class(row)) {
     case ROW_LOSSLESS: fputs(cJSON_IsFalse(json_find(row, "equals_ar")) ? "DIFFERS from ar" : "lossless", out); break;
     case ROW_FORCED:
-        cJSON_ArrayForEach (item, json_find(row, "forced_acceptance")) {
-            fprintf(out, "%s%.4g", before, cJSON_IsNumber(item) ? item->valuedouble : NAN);
-            before = ",";
-        }
+        fputs("forced ", out);
+        row_write_acceptance(out, row);
         break;
     case ROW_LOSSY:
         fputs("LOSSY: ", out);

@@ -45,12 +45,11 @@ struct bench_common {
     float temperature;
     bool stop_at_eos, beyond;
     const char *cost_dir, *cpu_threads;
-    const char *sensor_root;         /* of sensors_params; NULL: the system's */
-    struct cost_memory *costs;       /* of all settings */
-    struct ceiling_memory *ceilings; /* of all models; NULL: each measures its own */
-    const char *answers_dir;         /* NULL: none */
-    const float *acceptance;         /* forced; [n_acceptance] or none */
-    uint32_t n_acceptance;
+    const char *sensor_root;             /* of sensors_params; NULL: the system's */
+    struct cost_memory *costs;           /* of all settings */
+    struct ceiling_memory *ceilings;     /* of all models; NULL: each measures its own */
+    const char *answers_dir;             /* NULL: none */
+    const struct acceptance *acceptance; /* forced; NULL, or nothing given: none */
     bool (*stop)(void);
     struct mn_progress progress;
     void (*show)(const char *what, uint64_t done, uint64_t total); /* may be NULL */

@@ -182,10 +182,7 @@ void bench_params(struct mn_generate_params *p, const struct expected *e, const 
         .diffusion = {.embed_average = 0.1f},
         .sampler = {.temperature = common->temperature, .seed = common->seed},
         .ignore_eos = !common->stop_at_eos};
-    if (common->n_acceptance && mn_strategy_find(s->strategy)->uses & MN_USES_FORCED_ACCEPTANCE) {
-        p->measuring.forced_acceptance = common->acceptance;
-        p->measuring.n_forced_acceptance = common->n_acceptance;
-    }
+    acceptance_set(common->acceptance, s->strategy, &p->measuring);
 }
 
 static enum mn_status ask_ar(struct bench_model *m, uint32_t turn, uint32_t longest,

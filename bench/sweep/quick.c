@@ -18,8 +18,10 @@
 
 enum { SETTINGS_MAX = 6 };
 
-/* What Huginn's drafts reach at 4 of 32 steps, for models that predict nothing. */
-static const float quick_acceptance[] = {0.94f};
+/* For models that predict nothing: what was published of their kind; where there are too few steps for that, Huginn's
+ * figure at whatever depth they draft with. */
+enum { AS_HUGINN, AS_RETROFIT, AT_ANY_DEPTH, N_ACCEPTANCES };
+static const char *const quick_acceptance[N_ACCEPTANCES] = {"huginn", "retrofit", "0.94"};
 
 struct setting {
     const char *strategy;
@@ -45,6 +47,7 @@ struct run {
     struct output_file file;
     char *lines[QUICK_SUBJECTS_MAX]; /* owned */
     size_t first_row;                /* of the model that is open */
+    struct acceptance acceptances[N_ACCEPTANCES];
     double deadline;
     bool given_threads;
     enum mn_status failed;
@@ -135,15 +138,23 @@ static enum mn_status plan_subject(struct run *r, uint32_t i)
     return status;
 }
 
+static const struct acceptance *acceptance_of(const struct run *r, const struct mn_model_shape *shape)
+{
+    const struct acceptance *a = &r->acceptances[strncmp(shape->family, "retrofit", 8) ? AS_HUGINN : AS_RETROFIT];
+    return acceptance_fits(a, shape->mean_recurrence) ? a : &r->acceptances[AT_ANY_DEPTH];
+}
+
 static enum mn_status open_subject(void *user, uint32_t which, double deadline)
 {
     struct run *r = user;
     const uint32_t i = r->order[which];
     r->deadline = deadline;
     r->first_row = r->rows.n;
-    r->common.n_acceptance = r->subjects[i].synthetic ? 1 : 0;
     prepare_device(r, i);
-    return bench_model_open(&r->model, dir_of(r, i), shape_of(r, i), r->params->devices, NULL, &r->common);
+    enum mn_status status = bench_model_open(&r->model, dir_of(r, i), shape_of(r, i), r->params->devices, NULL,
+                                             &r->common);
+    r->common.acceptance = !status && r->subjects[i].synthetic ? acceptance_of(r, &r->model.info.shape) : NULL;
+    return status;
 }
 
 static void close_subject(void *user, uint32_t which)
@@ -346,11 +357,12 @@ enum mn_status quick_run(const struct sweep_params *params, const struct mn_log 
                                       .cost_dir = params->cost_dir,
                                       .costs = &costs,
                                       .ceilings = &ceilings,
-                                      .acceptance = quick_acceptance,
                                       .stop = params->stop,
                                       .progress = {report, r},
                                       .log = log};
     enum mn_status status = sweep_check_outputs(params, log);
+    for (int i = 0; i < N_ACCEPTANCES && !status; i++)
+        status = acceptance_parse(&r->acceptances[i], quick_acceptance[i], log);
     prompts = (struct prompt_set){0};
     if (!status)
         status = prompts_read(&prompts, NULL, log);

@@ -39,8 +39,11 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
             s->kv_policy, s->kv_type, s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->max_inflight,
             s->batch, model->prompt_set, s->prompt_tokens, s->n_new, common->stop_at_eos, (double)common->temperature,
             common->seed);
-    for (uint32_t i = 0; i < common->n_acceptance; i++)
-        fprintf(out, "%s%.9g", i ? "," : "|a", (double)common->acceptance[i]);
+    const struct acceptance *a = common->acceptance;
+    for (uint32_t i = 0; a && i < a->n_flat; i++)
+        fprintf(out, "%s%.9g", i ? "," : "|a", (double)a->flat[i]);
+    if (a && a->n_at)
+        fprintf(out, "|a%s", a->given);
     if (fclose(out) == 0)
         key = row_key_of(model, "run", rest);
     free(rest);

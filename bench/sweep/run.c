@@ -188,9 +188,10 @@ static void add_setting(struct row_builder *b, const struct run *r)
 {
     const struct bench_setting *s = r->setting;
     double forced[MN_MAX_LOOKAHEAD];
-    const uint32_t n_forced = r->params[0].measuring.n_forced_acceptance;
+    const struct mn_measuring_params *measuring = &r->params[0].measuring;
+    const uint32_t n_forced = measuring->n_forced_acceptance;
     for (uint32_t i = 0; i < n_forced; i++)
-        forced[i] = decimal_of_float(r->common->acceptance[i]);
+        forced[i] = decimal_of_float(measuring->forced_acceptance[i]);
     row_text(b, "kv_policy", s->kv_policy);
     row_text(b, "strategy", s->strategy);
     row_number(b, "num_steps", s->num_steps);
@@ -206,6 +207,10 @@ static void add_setting(struct row_builder *b, const struct run *r)
     row_float(b, "temperature", r->common->temperature);
     row_number(b, "seed", (double)r->common->seed);
     row_numbers(b, "forced_acceptance", forced, n_forced);
+    if (measuring->n_forced_at) { /* not in other rows: those of older versions are to be equal to them */
+        row_text(b, "forced_by_depth", r->common->acceptance->given);
+        row_text(b, "forced_shares", r->common->acceptance->pairs);
+    }
     row_number(b, "total_prompt_tokens", r->stats.n_prompt);
     row_number(b, "total_new_tokens", r->stats.n_new);
 }

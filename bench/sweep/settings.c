@@ -27,20 +27,19 @@ static enum mn_status parse_shard(struct sweep_lists *l, const char *text, const
     return MN_OK;
 }
 
+/* Refused before a model is open where that is possible. */
 static enum mn_status parse_acceptance(struct sweep_lists *l, const char *text, const struct mn_log *log)
 {
-    for (const char *at = text; at;) {
-        char *end;
-        const double value = strtod(at, &end);
-        if (strspn(text, "0123456789.,") != strlen(text) || end == at || (*end != '\0' && *end != ',') ||
-            !(value >= 0.0 && value <= 1.0) || l->n_acceptance == ACCEPTANCE_MAX)
-            return log_fail(log, MN_ERR_USAGE,
-                            "--acceptance %s: must be up to %d numbers from 0 to 1 with commas between", text,
-                            ACCEPTANCE_MAX);
-        l->acceptance[l->n_acceptance++] = (float)value;
-        at = *end ? end + 1 : NULL;
-    }
-    return MN_OK;
+    enum mn_status status = acceptance_parse(&l->acceptance, text, log);
+    for (uint32_t i = 0; i < l->num_steps.n && !status; i++)
+        status = acceptance_check(&l->acceptance, l->num_steps.values[i], log);
+    for (uint32_t i = 0; i < l->strategies.n && !status && l->acceptance.n_flat; i++)
+        if (mn_strategy_find(l->strategies.words[i])->uses & MN_USES_COSTS)
+            status = log_fail(log, MN_ERR_USAGE,
+                              "--acceptance %.60s: strategy %s chooses the depth of its drafts itself: it needs "
+                              "DEPTH:SHARE,.. or a profile",
+                              text, l->strategies.words[i]);
+    return status;
 }
 
 enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_params *p, const struct mn_log *log)
@@ -222,5 +221,15 @@ enum mn_status settings_fill(struct setting_list *list, const struct sweep_lists
                         s.batch = l->batches.values[b];
                         status = add_strategies(list, l, s, log);
                     }
+    return status;
+}
+
+enum mn_status settings_check_acceptance(const struct setting_list *list, const struct acceptance *acceptance,
+                                         const struct mn_log *log)
+{
+    enum mn_status status = MN_OK;
+    for (size_t i = 0; i < list->n && !status; i++)
+        if (mn_strategy_find(list->items[i].strategy)->uses & MN_USES_FORCED_ACCEPTANCE)
+            status = acceptance_check(acceptance, list->items[i].num_steps, log);
     return status;
 }

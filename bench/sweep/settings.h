@@ -7,18 +7,16 @@
 
 #include "api/muninn.h"
 #include "bench/rows/lists.h"
+#include "bench/sweep/acceptance.h"
 
 struct sweep_params;
-
-enum { ACCEPTANCE_MAX = MN_MAX_LOOKAHEAD };
 
 /* The lists of a sweep. An empty one stands for the default, which the model or the machine knows. */
 struct sweep_lists {
     struct word_list devices, weight_types, kv_policies, kv_types, strategies;
     struct number_list num_steps, draft_steps, lookaheads, max_inflights, prompt_tokens, n_new, batches;
     uint32_t shard, n_shards; /* shard from 1 */
-    float acceptance[ACCEPTANCE_MAX];
-    uint32_t n_acceptance;
+    struct acceptance acceptance;
 };
 
 /* Reads the lists and refuses what does not go together; MN_ERR_USAGE names the option. */
@@ -42,6 +40,10 @@ struct setting_list {
     size_t n, capacity;
     size_t n_impossible; /* combinations that cannot run, of all fillings */
 };
+
+/* MN_ERR_USAGE where shares are given for a depth that one of the settings has not. */
+enum mn_status settings_check_acceptance(const struct setting_list *list, const struct acceptance *acceptance,
+                                         const struct mn_log *log);
 
 /* Every combination that can run, each once, in place of what the list had; those that share sizes stand together.
  * `base` has the device and the weight type. */

@@ -232,7 +232,12 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
                            (struct bench_setting){.device = device, .weight_type = weight_type},
                            model.info.shape.mean_recurrence, w->log);
     w->n_possible += w->settings.n;
-    if (!status && w->params->kernels) {
+    const enum mn_status misfit = status ? MN_OK
+                                         : settings_check_acceptance(&w->settings, &w->lists.acceptance, w->log);
+    w->failed = w->failed ? w->failed : misfit;
+    if (misfit) { /* as a setting that cannot run costs its row: this model's */
+        w->n_possible -= w->settings.n;
+    } else if (!status && w->params->kernels) {
         status = w->settings.n && (*counter)++ % w->lists.n_shards == w->lists.shard - 1
                      ? run_kernels(w, &model, &w->settings.items[0], common)
                      : MN_OK;
@@ -397,8 +402,7 @@ enum mn_status sweep_run(const struct sweep_params *params, const struct mn_log 
         .costs = &costs,
         .ceilings = &ceilings,
         .answers_dir = params->answers,
-        .acceptance = w->lists.acceptance,
-        .n_acceptance = w->lists.n_acceptance,
+        .acceptance = &w->lists.acceptance,
         .stop = params->stop,
         .progress = params->progress,
         .show = params->show,

@@ -119,6 +119,11 @@ bool strategy_takes_inflight(const char *strategy)
     return mn_strategy_find(strategy)->usual_inflight != 0;
 }
 
+bool strategy_takes_acceptance(const char *strategy)
+{
+    return uses(strategy, MN_USES_FORCED_ACCEPTANCE);
+}
+
 bool strategy_takes_exit(const char *strategy)
 {
     return uses(strategy, MN_USES_EXIT);
