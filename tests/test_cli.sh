@@ -284,9 +284,10 @@ while read -r line && [ $n -lt 4 ]; do
     same "vector $n: text of the reference" "$(printf %s "$line" | string text)" "$out"
 done <"$vectors/raven-tiny-generate.jsonl"
 
-# The cost table of auto goes where the caller's caches are.
+# The cost table of auto goes where the caller's caches are. Shaders, which a driver would compile anew, stay where they were.
+: "${MESA_SHADER_CACHE_DIR:=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}}"
 XDG_CACHE_HOME=$tmp/cache
-export XDG_CACHE_HOME
+export MESA_SHADER_CACHE_DIR XDG_CACHE_HOME
 run generate --ids "$ids" --num-steps "$steps" -n 32 --ignore-eos -o json --strategy auto
 json_ok "auto: JSON" "$out"
 same "auto: tokens of the reference" "$wanted" "$(printf %s "$out" | numbers tokens)"

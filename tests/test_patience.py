@@ -11,7 +11,9 @@ import json, os, pathlib, pty, random, signal, subprocess, sys, tempfile, thread
 muninn, source = os.path.abspath(sys.argv[1]), pathlib.Path(os.path.abspath(sys.argv[2]))
 tmp = tempfile.TemporaryDirectory()
 os.chdir(tmp.name)
-environment = dict(os.environ, XDG_CACHE_HOME=tmp.name + '/cache', TERM='xterm')
+# Muninn's own cache is new; the driver's, of shaders, is the user's: without it every start compiles for seconds.
+shaders = os.environ.get('MESA_SHADER_CACHE_DIR') or os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+environment = dict(os.environ, XDG_CACHE_HOME=tmp.name + '/cache', MESA_SHADER_CACHE_DIR=shaders, TERM='xterm')
 draw = random.Random(7)
 failed = 0
 shape = 'd=32,heads=2,ff=64,vocab=96,layers=1-1-1,steps=4,ctx=300'

@@ -22,7 +22,9 @@ muninn, source = str(Path(sys.argv[1]).resolve()), Path(sys.argv[2]).resolve()
 seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
 draw = random.Random(seed)
 top = Path(tempfile.mkdtemp(prefix="muninn-results-"))
-environment = {**os.environ, "XDG_CACHE_HOME": str(top / "cache"), "MESA_SHADER_CACHE_DIR": str(top / "mesa"), "LC_ALL": "C.UTF-8"}
+# Muninn's own cache is new; the driver's, of shaders, is the user's: without it every start compiles for seconds.
+shaders = os.environ.get("MESA_SHADER_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+environment = {**os.environ, "XDG_CACHE_HOME": str(top / "cache"), "MESA_SHADER_CACHE_DIR": shaders, "LC_ALL": "C.UTF-8"}
 failed = []
 
 

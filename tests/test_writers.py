@@ -13,7 +13,9 @@ model = source + '/models/raven-tiny'
 tmp = tempfile.TemporaryDirectory()
 os.chdir(tmp.name)
 os.chmod('.', 0o755)
-environment = dict(os.environ, MUNINN_MODEL=model, XDG_CACHE_HOME=tmp.name + '/cache', LC_ALL='C')
+# Muninn's own cache is new; the driver's, of shaders, is the user's: without it every start compiles for seconds.
+shaders = os.environ.get('MESA_SHADER_CACHE_DIR') or os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+environment = dict(os.environ, MUNINN_MODEL=model, XDG_CACHE_HOME=tmp.name + '/cache', MESA_SHADER_CACHE_DIR=shaders, LC_ALL='C')
 no_cache = dict(environment, MESA_SHADER_CACHE_DISABLE='1')  # under a size limit Mesa's own cache kills the process (docs/install.md)
 root = os.geteuid() == 0
 failed = 0
