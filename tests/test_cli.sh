@@ -434,13 +434,15 @@ run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 -o json --strategy draft-veri
 for key in device driver strategy lossless num_steps draft_steps lookahead prompt_tokens prefill_tok_s decode_tok_s new_tokens rounds drafted \
     accepted acceptance_rate mean_acceptance_length acceptance_per_position accepted_lengths core_passes prelude_passes coda_passes \
     weight_bytes_per_token kv_bytes_per_token gb_s submits dispatches prefill_ms draft_ms verify_ms decode_ms kv_policy kv_type weight_type \
-    seed temperature; do
+    seed temperature ttft_ms inter_token_p50_ms inter_token_p95_ms inter_token_p99_ms device_peak_bytes; do
     has "stats hold $key" "$out" "\"$key\":"
 done
 has "stats: end token" "$out" '"finish_reason":"eos"'
 has "text without special tokens" "$out" '"text":" 0 1 1 2 2 8"'
 same "summary and banner: three lines on stderr" 3 "$(wc -l <"$tmp/err" | tr -d ' ')"
 has "summary: lossless" "$err" "lossless"
+has "summary: waiting and memory" "$err" " MB on the device"
+same "stats: what the system does not show is absent, not 0" 0 "$(printf '%s' "$out" | grep -c '"energy_j":0[,}]\|"clock_mhz":0[,}]')"
 run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 --kv-policy share:2
 same "lossy run: exit code" 0 "$code"
 has "summary: LOSSY" "$err" "LOSSY"
