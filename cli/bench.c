@@ -75,12 +75,12 @@ static bool list_takes_acceptance(const char *list)
 }
 
 /* The speed of a made-up model is that of the real one, its guesses are not. */
-static void note_made_up(const struct sweep_params *params, const struct mn_log *log)
+static const char *made_up_note(const struct sweep_params *params)
 {
-    if (params->n_synthetic && !params->acceptance && !params->kernels && list_takes_acceptance(params->strategies))
-        log_note(log, MN_LOG_WARN,
-                 "the drafts of a made-up model are right by chance alone, and speculation is as fast as that: give "
-                 "--acceptance huginn, DEPTH:SHARE,.. or P");
+    return !params->acceptance && list_takes_acceptance(params->strategies)
+               ? "the drafts of a made-up model are right by chance alone, and speculation is as fast as that: give "
+                 "--acceptance huginn, DEPTH:SHARE,.. or P"
+               : NULL;
 }
 
 static enum mn_status run(const void *values, const struct mn_log *log)
@@ -110,7 +110,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     cli_catch_interrupt();
     if (options->quick)
         return run_quick(&params, dir, log);
-    note_made_up(&params, log);
+    params.made_up_note = made_up_note(&params);
     return sweep_run(&params, log);
 }
 

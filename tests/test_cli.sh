@@ -85,7 +85,7 @@ for bad in 0/2 3/2 1 1/ a/b 1/2/3 -1/2; do
     refuses "bench: --shard $bad" 2 "--shard $bad:" bench --shard $bad
 done
 for bad in 1.5 -0.1 x 0.5, nan; do
-    refuses "bench: --acceptance $bad" 2 "--acceptance $bad:" bench --acceptance $bad
+    refuses "bench: --acceptance $bad" 2 "--acceptance" bench --acceptance $bad
 done
 refuses "bench: --resume without --results" 2 "--results" bench --resume
 refuses "bench: --answers without --prompts" 2 "--prompts" bench --answers "$tmp/answers"

@@ -99,7 +99,8 @@ static void compare(const struct ceiling_history *h, const struct ceiling *now, 
                                            measure */
         spreads[i] = fabs(h->gb_s[i] / before - 1.0);
     const double usual = fmax(spread, 3.0 * samples_median(spreads, h->n));
-    if (ceiling_differs(now->gb_s, now->spread, before, usual))
+    const bool seen = now->gb_s >= sorted[0] && now->gb_s <= sorted[h->n - 1];
+    if (!seen && ceiling_differs(now->gb_s, now->spread, before, usual))
         log_note(
             log, MN_LOG_WARN,
             "read bandwidth: %.3g GB/s today, where %u earlier run%s on this device had %.3g to %.3g: %s; shares of "

@@ -28,7 +28,8 @@ struct sweep {
     double started;
     size_t n_done, n_skipped, n_models_left; /* n_done, n_skipped: rows; models behind the one under way */
     size_t n_possible;                       /* settings of all models so far, of all shards */
-    enum mn_status failed;                   /* the first failure that the sweep outlived */
+    bool noted_made_up;
+    enum mn_status failed; /* the first failure that the sweep outlived */
 };
 
 static double clock_of_sampling(void *user)
@@ -242,6 +243,11 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
                      ? run_kernels(w, &model, &w->settings.items[0], common)
                      : MN_OK;
     } else if (!status) {
+        if (synthetic && w->params->made_up_note && !w->noted_made_up && w->settings.n) {
+            end_progress(w);
+            log_note(w->log, MN_LOG_WARN, "%s", w->params->made_up_note);
+            w->noted_made_up = true;
+        }
         status = say_estimate(w, &model, common);
         if (!status)
             status = run_settings(w, &model, counter, common);

@@ -23,6 +23,7 @@ struct sweep_params {
      * are. */
     const char *devices, *weight_types, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps, *lookaheads,
         *max_inflights, *prompt_tokens, *n_new, *batches;
+    const char *made_up_note;        /* a warning before the first setting of a synthetic model; or NULL */
     const char *acceptance;          /* forced, "P,P,..."; NULL: as it comes */
     const char *shard;               /* "i/n"; NULL: all settings */
     const char *prompts, *answers;   /* a file, a folder; NULL: the fixed set, none */
