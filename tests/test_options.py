@@ -188,7 +188,9 @@ for command in commands:
     usual, quiet, verbose = runs
     check(f'{name}: exit codes', usual[0] == quiet[0] == verbose[0] == 0, usual, quiet, verbose)
     check(f'{name} -q is silent', quiet[2] == '', quiet[2])
-    check(f'{name} -v says more', len(verbose[2].splitlines()) > len(usual[2].splitlines()), usual[2], verbose[2])
+    # What a busy machine makes it say of the read bandwidth is no more than usual.
+    said, more = ([line for line in text.splitlines() if 'read bandwidth' not in line] for text in (usual[2], verbose[2]))
+    check(f'{name} -v says more', len(more) > len(said), usual[2], verbose[2])
     check(f'{name} -v ends with what it took', verbose[2].splitlines()[-1].startswith(f'muninn: {command[0]}: '), verbose[2])
     if command[0] not in ('bench', 'trace', 'divergence') and 'json' not in command: # whose output holds times
         check(f'{name}: the same output', usual[1] == quiet[1] == verbose[1], usual[1], quiet[1], verbose[1])
