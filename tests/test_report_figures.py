@@ -454,6 +454,13 @@ def test_figures_of_rows(browser, report):
     many += [setting("GPU one", "ar", batch=8, key="8", decode_tok_s=80.0)]
     open_quietly(browser, report.page(many), "too many to compare")
     same("fastest: where they are many, none", speeds(), [])
+    def at(speed, *what, **more):
+        return setting("GPU one", *what, decode_tok_s=speed, decode_samples=[speed], **more)
+    again = [at(100.0, "ar"), at(150.0, "draft-verify", 2, 3), at(50.0, "ar", key="again")]
+    open_quietly(browser, report.page(again), "ar measured twice")
+    check("ar measured twice: the tile says what the answer says", "1.50x of ar" in browser.one("#answer").text and
+          ["largest lossless speedup", "1.50\u00d7"] in [t[:2] for t in tiles(browser)],
+          browser.one("#answer").text, tiles(browser))
 
 
 def test_names(source):
