@@ -333,6 +333,10 @@ def test_rounds(browser, report):
          ["2 events, 3 tokens in 16 ms; 35.7 % of their time is drafting; 0 without a token; 12.5 % of the time lies between them."])
     same("rounds: what an event says", tips(browser, "rounds")[0],
          ["round 0: 2 tokens committed", "tokens: \u2423d f", "time: 0 to 10 ms: 10 ms", "drafting: 4 ms, 40 %", "rows: 3, of which 1 dropped"])
+    slower = [{key: 2 * value if key.endswith("_ms") else value for key, value in line.items()} for line in rounds()]
+    open_quietly(browser, report.page(slower + rounds() + slower), "rounds of three decodings")
+    same("rounds: opens on the fastest decoding", browser.one("[data-choice=rounds]").get_property("selectedIndex"), 1)
+    same("wave: so does the picture of it", browser.one("[data-choice=wave]").get_property("selectedIndex"), 1)
     without = [{key: value for key, value in line.items() if key != "draft_ms"} for line in rounds()]
     open_quietly(browser, report.page(without), "rounds of an older version")
     same("rounds of an older version: no drafting is made up", [len(browser.all("#figure-rounds .event rect")), "drafting" in words(browser, "rounds")], [2, False])

@@ -85,7 +85,9 @@ figure("rounds", "Timeline of rounds",
         note(box, leftOut(all, timed, "events with start_ms, end_ms and tokens"));
         if (!timed.length)
             return note(box, "No decoding among the rows shown; `muninn generate --trace FILE.jsonl` writes one.");
-        const decoding = chooseDecoding(box, "rounds", timed), events = decoding.events.filter(isTimed);
+        const lossless = timed.filter(({head}) => isLossy(head) === false);
+        const decoding = chooseDecoding(box, "rounds", timed, lossless.length ? lossless : timed),
+              events = decoding.events.filter(isTimed);
         note(box, timelineWords(decoding, events));
         if (isLossy(decoding.head) !== false) note(box, lossyLabel(decoding.head));
         const part = chooseEvents(box, events);

@@ -262,11 +262,18 @@ function makeTransport(player) {
         button("step", "Step", () => now() + 1), player.slider, speed);
 }
 
-/* One decoding of those that a figure can show, which is chosen above it. */
-function chooseDecoding(box, name, all) {
-    return choose(
-        box, name, "Decoding", all.map((decoding) => ({id: String(decoding.id), label: decoding.label, decoding})))
-        .decoding;
+/* Tokens per millisecond; below all others where its events have no times. */
+function decodingSpeed({tokens, events}) {
+    const ms = events.length ? events[events.length - 1].end_ms - events[0].start_ms : NaN;
+    return ms > 0 ? tokens.length / ms : -1;
+}
+
+/* One decoding of those that a figure can show, which is chosen above it. It opens on the fastest, of `best` where that
+ * is given. */
+function chooseDecoding(box, name, all, best = all) {
+    const entries = all.map((decoding) => ({id: String(decoding.id), label: decoding.label, decoding}));
+    const fastest = best.reduce((a, other) => (a && decodingSpeed(a) >= decodingSpeed(other) ? a : other), null);
+    return choose(box, name, "Decoding", entries, entries.find(({decoding}) => decoding === fastest)).decoding;
 }
 
 figure("wave", "A wave, step by step",
@@ -282,7 +289,8 @@ figure("wave", "A wave, step by step",
         if (!drawable.length)
             return note(box, "No decoding among the rows shown; `muninn generate --trace FILE.jsonl` writes one.");
         const waves = drawable.filter(({head}) => head.strategy === "wavefront"),
-              decoding = chooseDecoding(box, "wave", [...waves, ...drawable.filter((other) => !waves.includes(other))]);
+              decoding = chooseDecoding(box, "wave", [...waves, ...drawable.filter((other) => !waves.includes(other))],
+                                        waves.length ? waves : drawable);
         if (isLossy(decoding.head) !== false) note(box, lossyLabel(decoding.head));
         const frames = framesOf(decoding), most = frames.reduce((a, frame) => Math.max(a, frame.rows.length), 1);
         const player = {
