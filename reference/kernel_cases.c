@@ -225,7 +225,7 @@ static void run_cache_rounding(struct rig *rig)
                                                        .weight_type = WEIGHT_F32,
                                                        .input = INPUT_PLAIN,
                                                        .scale = SCALE_NONE,
-                                                       .broadcast = tile->broadcast},
+                                                       .path = tile->path},
                                             .kv_type = CACHE_F16,
                                             .head_dim = D};
     rig_commit(rig);

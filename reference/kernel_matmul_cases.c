@@ -12,7 +12,16 @@ static const struct ref_rope rope = {.base = 50000.0f};
 /* Large enough to show when it is forgotten. */
 static const float eps = 0.01f;
 
-enum tile_id { TILE_DECODE, TILE_PREFILL, TILE_LANES_1, TILE_LANES_8, TILE_LANES_32, TILE_WIDE, TILE_COUNT };
+enum tile_id {
+    TILE_DECODE,
+    TILE_PREFILL,
+    TILE_LANES_1,
+    TILE_LANES_8,
+    TILE_LANES_32,
+    TILE_WIDE,
+    TILE_TILED,
+    TILE_COUNT
+};
 
 enum special { SPECIAL_NONE, SPECIAL_TIES, SPECIAL_NAN };
 
@@ -91,7 +100,7 @@ static const struct shape shapes[] = {
     {KERNEL_GATE, "smallest", .n_rows = 1, .n_in = 2, .n_out = 2, .input = INPUT_NORM, .scale = SCALE_TWO},
     {KERNEL_GATE, "large, in windows", .n_rows = 8, .n_in = 1000, .n_out = 602, .windows = true, .input = INPUT_NORM,
      .scale = SCALE_TWO},
-    {KERNEL_GATE, "many rows", .n_rows = 61, .first = 3, .n_in = 40, .n_out = 128, .input = INPUT_NORM,
+    {KERNEL_GATE, "many rows", .quick = true, .n_rows = 61, .first = 3, .n_in = 40, .n_out = 128, .input = INPUT_NORM,
      .scale = SCALE_TWO},
     {KERNEL_GATE, "plain", .quick = true, .independence = true, .n_rows = 5, .first = 2, .n_in = 72, .n_out = 120,
      .input = INPUT_PLAIN, .scale = SCALE_NONE},
@@ -137,13 +146,14 @@ static struct tile tile_of(const struct rig *rig, enum tile_id id)
     switch (id) {
     case TILE_DECODE: return rig->tuning.decode;
     case TILE_PREFILL: return rig->tuning.prefill;
-    case TILE_LANES_1: return (struct tile){width, 1, 4, 8, 0};
-    case TILE_LANES_8: return (struct tile){32, 8, 4, 8, 0};
-    case TILE_LANES_32: return (struct tile){128, 32, 4, 8, 0};
+    case TILE_LANES_1: return (struct tile){width, 1, 4, 8, PATH_APART};
+    case TILE_LANES_8: return (struct tile){32, 8, 4, 8, PATH_APART};
+    case TILE_LANES_32: return (struct tile){128, 32, 4, 8, PATH_APART};
+    case TILE_TILED: return tile_tiled;
     case TILE_WIDE:
     case TILE_COUNT: break;
     }
-    return (struct tile){64, 1, 4, 8, 0};
+    return (struct tile){64, 1, 4, 8, PATH_APART};
 }
 
 /* Already run under another name, or beyond what the device's workgroups can hold. The device's own tiles always
@@ -152,7 +162,8 @@ static bool tile_skipped(const struct rig *rig, enum tile_id id)
 {
     const struct caps *caps = &rig->params->device->caps;
     const struct tile tile = tile_of(rig, id);
-    const uint32_t lanes = tile.k_lanes > 1
+    const bool tiled = tile.path == PATH_TILED;
+    const uint32_t lanes = tile.k_lanes > 1 && !tiled
                                ? (tile.rows + 2) * tile.n_max * (tile.threads / tile.k_lanes) * (tile.k_lanes + 1)
                                : 0;
     for (int i = 0; i < (int)id; i++) {
@@ -160,9 +171,10 @@ static bool tile_skipped(const struct rig *rig, enum tile_id id)
         if (!memcmp(&tile, &other, sizeof tile))
             return true;
     }
-    if (rig->params->quick || id <= TILE_PREFILL)
+    if (id <= TILE_PREFILL || (rig->params->quick && !tiled))
         return id > TILE_PREFILL;
-    return tile.threads > caps->max_workgroup_threads || 4 * lanes + 4096 > caps->max_shared_bytes;
+    return tile.threads > caps->max_workgroup_threads || 4 * lanes + 4096 > caps->max_shared_bytes ||
+           (tiled && (caps->texel_loads || caps->max_shared_bytes < 32768));
 }
 
 /* The stamp that holds n rows, as in session.c. */
@@ -562,7 +574,7 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
                                                      .weight_type = (uint32_t)job->weight,
                                                      .input = shape->input,
                                                      .scale = shape->scale,
-                                                     .broadcast = tile->broadcast};
+                                                     .path = tile->path};
         if (shape->advance && row0 + rows < job->n_out)
             constants.proj.advance = 0; /* depths advance once, in the last window */
         job->args.n_out = rows;
@@ -584,9 +596,10 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
 static void name_case(const struct rig *rig, char *name, const struct shape *shape, enum tile_id id,
                       enum weight_type weight, const char *rows)
 {
+    static const char *const paths[] = {"", " sharing", " tiled"};
     const struct tile tile = tile_of(rig, id);
     snprintf(name, RIG_NAME_BYTES, "%s; %u x %u lanes%s, %s, %s rows", shape->name, tile.threads / tile.k_lanes,
-             tile.k_lanes, tile.broadcast ? " sharing" : "", weight_type_name(weight), rows);
+             tile.k_lanes, paths[tile.path], weight_type_name(weight), rows);
 }
 
 static void run_case(struct rig *rig, const struct shape *shape, enum tile_id tile, enum weight_type weight,

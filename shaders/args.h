@@ -75,6 +75,11 @@ enum weight_type {
 #define INPUT_STATE 2 /* the same for latent states, which are raw at depth 0 */
 #define INPUT_MERGE 3 /* attention partials of all splits, merged */
 
+/* How the lanes of a matmul divide the work: shaders/skeleton.glsl. */
+#define PATH_APART 0
+#define PATH_SHARING 1 /* CPU devices */
+#define PATH_TILED 2   /* many rows, on GPUs */
+
 /* How a row's scale follows from its statistics (sum x^2, sum (x w)^2). */
 #define SCALE_NONE 0
 #define SCALE_ONE 1 /* one pending RMSNorm */
@@ -189,13 +194,13 @@ struct fill_constants {
 /* The part that all matmuls share. */
 struct matmul_constants {
     U32 threads;
-    U32 k_lanes;       /* lanes that share an output row */
+    U32 k_lanes;       /* lanes that share output rows */
     U32 rows_per_lane; /* output rows, a multiple of four */
     U32 n_rows;        /* activation rows that share one read of the weights */
     U32 weight_type;   /* WEIGHT_.. */
     U32 input;         /* INPUT_.. */
     U32 scale;         /* SCALE_.. */
-    U32 broadcast;     /* 1: the lanes of a CPU device hand their inputs round */
+    U32 path;          /* PATH_.. */
 };
 
 struct qkv_constants {

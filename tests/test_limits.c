@@ -37,7 +37,7 @@ static struct model *open_model_with(struct test_log *log, const char *dir, cons
     if (limits->no_shuffle)
         caps->subgroup_shuffle = false;
     if (limits->gpu)
-        caps->is_cpu = caps->uma = false;
+        caps->is_cpu = caps->uma = caps->texel_loads = false; /* a GPU's shaders as well */
     model->tuning = tuning_choose(caps);
     assert_int_equal(kernels_init(&model->kernels, model->device), MN_OK);
     assert_int_equal(stream_init(&stream, model->device, &model->kernels), MN_OK);
@@ -67,6 +67,7 @@ static struct session *open_session(struct model *model, const struct session_pa
     struct session_params with = *params;
     with.sampler.top_p = 1.0f;
     assert_int_equal(session_create(&session, model, &with), MN_OK);
+    session->stream.timeout_ns = UINT64_MAX; /* it is no GPU */
     return session;
 }
 

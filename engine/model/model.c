@@ -8,22 +8,26 @@
 #include "engine/model/family.h"
 #include "engine/model/synthetic.h"
 
+const struct tile tile_tiled = {64, 4, 4, 32, PATH_TILED};
+
 struct tuning tuning_choose(const struct caps *caps)
 {
-    const uint32_t bcast = caps->texel_loads && caps->subgroup_size >= 8;
+    const uint32_t cpu_path = caps->texel_loads && caps->subgroup_size >= 8 ? PATH_SHARING : PATH_APART;
     if (caps->is_cpu)
         /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and
            rows are work enough for the cores, so that splits would only cost their merging. */
-        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, bcast},
-                               .prefill = {caps->subgroup_size, 1, 4, 8, bcast},
+        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, cpu_path},
+                               .prefill = {caps->subgroup_size, 1, 4, 8, cpu_path},
                                .attention_threads = caps->subgroup_size,
                                .attention_per_lane = 2,
                                .attention_split = 1024,
                                .row_threads = caps->subgroup_size};
-    /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. */
-    const uint32_t threads = caps->max_shared_bytes >= 32768 ? 128 : 64;
-    return (struct tuning){.decode = {threads, 32, 4, 8, 0},
-                           .prefill = {64, 1, 4, 8, 0},
+    /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. Tiles
+       take up to 21 KiB. */
+    const bool roomy = caps->max_shared_bytes >= 32768;
+    const bool tiled = roomy && !caps->texel_loads; /* which only shaders/gpu has */
+    return (struct tuning){.decode = {roomy ? 128 : 64, 32, 4, 8, PATH_APART},
+                           .prefill = tiled ? tile_tiled : (struct tile){64, 1, 4, 8, PATH_APART},
                            .attention_threads = caps->subgroup_size,
                            .attention_per_lane = 1,
                            .attention_split = 128,

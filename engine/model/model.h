@@ -8,15 +8,18 @@
 
 #include "engine/model/weights.h"
 
-/* How a matmul is cut into workgroups; see shaders/gpu/matmul.glsl. The order of additions depends on `k_lanes`
- * alone. */
+/* How a matmul is cut into workgroups; see shaders/skeleton.glsl. The order of additions depends on `path` and
+ * `k_lanes` alone. */
 struct tile {
-    uint32_t threads;   /* workgroup size */
-    uint32_t k_lanes;   /* lanes that share an output row */
-    uint32_t rows;      /* output rows per lane, a multiple of four */
-    uint32_t n_max;     /* most activation rows that share one read of the weights */
-    uint32_t broadcast; /* 1: lanes of a CPU device hand inputs round (k_lanes = 1 only) */
+    uint32_t threads; /* workgroup size */
+    uint32_t k_lanes; /* lanes that share output rows: they divide the inputs or, tiled, the activation rows */
+    uint32_t rows;    /* output rows per lane, a multiple of four; tiled: four */
+    uint32_t n_max;   /* most activation rows that share one read of the weights */
+    uint32_t path;    /* PATH_..; sharing: k_lanes = 1 */
 };
+
+/* The tile of many rows: 64 outputs of 32 rows. */
+extern const struct tile tile_tiled;
 
 /* Sizes that follow from what the device is, chosen once. */
 struct tuning {

@@ -10,6 +10,9 @@ enum { FILL_BYTES = 256 << 20 }; /* of one submit: a software device may have to
 
 static const uint64_t FINISH_NS = 5000000000ull;
 
+/* A GPU that takes so long hangs; a software device compiles in its first submits, and shares its cores with others. */
+static const uint64_t TIMEOUT_NS = 120000000000ull, CPU_TIMEOUT_NS = 1800000000000ull;
+
 struct stream_descriptors {
     VkDescriptorPool pool;
     uint32_t n_used, n_views;
@@ -60,7 +63,8 @@ static enum mn_status init_slot(struct stream *stream, struct staging_slot *slot
 
 enum mn_status stream_init(struct stream *stream, struct device *device, struct kernels *kernels)
 {
-    *stream = (struct stream){.device = device, .kernels = kernels, .timeout_ns = 120ull * 1000000000ull};
+    *stream = (struct stream){
+        .device = device, .kernels = kernels, .timeout_ns = device->caps.is_cpu ? CPU_TIMEOUT_NS : TIMEOUT_NS};
     if (device->lost)
         return lost(stream);
     stream->vk = calloc(1, sizeof *stream->vk);

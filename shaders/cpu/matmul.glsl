@@ -1,17 +1,14 @@
-// The matmul skeleton on a CPU device: that of gpu/matmul.glsl, and with BROADCAST another way through it. There every
-// lane is an output row (LK = 1) and needs the same inputs, but such a device loads lane by lane and pays per load
-// instruction: so 8 lanes fetch four inputs each, 32 at once, and hand them round. The order of additions is that of
-// gpu/matmul.glsl.
+// The matmul skeleton on a CPU device, and a way through it for lanes that share what they load: LK = 1, N <= 8, the
+// workgroup is one subgroup of at least 8. Every lane is an output row and needs the same inputs, but such a device loads
+// lane by lane and pays per load instruction: so 8 lanes fetch four inputs each, 32 at once, and hand them round. The
+// order of additions is that of matmul_apart.
 #extension GL_KHR_shader_subgroup_shuffle : require
 
-// 1: lanes share what they load; LK = 1, N <= 8, the workgroup is one subgroup of at least 8.
-layout(constant_id = 7) const uint BROADCAST = 0;
+#include "skeleton.glsl"
 
-#define matmul matmul_apart
-#include "../gpu/matmul.glsl"
-#undef matmul
+const bool SHARING = PATH == PATH_SHARING;
 
-uint own_quad; // while an epilogue runs with BROADCAST: which of the lane's quads it has, numbered row by row
+uint own_quad; // while an epilogue runs with SHARING: which of the lane's quads it has, numbered row by row
 
 uint matmul_sharing()
 {
@@ -78,7 +75,7 @@ uint matmul_sharing()
 
 uint matmul()
 {
-    if (BROADCAST != 0)
+    if (SHARING)
         return matmul_sharing();
     return matmul_apart();
 }

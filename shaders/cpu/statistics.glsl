@@ -1,4 +1,4 @@
-// The same as gpu/statistics.glsl for a CPU device. With BROADCAST the workgroup is one subgroup: its lanes meet in
+// The same as gpu/statistics.glsl for a CPU device. With SHARING the workgroup is one subgroup: its lanes meet in
 // registers, and no barrier splits the shader.
 #define scale_residual scale_residual_apart
 #define residual_scale_of residual_scale_apart
@@ -15,7 +15,7 @@ vec2 own_squares[N * R / 4];
 
 void scale_residual(uint lane)
 {
-    if (BROADCAST == 0) {
+    if (!SHARING) {
         scale_residual_apart(lane);
         return;
     }
@@ -29,14 +29,14 @@ void scale_residual(uint lane)
 
 float residual_scale_of(uint item)
 {
-    if (BROADCAST == 0)
+    if (!SHARING)
         return residual_scale_apart(item);
     return subgroupShuffle(own_residual_scale, item / (N_ITEMS / N));
 }
 
 void keep_squares(uint item, vec2 sum)
 {
-    if (BROADCAST != 0)
+    if (SHARING)
         own_squares[own_quad] = sum;
     else
         keep_squares_apart(item, sum);
@@ -44,7 +44,7 @@ void keep_squares(uint item, vec2 sum)
 
 void write_parts(uint lane, uint n_live)
 {
-    if (BROADCAST == 0) {
+    if (!SHARING) {
         write_parts_apart(lane, n_live);
         return;
     }

@@ -1,7 +1,8 @@
 // How the lanes of a workgroup of proj.comp meet: the scale of a residual that is owed a norm, from the statistics that
 // its producer left; and the statistics of the outputs, for the norm that follows. Sums are in a fixed order.
 
-shared float residual_sums[RESIDUAL == RESIDUAL_NORM ? N * LOCAL : 1];
+const uint RESIDUAL_LANES = PATH == PATH_TILED ? 2 : LOCAL; // that add up the statistics of a row
+shared float residual_sums[RESIDUAL == RESIDUAL_NORM ? N * RESIDUAL_LANES : 1];
 shared float residual_scale[N];
 shared vec2 squares[N_ITEMS];
 
@@ -20,18 +21,18 @@ float residual_row_scale(float sum)
 void scale_residual(uint lane)
 {
     const uint n0 = gl_WorkGroupID.y * N, count = table_count(args.table), first = table_first(args.table);
-    for (uint n = 0; n < N; n++) {
-        uint row = first + min(n0 + n, count - 1);
+    for (uint at = lane; at < N * RESIDUAL_LANES; at += LOCAL) {
+        uint row = first + min(n0 + at / RESIDUAL_LANES, count - 1);
         float sum = 0.0;
-        for (uint i = lane; i < args.n_parts_residual; i += LOCAL)
+        for (uint i = at % RESIDUAL_LANES; i < args.n_parts_residual; i += RESIDUAL_LANES)
             sum += load_residual_sum(row * args.parts_residual_stride + i);
-        residual_sums[n * LOCAL + lane] = sum;
+        residual_sums[at] = sum;
     }
     barrier();
     for (uint n = lane; n < N; n += LOCAL) {
         float sum = 0.0;
-        for (uint i = 0; i < LOCAL; i++)
-            sum += residual_sums[n * LOCAL + i];
+        for (uint i = 0; i < RESIDUAL_LANES; i++)
+            sum += residual_sums[n * RESIDUAL_LANES + i];
         residual_scale[n] = residual_row_scale(sum);
     }
     barrier();
