@@ -205,8 +205,8 @@ static void test_rest(void **state)
     static const char value[] = "{\"quant_method\": \"muninn\", \"format\": 1, \"weight_type\": \"q8_0\", "
                                 "\"group_size\": 32}";
     static const char *const beginnings[] = {"{", "{\"quantization_config\" : null,",
-                                             "\xef\xbb\xbf{\"x\": [\"}\", {\"quantization_config\": null}], \"y\": "
-                                             "\"\\\"quantization_config\\\": null\", "};
+                                             ("\xef\xbb\xbf{\"x\": [\"}\", {\"quantization_config\": null}], \"y\": "
+                                              "\"\\\"quantization_config\\\": null\", ")};
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
         struct place p;
         char model[PATH_BYTES];

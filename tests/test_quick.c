@@ -18,6 +18,10 @@ struct cost {
     double open_s, token_s, slower; /* slower: a setting beside ar */
     enum mn_status open_status, measure_status;
 };
+#define COST(open, token, times) \
+    { \
+        .open_s = (open), .token_s = (token), .slower = (times) \
+    }
 
 struct fake {
     double now, stop_at; /* stop_at 0: never */
@@ -111,8 +115,8 @@ static const struct quick_subject usual[] = {
 static void test_fast_device(void **state)
 {
     (void)state;
-    struct fake f = {
-        .costs = {{0.5, 0.0005, 0.6}, {0.5, 0.0005, 0.6}, {0.5, 0.001, 0.6}, {1, 0.003, 0.6}, {3, 0.009, 0.6}}};
+    struct fake f = {.costs = {COST(0.5, 0.0005, 0.6), COST(0.5, 0.0005, 0.6), COST(0.5, 0.001, 0.6),
+                               COST(1, 0.003, 0.6), COST(3, 0.009, 0.6)}};
     assert_int_equal(run(&f, usual, 5), MN_OK);
     assert_true(f.now < QUICK_SECONDS);
     for (uint32_t i = 0; i < 5; i++) {
@@ -126,7 +130,8 @@ static void test_fast_device(void **state)
 static void test_slow_device(void **state)
 {
     (void)state;
-    struct fake f = {.costs = {{1, 0.004, 0.7}, {1, 0.005, 0.7}, {3, 0.6, 1}, {40, 8, 1}, {120, 25, 1}}};
+    struct fake f = {
+        .costs = {COST(1, 0.004, 0.7), COST(1, 0.005, 0.7), COST(3, 0.6, 1), COST(40, 8, 1), COST(120, 25, 1)}};
     assert_int_equal(run(&f, usual, 5), MN_OK);
     assert_true(f.n_measured[0] >= 3 && f.n_measured[1] >= 3);
     assert_int_equal(f.n_measured[2], 0);
@@ -143,7 +148,7 @@ static void test_slow_device(void **state)
 static void test_postponed(void **state)
 {
     (void)state;
-    struct fake f = {.costs = {{1, 0.03, 1}, {1, 0.12, 1}, {3, 1.2, 1}, {40, 8, 1}, {120, 25, 1}}};
+    struct fake f = {.costs = {COST(1, 0.03, 1), COST(1, 0.12, 1), COST(3, 1.2, 1), COST(40, 8, 1), COST(120, 25, 1)}};
     assert_int_equal(run(&f, usual, 5), MN_OK);
     assert_true(f.n_measured[0] >= 3);
     assert_int_equal(f.n_measured[1], 0);

@@ -22,20 +22,20 @@ static struct rows parse(const char *text)
     return rows;
 }
 
-static char *print(const struct rows *rows, bool all)
+/* *text malloc'ed. */
+static void print(const struct rows *rows, bool all, char **text)
 {
-    char *text = NULL;
     size_t n;
-    FILE *out = open_memstream(&text, &n);
+    FILE *out = open_memstream(text, &n);
     assert_int_equal(rows_write_tables(rows, all, out, NULL), MN_OK);
     fclose(out);
-    return text;
 }
 
 static void check(const char *rows_text, bool all, const char *wanted)
 {
     struct rows rows = parse(rows_text);
-    char *got = print(&rows, all);
+    char *got = NULL;
+    print(&rows, all, &got);
     assert_string_equal(got, wanted);
     free(got);
     rows_free(&rows);
@@ -102,7 +102,8 @@ static void test_all_columns(void **state)
 {
     (void)state;
     struct rows rows = parse(RUN("1", LOSSLESS "\"strategy\":\"ar\",\"decode_tok_s\":10,\"prefill_tok_s\":5"));
-    char *text = print(&rows, true);
+    char *text = NULL;
+    print(&rows, true, &text);
     static const char *const titles[] = {"| model |", "| device |",        "| weights |",
                                          " R |",      "| prefill tok/s |", "| class "};
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
@@ -192,7 +193,8 @@ static void test_any_sweep(void **state)
         for (uint32_t i = 0; i < 12; i++)
             assert_int_equal(rows_add(&rows, random_row(sweep, i), NULL), MN_OK);
         assert_int_equal(rows_add_speedup(&rows, NULL), MN_OK);
-        char *text = print(&rows, false);
+        char *text = NULL;
+        print(&rows, false, &text);
         for (const char *line = text, *end; *line; line = end + 1) {
             end = strchr(line, '\n');
             assert_non_null(end);
@@ -225,7 +227,8 @@ static void test_hostile_names(void **state)
     struct rows rows = {0};
     assert_int_equal(rows_add(&rows, row, NULL), MN_OK);
     for (int all = 0; all < 2; all++) {
-        char *text = print(&rows, all);
+        char *text = NULL;
+        print(&rows, all, &text);
         uint32_t n_lines = 0;
         for (const char *line = text; *line; line = strchr(line, '\n') + 1)
             n_lines += *line == '|';
