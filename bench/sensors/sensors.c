@@ -9,7 +9,7 @@
 #include "bench/sensors/sysfs.h"
 #include "engine/base/clock.h"
 
-enum { COUNTERS_MAX = 16, SOURCE_BYTES = 160 };
+enum { COUNTERS_MAX = 16 };
 
 static const double POLL_S = 5.0;
 /* No package draws more: a counter whose range this power passes between two readings may have gone round unseen. */
@@ -32,7 +32,7 @@ struct sensors {
     char power_path[SYSFS_PATH_BYTES]; /* microwatts; "": none, or NVML */
     char clock_path[SYSFS_PATH_BYTES]; /* hertz; "": none, or NVML, or the processors' */
     char cpu_dir[SYSFS_PATH_BYTES];    /* "": not the processors' */
-    char energy_source[SOURCE_BYTES], clock_source[SOURCE_BYTES];
+    char energy_source[SENSOR_SOURCE_BYTES], clock_source[SENSOR_SOURCE_BYTES];
     /* the span: */
     double begin_s, end_s, read_s, power_sum, clock_sum;
     uint32_t n_power, n_clock, n_samples;
@@ -87,8 +87,8 @@ static void find_nvml(struct sensors *s, const struct sensors_params *p)
     add_counter(s, "", 0);
     s->power_by_nvml = !s->n_counters && nvml_power_mw(s->nvml, &value);
     s->clock_by_nvml = nvml_clock_mhz(s->nvml, &value);
-    snprintf(s->energy_source, SOURCE_BYTES, s->n_counters ? "nvml" : "nvml power");
-    snprintf(s->clock_source, SOURCE_BYTES, "nvml");
+    snprintf(s->energy_source, SENSOR_SOURCE_BYTES, s->n_counters ? "nvml" : "nvml power");
+    snprintf(s->clock_source, SENSOR_SOURCE_BYTES, "nvml");
 }
 
 /* The file of a hwmon folder, named in `source` when it can be read. */
@@ -99,7 +99,7 @@ static bool find_hwmon_file(const char *dir, const char *driver, const char *nam
         *path = '\0';
         return false;
     }
-    snprintf(source, SOURCE_BYTES, "hwmon %s %s", driver, name);
+    snprintf(source, SENSOR_SOURCE_BYTES, "hwmon %s %s", driver, name);
     return true;
 }
 
@@ -155,7 +155,7 @@ static void find_rapl(struct sensors *s, const char *root)
     }
     if (s->n_counters < n_packages)
         s->n_counters = 0;
-    snprintf(s->energy_source, SOURCE_BYTES, "rapl");
+    snprintf(s->energy_source, SENSOR_SOURCE_BYTES, "rapl");
 }
 
 /* The highest clock of all processors: those that idle say nothing of the work. */
@@ -181,7 +181,7 @@ static void find_cpu(struct sensors *s, const struct sensors_params *p)
     find_rapl(s, root);
     if (!sysfs_join(s->cpu_dir, root, "sys/devices/system/cpu") || !cpu_clock(s, &mhz))
         s->cpu_dir[0] = '\0';
-    snprintf(s->clock_source, SOURCE_BYTES, "cpufreq");
+    snprintf(s->clock_source, SENSOR_SOURCE_BYTES, "cpufreq");
 }
 
 /* ---- its life ---- */
@@ -290,7 +290,7 @@ struct sensor_totals sensors_totals(const struct sensors *s)
     t.power_w = t.energy_j / t.seconds;
     t.has_clock = s->n_clock == s->n_samples;
     t.clock_mhz = t.has_clock ? s->clock_sum / s->n_clock : 0.0;
-    t.energy_source = s->energy_source;
-    t.clock_source = s->clock_source;
+    memcpy(t.energy_source, s->energy_source, sizeof t.energy_source);
+    memcpy(t.clock_source, s->clock_source, sizeof t.clock_source);
     return t;
 }

@@ -30,14 +30,16 @@ void sensors_sample(struct sensors *sensors);
 /* While work goes on: counters that wrap around are read every few seconds; costs nothing otherwise. */
 void sensors_poll(struct sensors *sensors, double now_s);
 
+enum { SENSOR_SOURCE_BYTES = 160 };
+
 struct sensor_totals {
     bool has_energy, has_clock;
-    double seconds;            /* from sensors_begin to the last sensors_sample */
-    double energy_j;           /* within them; from a counter, or mean power x seconds */
-    double power_w;            /* energy_j / seconds */
-    double clock_mhz;          /* mean of the samples */
-    const char *energy_source; /* "nvml", "nvml power", "hwmon amdgpu power1_average", "rapl"; as long as the sensors */
-    const char *clock_source;
+    double seconds;                          /* from sensors_begin to the last sensors_sample */
+    double energy_j;                         /* within them; from a counter, or mean power x seconds */
+    double power_w;                          /* energy_j / seconds */
+    double clock_mhz;                        /* mean of the samples */
+    char energy_source[SENSOR_SOURCE_BYTES]; /* "nvml", "nvml power", "hwmon amdgpu power1_average", "rapl" */
+    char clock_source[SENSOR_SOURCE_BYTES];
 };
 struct sensor_totals sensors_totals(const struct sensors *sensors);
 
