@@ -55,7 +55,8 @@ function drawPredictions(p, row, steps, colourAt) {
         while (next < known.length && textAt(known[next]) === textAt(known[i])) next++;
         const words = fit(tokenText(textAt(known[i]), 24), (next - i) * p.stepX - 3);
         if (words.length * LETTER > (next - i) * p.stepX + 4 || p.stepY < 13) continue; /* not even a letter has room */
-        if (words.length < 3 && words.endsWith("\u2026")) continue; /* a letter and a sign that there are more say nothing */
+        /* A letter and a sign that there are more say nothing. */
+        if (words.length < 3 && words.endsWith("\u2026")) continue;
         const under = known.slice(i, Math.min(next, i + Math.ceil((words.length * LETTER) / p.stepX))).map(colourAt);
         const place = {x: (p.x(known[i]) - p.stepX / 2 + 2).toFixed(1), y: (p.y(row.position) + 4).toFixed(1)};
         const node = svg("text", {class: "predicted small", ...place}, words);

@@ -1,16 +1,18 @@
-// Many activation rows (prompts): a product in tiles. Step by step, 32 inputs at a time, the workgroup unpacks the weights of
-// its LO * R outputs and fetches those inputs of its N activation rows into shared memory, once for all lanes. Then a lane
-// multiplies four outputs with its rows: N / LK of them, one behind the other, where the lanes apart would load every input
-// for themselves. R = 4.
+// Many activation rows (prompts): a product in tiles. Step by step, 32 inputs at a time, the workgroup unpacks the
+// weights of its LO * R outputs and fetches those inputs of its N activation rows into shared memory, once for all
+// lanes. Then a lane multiplies four outputs with its rows: N / LK of them, one behind the other, where the lanes apart
+// would load every input for themselves. R = 4.
 //
-// An output is one chain of fma over the inputs in the order of `slot_of_input`, step by step: it depends on nothing else.
+// An output is one chain of fma over the inputs in the order of `slot_of_input`, step by step: it depends on nothing
+// else.
 const uint STEP_CHUNKS = 4, STEP = 8 * STEP_CHUNKS;
 const uint TILE_OUTPUTS = LO * R;
 const uint LANE_ROWS = (N + LK - 1) / LK; // activation rows of a lane
 const uint ROW_QUADS = (LANE_ROWS * LK + 3) / 4;
 const bool TILED = PATH == PATH_TILED;
 
-// In fours, from one input to the next. Two more than there are: lanes that write different chunks meet different banks.
+// In fours, from one input to the next. Two more than there are: lanes that write different chunks meet different
+// banks.
 const uint OUTPUTS_STRIDE = TILE_OUTPUTS / 4 + 2, ROWS_STRIDE = ROW_QUADS + 2;
 const uint SUMMERS = 2; // lanes that add up the statistics of a row
 
@@ -67,8 +69,9 @@ void fetch_weights(uint lane, uint c0)
                 load_group(min(o0 + 4 * quad + j, args.n_out - 1) * w_stride, args.n_chunks, c0 + c, lo[j], hi[j]);
         }
         [[unroll]] for (uint i = 0; i < 4; i++) {
-            tile_weights[slot_of_input(c, i) * OUTPUTS_STRIDE + quad] = vec4(lo[0][i], lo[1][i], lo[2][i], lo[3][i]);
-            tile_weights[slot_of_input(c, 4 + i) * OUTPUTS_STRIDE + quad] = vec4(hi[0][i], hi[1][i], hi[2][i], hi[3][i]);
+            const uint at_lo = slot_of_input(c, i), at_hi = slot_of_input(c, 4 + i);
+            tile_weights[at_lo * OUTPUTS_STRIDE + quad] = vec4(lo[0][i], lo[1][i], lo[2][i], lo[3][i]);
+            tile_weights[at_hi * OUTPUTS_STRIDE + quad] = vec4(hi[0][i], hi[1][i], hi[2][i], hi[3][i]);
         }
     }
 }
@@ -86,11 +89,14 @@ void fetch_inputs(uint lane, uint c0, uint count)
             const uint n = min(4 * quad + j, N - 1), index = tile_index(n, count);
             const uvec4 row = tile_rows[n];
             const bool raw = INPUT == INPUT_STATE && row.w == 0;
-            const uint base = INPUT == INPUT_MERGE ? index : (args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index) * args.in_stride;
+            const uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
+            const uint base = INPUT == INPUT_MERGE ? index : where * args.in_stride;
             x[j] = live ? load_four(base, row.y, raw, k, norm) : vec4(0.0);
         }
-        [[unroll]] for (uint i = 0; i < 4; i++)
-            tile_inputs[slot_of_input(c, 4 * half_chunk + i) * ROWS_STRIDE + quad] = vec4(x[0][i], x[1][i], x[2][i], x[3][i]);
+        [[unroll]] for (uint i = 0; i < 4; i++) {
+            const uint slot = slot_of_input(c, 4 * half_chunk + i);
+            tile_inputs[slot * ROWS_STRIDE + quad] = vec4(x[0][i], x[1][i], x[2][i], x[3][i]);
+        }
     }
 }
 
@@ -127,7 +133,8 @@ uint matmul_tiled()
     [[unroll]] for (uint i = 0; i < LANE_ROWS; i++) {
         const uint n = n_first + i;
         if (n < N)
-            epilogue(n * (N_ITEMS / N) + o_lane, tile_index(n, count), tile_rows[n], (gl_WorkGroupID.x * LO + o_lane) * R,
+            epilogue(n * (N_ITEMS / N) + o_lane, tile_index(n, count), tile_rows[n],
+                     (gl_WorkGroupID.x * LO + o_lane) * R,
                      scaled(acc[i].x, acc[i].y, acc[i].z, acc[i].w, tile_scales[n]), n < n_live);
     }
     return n_live;
