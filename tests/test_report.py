@@ -353,12 +353,22 @@ def test_traces(browser, report):
     mixed = sweep() + rows + trace_rows("two", 90, 70)
     open_quietly(browser, report.page(mixed), "traces and settings")
     browser.counts("traces and settings: the settings' marks", expected_marks(mixed))
+    same("traces and settings: each chooser opens on the trace with the most steps of tokens",
+         [browser.one(f"[data-choice={name}]").get_property("selectedIndex")
+          for name in ("convergence-trace", "exits-trace", "trajectories-trace", "text")], [1] * 4)
+    for name in ("convergence", "exits", "trajectories"):
+        Select(browser.one(f"[data-choice={name}-trace]")).select_by_index(0)
     browser.counts("traces and settings: the first trace's", expected_trace_marks(6, 8))
     Select(browser.one("[data-choice=convergence-trace]")).select_by_index(1)
     same("a long trace: 40 tokens at every second step", browser.marks()["convergence"], 2 * 40 * 35)
     same("a long trace: exits beyond every second step are framed as well", len(browser.all("#figure-convergence .cell.top")), 2 * 40)
     Select(browser.one("[data-choice=convergence-tokens]")).select_by_index(2)
     same("a long trace: the last ten tokens", browser.marks()["convergence"], 2 * 10 * 35)
+
+    lossy = trace_rows("large", 9, 9)
+    lossy[0]["kv_policy"] = "share:1"
+    open_quietly(browser, report.page(lossy + trace_rows("first", 3, 4) + trace_rows("again", 4, 3)), "traces alike")
+    same("traces alike: opens on the first of the full cache", browser.one("[data-choice=convergence-trace]").get_property("selectedIndex"), 1)
 
     hostile = trace_rows("three", 4, 5, (MARKUP, "constructor"), (MARKUP, "\u202e\u0007 x", "L" * 100000))
     hostile[1]["exits"] = {"kl": MARKUP, "__proto__": 3}

@@ -84,6 +84,23 @@ def test_roofline(browser, report):
     check("roofline: without a measured ceiling no roof, and it says so", not browser.all("#figure-roofline .marks .ceiling") and "no roof is drawn" in words(browser, "roofline"))
 
 
+def test_kernels(browser, report):
+    """The chooser opens on the number of rows at which a row takes the least time; both passes count."""
+    times = {1: 10.0, 2: 12.0, 4: 16.0, 8: 40.0}  # 10, 6, 4, 5 per row and kernel
+    rows = [kernel(what, n, name, us=us) for what, name in (("qkv", "core"), ("head", "head")) for n, us in times.items()]
+    one_only = kernel("gate", 2, us=1000.0)  # which no other number of rows has
+    open_quietly(browser, report.page(rows + [one_only]), "kernels")
+    chooser = Select(browser.one("[data-choice=kernels]"))
+    same("kernels: opens where a row takes the least time", chooser.first_selected_option.text, "4 rows")
+    check("kernels: and says so", "With 4 rows in the pass, where a row takes the least time:" in words(browser, "kernels"))
+    same("kernels: its bars", [tip[2] for tip in tips(browser, "kernels")], ["one dispatch: 16 \u00b5s"] * 2)
+    pick(browser, "kernels", "8 rows")
+    check("kernels: another one does not", "With 8 rows in the pass:" in words(browser, "kernels"))
+    apart = [kernel("qkv", 4, us=16.0), kernel("gate", 2, us=1.0)]
+    open_quietly(browser, report.page(apart), "kernels that nothing is common to")
+    same("kernels: of different kernels the fewest rows", Select(browser.one("[data-choice=kernels]")).first_selected_option.text, "2 rows")
+
+
 # ---- accuracy ----
 
 
@@ -337,6 +354,7 @@ def test_rounds(browser, report):
     open_quietly(browser, report.page(slower + rounds() + slower), "rounds of three decodings")
     same("rounds: opens on the fastest decoding", browser.one("[data-choice=rounds]").get_property("selectedIndex"), 1)
     same("wave: so does the picture of it", browser.one("[data-choice=wave]").get_property("selectedIndex"), 1)
+    same("text: and the text", browser.one("[data-choice=text]").get_property("selectedIndex"), 1)
     without = [{key: value for key, value in line.items() if key != "draft_ms"} for line in rounds()]
     open_quietly(browser, report.page(without), "rounds of an older version")
     same("rounds of an older version: no drafting is made up", [len(browser.all("#figure-rounds .event rect")), "drafting" in words(browser, "rounds")], [2, False])
@@ -484,6 +502,7 @@ def main():
         browser = Browser(folder)
         browser.look()
         test_roofline(browser, report)
+        test_kernels(browser, report)
         test_figures_of_rows(browser, report)
         test_accuracy(browser, report)
         test_summaries(browser, report)

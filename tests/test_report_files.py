@@ -162,9 +162,48 @@ def test_given_by_depth(browser, report):
 
 
 def test_title(browser, report):
-    for rows, wanted in (([setting("GPU one", "ar")], "tiny on GPU one"), ([setting(f"GPU {i}", "ar", model=f"m{i % 2}", model_hash=str(i % 2)) for i in range(4)], "m0, m1 on GPU 0, GPU 1 and 2 more"), ([{"bench": "x"}], "Muninn report")):
+    """The title says of which kind the rows are, then of which models and devices."""
+    one = {"device": "GPU one", "model": "tiny"}
+    forced = {"lossless": False, "lossy_because": "forced acceptance", "forced_acceptance": [0.9]}
+    ar, draft = setting("GPU one", "ar"), setting("GPU one", "draft-verify", 1, 1)
+    trace = {"bench": "trace", "trace": "t", **one}
+    pages = [
+        ([ar], "Decoding speed: tiny on GPU one"),
+        ([setting(f"GPU {i}", "ar", model=f"m{i % 2}", model_hash=str(i % 2)) for i in range(4)],
+         "Decoding speed: m0, m1 on GPU 0, GPU 1 and 2 more"),
+        ([ar, setting("GPU one", "draft-verify", 1, 1, **forced)],
+         "Decoding speed at forced acceptance: tiny on GPU one"),
+        ([ar, draft, setting("GPU one", "draft-verify", 2, 1, **forced)], "Decoding speed: tiny on GPU one"),
+        ([{"bench": "kernel", **one}, {"bench": "floor", **one}], "Kernels: tiny on GPU one"),
+        ([scored(1, 4, True)], "Accuracy: tiny on GPU one"),
+        ([{"bench": "quantisation", **one}, {"bench": "quantisation_exit", **one}], "Quantisation: tiny on GPU one"),
+        ([{**trace, "bench": "trace_header"}, trace], "Traces of the recurrence: tiny on GPU one"),
+        (decoding(), "Decodings step by step: tiny on GPU one"),
+        ([{"tokens": [2], "text": "x", "stats": {"strategy": "ar", "model": "tiny"}}], "Generated texts: tiny"),
+        ([trace, ar, *decoding(), scored(1, 4, True)],
+         "Decoding speed, accuracy, traces of the recurrence and 1 more: tiny on GPU one"),
+        ([{"bench": "x"}], "Rows of x"),
+        ([{"key": "a", "device": "GPU one"}], "GPU one"),
+        ([{"key": "a", "strategy": 1}], "Muninn report"),
+    ]
+    for rows, wanted in pages:
         open_quietly(browser, report.page(rows), wanted)
         same(f"title: {wanted}", (browser.js("return document.title"), browser.one("h1").text), (wanted, wanted))
+    same("title: every kind that the page knows has a word",
+         browser.js("return [...KINDS.keys()].filter((kind) => !TOPICS.some(([, of]) => of.includes(kind)))"), [])
+    open_quietly(browser, report.page([ar], title="my own"), "my own")
+    same("title: --title is all of it", browser.js("return document.title"), "my own")
+
+
+def test_cards(browser, report):
+    """Rows that know less of a device than others are of the same card, unless two could be meant."""
+    ids = {"device_id": "d1", "driver_version": "0007"}
+    trace = {"bench": "trace", "trace": "t", "model": "tiny", "device": "GPU one", "driver": "driver of GPU one"}
+    cards = "return [...document.querySelectorAll('#measured .card')].map((c) => [c.querySelector('h3').textContent, [...c.querySelectorAll('dt')].filter((t) => t.textContent === 'rows').map((t) => t.nextSibling.textContent)[0] ?? null])"
+    open_quietly(browser, report.page([setting("GPU one", "ar", **ids), trace, *decoding()]), "cards")
+    same("cards: one device, one model", browser.js(cards), [["GPU one", "3"], ["tiny", None]])
+    open_quietly(browser, report.page([setting("GPU one", "ar", **ids), setting("GPU one", "ar", key="2", **{**ids, "device_id": "d2"}), trace]), "cards of two")
+    same("cards: of two alike devices none takes what may be the other's", browser.js(cards)[:3], [["GPU one", "1"]] * 3)
 
 
 def test_anchor(browser, report):
@@ -259,6 +298,7 @@ def test_comparison(browser, report):
     same("comparison: written, nothing said", compare(report, a, b, "-o", page), (0, "", ""))
     same("comparison: --max-slowdown is checked, and the page is there", (compare(report, a, b, "--max-slowdown", "5", "-o", page)[0], page.exists()), (7, True))
     open_quietly(browser, page, "comparison")
+    same("comparison: the title says so", browser.js("return document.title"), "Decoding speed, A against B: tiny on GPU one")
     same("comparison: no element came of a name", len(browser.all("b b")), 0)
     summary = browser.one("#summary").text
     check("comparison: its two files", "before <b>.jsonl" in summary and "after.jsonl" in summary and str(report.folder) not in page.read_text(), summary)
@@ -292,6 +332,7 @@ def main():
         test_classes(browser, report)
         test_given_by_depth(browser, report)
         test_title(browser, report)
+        test_cards(browser, report)
         test_anchor(browser, report)
         test_saving(browser, report)
         test_points(browser, report)

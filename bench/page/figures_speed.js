@@ -57,6 +57,18 @@ function barList(box, width, bars, unit, most) {
     box.append(root);
 }
 
+/* The number of rows in a pass at which a row takes the least time: that is how many a pass should have, as far as its
+ * kernels say. Sums are of the kernels that were measured at every number, else they would be of different passes. */
+function cheapestRows(rows, counts) {
+    const id = (row) => identity(row, [...KERNEL_CONDITIONS, "pass", "kernel", "what", "shape"]);
+    const at = counts.map((n) => rows.filter((row) => row.rows === n)), seen = at.map((some) => new Set(some.map(id)));
+    const perRow = at.map((some, i) => {
+        const common = some.filter((row) => seen.every((ids) => ids.has(id(row))));
+        return common.length ? common.reduce((sum, row) => sum + row.us * row.dispatches, 0) / counts[i] : Infinity;
+    });
+    return counts[perRow.indexOf(Math.min(...perRow))];
+}
+
 const BARS_MAX = 40;
 figure("kernels", "Where a pass spends its time",
     "Time of each kernel of a pass: one dispatch times the dispatches of that kernel, measured one by one: the sum need not be the time of the pass. The tooltip has bandwidth and arithmetic.",
@@ -64,9 +76,12 @@ figure("kernels", "Where a pass spends its time",
         const all = view.of("kernel"), rows = all.filter((row) => has(row, "us", isNumber) && has(row, "dispatches", isNumber) && has(row, "pass", isText) && has(row, "rows", isNumber));
         note(box, leftOut(all, rows, "us, dispatches, pass or rows"));
         if (!rows.length) return note(box, "No kernel was measured among the rows shown; `muninn bench --kernels` does.");
-        const entries = ascending(rows.map((row) => row.rows)).map((n) => ({id: n, label: count(n, "row")}));
-        const n = choose(box, "kernels", "Rows in the pass", entries).id, here = rows.filter((row) => row.rows === n), total = (row) => row.us * row.dispatches;
-        note(box, `With ${count(n, "row")} in the pass:`);
+        const counts = ascending(rows.map((row) => row.rows)), cheapest = cheapestRows(rows, counts);
+        const entries = counts.map((n) => ({id: n, label: count(n, "row")}));
+        const first = entries.find(({id}) => id === cheapest);
+        const n = choose(box, "kernels", "Rows in the pass", entries, first).id, here = rows.filter((row) => row.rows === n), total = (row) => row.us * row.dispatches;
+        const least = n === cheapest && counts.length > 1 ? ", where a row takes the least time" : "";
+        note(box, `With ${count(n, "row")} in the pass${least}:`);
         facets(box, conditions(here, [...KERNEL_CONDITIONS, "pass"]), (panel, group, width) => {
             const sorted = [...group.rows].sort((a, b) => total(b) - total(a));
             barList(panel, width, sorted.slice(0, BARS_MAX).map((row) => {

@@ -19,7 +19,20 @@ function chooseTrace(box, name, rows) {
         const words = group.rows.slice(0, 40).map((row) => (isText(row.text) ? row.text : "")).join("");
         return {id: group.id, rows: group.rows, label: `${say(group.first, "model")}, R ${say(group.first, "num_steps")}: ${text(words, 50)}`};
     });
-    return choose(box, name, "Trace", entries).rows;
+    return choose(box, name, "Trace", entries, entries.find((entry) => entry.rows === tellingTrace(entries))).rows;
+}
+
+/* Which of several traces shows most of a model: one with the states of a full cache before others, then the one with
+ * the most steps of tokens. Of equals the first. entries: {rows}. Returns rows. */
+function tellingTrace(entries) {
+    const heads = allRows.filter((row) => kindOf(row) === "trace_header");
+    const isFull = (rows) => { /* the header alone knows */
+        const head = heads.find((row) => row.trace === rows[0].trace);
+        return !head || (word(head, "kv_policy") ?? "full") === "full";
+    };
+    const steps = (rows) => rows.reduce((sum, row) => sum + (number(row, "num_steps") ?? 0), 0);
+    return entries.map(({rows}) => rows).reduce((a, b) =>
+        (isFull(a) === isFull(b) ? steps(b) > steps(a) : isFull(b)) ? b : a);
 }
 
 const TOKENS_MAX = 40, STEPS_MAX = 64;

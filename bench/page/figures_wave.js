@@ -268,11 +268,15 @@ function decodingSpeed({tokens, events}) {
     return ms > 0 ? tokens.length / ms : -1;
 }
 
+/* null of none; of equals the first. */
+const fastestOf = (all) =>
+    all.reduce((a, other) => (a && decodingSpeed(a) >= decodingSpeed(other) ? a : other), null);
+
 /* One decoding of those that a figure can show, which is chosen above it. It opens on the fastest, of `best` where that
  * is given. */
 function chooseDecoding(box, name, all, best = all) {
     const entries = all.map((decoding) => ({id: String(decoding.id), label: decoding.label, decoding}));
-    const fastest = best.reduce((a, other) => (a && decodingSpeed(a) >= decodingSpeed(other) ? a : other), null);
+    const fastest = fastestOf(best);
     return choose(box, name, "Decoding", entries, entries.find(({decoding}) => decoding === fastest)).decoding;
 }
 

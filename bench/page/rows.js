@@ -38,6 +38,17 @@ const KINDS = new Map(Object.entries({
     decode: "decoding events", generation: "generated texts", generation_total: "batches of generated texts",
 }));
 
+/* What a page with rows of these kinds is about, as its title says it. */
+const TOPICS = [
+    ["decoding speed", ["run"]],
+    ["kernels", ["pass", "kernel", "floor"]],
+    ["accuracy", ["score", "score_summary"]],
+    ["quantisation", ["quantisation", "quantisation_accuracy", "quantisation_exit", "quantisation_drafts"]],
+    ["traces of the recurrence", ["trace", "trace_header", "trace_summary"]],
+    ["decodings step by step", ["decode"]],
+    ["generated texts", ["generation", "generation_total"]],
+];
+
 /* Rows of the first version have no `bench`: they are settings. A kind is the row's own word, so that it may be anything. */
 function kindOf(row) {
     if (word(row, "bench")) return row.bench;

@@ -9,12 +9,25 @@ byId("theme").addEventListener("click", () => {
     byId("theme").textContent = "Theme: " + THEMES[theme];
 });
 
-/* Without a title of its own the page is called by what it is about. */
-function pageTitle() {
-    const names = (key) => listed([...new Set(allRows.map((row) => word(row, key)).filter(Boolean).map((name) => text(name, 36)))], 2), models = names("model"), devices = names("device");
-    return models && devices ? `${models} on ${devices}` : models || devices || "Muninn report";
+/* Without a title of its own the page is called by what it is about: its kinds of rows, then models and devices. */
+function pageTopics() {
+    const kinds = new Set(allRows.map(kindOf)), runs = allRows.filter((row) => kindOf(row) === "run");
+    const drafting = runs.filter((row) => row.strategy !== "ar");
+    const known = TOPICS.filter(([, of]) => of.some((kind) => kinds.has(kind))).map(([words]) => words);
+    if (drafting.length && drafting.every(isForced)) known[0] += " at forced acceptance";
+    const others = [...kinds].filter((kind) => kind !== "other").map((kind) => `rows of ${text(kind, 30)}`);
+    return listed(known.length ? known : others, 3);
 }
-const title = about.title ? text(about.title) : text(pageTitle() + (about.comparison ? ": A against B" : ""), 240);
+function pageTitle() {
+    const names = (key) => {
+        const all = allRows.map((row) => word(row, key)).filter(Boolean).map((name) => text(name, 36));
+        return listed([...new Set(all)], 2);
+    };
+    const models = names("model"), devices = names("device"), topics = pageTopics();
+    const what = (topics[0] ?? "").toUpperCase() + topics.slice(1) + (about.comparison ? ", A against B" : "");
+    return [what, [models, devices].filter(Boolean).join(" on ")].filter(Boolean).join(": ") || "Muninn report";
+}
+const title = about.title ? text(about.title) : text(pageTitle(), 240);
 document.title = title;
 byId("title").textContent = title;
 byId("subtitle").textContent = [count(allRows.length, "row"), days(allRows), about.files.length > 1 ? count(about.files.length, "file") : ""].filter(Boolean).join(" \u00b7 ");

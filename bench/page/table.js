@@ -81,11 +81,27 @@ function card(title, pairs) {
     return html("div", {class: "card"}, html("h3", null, title), html("dl", null, pairs.filter(([, value]) => value).map(([name, value]) => [html("dt", null, name), html("dd", null, value)])));
 }
 
+/* Rows that know less of their device or model than others (those of a trace have no device id) are of the one group
+ * that agrees with them in all that they know. Where there are several such, nobody knows of which. */
+function joined(groups, keys) {
+    const known = (group) => keys.filter((key) => (group.first[key] ?? "") !== "");
+    const agree = (less, more) => known(less).length < known(more).length &&
+        known(less).every((key) => identity(less.first, [key]) === identity(more.first, [key]));
+    const whole = groups.filter((group) => !groups.some((other) => agree(group, other)));
+    const all = new Map(whole.map((group) => [group, {...group, rows: [...group.rows]}]));
+    for (const group of groups.filter((one) => !all.has(one))) {
+        const of = whole.filter((other) => agree(group, other));
+        if (of.length === 1) all.get(of[0]).rows.push(...group.rows);
+        else all.set(group, group);
+    }
+    return [...all.values()];
+}
+
 const CARDS_MAX = 24;
 function drawMeasured(root, view) {
     const cards = html("div", {class: "cards"});
     const add = (keys, make) => {
-        const groups = conditions(view.rows.filter((row) => Object.hasOwn(row, keys[0])), keys);
+        const groups = joined(conditions(view.rows.filter((row) => Object.hasOwn(row, keys[0])), keys), keys);
         cards.append(...groups.slice(0, CARDS_MAX).map(make));
         if (groups.length > CARDS_MAX) cards.append(html("p", {class: "note"}, `${groups.length - CARDS_MAX} more are not listed.`));
     };
