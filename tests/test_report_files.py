@@ -102,7 +102,7 @@ def test_kinds(browser, report):
     together = browser.js("return decodings(currentView()).map((d) => [d.label, d.events.length, d.tokens.map((t) => [t.position, t.id, t.text, t.event === null])])")
     wave = [[3, 10, " d", True], [4, 21, " t1", False], [5, 23, " t3", False], [6, 25, " t5", False]]
     same("decodings: put together, also where a batch mixes them", together, [
-        ["tiny, wavefront K 2 W 8: A b c", 6, wave], ["tiny, wavefront K 2 W 8, sequence 0: A b c", 6, wave], ["tiny, wavefront K 2 W 8, sequence 1: A b c", 6, wave], ["tiny, ar K 2 W 8: A b c", 2, wave[:2]]])
+        ["tiny, wavefront K 2 W 8: A b c", 6, wave], ["tiny, wavefront K 2 W 8, sequence 0: A b c", 6, wave], ["tiny, wavefront K 2 W 8, sequence 1: A b c", 6, wave], ["tiny, ar: A b c", 2, wave[:2]]])
     said = browser.one("#summary").text
     check("kinds: an unknown one is named", "2 rows of of tomorrow" in said, said)
     check("kinds: an event without its prompt is named", "1 decoding event without the prompt line" in said, said)
@@ -182,12 +182,13 @@ def test_title(browser, report):
         ([{"tokens": [2], "text": "x", "stats": {"strategy": "ar", "model": "tiny"}}], "Generated texts: tiny"),
         ([trace, ar, *decoding(), scored(1, 4, True)],
          "Decoding speed, accuracy, traces of the recurrence and 1 more: tiny on GPU one"),
-        ([{"bench": "x"}], "Rows of x"),
-        ([{"key": "a", "device": "GPU one"}], "GPU one"),
-        ([{"key": "a", "strategy": 1}], "Muninn report"),
+        ([{"bench": "x"}], "Rows of x: %s"),
+        ([{"key": "a", "device": "GPU one"}], "Muninn report: GPU one"),
+        ([{"key": "a", "strategy": 1}], "Muninn report: %s"),
     ]
     for rows, wanted in pages:
         open_quietly(browser, report.page(rows), wanted)
+        wanted = wanted.replace("%s", f"rows{report.n}.jsonl")  # neither model nor device: the file
         same(f"title: {wanted}", (browser.js("return document.title"), browser.one("h1").text), (wanted, wanted))
     same("title: every kind that the page knows has a word",
          browser.js("return [...KINDS.keys()].filter((kind) => !TOPICS.some(([, of]) => of.includes(kind)))"), [])

@@ -56,24 +56,44 @@ function chooseTask(box, scores) {
     return {by: value === null ? "" : by, value};
 }
 
+/* Marks that would cover each other stand above each other: of places [x, y] in pixels, how many pixels each is lifted,
+ * by the first of `lifts` that has room. Where none has, it lies on others. The rightmost keep their places. */
+const APART = 11;
+function liftsOf(places, lifts) {
+    const taken = [], chosen = places.map(() => 0);
+    for (const i of places.map((_, k) => k).sort((a, b) => places[b][0] - places[a][0])) {
+        const [x, y] = places[i];
+        const isFree = (lift) => taken.every(([a, b]) => Math.hypot(a - x, b - (y - lift)) >= APART - 1);
+        chosen[i] = lifts.find(isFree) ?? 0;
+        taken.push([x, y - chosen[i]]);
+    }
+    return chosen;
+}
+const LIFTS = Array.from({length: 7}, (_, i) => i * APART), FORCED_LIFTS = [0, APART, -APART];
+
 const STRIP = 0.2; /* of the picture's height, for forced rows */
 function drawPareto(panel, width, points, forced, label) {
     const low = points.reduce((a, point) => Math.min(a, point.low ?? point.y), 1),
           floor = Math.max(0, Math.min(0.9, Math.floor((low - 0.02) * 10) / 10)), span = 1 - floor;
     const bottom = forced.length ? floor - STRIP * span : floor,
           xs = fromZero([...points, ...forced].map((point) => point.x), 6);
-    const p = plot(panel, {
+    const picture = (box, top, height) => plot(box, {
         width,
-        height: 330,
+        height,
         title: label,
         x: {label: "tok/s", domain: xs},
-        y: {label, domain: [bottom, 1 + 0.04 * span], ticks: niceTicks(floor, 1, 6), format: (v) => percent(v)}
+        y: {label, domain: [bottom, top], ticks: niceTicks(floor, 1, 6), format: (v) => percent(v)}
     });
+    /* Room above the top line for the marks that are lifted over it, at the same height of a percent. */
+    const top = 1 + 0.04 * span, flat = picture(html("div"), top, 330);
+    const places = points.map(({x, y}) => [flat.x(x), flat.y(y)]), lifts = liftsOf(places, LIFTS);
+    const room = places.reduce((most, [, y], i) => Math.max(most, lifts[i] && lifts[i] + APART / 2 - (y - flat.top)), 0);
+    const p = picture(panel, top + (room / (flat.bottom - flat.top)) * (top - bottom), 330 + room);
     if (label === "agreement with ar") p.line([[xs[0], 1], [xs[1], 1]], "reference");
     const front = paretoFront(points),
           steps = front.flatMap(({x, y}, i) => (i ? [[front[i - 1].x, y], [x, y]] : [[x, y]]));
     if (front.length > 1) p.line(steps, "ink thin");
-    for (const {x, y, row, low: from, high} of points) {
+    for (const [i, {x, y, row, low: from, high}] of points.entries()) {
         /* One bar per accuracy is enough: that of its fastest setting. */
         if (from !== undefined && !points.some((other) => other.y === y && other.low === from && other.x > x))
             p.line([[x, from], [x, high]], strategyClass(row));
@@ -81,17 +101,18 @@ function drawPareto(panel, width, points, forced, label) {
         p.dot(x, y, strategyClass(row) + lossyClass(row),
             settingTip(row,
                 [[label, percent(y)], ...interval, ["R", say(row, "num_steps")], ["weights", say(row, "weight_type")]]),
-            strategyShape(row));
+            strategyShape(row), 4.5, lifts[i]);
     }
     if (!forced.length) return;
     const middle = floor - 0.55 * STRIP * span;
     p.line([[xs[0], floor - 0.12 * STRIP * span], [xs[1], floor - 0.12 * STRIP * span]], "reference");
     p.words(p.left + 4, p.y(floor - 0.12 * STRIP * span) + 13, "forced", "small faint");
-    for (const {x, row} of forced)
+    const forcedLifts = liftsOf(forced.map(({x}) => [p.x(x), p.y(middle)]), FORCED_LIFTS);
+    for (const [i, {x, row}] of forced.entries())
         p.dot(x, middle, strategyClass(row) + " lossy",
             settingTip(row,
                 [["forced acceptance", isForced(row) ? acceptanceWords(row) : "not said"], "its text means nothing: only the speed does"]),
-            "star", 5);
+            "star", 5, forcedLifts[i]);
 }
 
 figure("pareto", "Speed against accuracy or agreement",
@@ -99,7 +120,7 @@ figure("pareto", "Speed against accuracy or agreement",
         "those of ar with a full cache; lossless settings stand on the dashed line at the top. Accuracy: of the " +
         "scored lines with the same weights and depth, for lossless settings (they answer as ar does), with 95 % " +
         "Wilson score intervals; the cache type of the scores may be another one. The line joins the settings that " +
-        "none beats in both.",
+        "none beats in both. Marks that would cover each other stand above each other, with a thin line to their place.",
     (box, view) => {
         const all = view.of("run"), runs = all.filter((row) => has(row, "decode_tok_s", isNumber)),
               axes = paretoAxes(view, runs);

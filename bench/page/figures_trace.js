@@ -73,7 +73,10 @@ function drawPredictions(p, row, steps, colourAt) {
         const under = known.slice(i, Math.min(next, i + Math.ceil((words.length * LETTER) / p.stepX))).map(colourAt);
         const place = {x: (p.x(known[i]) - p.stepX / 2 + 2).toFixed(1), y: (p.y(row.position) + 4).toFixed(1)};
         const node = svg("text", {class: "predicted small", ...place}, words);
-        node.style.fill = inkOn(under.reduce((a, b) => a + b, 0) / under.length);
+        /* Words lie across cells of several colours: an edge of the other ink keeps them apart from all. */
+        const ink = inkOn(under.reduce((a, b) => a + b, 0) / under.length);
+        node.style.fill = ink;
+        node.style.stroke = ink === "#000" ? "#fff" : "#000";
         p.root.append(node);
     }
 }
@@ -91,7 +94,7 @@ figure("convergence", "Convergence, token by token",
         const labels = new Map(shown.map((row) => [row.position, `${row.position} ${tokenText(row.text)}`]));
         facets(box, [{key: "change", label: "relative change", exit: "latent-diff"}, {key: "kl", label: "KL to the last step", exit: "kl"}], (panel, map, width) => {
             const criterion = chosenExit.id === "own" ? map.exit : chosenExit.id, scale = decades(shown.flatMap((row) => row[map.key]));
-            rampLegend(panel, short(scale.low), short(scale.high), "framed: exit by " + criterion);
+            rampLegend(panel, short(scale.low), short(scale.high), "\u00b7 framed: exit by " + criterion);
             const p = plot(panel, {width, height: 46 + 20 * shown.length, title: map.label, x: {bands: steps, label: "step"}, y: {bands: shown.map((row) => row.position), format: (v) => labels.get(v)}});
             for (const row of shown)
                 for (const step of steps) {

@@ -9,11 +9,13 @@ function rampRgb(at) {
     return RAMP[i].map((c, j) => Math.round(c + (RAMP[i + 1][j] - c) * (place - i)));
 }
 const ramp = (at) => `rgb(${rampRgb(at).join(",")})`;
-/* Black or white, whichever is easier to read on it. */
-const inkOn = (at) => {
-    const [r, g, b] = rampRgb(at);
-    return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
-};
+/* Relative luminance of WCAG 2: 0 black, 1 white. */
+function luminance(rgb) {
+    const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+/* Black or white, whichever is easier to read on it: at this luminance both have a contrast of 4.58. */
+const inkOn = (at) => (luminance(rampRgb(at)) > 0.179 ? "#000" : "#fff");
 /* One of the eight ordered classes for item i of n. */
 const ordered = (i, n) => "q" + (n < 2 ? 3 : Math.round((7 * i) / (n - 1)));
 
@@ -104,8 +106,12 @@ function plot(box, spec) {
             const there = points.map(([a, , high]) => at(a, high)), back = points.map(([a, low]) => at(a, low)).reverse();
             marks.append(svg("path", {class: "band " + css, d: `M${[...there, ...back].join("L")}Z`}));
         },
-        dot(a, b, css, tip, shape = "circle", size = 4.5) {
-            return mark(svg("path", {class: "dot " + css, d: SHAPES[shape](size), transform: `translate(${place(x, a).toFixed(1)} ${place(y, b).toFixed(1)})`}), tip);
+        /* `lift`: so many pixels above its place, to which a thin line leads. */
+        dot(a, b, css, tip, shape = "circle", size = 4.5, lift = 0) {
+            const px = place(x, a).toFixed(1), py = place(y, b), top = (py - lift).toFixed(1);
+            if (lift) marks.append(svg("path", {class: "line hair", d: `M${px} ${py.toFixed(1)}V${top}`}));
+            const at = `translate(${px} ${top})`;
+            return mark(svg("path", {class: "dot " + css, d: SHAPES[shape](size), transform: at}), tip);
         },
         /* A bar on the band a, from the axis up to b. */
         bar(a, b, css, tip) {

@@ -128,10 +128,15 @@ const say = (row, key) => {
     const shown = value === null || value === "" || (Array.isArray(value) && value.length === 0) ? "none" : typeof value === "object" ? JSON.stringify(value) : value === true ? "yes" : value === false ? "no" : value;
     return text(shown, 40);
 };
-const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type"]); /* needs no name in front */
+/* Needs no name in front. */
+const SAYS_ITSELF = new Set(["device", "driver", "model", "weight_type", "forced_acceptance"]);
+/* Three fields tell how acceptance was forced; a label says all of it under the first one. */
+const FORCED_KEYS = ["forced_acceptance", "forced_by_depth", "forced_shares"];
+const forcedLabel = (row) => (isForced(row) ? `forced acceptance ${acceptanceWords(row)}` : "not forced");
+const labelWords = (row, key) => (key === FORCED_KEYS[0] ? forcedLabel(row) : say(row, key));
 
 /* What people tell settings apart by: said wherever it differs. All else (driver, commit, seed, ..) is said where it takes that to tell groups apart. */
-const SAID_FIRST = ["device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead", "max_inflight", "batch", "forced_acceptance", "forced_by_depth", "pass", "rows", "position"];
+const SAID_FIRST = ["device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead", "max_inflight", "batch", "forced_acceptance", "pass", "rows", "position"];
 
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
 function conditions(rows, keys = CONDITIONS) {
@@ -142,8 +147,9 @@ function conditions(rows, keys = CONDITIONS) {
         groups.get(id).rows.push(row);
     }
     const all = [...groups.values()], apart = () => new Set(all.map((group) => group.label)).size;
-    for (const key of [...SAID_FIRST.filter((k) => keys.includes(k)), ...keys.filter((k) => !SAID_FIRST.includes(k))]) {
-        const words = all.map((group) => say(group.first, key)), before = apart();
+    const later = keys.filter((key) => !SAID_FIRST.includes(key) && !FORCED_KEYS.includes(key));
+    for (const key of [...SAID_FIRST.filter((k) => keys.includes(k)), ...later]) {
+        const words = all.map((group) => labelWords(group.first, key)), before = apart();
         if (new Set(words).size < 2 || (!SAID_FIRST.includes(key) && before === all.length)) continue;
         const labels = all.map((group) => group.label);
         all.forEach((group, i) => (group.label += (group.label && ", ") + (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + words[i]));
@@ -159,7 +165,6 @@ function conditions(rows, keys = CONDITIONS) {
 /* ---- speedup, measured and predicted ---- */
 
 /* The ar row with a full cache under equal conditions; found once, over all rows, so that a filter does not take it away. */
-const FORCED_KEYS = ["forced_acceptance", "forced_by_depth", "forced_shares"];
 const BASELINE = CONDITIONS.filter((key) => key !== "kv_policy" && !FORCED_KEYS.includes(key));
 const baselines = new Map();
 /* Of several (a run with forced acceptance measures ar again) the first counts, as in bench/rows/baseline.c: otherwise
@@ -193,7 +198,7 @@ function short(value, digits = 3) {
     if (value === null || value === undefined) return "?";
     if (value === 0) return "0";
     const size = Math.abs(value);
-    if (size >= 1e15 || size < 1e-4) return value.toExponential(digits - 1);
+    if (size >= 1e15 || size < 1e-4) return Number(value.toPrecision(digits)).toExponential();
     return String(Number(value.toPrecision(Math.max(digits, Math.min(15, Math.floor(Math.log10(size)) + 1)))));
 }
 const times = (value) => (value === null ? "?" : value.toFixed(2) + "\u00d7");
@@ -201,12 +206,13 @@ const percent = (value) => (value === null ? "?" : short(100 * value) + " %");
 const megabytes = (value) => (value === null ? "?" : short(value / 1e6) + " MB");
 const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
+/* What a strategy makes use of; a trace of generate has the others' defaults beside it. Of others than these all. */
+const KNOBS = [["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"]];
+const USED_KNOBS = new Map([["ar", ""], ["draft-verify", "KL"], ["wavefront", "KW"]]);
 function settingName(row) {
-    const parts = [text(row.strategy, 30)];
-    if (number(row, "draft_steps")) parts.push("K " + row.draft_steps);
-    if (number(row, "lookahead")) parts.push("L " + row.lookahead);
-    if (number(row, "max_inflight")) parts.push("W " + row.max_inflight);
-    return parts.join(" ");
+    const used = USED_KNOBS.get(row.strategy) ?? "KLW";
+    const knobs = KNOBS.filter(([key, name]) => used.includes(name) && number(row, key));
+    return [text(row.strategy, 30), ...knobs.map(([key, name]) => `${name} ${row[key]}`)].join(" ");
 }
 
 /* A share of the ceiling in words. What is above it is no share: the row says why, where it knows. */

@@ -9,7 +9,8 @@ byId("theme").addEventListener("click", () => {
     byId("theme").textContent = "Theme: " + THEMES[theme];
 });
 
-/* Without a title of its own the page is called by what it is about: its kinds of rows, then models and devices. */
+/* Without a title of its own the page is called by what it is about: its kinds of rows, then models and
+ * devices, or files where the rows know neither. */
 function pageTopics() {
     const kinds = new Set(allRows.map(kindOf)), runs = allRows.filter((row) => kindOf(row) === "run");
     const drafting = runs.filter((row) => row.strategy !== "ar");
@@ -25,7 +26,8 @@ function pageTitle() {
     };
     const models = names("model"), devices = names("device"), topics = pageTopics();
     const what = (topics[0] ?? "").toUpperCase() + topics.slice(1) + (about.comparison ? ", A against B" : "");
-    return [what, [models, devices].filter(Boolean).join(" on ")].filter(Boolean).join(": ") || "Muninn report";
+    const files = listed(about.files.map(({name}) => text(name, 36)), 2);
+    return `${what || "Muninn report"}: ${[models, devices].filter(Boolean).join(" on ") || files}`;
 }
 const title = about.title ? text(about.title) : text(pageTitle(), 240);
 document.title = title;

@@ -28,7 +28,8 @@ function drawSummary(root, view) {
     const gain = lossless.filter((row) => row.strategy !== "ar" && speedup(row) !== null);
     if (gain.length) {
         const row = best(gain, speedup);
-        tiles.append(tile("largest lossless speedup", times(speedup(row)), `${settingName(row)}, ${say(row, "device")}`));
+        tiles.append(tile("largest lossless speedup", times(speedup(row)),
+            `of medians: ${settingName(row)}, ${say(row, "device")}`));
     }
     fastest(lossless).forEach((each) => tiles.append(each));
     const forced = timed.filter((row) => isForced(row) && speedup(row) !== null);
@@ -114,7 +115,7 @@ function drawMeasured(root, view) {
         ["forced acceptance", listed([...new Set(rows.filter(isForced).map(acceptanceWords))])],
         ["strategies", listed(distinct(rows, "strategy"))], ["new tokens", listed(distinct(rows, "new_tokens"))], ["prompts", listed(distinct(rows, "prompt_set"))], ["repetitions", range(rows, "repetitions", "")],
         ["command", listed(distinct(rows, "command"), 3)]]));
-    root.replaceChildren(html("h2", null, "What was measured on what"), cards);
+    root.replaceChildren(...(cards.children.length ? [html("h2", null, "What was measured on what"), cards] : []));
     const floors = view.of("floor");
     for (const row of floors.slice(0, CARDS_MAX)) note(root, `${say(row, "device")}: a dispatch that does next to nothing takes ${short(number(row, "us"))} \u00b5s, a submit and its wait ${short(number(row, "submit_us"))} \u00b5s.`);
 }
