@@ -127,6 +127,7 @@ same "--quick: rows of forced acceptance, but for ar" $((n - 1)) "$(grep -c '"fo
 same "--quick: the block has the lines" 2 "$(sentences | grep -cxFf "$tmp/out")"
 same "--quick: the block is a fence" '```|```' "$(sed -n '1p;$p' "$tmp/out" | paste -s -d'|')"
 has "--quick: device and version" "$(tail -n 3 "$tmp/out" | tr '\n' ' ')" ", bench --quick, "
+[ "$n" -lt 1 ] || has "--quick: the ceiling in rest and at the end" "$out" "read bandwidth: "
 run bench --quick -m "$vectors/square" -o jsonl
 if [ "$code" -eq 2 ]; then
     has "--quick: a machine too slow for anything says so" "$err" "nothing could be measured in 120 s"
@@ -134,6 +135,7 @@ else
     same "--quick: exit code" 0 "$code"
     same "--quick: of a model without" 0 "$(grep -c '"class":"forced"' "$tmp/out")"
     has "--quick: rows for programs" "$out" '"strategy":"ar"'
+    same "--quick: each row has the ceiling at the end" 0 "$(grep -vc '"ceiling_end_gb_s":[0-9]' "$tmp/out")"
 fi
 
 finish

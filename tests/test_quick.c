@@ -12,7 +12,7 @@
 #include "bench/sweep/quick_plan.h"
 #include "tests/testing.h"
 
-enum { SUBJECTS_MAX = 5, SUBMIT_MS = 150 };
+enum { SUBJECTS_MAX = 5, SUBMIT_MS = 150, FINISH_MS = 500 };
 
 struct cost {
     double open_s, token_s, slower; /* slower: a setting beside ar */
@@ -27,7 +27,9 @@ struct fake {
     double now, stop_at; /* stop_at 0: never */
     struct cost costs[SUBJECTS_MAX];
     uint32_t n_measured[SUBJECTS_MAX], n_new[SUBJECTS_MAX], n_over;
-    bool opened[SUBJECTS_MAX], closed[SUBJECTS_MAX], over[SUBJECTS_MAX];
+    bool opened[SUBJECTS_MAX], finished[SUBJECTS_MAX], closed[SUBJECTS_MAX], over[SUBJECTS_MAX];
+    double finish_s; /* 0: FINISH_MS */
+    enum mn_status finish_status;
     char why[SUBJECTS_MAX][QUICK_WHY_BYTES];
 };
 
@@ -61,6 +63,7 @@ static enum mn_status open_subject(void *user, uint32_t i, double deadline)
     struct fake *f = user;
     enum mn_status status = f->costs[i].open_status ? f->costs[i].open_status : work(f, f->costs[i].open_s, deadline);
     f->opened[i] = !status;
+    f->closed[i] = false; /* what was postponed comes again */
     return status;
 }
 
@@ -76,11 +79,29 @@ static enum mn_status measure(void *user, uint32_t i, uint32_t setting, uint32_t
     struct fake *f = user;
     const double tokens = QUICK_PROMPTS * n_new, runs = 1 + QUICK_REPETITIONS;
     assert_int_equal(setting, f->n_measured[i]);
+    assert_false(f->finished[i]);
     f->n_new[i] = n_new;
     enum mn_status status = work(f, tokens * f->costs[i].token_s * (setting ? runs * f->costs[i].slower : runs + 1),
                                  deadline);
     status = status ? status : f->costs[i].measure_status;
     f->n_measured[i] += !status;
+    return status;
+}
+
+static double finish_s(void *user, uint32_t i)
+{
+    const struct fake *f = user;
+    (void)i;
+    return f->finish_s > 0.0 ? f->finish_s : FINISH_MS / 1000.0;
+}
+
+/* Once, behind all that is measured of it. */
+static enum mn_status finish(void *user, uint32_t i, double deadline)
+{
+    struct fake *f = user;
+    assert_true(f->opened[i] && !f->closed[i] && !f->finished[i] && f->n_measured[i]);
+    enum mn_status status = f->finish_status ? f->finish_status : work(f, finish_s(f, i), deadline);
+    f->finished[i] = !status;
     return status;
 }
 
@@ -101,7 +122,8 @@ static void over(void *user, uint32_t i, uint32_t n_measured, const char *why)
 
 static enum mn_status run(struct fake *f, const struct quick_subject *subjects, uint32_t n)
 {
-    const struct quick_ops ops = {now, stop, open_subject, time_token, measure, close_subject, over, f};
+    const struct quick_ops ops = {now,    stop,     open_subject,  time_token, measure,
+                                  finish, finish_s, close_subject, over,       f};
     const enum mn_status status = quick_plan_run(&ops, subjects, n, QUICK_SECONDS);
     for (uint32_t i = 0; i < n; i++)
         assert_int_equal(f->opened[i], f->closed[i]);
@@ -191,6 +213,38 @@ static void test_interrupted(void **state)
     }
 }
 
+/* What is measured at the end of a subject has its time, and its failures take nothing from the settings. */
+static void test_finish(void **state)
+{
+    (void)state;
+    for (int failing = 0; failing < 2; failing++) {
+        struct fake f = {.costs = {COST(0.5, 0.0005, 0.6), COST(0.5, 0.0005, 0.6)},
+                         .finish_status = failing ? MN_ERR_CHECK : MN_OK};
+        assert_int_equal(run(&f, usual, 2), f.finish_status);
+        for (uint32_t i = 0; i < 2; i++) {
+            assert_int_equal(f.finished[i], !failing);
+            assert_int_equal(f.n_measured[i], usual[i].n_settings);
+            assert_string_equal(f.why[i], "");
+        }
+    }
+    /* Where it would take most of the time, the settings have it. */
+    struct fake slow = {.costs = {COST(0.5, 0.0005, 0.6)}, .finish_s = 1000.0};
+    assert_int_equal(run(&slow, usual, 1), MN_OK);
+    assert_int_equal(slow.n_measured[0], 6);
+    assert_false(slow.finished[0]);
+    assert_true(slow.now <= QUICK_SECONDS);
+    /* Nothing to end where nothing was measured: `finish` asserts it. */
+    struct fake none = {.costs = {COST(0.5, 1000.0, 1)}};
+    assert_int_equal(run(&none, usual, 1), MN_OK);
+    assert_false(none.finished[0]);
+    /* Somebody wants an end while it runs. */
+    struct fake ended = {.costs = {COST(0.5, 0.0005, 0.6)}, .finish_s = 5.0};
+    assert_int_equal(run(&ended, usual, 1), MN_OK);
+    struct fake again = {.costs = {COST(0.5, 0.0005, 0.6)}, .finish_s = 5.0, .stop_at = ended.now - 1.0};
+    assert_int_equal(run(&again, usual, 1), MN_ERR_INTERRUPTED);
+    assert_true(again.now <= again.stop_at + 1.0);
+}
+
 /* Costs over seven orders of magnitude, in any order, also such that nothing can be told from the ones before. */
 static void test_any_device(void **state)
 {
@@ -211,6 +265,8 @@ static void test_any_device(void **state)
         assert_true(f.now <= QUICK_SECONDS);
         for (uint32_t i = 0; i < 5; i++)
             assert_true(f.n_measured[i] == usual[i].n_settings || *f.why[i]);
+        for (uint32_t i = 0; i < 5; i++)
+            assert_int_equal(f.finished[i], f.n_measured[i] > 0);
     }
 }
 
@@ -247,7 +303,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fast_device), cmocka_unit_test(test_slow_device), cmocka_unit_test(test_postponed),
         cmocka_unit_test(test_failures),    cmocka_unit_test(test_interrupted), cmocka_unit_test(test_any_device),
-        cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_finish),      cmocka_unit_test(test_estimate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,7 @@ static enum mn_status repeat(struct ceiling *c, struct mn_engine *engine)
         return status;
     c->gb_s = samples_median(values, n); /* sorts */
     c->spread = c->gb_s > 0.0 ? (values[n - 1] - values[0]) / c->gb_s : 0.0;
+    c->seconds = clock_s() - begin;
     gmtime_r(&now, &utc);
     strftime(c->time, sizeof c->time, "%Y-%m-%dT%H:%M:%SZ", &utc);
     return MN_OK;

@@ -17,6 +17,7 @@ enum { CEILING_KEPT = 8, CEILING_TIME_BYTES = 32, CEILING_CAUSE_BYTES = 128 };
 struct ceiling {
     double gb_s;                   /* median of the repeats, 10^9 bytes per second; 0: not measured */
     double spread;                 /* (largest - smallest) / median */
+    double seconds;                /* that measuring took: about what it takes again */
     char time[CEILING_TIME_BYTES]; /* UTC, when it was measured */
 };
 

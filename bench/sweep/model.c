@@ -62,6 +62,16 @@ void bench_model_close(struct bench_model *m)
     *m = (struct bench_model){0};
 }
 
+enum mn_status bench_model_end(struct ceiling *end, const struct bench_model *m, struct rows *rows, size_t first,
+                               const struct mn_log *log)
+{
+    enum mn_status status = ceiling_at_end(end, &m->ceiling, m->engine, log);
+    for (size_t i = first; i < rows->n && !status; i++)
+        if (!cJSON_AddNumberToObject(rows->items[i], "ceiling_end_gb_s", end->gb_s))
+            status = log_fail(log, MN_ERR_MEMORY, "out of host memory for a row");
+    return status;
+}
+
 /* ---- prompts ---- */
 
 static enum mn_status no_memory(const struct mn_log *log)

@@ -47,6 +47,7 @@ struct run {
     struct output_file file;
     char *lines[QUICK_SUBJECTS_MAX]; /* owned */
     size_t first_row;                /* of the model that is open */
+    struct ceiling rest, end;        /* of the device, in rest and behind the last model; gb_s 0: not measured */
     struct acceptance acceptances[N_ACCEPTANCES];
     double deadline;
     bool given_threads;
@@ -225,6 +226,26 @@ static enum mn_status measure(void *user, uint32_t which, uint32_t k, uint32_t n
     return keep(r, row);
 }
 
+static enum mn_status finish(void *user, uint32_t which, double deadline)
+{
+    struct run *r = user;
+    struct ceiling end;
+    (void)which;
+    r->deadline = deadline;
+    const enum mn_status status = bench_model_end(&end, &r->model, &r->rows, r->first_row, r->log);
+    if (!status) {
+        r->rest = r->model.ceiling;
+        r->end = end;
+    }
+    return status;
+}
+
+static double finish_s(void *user, uint32_t which)
+{
+    (void)which;
+    return ((struct run *)user)->model.ceiling.seconds;
+}
+
 /* ---- lines ---- */
 
 /* The sentence of the rows that this subject gave: of a shape the forced one, where it got so far. */
@@ -292,6 +313,9 @@ static void write_block(const struct run *r, double seconds)
         fputc('\n', out);
     }
     text_puts(out, r->banner);
+    if (r->end.gb_s > 0.0)
+        fprintf(out, "\nread bandwidth: %.3g GB/s in rest (spread %.2g %%), %.3g at the end (%.2g %%)", r->rest.gb_s,
+                100.0 * r->rest.spread, r->end.gb_s, 100.0 * r->end.spread);
     fprintf(out, "\nmuninn " MN_VERSION ", commit " MUNINN_COMMIT ", bench --quick, %.0f s, %s\n```\n", seconds, day);
 }
 
@@ -309,7 +333,8 @@ static enum mn_status write_results(struct run *r, double seconds)
 
 static enum mn_status go_through(struct run *r)
 {
-    const struct quick_ops ops = {now, stop, open_subject, time_token, measure, close_subject, over, r};
+    const struct quick_ops ops = {now,    stop,     open_subject,  time_token, measure,
+                                  finish, finish_s, close_subject, over,       r};
     struct quick_subject tried[QUICK_SUBJECTS_MAX];
     const double start = clock_s();
     for (uint32_t i = 0; i < r->n; i++) {

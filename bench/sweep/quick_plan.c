@@ -1,6 +1,7 @@
 /* How `muninn bench --quick` keeps its time. */
 #include "bench/sweep/quick_plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ enum { SETTINGS_MIN = 3 };
 enum { N_NEW_MOST = 64, N_NEW_USUAL = 16, N_NEW_FEWEST = 8 };
 /* A subject that is predicted from a smaller one is tried unless it would take this much more than there is. */
 static const double DOUBT = 1.5;
+/* Of a subject's time at most so much is kept for its end. */
+static const double FINISH_SHARE = 0.1;
 
 struct quick {
     const struct quick_ops *ops;
@@ -101,10 +104,22 @@ struct turn {
     char why[QUICK_WHY_BYTES];
 };
 
+/* `status` of the settings; one more failure does not take what was measured. */
+static enum mn_status finish(struct quick *q, uint32_t i, const struct turn *t, enum mn_status status)
+{
+    const struct quick_ops *ops = q->ops;
+    const bool is_cut = status == MN_ERR_INTERRUPTED && !ops->stop(ops->user);
+    if (!t->n_done || (status && !is_cut))
+        return status;
+    const enum mn_status ended = ops->finish(ops->user, i, t->end);
+    return ended && (ended != MN_ERR_INTERRUPTED || ops->stop(ops->user)) ? ended : status;
+}
+
 static enum mn_status run_opened(struct quick *q, uint32_t i, const struct quick_subject *s, struct turn *t)
 {
     const struct quick_ops *ops = q->ops;
-    const double start = ops->now(ops->user);
+    const double start = ops->now(ops->user),
+                 finish_s = fmin(DOUBT * ops->finish_s(ops->user, i), FINISH_SHARE * (t->end - t->start));
     double token_s = 0.0;
     char all[TIME_TEXT_BYTES], token[TIME_TEXT_BYTES];
     enum mn_status status = ops->time_token(ops->user, i, t->end, &token_s);
@@ -116,12 +131,12 @@ static enum mn_status run_opened(struct quick *q, uint32_t i, const struct quick
     learn(&q->token_s_byte, s, token_s);
     if (status)
         return status;
-    const uint32_t n_new = choose_n_new(token_s, s->n_settings, t->end - begin, t->fewest);
+    const uint32_t n_new = choose_n_new(token_s, s->n_settings, t->end - finish_s - begin, t->fewest);
     if (n_new)
-        return measure_settings(q, i, s, n_new, token_s, t->end, &t->n_done);
+        return finish(q, i, t, measure_settings(q, i, s, n_new, token_s, t->end - finish_s, &t->n_done));
     const double least = least_cost(token_s, N_NEW_FEWEST, s->n_settings);
     t->too_slow = true;
-    t->needed_s = DOUBT * (begin - t->start) + least;
+    t->needed_s = DOUBT * (begin - t->start) + least + finish_s;
     write_time(token, token_s);
     write_time(all, least);
     snprintf(t->why, sizeof t->why, "left out: a token of ar takes %s here, and the fewest settings would take %s",

@@ -31,6 +31,10 @@ struct quick_ops {
     /* Seconds of one token with ar. */
     enum mn_status (*time_token)(void *user, uint32_t subject, double deadline, double *seconds);
     enum mn_status (*measure)(void *user, uint32_t subject, uint32_t setting, uint32_t n_new, double deadline);
+    /* Of a subject of which something was measured, what is wanted of its device at the end: behind all settings, in
+     * the time that is kept for it, about finish_s seconds. MN_ERR_INTERRUPTED at the deadline costs nothing else. */
+    enum mn_status (*finish)(void *user, uint32_t subject, double deadline);
+    double (*finish_s)(void *user, uint32_t subject);
     void (*close)(void *user, uint32_t subject);
     /* The subject is over: `why` it was left out or cut short, or NULL. `n_measured` of its settings are there, the
      * first ones. */

@@ -201,20 +201,6 @@ static enum mn_status say_estimate(struct sweep *w, struct bench_model *model, c
     return MN_OK;
 }
 
-/* The ceiling once more, beside what this model's rows, from `first` on, refer to. Without room for its buffer there is
- * none; `--resume` without anything left has nothing to say about it. */
-static enum mn_status measure_end(struct sweep *w, struct bench_model *model, size_t first)
-{
-    struct ceiling end;
-    if (first == w->rows.n)
-        return MN_OK;
-    enum mn_status status = ceiling_at_end(&end, &model->ceiling, model->engine, w->log);
-    for (size_t i = first; i < w->rows.n && !status; i++)
-        if (!cJSON_AddNumberToObject(w->rows.items[i], "ceiling_end_gb_s", end.gb_s))
-            status = log_fail(w->log, MN_ERR_MEMORY, "out of host memory for a row");
-    return status;
-}
-
 /* All settings of one model in one type on one device. */
 static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic, const char *device,
                                 const char *weight_type, size_t *counter, const struct bench_common *common)
@@ -252,8 +238,8 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
         if (!status)
             status = run_settings(w, &model, counter, common);
     }
-    if (!status)
-        status = measure_end(w, &model, first);
+    if (!status && first < w->rows.n) /* --resume without anything left has nothing to say about it */
+        status = bench_model_end(&(struct ceiling){0}, &model, &w->rows, first, w->log);
     end_progress(w);
     bench_model_close(&model);
     return status;
