@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
 
 CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
@@ -27,7 +29,7 @@ def skip_or_fail():
 
 skip_or_fail()
 from selenium import webdriver  # noqa: E402
-from selenium.common.exceptions import NoAlertPresentException  # noqa: E402
+from selenium.common.exceptions import NoAlertPresentException, WebDriverException  # noqa: E402
 from selenium.webdriver.chrome.options import Options  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -119,8 +121,8 @@ def expected_marks(rows):
 
 
 class Report:
-    def __init__(self, program, folder):
-        self.program, self.folder, self.n = program, Path(folder), 0
+    def __init__(self, program, folder, source=None):
+        self.program, self.folder, self.source, self.n = program, Path(folder), source, 0
 
     def run(self, *arguments, stdin=b""):
         done = subprocess.run([self.program, "report", *map(str, arguments)], input=stdin, capture_output=True, check=False)
@@ -149,19 +151,60 @@ def rows_of(page):
 
 # ---- the browser ----
 
+STARTS, WAIT_S, CALL_S = 3, 60, 300
+# What a driver says when its browser is gone or cannot draw any more. A page cannot say it.
+LOST = ("tab crashed", "disconnected", "not reachable", "invalid session id", "no such window",
+        "Unable to capture screenshot", "Printing failed", "unable to connect to renderer", "Connection refused",
+        "Remote end closed connection", "Connection aborted")
+
 
 class Browser:
     def __init__(self, folder):
+        self.folder = Path(folder)
+        self.log = self.folder / f"driver-{time.monotonic_ns()}.log"
         options = Options()
         options.binary_location = CHROMIUM
-        flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync",
-                 "disable-dev-shm-usage", "hide-scrollbars", "user-data-dir=" + tempfile.mkdtemp(dir=folder)]
+        flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+                 "disable-component-update", "disable-sync", "disable-dev-shm-usage", "hide-scrollbars",
+                 "user-data-dir=" + tempfile.mkdtemp(dir=folder)]
         for flag in flags:
             options.add_argument("--" + flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(service=Service(CHROMEDRIVER), options=options)
-        self.driver.set_page_load_timeout(300)
-        self.driver.set_script_timeout(300)
+        # The driver looks for a free port before it takes it: another test may be faster.
+        self.driver = webdriver.Chrome(service=Service(CHROMEDRIVER, log_path=str(self.log)), options=options)
+        self.driver.set_page_load_timeout(CALL_S)
+        self.driver.set_script_timeout(CALL_S)
+
+    @staticmethod
+    def start(folder):
+        """A browser that runs. A machine under load may need several: each that does not come says why."""
+        for n in range(1, STARTS + 1):
+            try:
+                return Browser(folder)
+            except (WebDriverException, OSError) as error:
+                print(f"note   browser {n} of {STARTS} did not start: {first_line(error)}", flush=True)
+                if n == STARTS:
+                    raise
+                time.sleep(n)
+
+    def last_words(self):
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join("        driver: " + line[:300] for line in lines[-12:])
+
+    def quit(self):
+        try:
+            self.driver.quit()
+        except Exception as error:  # it may be gone already
+            print("note   the browser did not end by itself:", first_line(error), flush=True)
+
+    def until(self, condition, seconds=WAIT_S):
+        """Waits until condition() is true, for as long as a slow machine may need; returns its last value."""
+        end = time.monotonic() + seconds
+        while True:
+            got = condition()
+            if got or time.monotonic() > end:
+                return got
+            time.sleep(0.02)
 
     def look(self, width=1400, scheme="light", media="screen"):
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
@@ -215,3 +258,63 @@ def open_quietly(browser, page, name):
 
 
 MARKUP = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>'\"&lt;<!--"
+
+
+# ---- a whole test ----
+
+
+def first_line(error):
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'without a word'}"
+
+
+def is_lost(error):
+    return isinstance(error, (WebDriverException, OSError)) and any(part in str(error) for part in LOST)
+
+
+def run_one(browser, report, test, root):
+    """One test in a folder of its own, once more where it loses its browser: what it does twice is a failure. Returns
+    the browser, None where it is gone."""
+    for attempt in (1, 2):
+        before = len(failed)
+        report.folder = root / f"{test.__name__}-{attempt}"
+        report.folder.mkdir()
+        try:
+            browser = browser or Browser.start(root)
+            browser.look()
+            test(browser, report)
+            return browser
+        except Exception as error:  # whatever it is, the other tests run, and all output is kept
+            words = browser.last_words() if browser else ""
+            again = attempt == 1 and is_lost(error) and len(failed) == before
+            if browser:
+                browser.quit()
+            browser = None
+            lost = f"note   {test.__name__}: the browser was lost, once more with a new one: {first_line(error)}"
+            print(lost if again else traceback.format_exc(), words, sep="\n", flush=True)
+            if not again:
+                check(f"{test.__name__}: no exception", False, first_line(error))
+                return None
+
+
+def run_tests(arguments, without, tests):
+    """The functions of `without` with the report, those of `tests` with browser and report; the exit code. The last
+    lines name what failed."""
+    program, source = arguments
+    folder, browser = Path(tempfile.mkdtemp(prefix="muninn-page-")), None
+    try:
+        report = Report(program, folder, source)
+        for test in without:
+            test(report)
+        for test in tests:
+            browser = run_one(browser, report, test, folder)
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        check("no exception without a browser", False)
+    finally:
+        if browser:
+            browser.quit()
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in failed:
+        print("failed:", name)
+    print(f"{len(failed)} failed", flush=True)
+    return 1 if failed else 0

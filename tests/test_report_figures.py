@@ -10,15 +10,12 @@ Usage: test_report_figures.py path/to/muninn source_dir   (exit 77 where there c
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from report_page import setting  # noqa: E402
-from test_report import Browser, By, Keys, Report, Select, check, failed, open_quietly, same  # noqa: E402
+from report_page import Keys, Select, check, open_quietly, run_tests, same, setting  # noqa: E402
 
 COMMON = {"time": "2026-01-01T00:00:00Z", "version": "0.0", "commit": "0123456789ab", "device": "GPU one", "driver": "d", "banner": "GPU one | made up",
           "model": "tiny", "model_hash": "00ff", "weight_type": "bf16", "kv_type": "f16", "ceiling_gb_s": 10.0}
@@ -277,13 +274,8 @@ def frame_words(browser):
 
 def until(browser, code, wanted, name):
     """What takes a while: waits for it, for as long as a slow machine needs."""
-    got = None
-    for _ in range(600):
-        got = browser.js(code)
-        if got == wanted:
-            break
-        browser.js("return new Promise((done) => setTimeout(done, 50))")
-    same(name, got, wanted)
+    browser.until(lambda: browser.js(code) == wanted)
+    same(name, browser.js(code), wanted)
 
 
 PLAY = "return document.querySelector('[data-wave=play]').textContent"
@@ -406,9 +398,9 @@ FIGURES = ("speedup", "acceptance", "lengths", "positions", "waves", "verify", "
            "convergence", "exits", "trajectories", "wave", "rounds", "text")
 
 
-def test_commands(browser, report, source):
+def test_commands(browser, report):
     """What the program writes fills every figure; each command as docs/benchmarking.md has it, on the smallest model."""
-    model, folder = str(Path(source).resolve() / "models" / "raven-tiny"), report.folder / "real"
+    model, folder = str(Path(report.source).resolve() / "models" / "raven-tiny"), report.folder / "real"
     folder.mkdir()
     lines = [{"context": f"sort {i} 8 0 1 :", "continuation": " 0", "task": task} for i in range(3) for task in ("one", "two")]
     report.file("lines.jsonl", lines)
@@ -485,40 +477,19 @@ def test_figures_of_rows(browser, report):
           browser.one("#answer").text, tiles(browser))
 
 
-def test_names(source):
+def test_names(report):
     """The scripts are one script: a function declared twice would silently be the second."""
-    names = re.findall(r"^(?:function|const|let|class) +([A-Za-z_0-9]+)", "".join(p.read_text() for p in (Path(source) / "bench/page").glob("*.js")), re.M)
+    names = re.findall(r"^(?:function|const|let|class) +([A-Za-z_0-9]+)", "".join(p.read_text() for p in (Path(report.source) / "bench/page").glob("*.js")), re.M)
     same("names: none is declared twice", sorted({name for name in names if names.count(name) > 1}), [])
     check("names: they were found", len(names) > 100, len(names))
 
 
 def main():
-    program, source = sys.argv[1:3]
-    folder = Path(tempfile.mkdtemp(prefix="muninn-figures-"))
-    browser = None
-    try:
-        test_names(source)
-        report = Report(program, folder)
-        browser = Browser(folder)
-        browser.look()
-        test_roofline(browser, report)
-        test_kernels(browser, report)
-        test_figures_of_rows(browser, report)
-        test_accuracy(browser, report)
-        test_summaries(browser, report)
-        test_pareto(browser, report)
-        test_waves(browser, report)
-        test_wave(browser, report)
-        test_rounds(browser, report)
-        test_text(browser, report)
-        test_map(browser, report)
-        test_commands(browser, report, source)
-    finally:
-        if browser:
-            browser.driver.quit()
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(failed)} failed")
-    return 1 if failed else 0
+    tests = [
+        test_roofline, test_kernels, test_figures_of_rows, test_accuracy, test_summaries, test_pareto, test_waves,
+        test_wave, test_rounds, test_text, test_map, test_commands,
+    ]
+    return run_tests(sys.argv[1:3], [test_names], tests)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ import csv
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from report_page import MARKUP, Browser, Report, Select, check, failed, is_run, open_quietly, rows_of, same, setting, sweep  # noqa: E402
+from report_page import (  # noqa: E402
+    MARKUP, Select, check, open_quietly, rows_of, run_tests, same, setting, sweep)
 
 # ---- what goes in ----
 
@@ -56,9 +55,9 @@ def test_other_kinds(report):
     check("refused: nothing was written", not page.exists())
 
 
-def test_results(browser, report, source):
+def test_results(browser, report):
     """The report reads every committed result; what the page looks for must be in the rows of `muninn bench`."""
-    for path in sorted((Path(source) / "bench" / "results").glob("*.jsonl")):
+    for path in sorted((Path(report.source) / "bench" / "results").glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         open_quietly(browser, report.page(rows, name=path.name), path.name)
         marks = browser.marks()
@@ -222,11 +221,8 @@ def test_anchor(browser, report):
 def saved(browser, folder, figure, kind):
     path = folder / f"muninn-{figure}.{kind}"
     browser.js("document.querySelector(`#figure-${arguments[0]} [data-save=${arguments[1]}]`).click()", figure, kind)
-    for _ in range(1200):
-        if path.exists() and path.stat().st_size:
-            return path.read_text()
-        time.sleep(0.05)
-    return ""
+    browser.until(lambda: path.exists() and path.stat().st_size)
+    return path.read_text() if path.exists() else ""
 
 
 def test_saving(browser, report):
@@ -321,30 +317,11 @@ def test_comparison(browser, report):
 
 
 def main():
-    program, source = sys.argv[1:3]
-    folder = Path(tempfile.mkdtemp(prefix="muninn-report-"))
-    browser = None
-    try:
-        report = Report(program, folder)
-        test_other_kinds(report)
-        browser = Browser(folder)
-        browser.look()
-        test_kinds(browser, report)
-        test_classes(browser, report)
-        test_given_by_depth(browser, report)
-        test_title(browser, report)
-        test_cards(browser, report)
-        test_anchor(browser, report)
-        test_saving(browser, report)
-        test_points(browser, report)
-        test_comparison(browser, report)
-        test_results(browser, report, source)
-    finally:
-        if browser:
-            browser.driver.quit()
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(failed)} failed")
-    return 1 if failed else 0
+    tests = [
+        test_kinds, test_classes, test_given_by_depth, test_title, test_cards, test_anchor, test_saving, test_points,
+        test_comparison, test_results,
+    ]
+    return run_tests(sys.argv[1:3], [test_other_kinds], tests)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,10 @@ test installs it)
 """
 
 import os
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from report_page import Browser, Report, check, failed, open_quietly, same, setting, sweep  # noqa: E402
+from report_page import check, open_quietly, run_tests, same, setting, sweep  # noqa: E402
 from test_report import trace_rows  # noqa: E402
 from test_report_figures import kernel, rounds, run, scores, wave  # noqa: E402
 from test_report_files import compare, comparison_rows  # noqa: E402
@@ -100,9 +97,9 @@ BAD = """<!doctype html><html><body style="margin: 0; background: white; color: 
 </body></html>"""
 
 
-def test_controls(browser, folder):
+def test_controls(browser, report):
     """Each check sees the fault that is there for it, and not those of the others."""
-    page = folder / "bad.html"
+    page = report.folder / "bad.html"
     page.write_text(BAD)
     browser.look()
     browser.open(page)
@@ -152,7 +149,7 @@ def kinds():
             "quantisation": quality, "one row": [setting("GPU one", "ar")], "everything": bench() + kernels() + scores() + traces() + wave() + quality}
 
 
-def test_looks(browser, name, page):
+def look(browser, name, page):
     for width, scheme in LOOKS:
         browser.look(width, scheme)
         at = f"{name}, {width} pixels, {scheme}"
@@ -162,6 +159,19 @@ def test_looks(browser, name, page):
         for what, code in CHECKS.items():
             wrong = browser.js(code)
             check(f"{at}: {what}", not wrong, len(wrong), wrong[:8])
+
+
+def test_kinds(browser, report):
+    for name, rows in kinds().items():
+        look(browser, name, report.page(rows))
+
+
+def test_comparison(browser, report):
+    page = report.folder / "ab.html"
+    a = report.file("a.jsonl", comparison_rows(lambda i: 1, "aaaa"))
+    b = report.file("b.jsonl", comparison_rows(lambda i: 0.5 + i / 20, "b" * 40))
+    same("comparison: written", compare(report, a, b, "-o", page)[0], 0)
+    look(browser, "comparison", page)
 
 
 def test_crowd(browser, report):
@@ -202,25 +212,8 @@ def test_names(browser, report):
 
 
 def main():
-    folder = Path(tempfile.mkdtemp(prefix="muninn-looks-"))
-    browser = None
-    try:
-        report = Report(sys.argv[1], folder)
-        browser = Browser(folder)
-        test_controls(browser, folder)
-        for name, rows in kinds().items():
-            test_looks(browser, name, report.page(rows))
-        a, b = report.file("a.jsonl", comparison_rows(lambda i: 1, "aaaa")), report.file("b.jsonl", comparison_rows(lambda i: 0.5 + i / 20, "b" * 40))
-        same("comparison: written", compare(report, a, b, "-o", folder / "ab.html")[0], 0)
-        test_looks(browser, "comparison", folder / "ab.html")
-        test_crowd(browser, report)
-        test_names(browser, report)
-    finally:
-        if browser:
-            browser.driver.quit()
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(failed)} failed")
-    return 1 if failed else 0
+    tests = [test_controls, test_kinds, test_comparison, test_crowd, test_names]
+    return run_tests(sys.argv[1:3], [], tests)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,10 @@ Usage: test_report_quality.py path/to/muninn source_dir   (exit 77 where there c
 """
 
 import os
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_report import Browser, Report, check, failed, open_quietly, same  # noqa: E402
+from report_page import check, open_quietly, run_tests, same  # noqa: E402
 from test_report_figures import near, pick, places, tips, words  # noqa: E402
 
 DEPTHS = (1, 2, 4, 8)
@@ -95,22 +92,8 @@ def test_groups(browser, report):
 
 
 def main():
-    folder = Path(tempfile.mkdtemp(prefix="muninn-quality-"))
-    browser = None
-    try:
-        report = Report(sys.argv[1], folder)
-        browser = Browser(folder)
-        browser.look()
-        test_figures(browser, report)
-        test_left_out(browser, report)
-        test_commits(browser, report)
-        test_groups(browser, report)
-    finally:
-        if browser:
-            browser.driver.quit()
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(failed)} failed")
-    return 1 if failed else 0
+    tests = [test_figures, test_left_out, test_commits, test_groups]
+    return run_tests(sys.argv[1:3], [], tests)
 
 
 if __name__ == "__main__":
