@@ -127,8 +127,8 @@ struct mn_engine_params {
     /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what
      * needs a model is MN_ERR_USAGE. */
     bool tokenizer_only;
-    /* Read no weights and reserve nothing: mn_engine_info and mn_memory_plan say what the model takes. What computes is
-     * MN_ERR_USAGE, but for mn_read_bandwidth. */
+    /* Read no weights and reserve nothing: mn_engine_info and mn_memory_plan say what the model takes, mn_pipelines
+     * what compilers make of its kernels. What computes is MN_ERR_USAGE, but for mn_read_bandwidth. */
     bool plan_only;
     const struct mn_log *log;
     struct mn_progress progress; /* of making the engine, and of everything that is done with it and its sessions */
@@ -772,6 +772,44 @@ enum mn_status mn_profile_time_operations(struct mn_profile *profile, double *us
 bool mn_profile_has_timestamps(const struct mn_profile *profile);
 /* One submit with n dispatches that do next to nothing. */
 enum mn_status mn_profile_time_empty(struct mn_profile *profile, uint32_t n_dispatches, double *us);
+
+/* ---- pipelines: what the driver makes of the kernels ---- */
+
+/* A number of the driver, under the driver's own name. */
+struct mn_pipeline_statistic {
+    const char *name;
+    double value;
+};
+
+/* A compiled kernel: one version of it for a type of weights, a number of rows and a place in the model. */
+struct mn_pipeline {
+    const char *kernel;        /* the shader's name */
+    const char *what;          /* the operations it is for: "projection, down" */
+    const char *passes;        /* "prelude, core, coda, head" */
+    const char *row_counts;    /* of the passes it is recorded for: "1, 2, 4", "prompt" */
+    uint32_t n_rows;           /* that share one read of the weights; 0: its kernel reads none */
+    const char *weight_type;   /* as mn_weight_type_at; NULL: its kernel reads none */
+    const uint32_t *constants; /* [n_constants] that it was specialised with; the first one is `threads` */
+    uint32_t n_constants;
+    uint32_t threads, max_threads;           /* of a workgroup; the device's most */
+    uint32_t shared_bytes, max_shared_bytes; /* of a workgroup, as the shader declares and uses it; the device's most */
+    uint32_t subgroup_size;
+    /* As far as the driver says (VK_KHR_pipeline_executable_properties); -1 where it does not. Registers are 32-bit
+     * ones of a lane, scalar ones of a subgroup. Spills: registers, or stores of them, that found no room; scratch is
+     * memory for them. Waves: most subgroups at a time, on a SIMD (AMD), a core (Qualcomm), a multiprocessor (NVIDIA).
+     */
+    double registers, scalar_registers, spills, scratch_bytes, code_bytes, instructions, waves;
+    const struct mn_pipeline_statistic *statistics; /* [n_statistics] everything it says */
+    uint32_t n_statistics;
+};
+
+/* Builds every pipeline that a session would use, and visits each with what the driver says of it; *has_statistics (may
+ * be NULL): the driver says anything at all. For engines made with plan_only; of others the driver was not asked, and
+ * nothing is said. Takes no memory for weights, cache or buffers, submits nothing and needs no fence, so that it runs
+ * on devices that only compile. Refuses what mn_session_create refuses, but for memory. What is visited is valid during
+ * the call; a visit that returns anything but MN_OK ends it with that. */
+enum mn_status mn_pipelines(struct mn_engine *engine, const struct mn_session_params *params, bool *has_statistics,
+                            enum mn_status (*visit)(void *user, const struct mn_pipeline *pipeline), void *user);
 
 #ifdef __cplusplus
 }

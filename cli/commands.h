@@ -11,7 +11,8 @@
     X(tokenize) \
     X(info) \
     X(quantize) \
-    X(devices) X(selftest) X(bench) X(merge) X(compare) X(report) X(trace) X(score) X(divergence) X(man) X(completion)
+    X(devices) \
+    X(pipelines) X(selftest) X(bench) X(merge) X(compare) X(report) X(trace) X(score) X(divergence) X(man) X(completion)
 
 #define X(name) extern const struct command command_##name;
 COMMANDS(X)

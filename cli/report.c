@@ -52,7 +52,8 @@ const struct command command_report = {
     .summary = "Makes a page to look at from result files.",
     .synopsis = "[OPTIONS] FILE.jsonl...",
     .example = "muninn report results.jsonl -o report.html",
-    .notes = "Files are what bench, score, trace, divergence and generate --trace write, in any mixture; what else a "
+    .notes = "Files are what bench, pipelines, score, trace, divergence and generate --trace write, in any mixture; "
+             "what else a "
              "file is, is said (exit code 4).\n"
              "The page is one file, opens offline in any browser and asks no network for anything. The rows are in it "
              "as JSON, in the element `rows`. A setting that\n"

@@ -42,6 +42,7 @@ const uint SCALES = (OCTETS + 3) / 4;          // of a position's key, and of it
 const uint ODD_SCALES = SCALES % 4 * (4 % SCALES); // 0: what is loaded at once is a whole position's, or all of one's
 
 #include "exchange.glsl"
+#include "query.glsl"
 
 // Eight values of the cache; `at` counts octets.
 void load_octet(uint at, out vec4 lo, out vec4 hi)
@@ -79,7 +80,7 @@ float dot4(vec4 a, vec4 b, float sum)
 
 // q . k of a key in q8, which begins at word `key`; its scales, and the value's, at `scales`. `first` are the scales of
 // the first group.
-float score_q8(uint key, uint scales, vec4 q[QUERY_WORDS], out vec2 first)
+float score_q8(uint key, uint scales, Query q, out vec2 first)
 {
     precise float score = 0.0;
     uvec4 loaded = uvec4(0);
@@ -93,8 +94,8 @@ float score_q8(uint key, uint scales, vec4 q[QUERY_WORDS], out vec2 first)
                 if (2 * w + i < OCTETS) {
                     vec4 lo, hi;
                     q8_octet(word, i, lo, hi);
-                    s_lo = dot4(q[4 * w + 2 * i], lo, s_lo);
-                    s_hi = dot4(q[4 * w + 2 * i + 1], hi, s_hi);
+                    s_lo = dot4(query_word(q, 4 * w + 2 * i), lo, s_lo);
+                    s_hi = dot4(query_word(q, 4 * w + 2 * i + 1), hi, s_hi);
                 }
         }
         vec2 both = unpackHalf2x16(loaded[(scales + g) % 4]);
@@ -118,7 +119,7 @@ void main()
         return;
     const uint end = min(start + SPLIT, row.y + 1);
     const uint q_base = (row_index * args.n_heads + head) * (2 * OCTETS);
-    vec4 q[QUERY_WORDS];
+    Query q;
     load_query(q_base, lane, q);
 
     const uint unit = lane % WIDTH, group = lane / WIDTH;
@@ -154,8 +155,8 @@ void main()
                 [[unroll]] for (uint c = 0; c < OCTETS; c++) {
                     vec4 lo, hi;
                     load_octet(key[u] + c, lo, hi);
-                    s_lo = dot4(q[2 * c], lo, s_lo);
-                    s_hi = dot4(q[2 * c + 1], hi, s_hi);
+                    s_lo = dot4(query_word(q, 2 * c), lo, s_lo);
+                    s_hi = dot4(query_word(q, 2 * c + 1), hi, s_hi);
                 }
                 own = s_lo + s_hi;
             }

@@ -170,7 +170,7 @@ open('lines', 'w').write('{"context_ids":[1,2],"continuation_ids":[3]}\n')
 short = '-n', 3, '--num-steps', 2
 shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
 commands = [('generate', '-p', 'x', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
-            ('tokenize',), ('info', '--memory', 8), ('devices',),
+            ('tokenize',), ('info', '--memory', 8), ('devices',), ('pipelines', '--synthetic', shape),
             ('quantize', '-o', 'folder', '--weight-type', 'q8_0'), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),
             ('bench', '--synthetic', shape, '--strategy', 'ar', '-r', 1, '--min-seconds', 0, '-n', 2, '--results', 'rows', '-o', 'json'),
             ('divergence', '-f', 'texts', '--weight-type', 'bf16', '--num-steps', 2), ('merge', 'rows'), ('compare', 'rows', 'rows'), ('report', 'rows', '-o', 'page.html')]

@@ -34,7 +34,7 @@ const isObject = (v) => typeof v === "object" && v !== null && !Array.isArray(v)
 
 /* Kinds that the page knows, as the table calls them; any other is in the table alone, as the row calls it. */
 const KINDS = new Map(Object.entries({
-    run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor", trace: "traced tokens", trace_header: "traces", trace_summary: "traces, summed up", score: "scored lines", score_summary: "scores", quantisation: "what types do to predictions",
+    run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor", trace: "traced tokens", trace_header: "traces", trace_summary: "traces, summed up", score: "scored lines", score_summary: "scores", quantisation: "what types do to predictions", pipeline: "pipelines",
     decode: "decoding events", generation: "generated texts", generation_total: "batches of generated texts",
 }));
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench/rows/best.h"
+#include "bench/rows/table_columns.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -15,149 +16,6 @@ enum {
     COLUMNS_MAX = 48,
     RANK_WANTED = 5 /* rather than do without columns from this rank on, rows come in several tables */
 };
-
-enum cell_kind {
-    CELL_TEXT,
-    CELL_NUMBER,
-    CELL_COUNT,     /* 0: the strategy has no such figure */
-    CELL_SPREAD,    /* a share; none of one sample */
-    CELL_MB,        /* 10^6 bytes */
-    CELL_TIMES,     /* 2 decimals */
-    CELL_SHARE,     /* of the ceiling, percent; what is above it has a line below the table */
-    CELL_MS,        /* what comes in a burst is 0 */
-    CELL_ACCEPTED,  /* a share; none where nothing was drafted */
-    CELL_AGREEMENT, /* a share; of lossy rows alone: it is 1 or a fault elsewhere, and chance where acceptance is forced
-                     */
-    CELL_PROMPT,
-    CELL_MARK,
-    CELL_CLASS
-};
-
-/* What becomes of a column in a table of TABLE_WIDTH. */
-enum column_use {
-    COLUMN_STAYS,
-    COLUMN_FOLDS, /* into the line above, where all rows agree; else the rows are apart in it */
-    COLUMN_GOES   /* when there is no room: the lowest rank first */
-};
-
-struct column {
-    const char *title, *key;
-    enum cell_kind kind;
-    int digits;
-    enum column_use use;
-    int rank;
-    const char *before, *behind; /* around the value in the line above; NULL: nothing */
-};
-
-static const struct column run_columns[] = {
-    {"best", "", CELL_MARK, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
-    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
-    {"threads", "cpu_threads", CELL_TEXT, 0, COLUMN_FOLDS, 0, "worker threads ", NULL},
-    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
-    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
-    {"cache", "kv_policy", CELL_TEXT, 0, COLUMN_FOLDS, 0, "cache ", NULL},
-    {"cache type", "kv_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "cache type ", NULL},
-    {"strategy", "strategy", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"R", "num_steps", CELL_COUNT, 9, COLUMN_FOLDS, 0, "R ", NULL},
-    {"K", "draft_steps", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
-    {"L", "lookahead", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
-    {"W", "max_inflight", CELL_COUNT, 9, COLUMN_FOLDS, 0, "W ", NULL},
-    {"batch", "batch", CELL_COUNT, 9, COLUMN_FOLDS, 0, "batch ", NULL},
-    {"prompts", "prompt_set", CELL_TEXT, 0, COLUMN_FOLDS, 0, "prompts ", NULL},
-    {"prompt", "prompt_tokens", CELL_PROMPT, 9, COLUMN_FOLDS, 0, "prompt length ", NULL},
-    {"new", "new_tokens", CELL_COUNT, 9, COLUMN_FOLDS, 0, NULL, " new tokens"},
-    {"temp", "temperature", CELL_NUMBER, 4, COLUMN_FOLDS, 0, "temperature ", NULL},
-    {"prefill tok/s", "prefill_tok_s", CELL_NUMBER, 4, COLUMN_GOES, 1, NULL, NULL},
-    {"tok/s", "decode_tok_s", CELL_NUMBER, 4, COLUMN_STAYS, 0, NULL, NULL},
-    {"spread", "decode_spread", CELL_SPREAD, 2, COLUMN_GOES, 3, NULL, NULL},
-    {"x of ar", "speedup", CELL_TIMES, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"accepted", "acceptance_rate", CELL_ACCEPTED, 3, COLUMN_GOES, 7, NULL, NULL},
-    {"tokens/round", "mean_acceptance_length", CELL_COUNT, 3, COLUMN_GOES, 4, NULL, NULL},
-    {"MB/token", "weight_bytes_per_token", CELL_MB, 3, COLUMN_GOES, 6, NULL, NULL},
-    {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
-    {"% of ceiling", "ceiling_percent", CELL_SHARE, 3, COLUMN_GOES, 5, NULL, NULL},
-    {"first token ms", "ttft_ms", CELL_NUMBER, 3, COLUMN_GOES, 0, NULL, NULL},
-    {"p50 ms", "inter_token_p50_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
-    {"p95 ms", "inter_token_p95_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
-    {"p99 ms", "inter_token_p99_ms", CELL_MS, 3, COLUMN_GOES, 0, NULL, NULL},
-    {"device MB", "device_peak_bytes", CELL_MB, 4, COLUMN_GOES, 0, NULL, NULL},
-    {"host MB", "host_peak_bytes", CELL_MB, 4, COLUMN_GOES, 0, NULL, NULL},
-    {"J/token", "joules_per_token", CELL_NUMBER, 3, COLUMN_GOES, 4, NULL, NULL},
-    {"W", "power_w", CELL_NUMBER, 3, COLUMN_GOES, 0, NULL, NULL},
-    {"MHz", "clock_mhz", CELL_NUMBER, 4, COLUMN_GOES, 0, NULL, NULL},
-    {"agreement", "agreement", CELL_AGREEMENT, 3, COLUMN_GOES, 8, NULL, NULL},
-    {"class", "", CELL_CLASS, 0, COLUMN_STAYS, 0, NULL, NULL}};
-static const struct column pass_columns[] = {
-    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
-    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
-    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
-    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
-    {"position", "position", CELL_COUNT, 9, COLUMN_FOLDS, 0, "position ", NULL},
-    {"pass", "pass", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"rows", "rows", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
-    {"dispatches", "dispatches", CELL_COUNT, 9, COLUMN_GOES, 1, NULL, NULL},
-    {"us", "us", CELL_NUMBER, 4, COLUMN_STAYS, 0, NULL, NULL},
-    {"spread", "us_spread", CELL_SPREAD, 2, COLUMN_GOES, 2, NULL, NULL},
-    {"t(n)/t(1)", "t_ratio", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"MB", "bytes", CELL_MB, 3, COLUMN_GOES, 3, NULL, NULL},
-    {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"% of ceiling", "ceiling_percent", CELL_SHARE, 3, COLUMN_GOES, 4, NULL, NULL}};
-static const struct column kernel_columns[] = {
-    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
-    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
-    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
-    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
-    {"position", "position", CELL_COUNT, 9, COLUMN_FOLDS, 0, "position ", NULL},
-    {"pass", "pass", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"what", "what", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"shape", "shape", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"rows", "rows", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
-    {"in a pass", "dispatches", CELL_COUNT, 9, COLUMN_GOES, 2, NULL, NULL},
-    {"us each", "us", CELL_NUMBER, 4, COLUMN_STAYS, 0, NULL, NULL},
-    {"t(n)/t(1)", "t_ratio", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"MB", "bytes", CELL_MB, 3, COLUMN_GOES, 1, NULL, NULL},
-    {"GB/s", "gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"GFLOP/s", "gflop_s", CELL_NUMBER, 3, COLUMN_GOES, 3, NULL, NULL},
-    {"% of ceiling", "ceiling_percent", CELL_SHARE, 3, COLUMN_GOES, 4, NULL, NULL}};
-static const struct column floor_columns[] = {
-    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
-    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
-    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
-    {"dispatch floor us", "us", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"submit us", "submit_us", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"ceiling GB/s", "ceiling_gb_s", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL}};
-static const struct column quantisation_columns[] = {
-    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
-    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
-    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
-    {"against", "reference_weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "against weights ", NULL},
-    {"its cache", "reference_kv_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "its cache ", NULL},
-    {"text set", "text_set", CELL_TEXT, 0, COLUMN_FOLDS, 0, "texts of ", NULL},
-    {"texts", "texts", CELL_COUNT, 9, COLUMN_FOLDS, 0, NULL, " texts"},
-    {"tokens", "positions", CELL_COUNT, 9, COLUMN_FOLDS, 0, NULL, " predicted tokens"},
-    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"cache", "kv_type", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
-    {"R", "num_steps", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
-    {"KL, nats", "kl_mean", CELL_NUMBER, 3, COLUMN_STAYS, 0, NULL, NULL},
-    {"from", "kl_low", CELL_NUMBER, 3, COLUMN_GOES, 6, NULL, NULL},
-    {"to", "kl_high", CELL_NUMBER, 3, COLUMN_GOES, 6, NULL, NULL},
-    {"99 % below", "kl_p99", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
-    {"largest", "kl_max", CELL_NUMBER, 3, COLUMN_GOES, 1, NULL, NULL},
-    {"same best token", "top1_agreement", CELL_NUMBER, 5, COLUMN_STAYS, 0, NULL, NULL},
-    {"from", "top1_low", CELL_NUMBER, 5, COLUMN_GOES, 6, NULL, NULL},
-    {"to", "top1_high", CELL_NUMBER, 5, COLUMN_GOES, 6, NULL, NULL},
-    {"logit error", "logit_error_max", CELL_NUMBER, 3, COLUMN_GOES, 3, NULL, NULL}};
-#define COUNT(array) (size_t)(sizeof(array) / sizeof *(array))
-static const struct {
-    const char *kind;
-    const struct column *columns;
-    size_t n;
-} kinds[] = {{"run", run_columns, COUNT(run_columns)},
-             {"pass", pass_columns, COUNT(pass_columns)},
-             {"kernel", kernel_columns, COUNT(kernel_columns)},
-             {"floor", floor_columns, COUNT(floor_columns)},
-             {"quantisation", quantisation_columns, COUNT(quantisation_columns)}};
 
 /* ---- cells ---- */
 
@@ -575,14 +433,14 @@ enum mn_status rows_write_tables(const struct rows *rows, bool all, FILE *stream
     const cJSON **of_kind = malloc((rows->n + 1) * sizeof *of_kind);
     bool good = of_kind != NULL;
     enum mn_status status = best_find(&best, rows, log);
-    for (size_t k = 0; k < COUNT(kinds) && good && !status; k++) {
-        const struct writer w = {kinds[k].columns, kinds[k].n, all, &best, stream};
+    for (size_t k = 0; k < table_n_kinds && good && !status; k++) {
+        const struct writer w = {table_kinds[k].columns, table_kinds[k].n, all, &best, stream};
         size_t n = 0;
         for (size_t r = 0; r < rows->n; r++)
-            if (!strcmp(row_string(rows->items[r], "bench"), kinds[k].kind))
+            if (!strcmp(row_string(rows->items[r], "bench"), table_kinds[k].kind))
                 of_kind[n++] = rows->items[r];
         if (n)
-            good = all ? write_rows(&w, of_kind, n) : write_groups(&w, of_kind, n, apart, COUNT(apart));
+            good = all ? write_rows(&w, of_kind, n) : write_groups(&w, of_kind, n, apart, sizeof apart / sizeof *apart);
     }
     free(of_kind);
     if (!status)

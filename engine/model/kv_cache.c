@@ -97,7 +97,7 @@ static enum mn_status check_memory(const struct kv_cache *cache, const struct de
                     (double)available / 1048576.0, fits);
 }
 
-enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct kv_shape *shape)
+enum mn_status kv_cache_plan(struct kv_cache *cache, struct device *device, const struct kv_shape *shape)
 {
     const uint32_t n_blocks = kv_n_blocks(shape);
     *cache = (struct kv_cache){.shape = *shape, .blocks = calloc(n_blocks, sizeof *cache->blocks)};
@@ -111,8 +111,17 @@ enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, cons
     }
     if (!status)
         status = arena_reserve(&cache->arena, depths_bytes(shape), &cache->depths);
-    if (!status)
-        status = check_memory(cache, device);
+    if (status)
+        kv_cache_finish(cache);
+    return status;
+}
+
+enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct kv_shape *shape)
+{
+    enum mn_status status = kv_cache_plan(cache, device, shape);
+    if (status)
+        return status;
+    status = check_memory(cache, device);
     if (!status)
         status = arena_commit(&cache->arena);
     if (status)

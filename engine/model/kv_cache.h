@@ -20,6 +20,8 @@ struct kv_cache {
     struct span depths;      /* [sequence, position] u32: steps a position has in the core's cache */
 };
 
+/* Its buffers without memory: what bindings are described with. MN_ERR_MEMORY: more than the device binds at once. */
+enum mn_status kv_cache_plan(struct kv_cache *cache, struct device *device, const struct kv_shape *shape);
 /* MN_ERR_MEMORY says what is needed, and which context would fit where the device's binding range is the limit. */
 enum mn_status kv_cache_init(struct kv_cache *cache, struct device *device, const struct kv_shape *shape);
 /* Bytes of all its buffers as they are reserved, on any device. */

@@ -108,6 +108,8 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
 {
     *out = NULL;
     struct stream stream = {0};
+    struct device_params device = params->device;
+    device.statistics = params->plan_only; /* whose pipelines are there to be looked at */
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a model");
@@ -115,10 +117,10 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
     enum mn_status status = params->synthetic ? synthetic_config(&model->config, params->synthetic, log)
                                               : config_load(&model->config, params->dir, log);
     if (!status)
-        status = device_create(&model->device, &params->device, log);
+        status = device_create(&model->device, &device, log);
     if (!status)
         status = kernels_init(&model->kernels, model->device);
-    if (!status)
+    if (!status && !params->plan_only)
         status = stream_init(&stream, model->device, &model->kernels);
     if (!status) {
         model->tuning = tuning_choose(&model->device->caps);

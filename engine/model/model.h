@@ -53,7 +53,7 @@ struct model_params {
     uint64_t synthetic_seed;
     struct device_params device;
     struct weight_scheme weight_scheme;
-    bool plan_only; /* sizes alone: no weights are loaded, nothing can run */
+    bool plan_only; /* sizes and pipelines alone: no weights are loaded, nothing can run */
 };
 
 enum mn_status model_load(struct model **out, const struct model_params *params, const struct mn_log *log);

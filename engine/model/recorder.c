@@ -5,12 +5,15 @@
 
 #include "engine/base/numbers.h"
 #include "engine/model/pace.h"
+#include "engine/model/pipelines.h"
 
 /* ---- pieces ---- */
 
 static void end_piece(struct recorder *r)
 {
     struct session *s = r->session;
+    if (s->uses)
+        return;
     if (!r->status)
         r->status = stream_end(&s->stream, &r->piece.recording);
     if (r->status || r->piece.recording.n_dispatches == 0) /* a pass may have nothing to do: no coda, say */
@@ -29,7 +32,7 @@ static void begin_piece(struct recorder *r)
 {
     r->piece = (struct piece){0};
     r->piece_work = 0.0;
-    if (!r->status)
+    if (!r->status && !r->session->uses)
         r->status = stream_record(&r->session->stream, &r->piece.recording);
 }
 
@@ -42,6 +45,8 @@ void recorder_begin(struct recorder *r, struct session *session, enum pass pass,
     r->model = session->model;
     r->tile = session_tile(session, stamp);
     r->table = tables[pass];
+    r->pass = pass;
+    r->stamp = stamp;
     r->n = min_u32(rows, r->tile->n_max);
     r->groups_y = (rows + r->n - 1) / r->n;
     r->out = out;
@@ -75,6 +80,10 @@ void recorder_dispatch(struct recorder *r, const struct dispatch *d)
     if (!r->status)
         r->status = kernels_get(&s->model->kernels, d->kernel, d->constants,
                                 (uint32_t)(d->constants_bytes / sizeof(uint32_t)), &pipeline);
+    if (!r->status && s->uses) {
+        r->status = pipelines_add(s->uses, pipeline, d->what, r->pass, r->stamp, s->info.log);
+        return;
+    }
     if (r->status)
         return;
     /* A piece that would become too long with it ends here. */

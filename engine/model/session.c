@@ -9,6 +9,7 @@
 #include "engine/model/family.h"
 #include "engine/model/forward.h"
 #include "engine/model/pace.h"
+#include "engine/model/pipelines.h"
 #include "engine/model/rotary.h"
 #include "engine/model/session_internal.h"
 
@@ -367,6 +368,26 @@ enum mn_status session_plan(struct session_bytes *out, struct model *model, cons
     }
     session_destroy(s);
     return status == MN_ERR_MEMORY ? MN_OK : status;
+}
+
+enum mn_status pipelines_list(struct pipeline_uses *out, struct model *model, const struct session_params *params)
+{
+    struct session *s;
+    *out = (struct pipeline_uses){0};
+    enum mn_status status = begin(&s, model, params);
+    if (status)
+        return status;
+    s->uses = out;
+    pace_init(s, params->piece_work);
+    struct kv_shape cache = cache_shape(s);
+    cache.n_ctx = 1; /* no kernel is built for the size of a cache, and all of it may be more than a device binds */
+    status = kv_cache_plan(&s->cache, model->device, &cache);
+    if (!status)
+        status = reserve_spans(s);
+    if (!status)
+        status = record_all(s);
+    session_destroy(s);
+    return status;
 }
 
 enum mn_status session_create(struct session **out, struct model *model, const struct session_params *params)

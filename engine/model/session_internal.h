@@ -25,6 +25,8 @@ struct pass_recording {
     uint32_t first, n; /* session.pieces */
 };
 
+struct pipeline_uses;
+
 struct session {
     struct session_info info;
     struct model *model;
@@ -55,7 +57,8 @@ struct session {
     double piece_work;
     double ns_per_work[SESSION_N_STAMPS];
     bool measured[SESSION_N_STAMPS];
-    double (*now_ns)(void); /* the clock behind ns_per_work; tests have their own */
+    struct pipeline_uses *uses; /* not NULL: pipelines are built and listed there, nothing is recorded (pipelines.h) */
+    double (*now_ns)(void);     /* the clock behind ns_per_work; tests have their own */
 };
 
 /* Index of the smallest recorded stamp that holds n decode rows; the last index is the prefill stamp. */

@@ -351,9 +351,35 @@ static enum mn_status choose_physical(struct device *device, const char *select)
     return MN_OK;
 }
 
-static enum mn_status create_logical(struct device *device)
+static bool offers_statistics(struct device *device)
+{
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &statistics};
+    if (!has_extension(device, device->vk->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+        return false;
+    device->vk->GetPhysicalDeviceFeatures2(device->vk->physical, &features);
+    return statistics.pipelineExecutableInfo;
+}
+
+static enum mn_status load_functions(struct device *device)
+{
+#define X(fn) \
+    device->vk->fn = (PFN_vk##fn)device->vk->GetDeviceProcAddr(device->vk->handle, "vk" #fn); \
+    if (!device->vk->fn) \
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' lacks vk" #fn, device->caps.name);
+    VK_DEVICE_FUNCTIONS(X)
+    if (device->has_statistics) {
+        VK_STATISTICS_FUNCTIONS(X)
+    }
+#undef X
+    return MN_OK;
+}
+
+static enum mn_status create_logical(struct device *device, bool statistics_wanted)
 {
     bool timestamps;
+    device->has_statistics = statistics_wanted && offers_statistics(device);
     find_queue_family(device, device->vk->physical, &device->vk->queue_family, &timestamps);
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     device->vk->GetPhysicalDeviceMemoryProperties2(device->vk->physical, &memory);
@@ -363,7 +389,16 @@ static enum mn_status create_logical(struct device *device)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .subgroupSizeControl = VK_TRUE,
         .computeFullSubgroups = VK_TRUE};
-    const char *extensions[] = {VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME};
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pNext = device->caps.subgroup_size_control ? &control : NULL,
+        .pipelineExecutableInfo = VK_TRUE};
+    const char *extensions[2];
+    uint32_t n_extensions = 0;
+    if (device->caps.subgroup_size_control)
+        extensions[n_extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (device->has_statistics)
+        extensions[n_extensions++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
     float priority = 1.0f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = device->vk->queue_family,
@@ -372,10 +407,10 @@ static enum mn_status create_logical(struct device *device)
     const VkPhysicalDeviceFeatures features = {
         .shaderInt64 = device->caps.texel_loads}; /* shaders/cpu writes pairs of words */
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = device->caps.subgroup_size_control ? &control : NULL,
+                               .pNext = device->has_statistics ? (void *)&statistics : statistics.pNext,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = device->caps.subgroup_size_control ? 1 : 0,
+                               .enabledExtensionCount = n_extensions,
                                .ppEnabledExtensionNames = extensions,
                                .pEnabledFeatures = &features};
     VkResult result = device->vk->CreateDevice(device->vk->physical, &info, NULL, &device->vk->handle);
@@ -383,14 +418,10 @@ static enum mn_status create_logical(struct device *device)
         device->vk->handle = VK_NULL_HANDLE;
         return device_fail(device, result, "vkCreateDevice");
     }
-#define X(fn) \
-    device->vk->fn = (PFN_vk##fn)device->vk->GetDeviceProcAddr(device->vk->handle, "vk" #fn); \
-    if (!device->vk->fn) \
-        return log_fail(device->log, MN_ERR_NO_DEVICE, "device '%s' lacks vk" #fn, device->caps.name);
-    VK_DEVICE_FUNCTIONS(X)
-#undef X
-    device->vk->GetDeviceQueue(device->vk->handle, device->vk->queue_family, 0, &device->vk->queue);
-    return MN_OK;
+    enum mn_status status = load_functions(device);
+    if (!status)
+        device->vk->GetDeviceQueue(device->vk->handle, device->vk->queue_family, 0, &device->vk->queue);
+    return status;
 }
 
 enum mn_status device_create(struct device **out, const struct device_params *params, const struct mn_log *log)
@@ -406,7 +437,7 @@ enum mn_status device_create(struct device **out, const struct device_params *pa
     if (!status)
         status = choose_physical(device, params->select);
     if (!status)
-        status = create_logical(device);
+        status = create_logical(device, params->statistics);
     if (status) {
         device_destroy(device);
         return status;
@@ -459,7 +490,7 @@ void device_destroy(struct device *device)
     if (!device)
         return;
     if (device->vk->handle && !device->abandoned) {
-        if (device->vk->DeviceWaitIdle && !device->lost)
+        if (device->was_given_work && !device->lost) /* devices that only compile need not be able to wait */
             device->vk->DeviceWaitIdle(device->vk->handle);
         if (device->vk->DestroyDevice)
             device->vk->DestroyDevice(device->vk->handle, NULL);

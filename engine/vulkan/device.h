@@ -52,6 +52,8 @@ struct device {
     uint64_t peak_bytes;     /* the most that was reserved at any time */
     bool lost;               /* sticky: every later call on the device returns MN_ERR_DEVICE_LOST */
     bool abandoned;          /* work may run on it for ever: nothing is destroyed any more */
+    bool was_given_work;     /* something was submitted */
+    bool has_statistics;     /* the driver will say what it makes of pipelines: statistics.h */
     uint32_t n_messages;     /* warnings and errors of the validation layer so far */
     char first_message[512];
 };
@@ -59,6 +61,7 @@ struct device {
 struct device_params {
     const char *select; /* NULL: best device; "0", "1", ...: index; otherwise part of one name: device_select.h */
     bool validate;      /* load the validation layer with synchronization validation; count its messages */
+    bool statistics;    /* pipelines are to be looked at: has_statistics, where the driver can */
     struct mn_progress progress;
 };
 

@@ -140,17 +140,22 @@ void kernels_finish(struct kernels *kernels)
     *kernels = (struct kernels){0};
 }
 
-static enum mn_status create_module(const struct kernels *kernels, const struct pipeline *pipeline, VkShaderModule *out)
+static enum mn_status create_module(const struct kernels *kernels, struct pipeline *pipeline, VkShaderModule *out)
 {
     const struct device *device = kernels->device;
     const struct kernel_code *code = kernels_code(kernels, pipeline->id);
     const struct spirv_constants constants = {pipeline->constants, pipeline->n_constants};
     uint32_t *words;
     size_t n_words;
-    const enum mn_status status = spirv_specialise(&words, &n_words, code->words, code->bytes / sizeof *words,
-                                                   &constants, table[pipeline->id].name, device->log);
+    enum mn_status status = spirv_specialise(&words, &n_words, code->words, code->bytes / sizeof *words, &constants,
+                                             table[pipeline->id].name, device->log);
     if (status)
         return status;
+    status = spirv_shared_bytes(&pipeline->shared_bytes, words, n_words, table[pipeline->id].name, device->log);
+    if (status) {
+        free(words);
+        return status;
+    }
     const VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = n_words * sizeof *words, .pCode = words};
     const VkResult result = device->vk->CreateShaderModule(device->vk->handle, &info, NULL, out);
@@ -172,6 +177,7 @@ static enum mn_status create_pipeline(const struct kernels *kernels, struct pipe
     bool pin = device->caps.subgroup_size_control && pipeline->constants[0] % device->caps.subgroup_size == 0;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = device->has_statistics ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = pin ? &subgroup : NULL,
                   .flags = pin ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
@@ -216,4 +222,9 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const voi
     kernels->pipelines = pipeline;
     *out = pipeline;
     return MN_OK;
+}
+
+struct pipeline_info pipeline_info(const struct pipeline *pipeline)
+{
+    return (struct pipeline_info){pipeline->id, pipeline->constants, pipeline->n_constants, pipeline->shared_bytes};
 }

@@ -67,4 +67,13 @@ enum mn_status kernels_get(struct kernels *kernels, enum kernel_id id, const voi
 /* The two arguments for a struct of constants. */
 #define KERNEL_CONSTANTS(constants) &(constants), sizeof(constants) / sizeof(uint32_t)
 
+/* What a pipeline was built of; `constants` live as long as the kernels. */
+struct pipeline_info {
+    enum kernel_id id;
+    const uint32_t *constants; /* [n_constants] */
+    uint32_t n_constants;
+    uint32_t shared_bytes; /* of shared memory that a workgroup declares and uses */
+};
+struct pipeline_info pipeline_info(const struct pipeline *pipeline);
+
 #endif

@@ -9,16 +9,19 @@ enum { MAGIC = 0x07230203, HEADER_WORDS = 5, DIM_BUFFER = 5, IMAGE_STORAGE = 2, 
 enum op {
     OP_TYPE_INT = 21,
     OP_TYPE_FLOAT = 22,
+    OP_TYPE_VECTOR = 23,
     OP_TYPE_IMAGE = 25,
+    OP_TYPE_ARRAY = 28,
     OP_TYPE_STRUCT = 30,
     OP_TYPE_POINTER = 32,
+    OP_CONSTANT = 43,
     OP_FUNCTION = 54,
     OP_VARIABLE = 59,
     OP_DECORATE = 71,
     OP_MEMBER_DECORATE = 72
 };
 enum decoration { DECORATION_SPEC_ID = 1, DECORATION_BINDING = 33, DECORATION_SET = 34, DECORATION_OFFSET = 35 };
-enum storage { STORAGE_UNIFORM_CONSTANT = 0, STORAGE_PUSH = 9, STORAGE_BUFFER = 12 };
+enum storage { STORAGE_UNIFORM_CONSTANT = 0, STORAGE_WORKGROUP = 4, STORAGE_PUSH = 9, STORAGE_BUFFER = 12 };
 
 /* The instructions in front of the first function: types, decorations and global variables are all there. Their lengths
  * are known to fit once module_open has returned. */
@@ -145,4 +148,61 @@ enum mn_status spirv_reflect(struct spirv_interface *out, const uint32_t *words,
         return MN_OK;
     *out = (struct spirv_interface){0};
     return log_fail(log, MN_ERR_FORMAT, "shader %s: %s", name, fault);
+}
+
+/* ---- shared memory ---- */
+
+enum { TYPE_DEPTH = 8 };
+static const uint64_t SHARED_BYTES_MAX = UINT64_C(1) << 31;
+
+/* Bytes of a value of this type; 0: not known. */
+static uint64_t type_bytes(const struct module *m, uint32_t type, uint32_t depth)
+{
+    const uint32_t *w, *n;
+    if (depth == TYPE_DEPTH)
+        return 0;
+    if ((w = find(m, OP_TYPE_INT, 1, type, 4)) || (w = find(m, OP_TYPE_FLOAT, 1, type, 3)))
+        return w[2] / 8;
+    if ((w = find(m, OP_TYPE_VECTOR, 1, type, 4)))
+        return type_bytes(m, w[2], depth + 1) * w[3];
+    if ((w = find(m, OP_TYPE_ARRAY, 1, type, 4)) && (n = find(m, OP_CONSTANT, 2, w[3], 4))) {
+        const uint64_t bytes = type_bytes(m, w[2], depth + 1);
+        return bytes <= SHARED_BYTES_MAX ? bytes * n[3] : 0;
+    }
+    return 0;
+}
+
+/* Does code behind the declarations name it? A literal of the same value is taken for it: the sum is never too small.
+ */
+static bool is_used(const struct module *m, size_t n_words, uint32_t id)
+{
+    for (size_t at = m->end; at < n_words && length_at(m, at) > 0 && length_at(m, at) <= n_words - at;
+         at += length_at(m, at))
+        for (uint32_t i = 1; i < length_at(m, at); i++)
+            if (m->words[at + i] == id)
+                return true;
+    return false;
+}
+
+enum mn_status spirv_shared_bytes(uint32_t *bytes, const uint32_t *words, size_t n_words, const char *name,
+                                  const struct mn_log *log)
+{
+    struct module m;
+    uint64_t sum = 0;
+    *bytes = 0;
+    if (!module_open(&m, words, n_words))
+        return log_fail(log, MN_ERR_FORMAT, "shader %s: not a SPIR-V module", name);
+    for (size_t at = m.begin; at < m.end; at += length_at(&m, at)) {
+        uint32_t storage;
+        if (!is_at(&m, at, OP_VARIABLE, 4) || words[at + 3] != STORAGE_WORKGROUP ||
+            !is_used(&m, n_words, words[at + 2]))
+            continue;
+        const uint64_t size = type_bytes(&m, pointee(&m, words[at + 2], &storage), 0);
+        if (size == 0 || size > SHARED_BYTES_MAX - sum)
+            return log_fail(log, MN_ERR_FORMAT, "shader %s: the size of a variable in shared memory is not known",
+                            name);
+        sum += size;
+    }
+    *bytes = (uint32_t)sum;
+    return MN_OK;
 }

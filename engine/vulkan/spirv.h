@@ -26,4 +26,9 @@ struct spirv_interface {
 enum mn_status spirv_reflect(struct spirv_interface *out, const uint32_t *words, size_t n_words, const char *name,
                              const struct mn_log *log);
 
+/* Bytes of shared memory that the code of a specialised module uses, without padding. MN_ERR_FORMAT: not a module, or a
+ * variable there whose size is not known. */
+enum mn_status spirv_shared_bytes(uint32_t *bytes, const uint32_t *words, size_t n_words, const char *name,
+                                  const struct mn_log *log);
+
 #endif

@@ -344,6 +344,7 @@ static enum mn_status submit(struct stream *stream, const VkCommandBuffer *handl
     VkResult result = device->vk->ResetFences(device->vk->handle, 1, &fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkResetFences");
+    device->was_given_work = true;
     result = device->vk->QueueSubmit(device->vk->queue, 1, &info, fence);
     if (result != VK_SUCCESS)
         return device_fail(device, result, "vkQueueSubmit");

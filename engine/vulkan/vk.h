@@ -27,6 +27,9 @@
     X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdWriteTimestamp) X(CmdResetQueryPool) X(CreateQueryPool) \
     X(DestroyQueryPool) X(GetQueryPoolResults) X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences) \
     X(QueueSubmit) X(DeviceWaitIdle)
+
+/* Of VK_KHR_pipeline_executable_properties: NULL unless device.has_statistics. */
+#define VK_STATISTICS_FUNCTIONS(X) X(GetPipelineExecutablePropertiesKHR) X(GetPipelineExecutableStatisticsKHR)
 /* clang-format on */
 
 /* The table, and the device's own handles. */
@@ -43,6 +46,7 @@ struct vk {
 #define X(name) PFN_vk##name name;
     VK_INSTANCE_FUNCTIONS(X)
     VK_DEVICE_FUNCTIONS(X)
+    VK_STATISTICS_FUNCTIONS(X)
 #undef X
 };
 
@@ -61,6 +65,7 @@ struct pipeline {
     enum kernel_id id;
     uint32_t n_constants;
     uint32_t constants[KERNEL_MAX_CONSTANTS];
+    uint32_t shared_bytes;
     VkPipeline handle;
     struct pipeline *next;
 };

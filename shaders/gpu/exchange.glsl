@@ -6,16 +6,6 @@
 // In which order the lanes of a subgroup lie in the workgroup Vulkan does not say.
 uint own_lane() { return gl_SubgroupInvocationID; }
 
-// A row's query for one head: each lane loads a part.
-void load_query(uint base, uint lane, out vec4 q[QUERY_WORDS])
-{
-    [[unroll]] for (uint i0 = 0; i0 < QUERY_WORDS; i0 += LOCAL) {
-        vec4 mine = uintBitsToFloat(load4(query, base + min(i0 + lane, QUERY_WORDS - 1)));
-        [[unroll]] for (uint i = i0; i < min(i0 + LOCAL, QUERY_WORDS); i++)
-            q[i] = subgroupShuffle(mine, i - i0);
-    }
-}
-
 float max_of_lanes(float mine, uint lane)
 {
     [[unroll]] for (uint step = LOCAL / 2; step > 0; step /= 2)

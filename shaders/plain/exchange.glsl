@@ -6,12 +6,6 @@ shared uint lane_uint[PER_LANE * LOCAL];
 
 uint own_lane() { return gl_LocalInvocationIndex; }
 
-void load_query(uint base, uint lane, out vec4 q[QUERY_WORDS])
-{
-    [[unroll]] for (uint i = 0; i < QUERY_WORDS; i++)
-        q[i] = uintBitsToFloat(load4(query, base + i));
-}
-
 float max_of_lanes(float mine, uint lane)
 {
     barrier(); // what lay here before has been read by everyone
