@@ -1,10 +1,12 @@
 # Puts the report's page together and writes it as C arrays:
 #   cmake -DPAGE=page.html -DSTYLE=page.css "-DSCRIPTS=a.js,b.js" -DOUTPUT=page.h -P embed.cmake
-# page.html names five places: {{POLICY}}, {{STYLE}} and {{SCRIPT}} are filled here; at {{ABOUT}} and {{ROWS}} the page is cut,
-# because what stands there is known at run time only. The policy allows this style and this script by their SHA-256 and nothing else.
+# page.html names five places: {{POLICY}}, {{STYLE}} and {{SCRIPT}} are filled here; at {{ABOUT}} and {{ROWS}} the page
+# is cut, because what stands there is known at run time only. The policy allows this style and this script by their
+# SHA-256 and nothing else.
 cmake_minimum_required(VERSION 3.20)
 
-# SHA-256 in base64, as a content security policy wants it. CMake has the digest in hexadecimal: 64 digits, and 66 make 11 groups of 4 letters.
+# SHA-256 in base64, as a content security policy wants it. CMake has the digest in hexadecimal: 64 digits, and 66
+# make 11 groups of 4 letters.
 function(digest text result)
   set(letters ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/)
   string(SHA256 hex "${text}")
@@ -53,7 +55,8 @@ foreach(place POLICY STYLE SCRIPT ABOUT ROWS)
     message(FATAL_ERROR "${PAGE}: must have {{${place}}} once")
   endif()
 endforeach()
-string(REPLACE "{{POLICY}}" "default-src 'none'; script-src ${script_digest}; style-src ${style_digest}; base-uri 'none'; form-action 'none'" page "${page}")
+set(policy "default-src 'none'; script-src ${script_digest}; style-src ${style_digest}; base-uri 'none'")
+string(REPLACE "{{POLICY}}" "${policy}; form-action 'none'" page "${page}")
 foreach(place ABOUT ROWS)
   string(FIND "${page}" "{{${place}}}" at)
   string(LENGTH "{{${place}}}" length)

@@ -87,7 +87,8 @@ function drawPareto(panel, width, points, forced, label) {
     /* Room above the top line for the marks that are lifted over it, at the same height of a percent. */
     const top = 1 + 0.04 * span, flat = picture(html("div"), top, 330);
     const places = points.map(({x, y}) => [flat.x(x), flat.y(y)]), lifts = liftsOf(places, LIFTS);
-    const room = places.reduce((most, [, y], i) => Math.max(most, lifts[i] && lifts[i] + APART / 2 - (y - flat.top)), 0);
+    const room =
+        places.reduce((most, [, y], i) => Math.max(most, lifts[i] && lifts[i] + APART / 2 - (y - flat.top)), 0);
     const p = picture(panel, top + (room / (flat.bottom - flat.top)) * (top - bottom), 330 + room);
     if (label === "agreement with ar") p.line([[xs[0], 1], [xs[1], 1]], "reference");
     const front = paretoFront(points),
@@ -111,7 +112,10 @@ function drawPareto(panel, width, points, forced, label) {
     for (const [i, {x, row}] of forced.entries())
         p.dot(x, middle, strategyClass(row) + " lossy",
             settingTip(row,
-                [["forced acceptance", isForced(row) ? acceptanceWords(row) : "not said"], "its text means nothing: only the speed does"]),
+                [
+                    ["forced acceptance", isForced(row) ? acceptanceWords(row) : "not said"],
+                    "its text means nothing: only the speed does"
+                ]),
             "star", 5, forcedLifts[i]);
 }
 
@@ -120,7 +124,8 @@ figure("pareto", "Speed against accuracy or agreement",
         "those of ar with a full cache; lossless settings stand on the dashed line at the top. Accuracy: of the " +
         "scored lines with the same weights and depth, for lossless settings (they answer as ar does), with 95 % " +
         "Wilson score intervals; the cache type of the scores may be another one. The line joins the settings that " +
-        "none beats in both. Marks that would cover each other stand above each other, with a thin line to their place.",
+        "none beats in both. Marks that would cover each other stand above each other, with a thin line to their " +
+        "place.",
     (box, view) => {
         const all = view.of("run"), runs = all.filter((row) => has(row, "decode_tok_s", isNumber)),
               axes = paretoAxes(view, runs);

@@ -30,7 +30,12 @@ function rooflineTip(row) {
             count(row.rows, "row"),
         ["arithmetic", short(row.gflop_s) + " GFLOP/s"], ["intensity", short(intensity(row)) + " FLOP per byte"],
         ["bandwidth", number(row, "gb_s") === null ? "?" : short(row.gb_s) + " GB/s"],
-        ["of the bandwidth roof", roof === null ? "no ceiling was measured" : row.gflop_s > roof ? `above it: ${ceilingCause(row)}` : percent(row.gflop_s / roof)],
+        [
+            "of the bandwidth roof",
+            roof === null            ? "no ceiling was measured"
+                : row.gflop_s > roof ? `above it: ${ceilingCause(row)}`
+                                     : percent(row.gflop_s / roof)
+        ],
         [
             "time",
             number(row, "us") === null
@@ -106,7 +111,8 @@ function drawRoof(p, xs, ys, ceiling) {
             p.left + 6, p.top + 12, `the roof of ${short(ceiling)} GB/s lies outside of this picture`, "small faint");
     p.line([[from, from + roof], [to, to + roof]], "ceiling");
     const words = `${short(ceiling)} GB/s`, px = p.x(to), py = p.y(to + roof);
-    const rise = (p.y(from + roof) - py) / Math.max(1, px - p.x(from)); /* the words lie under the line, however steep */
+    const rise =
+        (p.y(from + roof) - py) / Math.max(1, px - p.x(from)); /* the words lie under the line, however steep */
     p.words(px - 4, py + 14 + rise * words.length * LETTER, words, "small halo", "end");
 }
 

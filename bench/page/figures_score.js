@@ -39,8 +39,16 @@ function summed(view) {
     const groups = rows.filter((row) => has(row, "group", isText));
     return (groups.length ? groups : rows).map((row) => {
         const tally = {metric: row.metric, hits: Math.round(row.value * row.n), n: row.n};
-        const named = ["model", "model_hash", "weight_type", "kv_type", "device"].filter((key) => has(row, key, isText)).map((key) => [key, row[key]]);
-        return {...Object.fromEntries(named), num_steps: row.num_steps, lossy_because: row.lossy_because, group: row.group, [SUMMED]: tally};
+        const named = ["model", "model_hash", "weight_type", "kv_type", "device"]
+                          .filter((key) => has(row, key, isText))
+                          .map((key) => [key, row[key]]);
+        return {
+            ...Object.fromEntries(named),
+            num_steps: row.num_steps,
+            lossy_because: row.lossy_because,
+            group: row.group,
+            [SUMMED]: tally
+        };
     });
 }
 

@@ -133,7 +133,8 @@ figure("text", "The text, by the steps it needed",
         ];
         if (!entries.length)
             return note(box,
-                "No trace and no decoding among the rows shown; `muninn trace` and `muninn generate --trace FILE.jsonl` write them.");
+                "No trace and no decoding among the rows shown; `muninn trace` and `muninn generate --trace " +
+                    "FILE.jsonl` write them.");
         /* Of traces the one that the maps open on; of decodings alone the one that their pictures open on. */
         const all = entries.map((entry) => entry.decoding).filter(Boolean),
               lossless = all.filter((decoding) => isLossy(decoding.head) === false),
@@ -141,7 +142,9 @@ figure("text", "The text, by the steps it needed",
               telling = traces.length ? tellingTrace(traces) : null;
         const entry = choose(box, "text", "Text", entries,
             entries.find((one) => (telling ? one.rows === telling : one.decoding === fastest)));
-        const criteria = entry.rows ? [{id: "", label: NEEDS_WORDS}, ...CRITERIA.filter((c) => entry.rows.some((row) => exitOf(row, c) !== null)).map((id) => ({id, label: `until ${id} lets it go`}))] : [];
+        const leavesBy = (criterion) => entry.rows.some((row) => exitOf(row, criterion) !== null),
+              byExit = (id) => ({id, label: `until ${id} lets it go`});
+        const criteria = entry.rows ? [{id: "", label: NEEDS_WORDS}, ...CRITERIA.filter(leavesBy).map(byExit)] : [];
         const tokens = entry.rows ? tracedText(entry.rows, choose(box, "text-rule", "Steps", criteria).id)
                                   : decodedText(entry.decoding);
         const known = tokens.filter((token) => token.steps !== null),

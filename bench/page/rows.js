@@ -1,21 +1,22 @@
 /* The rows: which kinds there are, and what is derived from them.
  *
- * A row is shown as the file has it, with two exceptions here: what lies in an object of its own (`run` of a scored line, `summary`, `stats` and
- * `total` of generate) is found at the row itself as well, under the same names. Shapes, beside the keys of docs/benchmarking.md:
+ * A row is shown as the file has it, with two exceptions here: what lies in an object of its own (`run` of a scored
+ * line, `summary`, `stats` and `total` of generate) is found at the row itself as well, under the same names. Shapes,
+ * beside the keys of docs/benchmarking.md:
  *
- *     view.of("run")            bench: a setting                     view.of("pass"), ("kernel"), ("floor")   bench --kernels
- *     view.of("trace")          trace: a token, with its steps       view.of("trace_header"), ("trace_summary")
- *     view.of("score")          score: a line at a depth: line, num_steps, is_greedy and logprob, or acc, acc_norm, gold and pred, or exact_match
- *                               and text; with --results device, model, model_hash, weight_type, kv_policy, kv_type, ..; and whatever else the
- *                               line of the input had (task, ..)
- *     view.of("score_summary")  score: metric, group (absent: all lines), num_steps, value, stderr, n
- *     view.of("generation")     generate -o json: prompt_ids, tokens, text, and the stats; ("generation_total"): that of a batch
- *     view.of("decode")         generate --trace: the lines as they are; decodings(view) has them put together:
- *         [{id, label, head,    the line with event "prompt": settings, device, model, prompt_ids, prompt_texts, tokens: [the first], texts
- *           events,             the lines behind it: event ("token", "round", "tick", "window"), index, start_ms, end_ms, start_pass, end_pass,
- *                               committed, tokens, texts, rows: [{position, token, depth_before, depth_after, predicted, kept,
- *                               text, predicted_text}], draft_ms
- *           tokens}]            what was committed, in order: {position, id, text (null: the trace has none), event (null: the first)}
+ *     view.of("run")            bench: a setting                     view.of("pass"), ("kernel"), ("floor")   bench
+ * --kernels view.of("trace")          trace: a token, with its steps       view.of("trace_header"), ("trace_summary")
+ *     view.of("score")          score: a line at a depth: line, num_steps, is_greedy and logprob, or acc, acc_norm,
+ * gold and pred, or exact_match and text; with --results device, model, model_hash, weight_type, kv_policy, kv_type,
+ * ..; and whatever else the line of the input had (task, ..) view.of("score_summary")  score: metric, group (absent:
+ * all lines), num_steps, value, stderr, n view.of("generation")     generate -o json: prompt_ids, tokens, text, and the
+ * stats; ("generation_total"): that of a batch view.of("decode")         generate --trace: the lines as they are;
+ * decodings(view) has them put together:
+ *         [{id, label, head,    the line with event "prompt": settings, device, model, prompt_ids, prompt_texts,
+ * tokens: [the first], texts events,             the lines behind it: event ("token", "round", "tick", "window"),
+ * index, start_ms, end_ms, start_pass, end_pass, committed, tokens, texts, rows: [{position, token, depth_before,
+ * depth_after, predicted, kept, text, predicted_text}], draft_ms tokens}]            what was committed, in
+ * order: {position, id, text (null: the trace has none), event (null: the first)}
  */
 
 /* ---- rows ---- */
@@ -34,8 +35,20 @@ const isObject = (v) => typeof v === "object" && v !== null && !Array.isArray(v)
 
 /* Kinds that the page knows, as the table calls them; any other is in the table alone, as the row calls it. */
 const KINDS = new Map(Object.entries({
-    run: "settings", pass: "passes", kernel: "kernels", floor: "dispatch floor", trace: "traced tokens", trace_header: "traces", trace_summary: "traces, summed up", score: "scored lines", score_summary: "scores", quantisation: "what types do to predictions", pipeline: "pipelines",
-    decode: "decoding events", generation: "generated texts", generation_total: "batches of generated texts",
+    run: "settings",
+    pass: "passes",
+    kernel: "kernels",
+    floor: "dispatch floor",
+    trace: "traced tokens",
+    trace_header: "traces",
+    trace_summary: "traces, summed up",
+    score: "scored lines",
+    score_summary: "scores",
+    quantisation: "what types do to predictions",
+    pipeline: "pipelines",
+    decode: "decoding events",
+    generation: "generated texts",
+    generation_total: "batches of generated texts",
 }));
 
 /* What a page with rows of these kinds is about, as its title says it. */
@@ -49,11 +62,13 @@ const TOPICS = [
     ["generated texts", ["generation", "generation_total"]],
 ];
 
-/* Rows of the first version have no `bench`: they are settings. A kind is the row's own word, so that it may be anything. */
+/* Rows of the first version have no `bench`: they are settings. A kind is the row's own word, so that it may be
+ * anything. */
 function kindOf(row) {
     if (word(row, "bench")) return row.bench;
     if (word(row, "event")) return "decode";
-    if (has(row, "num_steps", isNumber) && ["is_greedy", "acc", "exact_match"].some((key) => Object.hasOwn(row, key))) return "score";
+    if (has(row, "num_steps", isNumber) && ["is_greedy", "acc", "exact_match"].some((key) => Object.hasOwn(row, key)))
+        return "score";
     if (has(row, "summary", isObject)) return "score_summary";
     if (has(row, "total", isObject)) return "generation_total";
     if (has(row, "stats", isObject) && has(row, "tokens", Array.isArray)) return "generation";
@@ -63,7 +78,8 @@ function kindOf(row) {
 const INNER = {score: "run", score_summary: "summary", generation: "stats", generation_total: "total"};
 function outward(row) {
     const key = Object.hasOwn(INNER, kindOf(row)) ? INNER[kindOf(row)] : null;
-    return key && has(row, key, isObject) ? {...row[key], ...row} : row; /* spread, not assign: a key may be __proto__ */
+    return key && has(row, key, isObject) ? {...row[key], ...row}
+                                          : row; /* spread, not assign: a key may be __proto__ */
 }
 
 const allRows = JSON.parse(byId("rows").textContent).map(outward);
@@ -76,10 +92,11 @@ for (const row of allRows)
         row.model = modelNames.get(row.model_hash);
     }
 
-/* What a row promises: "lossless"; "forced": how often drafts were right was given, not found out, so that its speed is what would be, and its tokens
- * mean nothing; "lossy": tokens of its own, which may be as good; "" when a setting does not say. Passes and kernels promise nothing that could be
- * broken. */
-const isForced = (row) => has(row, "forced_acceptance", (v) => Array.isArray(v) && v.length > 0) || Boolean(word(row, "forced_by_depth"));
+/* What a row promises: "lossless"; "forced": how often drafts were right was given, not found out, so that its speed is
+ * what would be, and its tokens mean nothing; "lossy": tokens of its own, which may be as good; "" when a setting does
+ * not say. Passes and kernels promise nothing that could be broken. */
+const isForced = (row) =>
+    has(row, "forced_acceptance", (v) => Array.isArray(v) && v.length > 0) || Boolean(word(row, "forced_by_depth"));
 function promiseOf(row) {
     if (isForced(row)) return "forced";
     if (has(row, "lossless", (v) => typeof v === "boolean")) return row.lossless ? "lossless" : "lossy";
@@ -94,38 +111,80 @@ function isLossy(row) {
     return promise === "" ? null : promise !== "lossless";
 }
 /* The badge of rows that have it in common: of a mixed group the marks say which. */
-const badgeOf = (rows) => (rows.some((row) => isLossy(row) === false) ? null : rows.every(isForced) ? "FORCED" : rows.some(isForced) ? "FORCED or LOSSY" : "LOSSY");
+const badgeOf = (rows) => (rows.some((row) => isLossy(row) === false) ? null
+        : rows.every(isForced)                                        ? "FORCED"
+        : rows.some(isForced)                                         ? "FORCED or LOSSY"
+                                                                      : "LOSSY");
 /* By place in the round, or by depth: as it was given, and what a profile's name stands for. */
 function acceptanceWords(row) {
     const given = word(row, "forced_by_depth"), shares = word(row, "forced_shares");
     if (given) return text(given, 60) + (shares && shares !== given ? ` (${text(shares, 60)})` : "");
-    return row.forced_acceptance.every(isNumber) ? row.forced_acceptance.map((v) => short(v)).join(", ") : text(JSON.stringify(row.forced_acceptance), 60);
+    return row.forced_acceptance.every(isNumber) ? row.forced_acceptance.map((v) => short(v)).join(", ")
+                                                 : text(JSON.stringify(row.forced_acceptance), 60);
 }
 function lossyLabel(row) {
     const promise = promiseOf(row);
     if (promise === "lossless") return null;
     if (promise === "forced") return `FORCED acceptance ${acceptanceWords(row)}: its tokens mean nothing`;
-    return promise === "" ? "lossless or not: the row does not say" : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
+    return promise === "" ? "lossless or not: the row does not say"
+                          : "LOSSY: " + text(word(row, "lossy_because") || "no reason given");
 }
 /* Hollow marks and dashed lines, wherever a row is shown; dotted where the acceptance is forced. */
 const lossyClass = (row) => (isLossy(row) === false ? "" : isForced(row) ? " lossy forced" : " lossy");
 
 const FIELDS = new Map(Object.entries({
-    device: "device", device_id: "device id", driver: "driver", driver_version: "driver version", build: "build", cpu_threads: "CPU threads", model: "model", model_hash: "model hash", weight_type: "weights", kv_policy: "cache", kv_type: "cache type",
-    strategy: "strategy", num_steps: "R", draft_steps: "K", lookahead: "L", max_inflight: "W", batch: "batch", prompt_tokens: "prompt tokens", new_tokens: "new tokens",
-    prompts: "prompts", prompt_set: "prompt set", stop_at_eos: "stops at end", temperature: "temperature", seed: "seed", forced_acceptance: "forced acceptance", forced_by_depth: "forced acceptance", forced_shares: "forced shares", commit: "commit",
-    version: "version", lossless: "lossless", promise: "promise", bench: "kind", position: "position", pass: "pass",
+    device: "device",
+    device_id: "device id",
+    driver: "driver",
+    driver_version: "driver version",
+    build: "build",
+    cpu_threads: "CPU threads",
+    model: "model",
+    model_hash: "model hash",
+    weight_type: "weights",
+    kv_policy: "cache",
+    kv_type: "cache type",
+    strategy: "strategy",
+    num_steps: "R",
+    draft_steps: "K",
+    lookahead: "L",
+    max_inflight: "W",
+    batch: "batch",
+    prompt_tokens: "prompt tokens",
+    new_tokens: "new tokens",
+    prompts: "prompts",
+    prompt_set: "prompt set",
+    stop_at_eos: "stops at end",
+    temperature: "temperature",
+    seed: "seed",
+    forced_acceptance: "forced acceptance",
+    forced_by_depth: "forced acceptance",
+    forced_shares: "forced shares",
+    commit: "commit",
+    version: "version",
+    lossless: "lossless",
+    promise: "promise",
+    bench: "kind",
+    position: "position",
+    pass: "pass",
 }));
 const fieldTitle = (key) => FIELDS.get(key) ?? text(key, 30);
 
 /* Everything but strategy, K, L and W: rows that agree in these may be compared. */
-const CONDITIONS = ["device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy", "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set",
-    "stop_at_eos", "temperature", "seed", "forced_acceptance", "forced_by_depth", "forced_shares", "commit", "build"];
+const CONDITIONS = [
+    "device", "device_id", "driver", "driver_version", "cpu_threads", "model", "model_hash", "weight_type", "kv_policy",
+    "kv_type", "num_steps", "batch", "prompt_tokens", "new_tokens", "prompts", "prompt_set", "stop_at_eos",
+    "temperature", "seed", "forced_acceptance", "forced_by_depth", "forced_shares", "commit", "build"
+];
 
 const identity = (row, keys) => JSON.stringify(keys.map((key) => (Object.hasOwn(row, key) ? row[key] : null)));
 const say = (row, key) => {
     const value = Object.hasOwn(row, key) ? row[key] : null;
-    const shown = value === null || value === "" || (Array.isArray(value) && value.length === 0) ? "none" : typeof value === "object" ? JSON.stringify(value) : value === true ? "yes" : value === false ? "no" : value;
+    const shown = value === null || value === "" || (Array.isArray(value) && value.length === 0) ? "none"
+        : typeof value === "object"                                                              ? JSON.stringify(value)
+        : value === true                                                                         ? "yes"
+        : value === false                                                                        ? "no"
+                                                                                                 : value;
     return text(shown, 40);
 };
 /* Needs no name in front. */
@@ -135,8 +194,12 @@ const FORCED_KEYS = ["forced_acceptance", "forced_by_depth", "forced_shares"];
 const forcedLabel = (row) => (isForced(row) ? `forced acceptance ${acceptanceWords(row)}` : "not forced");
 const labelWords = (row, key) => (key === FORCED_KEYS[0] ? forcedLabel(row) : say(row, key));
 
-/* What people tell settings apart by: said wherever it differs. All else (driver, commit, seed, ..) is said where it takes that to tell groups apart. */
-const SAID_FIRST = ["device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead", "max_inflight", "batch", "forced_acceptance", "pass", "rows", "position"];
+/* What people tell settings apart by: said wherever it differs. All else (driver, commit, seed, ..) is said where it
+ * takes that to tell groups apart. */
+const SAID_FIRST = [
+    "device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead",
+    "max_inflight", "batch", "forced_acceptance", "pass", "rows", "position"
+];
 
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
 function conditions(rows, keys = CONDITIONS) {
@@ -152,7 +215,8 @@ function conditions(rows, keys = CONDITIONS) {
         const words = all.map((group) => labelWords(group.first, key)), before = apart();
         if (new Set(words).size < 2 || (!SAID_FIRST.includes(key) && before === all.length)) continue;
         const labels = all.map((group) => group.label);
-        all.forEach((group, i) => (group.label += (group.label && ", ") + (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + words[i]));
+        all.forEach((group, i) => (group.label +=
+                        (group.label && ", ") + (SAYS_ITSELF.has(key) ? "" : fieldTitle(key) + " ") + words[i]));
         if (!SAID_FIRST.includes(key) && apart() === before) all.forEach((group, i) => (group.label = labels[i]));
     }
     for (const group of all) {
@@ -164,7 +228,8 @@ function conditions(rows, keys = CONDITIONS) {
 
 /* ---- speedup, measured and predicted ---- */
 
-/* The ar row with a full cache under equal conditions; found once, over all rows, so that a filter does not take it away. */
+/* The ar row with a full cache under equal conditions; found once, over all rows, so that a filter does not take it
+ * away. */
 const BASELINE = CONDITIONS.filter((key) => key !== "kv_policy" && !FORCED_KEYS.includes(key));
 const baselines = new Map();
 /* Of several (a run with forced acceptance measures ar again) the first counts, as in bench/rows/baseline.c: otherwise
@@ -220,7 +285,9 @@ const isAboveCeiling = (row) => (number(row, "ceiling_percent") ?? 0) > 100;
 const ceilingCause = (row) => text(word(row, "ceiling_cause") || "cause not known", 130);
 function ceilingShare(row) {
     const share = number(row, "ceiling_percent");
-    return share === null ? null : isAboveCeiling(row) ? `above the ceiling: ${ceilingCause(row)}` : short(share) + " % of the ceiling";
+    return share === null     ? null
+        : isAboveCeiling(row) ? `above the ceiling: ${ceilingCause(row)}`
+                              : short(share) + " % of the ceiling";
 }
 /* Milliseconds; tokens that come together are 0 apart. */
 const milliseconds = (value) => (value < 0.005 ? "0" : short(value)) + " ms";
@@ -240,12 +307,20 @@ function settingTip(row, extra = []) {
     add("speedup over ar", speedup(row) === null ? null : times(speedup(row)));
     add("acceptance", number(row, "drafted") ? percent(number(row, "acceptance_rate")) : null);
     add("tokens per round", number(row, "mean_acceptance_length") ? short(row.mean_acceptance_length) : null);
-    add("weights read per token", number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
-    add("bandwidth", number(row, "gb_s") === null ? null : short(row.gb_s) + " GB/s" + (ceilingShare(row) === null ? "" : ", " + ceilingShare(row)));
+    add("weights read per token",
+        number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
+    add("bandwidth",
+        number(row, "gb_s") === null
+            ? null
+            : short(row.gb_s) + " GB/s" + (ceilingShare(row) === null ? "" : ", " + ceilingShare(row)));
     add("first token after", number(row, "ttft_ms") === null ? null : milliseconds(row.ttft_ms));
     add("between tokens, p50, p95, p99", waitingWords(row));
     add("device memory", number(row, "device_peak_bytes") === null ? null : megabytes(row.device_peak_bytes));
-    add("energy per token", number(row, "joules_per_token") === null ? null : `${short(row.joules_per_token)} J${number(row, "power_w") === null ? "" : ` at ${short(row.power_w)} W`}`);
+    add("energy per token",
+        number(row, "joules_per_token") === null
+            ? null
+            : `${short(row.joules_per_token)} J${
+                  number(row, "power_w") === null ? "" : ` at ${short(row.power_w)} W`}`);
     add("clock", number(row, "clock_mhz") === null ? null : short(row.clock_mhz, 4) + " MHz");
     add("cache", say(row, "kv_policy"));
     add("device", Object.hasOwn(row, "device") ? say(row, "device") : null);
@@ -268,7 +343,8 @@ function bestSetting(rows) {
 
 /* ---- what generate --trace wrote ---- */
 
-/* A line with event "prompt" begins a decoding, of its sequence where a batch has several; files stand behind each other. */
+/* A line with event "prompt" begins a decoding, of its sequence where a batch has several; files stand behind each
+ * other. */
 function putTogether(rows) {
     const all = [], open = new Map();
     let stray = 0;
@@ -291,10 +367,22 @@ function finishDecoding(decoding) {
     for (const event of [head, ...events])
         (Array.isArray(event.tokens) ? event.tokens : []).forEach((id, i) => {
             const said = Array.isArray(event.texts) ? event.texts[i] : null;
-            if (isNumber(id)) decoding.tokens.push({position: start + decoding.tokens.length, id, text: isText(said) ? said : null, event: event === head ? null : event});
+            if (isNumber(id))
+                decoding.tokens.push({
+                    position: start + decoding.tokens.length,
+                    id,
+                    text: isText(said) ? said : null,
+                    event: event === head ? null : event
+                });
         });
     const texts = Array.isArray(head.prompt_texts) ? head.prompt_texts.filter(isText).join("") : "";
-    decoding.label = [Object.hasOwn(head, "model") ? say(head, "model") : "", settingName(head), number(head, "sequence") === null ? "" : `sequence ${head.sequence}`].filter(Boolean).join(", ") + (texts ? `: ${text(texts, 50)}` : "");
+    decoding.label =
+        [
+            Object.hasOwn(head, "model") ? say(head, "model") : "", settingName(head),
+            number(head, "sequence") === null ? "" : `sequence ${head.sequence}`
+        ].filter(Boolean)
+            .join(", ") +
+        (texts ? `: ${text(texts, 50)}` : "");
 }
 
 const {all: allDecodings, stray: strayEvents} = putTogether(allRows);

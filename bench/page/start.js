@@ -32,14 +32,21 @@ function pageTitle() {
 const title = about.title ? text(about.title) : text(pageTitle(), 240);
 document.title = title;
 byId("title").textContent = title;
-byId("subtitle").textContent = [count(allRows.length, "row"), days(allRows), about.files.length > 1 ? count(about.files.length, "file") : ""].filter(Boolean).join(" \u00b7 ");
-byId("footer").append(html("p", null, `Made by muninn ${text(about.version)} (commit ${text(about.commit)}) from `, listed(about.files.map((file) => `${text(file.name)} (${count(file.rows, "row")})`), 20),
-    about.older_rows ? `; ${count(about.older_rows, "older row")} of settings measured again left out` : "", ". The rows are in this page as JSON, in the element with the id \u201crows\u201d."));
+byId("subtitle").textContent = [
+    count(allRows.length, "row"), days(allRows), about.files.length > 1 ? count(about.files.length, "file") : ""
+].filter(Boolean).join(" \u00b7 ");
+byId("footer").append(html("p", null, `Made by muninn ${text(about.version)} (commit ${text(about.commit)}) from `,
+    listed(about.files.map((file) => `${text(file.name)} (${count(file.rows, "row")})`), 20),
+    about.older_rows ? `; ${count(about.older_rows, "older row")} of settings measured again left out` : "",
+    ". The rows are in this page as JSON, in the element with the id \u201crows\u201d."));
 
 const ANSWERS_MAX = 24;
 /* What `muninn bench` ends with, over all rows, whatever is filtered. */
-byId("answer").append(...about.answers.slice(0, ANSWERS_MAX).map((answer) => html("p", {class: "answer " + answer.class}, text(answer.text, 600))));
-if (about.answers.length > ANSWERS_MAX) byId("answer").append(html("p", {class: "answer lossy"}, `${count(about.answers.length - ANSWERS_MAX, "more answer")}: see the table.`));
+byId("answer").append(...about.answers.slice(0, ANSWERS_MAX)
+                          .map((answer) => html("p", {class: "answer " + answer.class}, text(answer.text, 600))));
+if (about.answers.length > ANSWERS_MAX)
+    byId("answer").append(html(
+        "p", {class: "answer lossy"}, `${count(about.answers.length - ANSWERS_MAX, "more answer")}: see the table.`));
 
 if (about.comparison) byId("figures").after(byId("measured")); /* the pairs are what was asked for */
 makeFilters();
