@@ -174,6 +174,7 @@ def test_title(browser, report):
          "Decoding speed at forced acceptance: tiny on GPU one"),
         ([ar, draft, setting("GPU one", "draft-verify", 2, 1, **forced)], "Decoding speed: tiny on GPU one"),
         ([{"bench": "kernel", **one}, {"bench": "floor", **one}], "Kernels: tiny on GPU one"),
+        ([{"bench": "pipeline", **one}], "Pipelines: tiny on GPU one"),
         ([scored(1, 4, True)], "Accuracy: tiny on GPU one"),
         ([{"bench": "quantisation", **one}, {"bench": "quantisation_exit", **one}], "Quantisation: tiny on GPU one"),
         ([{**trace, "bench": "trace_header"}, trace], "Traces of the recurrence: tiny on GPU one"),

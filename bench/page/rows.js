@@ -55,6 +55,7 @@ const KINDS = new Map(Object.entries({
 const TOPICS = [
     ["decoding speed", ["run"]],
     ["kernels", ["pass", "kernel", "floor"]],
+    ["pipelines", ["pipeline"]],
     ["accuracy", ["score", "score_summary"]],
     ["quantisation", ["quantisation", "quantisation_accuracy", "quantisation_exit", "quantisation_drafts"]],
     ["traces of the recurrence", ["trace", "trace_header", "trace_summary"]],
