@@ -142,11 +142,20 @@ def traces():
     return rows
 
 
+def pipelines():
+    """As `muninn pipelines` writes them, made up."""
+    common = {"bench": "pipeline", "device": "GPU one", "driver": "d", "model": "tiny", "model_hash": "", "weight_type": "bf16"}
+    return [{"key": str(i), **common, "kernel": f"matvec_{i}", "what": "qkv, gate", "passes": "prelude, core, coda",
+             "rows": i, "row_counts": "1 2 4 8 prompt", "matrix_type": "bf16", "constants": [64, 1, 2, i], "threads": 64,
+             "registers": 40 + i, "spills": 0, "code_bytes": 4096, "waves": 8,
+             "statistics": [{"name": "a", "value": i}]} for i in range(12)]
+
+
 def kinds():
     quality = whole() + [quality_row(f"bf16+{group}=q4_1", 2, 1e-7, 1e-3) for group in ("adapter", "core.mlp.fc", "coda")]
     answered = [run("ar", 50, r=4), run("wavefront", 90, k=1, w=4, r=4), run("ar", 40, r=16)]
     return {"bench": bench(), "kernels": kernels(), "scores": scores() + answered, "traces": traces(), "decodings": wave() + rounds(),
-            "quantisation": quality, "one row": [setting("GPU one", "ar")], "everything": bench() + kernels() + scores() + traces() + wave() + quality}
+            "quantisation": quality, "pipelines": pipelines(), "one row": [setting("GPU one", "ar")], "everything": bench() + kernels() + scores() + traces() + wave() + quality}
 
 
 def look(browser, name, page):
@@ -199,6 +208,18 @@ def test_crowd(browser, report):
              sum(y < lone - 1 for y in lifted[:6]) + len(set(lifted[8:])) - 1)
 
 
+def test_columns(browser, report):
+    """Tables of kinds with long rows begin with what they are about, and have no column without a value."""
+    browser.look()
+    heads = "return [...document.querySelectorAll('#table th button')].map((b) => b.dataset.column)"
+    open_quietly(browser, report.page(pipelines()), "columns of pipelines")
+    got = browser.js(heads)
+    same("columns: of pipelines", (got[:4], "registers" in got, "instructions" in got),
+         (["kernel", "what", "passes", "rows"], True, False))
+    open_quietly(browser, report.page(whole()), "columns of quantisation")
+    same("columns: of quantisation", browser.js(heads)[:4], ["weight_type", "kv_type", "num_steps", "kl_mean"])
+
+
 def test_names(browser, report):
     """Panels say how acceptance was forced in words, once."""
     browser.look()
@@ -212,7 +233,7 @@ def test_names(browser, report):
 
 
 def main():
-    tests = [test_controls, test_kinds, test_comparison, test_crowd, test_names]
+    tests = [test_controls, test_kinds, test_comparison, test_crowd, test_columns, test_names]
     return run_tests(sys.argv[1:3], [], tests)
 
 

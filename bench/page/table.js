@@ -209,6 +209,20 @@ const COLUMNS = {
         ["gflop_s", "GFLOP/s"], ["ceiling_percent", "% of ceiling"], ["weight_type", "weights"],
         ["model", "model", true], ["device", "device", true], ["commit", "commit", true], ["time", "time", true]
     ],
+    pipeline: [
+        ["kernel"], ["what"], ["passes"], ["rows"], ["matrix_type", "matrix"], ["threads"],
+        ["subgroup_size", "subgroup"], ["shared_bytes", "shared bytes"], ["registers"],
+        ["scalar_registers", "scalar registers"], ["spills"], ["scratch_bytes", "scratch bytes"],
+        ["code_bytes", "code bytes"], ["instructions"], ["waves"], ["weight_type", "weights"], ["model", "model", true],
+        ["device", "device", true], ["commit", "commit", true], ["time", "time", true]
+    ],
+    quantisation: [
+        ["weight_type", "weights"], ["kv_type", "cache type"], ["num_steps", "R"], ["kl_mean", "KL, nats"],
+        ["kl_low", "95 % from"], ["kl_high", "to"], ["kl_p99", "99 % below"], ["kl_max", "largest"],
+        ["top1_agreement", "same best token"], ["logit_error_max", "largest logit error"], ["positions"], ["texts"],
+        ["model"], ["text_set", "texts from", true], ["device", "device", true], ["commit", "commit", true],
+        ["time", "time", true]
+    ],
 };
 const COLUMNS_MAX = 24, PAGE = 200;
 const sorting = {key: null, down: false};
@@ -220,6 +234,8 @@ const columnId = ([key]) => (typeof key === "function" ? "speedup" : key);
 const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "mean_acceptance_length"]);
 /* Not every system shows them, and rows of older versions have none. */
 const OPTIONAL = new Set([
+    "shared_bytes", "registers", "scalar_registers", "spills", "scratch_bytes", "code_bytes", "instructions", "waves",
+    "subgroup_size",
     "ttft_ms", "inter_token_p50_ms", "inter_token_p95_ms", "inter_token_p99_ms", "joules_per_token", "power_w",
     "clock_mhz", "device_peak_bytes", "host_peak_bytes"
 ]);
