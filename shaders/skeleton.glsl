@@ -25,7 +25,9 @@ layout(constant_id = 7) const uint PATH = PATH_APART;
 
 const uint LO = LOCAL / LK;
 const uint N_ITEMS = N * R / 4 * LO;    // (activation row, four outputs) results of a workgroup
-const uint N_ACC = N * R + 2 * N;       // values each lane brings into the reduction over LK
+const uint MEET = N < 4 ? N : 4;        // activation rows whose lanes meet at a time: shared memory for more of them costs waves
+const uint N_STATS = SCALE != SCALE_NONE ? 2 : 0;
+const uint N_ACC = MEET * (R + N_STATS); // values each lane brings into the reduction over LK
 
 READ4(1, weights);
 #define weight_word(at) load4(weights, at)
@@ -134,6 +136,32 @@ bvec4 live_outputs(uint o)
     return lessThan(uvec4(o, o + 1, o + 2, o + 3), uvec4(args.n_out));
 }
 
+// Adds up what the lanes of rows m .. m + MEET - 1 of the group brought, lane by lane, and ends their outputs.
+void add_lanes(uint m, uint n0, uint n_live)
+{
+    const uint first = table_first(args.table) + n0, quads = N_ITEMS / N;
+    for (uint item = gl_LocalInvocationIndex; item < MEET * quads; item += LOCAL) {
+        uint n = item / quads, rest = item % quads, o = rest / (R / 4), p = rest % (R / 4);
+        uint at0 = ((n * R + 4 * p) * LO + o) * LANE_STRIDE, step = LO * LANE_STRIDE;
+        uint at_stats = ((MEET * R + 2 * n) * LO + o) * LANE_STRIDE;
+        precise vec4 y = vec4(0.0);
+        vec2 sums = vec2(0.0);
+        for (uint k = 0; k < LK; k++) {
+            y += vec4(lanes[at0 + k], lanes[at0 + step + k], lanes[at0 + 2 * step + k], lanes[at0 + 3 * step + k]);
+            if (SCALE != SCALE_NONE)
+                sums += vec2(lanes[at_stats + k], lanes[at_stats + step + k]);
+        }
+        n += m;
+        if (n < n_live) {
+            uvec4 row = state_row(first + n);
+            bool raw_row = INPUT == INPUT_STATE && row.w == 0;
+            float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
+            y *= scale;
+            epilogue(m * quads + item, first + n, row, (gl_WorkGroupID.x * LO + o) * R + 4 * p, y, true);
+        }
+    }
+}
+
 // Each lane by itself, and the LK lanes of an output meet at the end. Returns the number of activation rows in this group (0:
 // nothing to do, uniform over the workgroup), as matmul does.
 uint matmul_apart()
@@ -174,12 +202,18 @@ uint matmul_apart()
         [[unroll]] for (uint r = 0; r < R; r++)
             load_group(w_base[r], args.n_chunks, c, w_lo[r], w_hi[r]);
         vec4 norm_lo = load_norm(8 * c), norm_hi = load_norm(8 * c + 4);
-        [[unroll]] for (uint n = 0; n < N; n++) {
-            vec4 lo = load_four(x_base[n], rows[n].y, raw[n], 8 * c, norm_lo);
-            vec4 hi = load_four(x_base[n], rows[n].y, raw[n], 8 * c + 4, norm_hi);
-            [[unroll]] for (uint r = 0; r < R; r++)
-                acc[n * R + r] = add_chunk(acc[n * R + r], w_lo[r], w_hi[r], lo, hi);
+        // Row by row, not in a loop: where a row's inputs take one (load_merged), compilers do not unroll the loop around
+        // it, and look accumulators up in memory.
+#define ADD_ROW(number) \
+        if (number < N) { \
+            const uint n = number < N ? number : 0; \
+            vec4 lo = load_four(x_base[n], rows[n].y, raw[n], 8 * c, norm_lo); \
+            vec4 hi = load_four(x_base[n], rows[n].y, raw[n], 8 * c + 4, norm_hi); \
+            [[unroll]] for (uint r = 0; r < R; r++) \
+                acc[n * R + r] = add_chunk(acc[n * R + r], w_lo[r], w_hi[r], lo, hi); \
         }
+        ADD_ROW(0) ADD_ROW(1) ADD_ROW(2) ADD_ROW(3) ADD_ROW(4) ADD_ROW(5) ADD_ROW(6) ADD_ROW(7)
+#undef ADD_ROW
     }
 
     if (LK == 1) {
@@ -194,37 +228,24 @@ uint matmul_apart()
     }
 
     vec2 stats[N];
-    [[unroll]] for (uint n = 0; n < N; n++) {
+    [[unroll]] for (uint n = 0; n < N; n++)
         stats[n] = vec2(0.0);
-        if (SCALE != SCALE_NONE)
-            for (uint i = k_lane; i < args.n_parts_in; i += LK)
-                stats[n] += load_part(part_base[n] + i);
-    }
-    [[unroll]] for (uint i = 0; i < N * R; i++)
-        lanes[(i * LO + o_lane) * LANE_STRIDE + k_lane] = acc[i];
     if (SCALE != SCALE_NONE)
-        [[unroll]] for (uint n = 0; n < N; n++) {
-            lanes[((N * R + 2 * n) * LO + o_lane) * LANE_STRIDE + k_lane] = stats[n].x;
-            lanes[((N * R + 2 * n + 1) * LO + o_lane) * LANE_STRIDE + k_lane] = stats[n].y;
-        }
-    barrier();
-    for (uint item = gl_LocalInvocationIndex; item < N_ITEMS; item += LOCAL) {
-        uint n = item / (N_ITEMS / N), rest = item % (N_ITEMS / N), o = rest / (R / 4), p = rest % (R / 4);
-        uint at0 = ((n * R + 4 * p) * LO + o) * LANE_STRIDE, step = LO * LANE_STRIDE;
-        uint at_stats = ((N * R + 2 * n) * LO + o) * LANE_STRIDE;
-        precise vec4 y = vec4(0.0);
-        vec2 sums = vec2(0.0);
-        for (uint k = 0; k < LK; k++) {
-            y += vec4(lanes[at0 + k], lanes[at0 + step + k], lanes[at0 + 2 * step + k], lanes[at0 + 3 * step + k]);
-            if (SCALE != SCALE_NONE)
-                sums += vec2(lanes[at_stats + k], lanes[at_stats + step + k]);
-        }
-        if (n < n_live) {
-            bool raw_row = INPUT == INPUT_STATE && state_row(first + n0 + n).w == 0;
-            float scale = raw_row ? 1.0 : row_scale(sums.x, sums.y);
-            y *= scale;
-            epilogue(item, first + n0 + n, state_row(first + n0 + n), (gl_WorkGroupID.x * LO + o) * R + 4 * p, y, true);
-        }
+        for (uint i = k_lane; i < args.n_parts_in; i += LK)
+            [[unroll]] for (uint n = 0; n < N; n++)
+                stats[n] += load_part(part_base[n] + i);
+    [[unroll]] for (uint m = 0; m < N; m += MEET) {
+        if (m > 0)
+            barrier(); // the rows before have been read
+        [[unroll]] for (uint i = 0; i < MEET * R; i++)
+            lanes[(i * LO + o_lane) * LANE_STRIDE + k_lane] = acc[m * R + i];
+        if (SCALE != SCALE_NONE)
+            [[unroll]] for (uint n = 0; n < MEET; n++) {
+                lanes[((MEET * R + 2 * n) * LO + o_lane) * LANE_STRIDE + k_lane] = stats[m + n].x;
+                lanes[((MEET * R + 2 * n + 1) * LO + o_lane) * LANE_STRIDE + k_lane] = stats[m + n].y;
+            }
+        barrier();
+        add_lanes(m, n0, n_live);
     }
     return n_live;
 }
