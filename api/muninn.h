@@ -794,8 +794,9 @@ struct mn_pipeline {
     uint32_t threads, max_threads;           /* of a workgroup; the device's most */
     uint32_t shared_bytes, max_shared_bytes; /* of a workgroup, as the shader declares and uses it; the device's most */
     uint32_t subgroup_size;
-    /* As far as the driver says (VK_KHR_pipeline_executable_properties); -1 where it does not. Registers are 32-bit
-     * ones of a lane, scalar ones of a subgroup. Spills: registers, or stores of them, that found no room; scratch is
+    /* As far as the driver says (VK_KHR_pipeline_executable_properties); -1 where it does not. Registers are a
+     * lane's, scalar ones a subgroup's, as the driver counts them: of 32 bits on AMD and NVIDIA, 128 on Adreno, 16 on
+     * Apple. Spills: registers, or stores of them, that found no room; scratch is
      * memory for them. Waves: most subgroups at a time, on a SIMD (AMD), a core (Qualcomm), a multiprocessor (NVIDIA).
      */
     double registers, scalar_registers, spills, scratch_bytes, code_bytes, instructions, waves;

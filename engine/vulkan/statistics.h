@@ -10,7 +10,7 @@
 
 /* -1: the driver does not say. */
 struct statistics_common {
-    double registers;        /* 32-bit ones of a lane */
+    double registers;        /* of a lane, as the driver counts them: mostly of 32 bits */
     double scalar_registers; /* of a subgroup */
     double spills;           /* registers, or stores of them, that found no room */
     double scratch_bytes;    /* of memory for them, per lane or subgroup */
