@@ -9,6 +9,7 @@
 #include "engine/files/file_hash.h"
 #include "engine/files/input.h"
 #include "engine/model/family.h"
+#include "engine/model/matrix_choice.h"
 #include "engine/model/synthetic.h"
 #include "engine/text/end_token.h"
 #include "engine/vulkan/bandwidth.h"
@@ -149,6 +150,8 @@ static enum mn_status load_model(struct mn_engine *engine, const struct mn_engin
         .device = {.select = params->device, .validate = params->validate, .progress = params->progress},
         .plan_only = params->plan_only};
     enum mn_status status = weight_scheme_parse(params->weight_type, &model.weight_scheme, params->log);
+    if (!status)
+        status = matrix_wish_parse(params->matrix_units, &model.matrix_units, params->log);
     if (!status)
         status = model_load(&engine->model, &model, params->log);
     if (!status)

@@ -123,6 +123,11 @@ struct mn_engine_params {
      * "bf16+core.mlp=q8_0" (docs/quantisation.md). q8_0 and q4_1 round the weights: another model. Matrices whose rows
      * do not come in groups of 32 keep their type (mn_engine_weight_count). */
     const char *weight_type;
+    /* Matmuls on matrix units (VK_KHR_cooperative_matrix): NULL or "off": never; "on": always, MN_ERR_NO_DEVICE where
+     * there are none; "auto": where a trial on the device, with a matrix of the model, says that they are faster. The
+     * order of additions is their own, so low bits of logits differ from those without. "on" and "auto" try first
+     * whether a row's bits depend on the rows beside it; then they are MN_ERR_CHECK and not taken. */
+    const char *matrix_units;
     bool validate; /* run under the Vulkan validation layer; its messages go to the log and are counted */
     /* Read nothing but model_dir's tokenizer.json, open no device. Such an engine turns text into ids and back; what
      * needs a model is MN_ERR_USAGE. */
@@ -132,7 +137,7 @@ struct mn_engine_params {
     bool plan_only;
     const struct mn_log *log;
     struct mn_progress progress; /* of making the engine, and of everything that is done with it and its sessions */
-    uint64_t reserved[6];
+    uint64_t reserved[5];
 };
 
 enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params);

@@ -264,6 +264,7 @@ static const struct command_option table[] = {
      .max = IDS_MAX,
      .help = "positions to reserve"},
     DEVICE_OPTION(AT(device)),
+    MATRIX_UNITS_OPTION(AT(matrix_units)),
     {.name = "cpu-threads",
      .kind = OPTION_CHOICE,
      .offset = AT(cpu_threads),

@@ -14,7 +14,7 @@
 #include "engine/files/safetensors.h"
 
 struct logits_options {
-    const char *model, *device, *weight_type, *kv_policy, *kv_type, *state0;
+    const char *model, *device, *matrix_units, *weight_type, *kv_policy, *kv_type, *state0;
     struct id_list ids;
     uint32_t num_steps, ctx;
     bool beyond;
@@ -123,7 +123,8 @@ static enum mn_status run(const void *values, const struct mn_log *log)
         status = cli_open_engine(&engine, dir,
                                  &(struct engine_choice){.model = options->model,
                                                          .device = options->device,
-                                                         .weight_type = options->weight_type},
+                                                         .weight_type = options->weight_type,
+                                                         .matrix_units = options->matrix_units},
                                  log);
     if (!status)
         status = run_engine(options, engine, log);
@@ -166,6 +167,7 @@ static const struct command_option table[] = {
      .max = 1 << 20,
      .help = "positions to reserve"},
     DEVICE_OPTION(AT(device)),
+    MATRIX_UNITS_OPTION(AT(matrix_units)),
 };
 
 const struct command command_logits = {

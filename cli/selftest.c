@@ -28,6 +28,13 @@ static void print_banner(void *user, const char *banner)
     putchar('\n');
 }
 
+static void print_note(void *user, const char *text)
+{
+    (void)user;
+    cli_progress_clear();
+    puts(text);
+}
+
 static void print_case(void *user, const struct kernel_case_result *result)
 {
     struct tally *tally = user;
@@ -48,6 +55,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     enum mn_status status = selftest_run(&(struct selftest_params){.device = options->device,
                                                                    .quick = options->quick,
                                                                    .begin = print_banner,
+                                                                   .note = print_note,
                                                                    .report = print_case,
                                                                    .user = &tally,
                                                                    .progress = cli_progress(),

@@ -470,7 +470,8 @@ static enum mn_status run(const struct kernel_cases_params *params, const char *
 
 static void all_cases(struct rig *rig)
 {
-    row_cases_run(rig);
+    if (!rig->params->matrix_units)
+        row_cases_run(rig);
     matmul_cases_run(rig);
 }
 

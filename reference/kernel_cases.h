@@ -20,6 +20,7 @@ struct kernel_cases_params {
     struct stream *stream;
     const struct tuning *tuning; /* NULL: what engine/model.c chooses for such a device */
     bool quick;                  /* a few cases per kernel, with the device's own tiles only */
+    bool matrix_units; /* the matmuls on matrix units alone, which the device must have, with every weight type */
     void (*report)(void *user, const struct kernel_case_result *result); /* may be NULL */
     void *user;
 };

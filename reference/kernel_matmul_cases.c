@@ -20,6 +20,8 @@ enum tile_id {
     TILE_LANES_32,
     TILE_WIDE,
     TILE_TILED,
+    TILE_MATRIX_FEW,
+    TILE_MATRIX_MANY,
     TILE_COUNT
 };
 
@@ -142,18 +144,20 @@ struct job {
 
 static struct tile tile_of(const struct rig *rig, enum tile_id id)
 {
-    const uint32_t width = rig->params->device->caps.subgroup_size;
+    const uint32_t width = rig->params->device->caps.subgroup_size, side = rig->params->device->caps.matrix_side;
     switch (id) {
     case TILE_DECODE: return rig->tuning.decode;
     case TILE_PREFILL: return rig->tuning.prefill;
-    case TILE_LANES_1: return (struct tile){width, 1, 4, 8, PATH_APART};
-    case TILE_LANES_8: return (struct tile){32, 8, 4, 8, PATH_APART};
-    case TILE_LANES_32: return (struct tile){128, 32, 4, 8, PATH_APART};
+    case TILE_LANES_1: return (struct tile){width, 1, 4, 8, PATH_APART, 0, 0};
+    case TILE_LANES_8: return (struct tile){32, 8, 4, 8, PATH_APART, 0, 0};
+    case TILE_LANES_32: return (struct tile){128, 32, 4, 8, PATH_APART, 0, 0};
     case TILE_TILED: return tile_tiled;
+    case TILE_MATRIX_FEW: return side ? tile_matrix_few(side, width) : rig->tuning.decode;
+    case TILE_MATRIX_MANY: return side ? tile_matrix_many(side, width) : rig->tuning.decode;
     case TILE_WIDE:
     case TILE_COUNT: break;
     }
-    return (struct tile){64, 1, 4, 8, PATH_APART};
+    return (struct tile){64, 1, 4, 8, PATH_APART, 0, 0};
 }
 
 /* Already run under another name, or beyond what the device's workgroups can hold. The device's own tiles always
@@ -162,10 +166,12 @@ static bool tile_skipped(const struct rig *rig, enum tile_id id)
 {
     const struct caps *caps = &rig->params->device->caps;
     const struct tile tile = tile_of(rig, id);
-    const bool tiled = tile.path == PATH_TILED;
+    const bool matrix = tile.path == PATH_MATRIX, tiled = tile.path == PATH_TILED || matrix;
     const uint32_t lanes = tile.k_lanes > 1 && !tiled
                                ? (tile.rows + 2) * tile.n_max * (tile.threads / tile.k_lanes) * (tile.k_lanes + 1)
                                : 0;
+    if (rig->params->matrix_units)
+        return !matrix;
     for (int i = 0; i < (int)id; i++) {
         const struct tile other = tile_of(rig, (enum tile_id)i);
         if (!memcmp(&tile, &other, sizeof tile))
@@ -561,7 +567,7 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
 {
     const struct shape *shape = job->shape;
     const struct tile *tile = &job->tile;
-    const uint32_t n = stamp < tile->n_max ? stamp : tile->n_max, groups_y = (stamp + n - 1) / n;
+    const uint32_t n = tile_rows(tile, stamp), groups_y = (stamp + n - 1) / n;
     const uint64_t row_bytes = rig_row_bytes(job->weight, job->n_chunks * CHUNK);
     const uint32_t window = shape->windows ? WINDOW_ROWS : job->n_out;
     for (uint32_t row0 = 0; row0 < job->n_out; row0 += window) {
@@ -574,7 +580,9 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
                                                      .weight_type = (uint32_t)job->weight,
                                                      .input = shape->input,
                                                      .scale = shape->scale,
-                                                     .path = tile->path};
+                                                     .path = tile->path,
+                                                     .side = tile->side,
+                                                     .subgroup = tile->subgroup};
         if (shape->advance && row0 + rows < job->n_out)
             constants.proj.advance = 0; /* depths advance once, in the last window */
         job->args.n_out = rows;
@@ -596,7 +604,7 @@ static void job_dispatch(struct rig *rig, struct job *job, uint32_t stamp)
 static void name_case(const struct rig *rig, char *name, const struct shape *shape, enum tile_id id,
                       enum weight_type weight, const char *rows)
 {
-    static const char *const paths[] = {"", " sharing", " tiled"};
+    static const char *const paths[] = {"", " sharing", " tiled", " matrix"};
     const struct tile tile = tile_of(rig, id);
     snprintf(name, RIG_NAME_BYTES, "%s; %u x %u lanes%s, %s, %s rows", shape->name, tile.threads / tile.k_lanes,
              tile.k_lanes, paths[tile.path], weight_type_name(weight), rows);
@@ -641,9 +649,13 @@ void matmul_cases_run(struct rig *rig)
         for (int tile = 0; tile < TILE_COUNT && !rig->status; tile++) {
             if (tile_skipped(rig, (enum tile_id)tile) || (rig->params->quick && !shapes[i].quick))
                 continue;
-            const uint32_t type = ((uint32_t)(i + tile) + WEIGHT_BF16) % WEIGHT_TYPES;
-            run_case(rig, &shapes[i], (enum tile_id)tile,
-                     (enum weight_type)(fits(&shapes[i], (enum weight_type)type) ? type : type % 3), (uint64_t)i);
+            for (uint32_t t = 0; t < (rig->params->matrix_units && shapes[i].quick ? WEIGHT_TYPES : 1u); t++) {
+                const uint32_t type = ((uint32_t)(i + tile) + WEIGHT_BF16 + t) % WEIGHT_TYPES;
+                const bool as_is = fits(&shapes[i], (enum weight_type)type);
+                if (as_is || t == 0)
+                    run_case(rig, &shapes[i], (enum tile_id)tile, (enum weight_type)(as_is ? type : type % 3),
+                             (uint64_t)i);
+            }
         }
 }
 

@@ -1,5 +1,7 @@
 #include "reference/selftest.h"
 
+#include <stdio.h>
+
 #include "reference/kernel_cases.h"
 
 /* One case that fails does not hide the others: a failed check is remembered, anything else ends the test. */
@@ -12,14 +14,10 @@ static enum mn_status run_cases(const struct kernel_cases_params *params)
     return independence ? independence : status;
 }
 
-static enum mn_status run_on_device(struct device *device, const struct selftest_params *params)
+static enum mn_status run_on_device(struct device *device, const struct selftest_params *params, bool matrix_units)
 {
-    char banner[1024];
     struct kernels kernels = {0};
     struct stream stream = {0};
-    device_banner(&device->caps, banner, sizeof banner);
-    if (params->begin)
-        params->begin(params->user, banner);
     enum mn_status status = kernels_init(&kernels, device);
     if (!status)
         status = stream_init(&stream, device, &kernels);
@@ -28,12 +26,37 @@ static enum mn_status run_on_device(struct device *device, const struct selftest
                                                          .kernels = &kernels,
                                                          .stream = &stream,
                                                          .quick = params->quick,
+                                                         .matrix_units = matrix_units,
                                                          .report = params->report,
                                                          .user = params->user});
     if (stream.device)
         stream_finish(&stream);
     kernels_finish(&kernels);
     return status;
+}
+
+/* Why the matmuls on matrix units cannot be tested; NULL: they can. */
+static const char *untested(const struct device *device, const struct selftest_params *params)
+{
+    if (matrix_units_lack())
+        return matrix_units_lack();
+    if (!device->caps.matrix_side)
+        return "a device that multiplies squares of 16 or 8 f16 with sums in f32";
+    return device->caps.is_cpu && params->quick ? "time: a CPU device builds such pipelines for minutes" : NULL;
+}
+
+static enum mn_status run_matrix_units(struct device *device, const struct selftest_params *params)
+{
+    const char *lack = untested(device, params);
+    char text[256];
+    if (!lack) {
+        device->caps.texel_loads = false; /* which shaders/matrix knows nothing of */
+        return run_on_device(device, params, true);
+    }
+    snprintf(text, sizeof text, "matrix units: not tested, for want of %s", lack);
+    if (params->note)
+        params->note(params->user, text);
+    return MN_OK;
 }
 
 enum mn_status selftest_run(const struct selftest_params *params)
@@ -43,7 +66,15 @@ enum mn_status selftest_run(const struct selftest_params *params)
         &device, &(struct device_params){.select = params->device, .progress = params->progress}, params->log);
     if (status)
         return status;
-    status = run_on_device(device, params);
+    char banner[1024];
+    device_banner(&device->caps, banner, sizeof banner);
+    if (params->begin)
+        params->begin(params->user, banner);
+    status = run_on_device(device, params, false);
+    if (!status || status == MN_ERR_CHECK) {
+        const enum mn_status units = run_matrix_units(device, params);
+        status = units ? units : status;
+    }
     device_destroy(device);
     return status;
 }

@@ -10,6 +10,7 @@ struct selftest_params {
     const char *device;                            /* NULL: the best one; an index; or part of a name */
     bool quick;                                    /* a few cases per kernel; else all of them, and row independence */
     void (*begin)(void *user, const char *banner); /* the device is open; may be NULL */
+    void (*note)(void *user, const char *text);    /* what is not tested, and why; may be NULL */
     void (*report)(void *user, const struct kernel_case_result *result); /* may be NULL */
     void *user;                                                          /* of both */
     struct mn_progress progress;                                         /* a stop ends it with MN_ERR_INTERRUPTED */

@@ -79,6 +79,7 @@ enum weight_type {
 #define PATH_APART 0
 #define PATH_SHARING 1 /* CPU devices */
 #define PATH_TILED 2   /* many rows, on GPUs */
+#define PATH_MATRIX 3  /* matrix units: shaders/matrix */
 
 /* How a row's scale follows from its statistics (sum x^2, sum (x w)^2). */
 #define SCALE_NONE 0
@@ -194,13 +195,14 @@ struct fill_constants {
 /* The part that all matmuls share. */
 struct matmul_constants {
     U32 threads;
-    U32 k_lanes;       /* lanes that share output rows */
-    U32 rows_per_lane; /* output rows, a multiple of four */
-    U32 n_rows;        /* activation rows that share one read of the weights */
-    U32 weight_type;   /* WEIGHT_.. */
-    U32 input;         /* INPUT_.. */
-    U32 scale;         /* SCALE_.. */
-    U32 path;          /* PATH_.. */
+    U32 k_lanes;        /* lanes that share output rows */
+    U32 rows_per_lane;  /* output rows, a multiple of four */
+    U32 n_rows;         /* activation rows that share one read of the weights */
+    U32 weight_type;    /* WEIGHT_.. */
+    U32 input;          /* INPUT_.. */
+    U32 scale;          /* SCALE_.. */
+    U32 path;           /* PATH_.. */
+    U32 side, subgroup; /* PATH_MATRIX: the side of the squares that the units multiply, lanes of a subgroup; else 0 */
 };
 
 struct qkv_constants {

@@ -6,7 +6,7 @@
 #include "rows.glsl"
 #include "matmul.glsl"
 
-layout(constant_id = 8) const uint WHOLE_QUADS = 0; // V is a multiple of four
+layout(constant_id = 10) const uint WHOLE_QUADS = 0; // V is a multiple of four
 
 layout(std430, binding = 5) writeonly buffer Logits { float l[]; } logits;
 WRITE4(5, logit_quads);

@@ -8,9 +8,9 @@
 #include "rows.glsl"
 #include "matmul.glsl"
 
-layout(constant_id = 8) const uint RESIDUAL = RESIDUAL_PLAIN;
-layout(constant_id = 9) const uint ADVANCE = 0;
-layout(constant_id = 10) const uint STATS = 1;
+layout(constant_id = 10) const uint RESIDUAL = RESIDUAL_PLAIN;
+layout(constant_id = 11) const uint ADVANCE = 0;
+layout(constant_id = 12) const uint STATS = 1;
 
 WRITE4(5, outputs);
 READ4(6, residual);

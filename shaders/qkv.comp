@@ -9,11 +9,11 @@
 #include "matmul.glsl"
 #include "heads.glsl"
 
-layout(constant_id = 8) const uint KV_TYPE = CACHE_F16; // or CACHE_F32
-layout(constant_id = 9) const uint CORE = 0; // core blocks have a depth axis, prelude and coda do not
+layout(constant_id = 10) const uint KV_TYPE = CACHE_F16; // or CACHE_F32
+layout(constant_id = 11) const uint CORE = 0; // core blocks have a depth axis, prelude and coda do not
 
-layout(constant_id = 10) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
-layout(constant_id = 11) const uint HEAD_DIM = 32;    // even
+layout(constant_id = 12) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
+layout(constant_id = 13) const uint HEAD_DIM = 32;    // even
 
 WRITE4(5, query);
 WRITE2(5, query_pairs); // the same, and cache_words the same as cache: for heads that are no multiple of four

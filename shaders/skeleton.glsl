@@ -9,6 +9,7 @@
 //             for all N activation rows. Decoding on a GPU: LK = 32.
 //   sharing   cpu/matmul.glsl: LK = 1, a lane is R output rows, and the lanes of a CPU device hand their inputs round
 //   tiled     gpu/tile.glsl: many rows; both factors pass through shared memory, and LK lanes divide the N rows
+//   matrix    matrix/matmul.glsl: matrix units multiply squares of f16
 //
 // The order of additions in one output depends on PATH and LK alone, never on N or on how many rows run: that makes the k-row
 // and the 1-row pass equal bit for bit. Apart and sharing: chunk by chunk, two chains of four fma in a chunk, then the LK lanes

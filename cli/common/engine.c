@@ -26,6 +26,7 @@ enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struc
     status = mn_engine_create(engine, &(struct mn_engine_params){.model_dir = dir,
                                                                  .device = choice->device,
                                                                  .weight_type = choice->weight_type,
+                                                                 .matrix_units = choice->matrix_units,
                                                                  .validate = choice->validate,
                                                                  .log = log,
                                                                  .progress = cli_progress()});

@@ -10,7 +10,7 @@
 
 /* As the options say it; NULL is the default. */
 struct engine_choice {
-    const char *model, *device, *weight_type, *cpu_threads;
+    const char *model, *device, *weight_type, *cpu_threads, *matrix_units;
     bool validate;
 };
 

@@ -94,6 +94,11 @@ struct command_option {
         .check = mn_weight_type_check, .shown = "as stored", \
         .help = "convert the matrices; TYPE+GROUP=TYPE makes exceptions, docs/quantisation.md" \
     }
+#define MATRIX_UNITS_OPTION(at) \
+    { \
+        .name = "matrix-units", .kind = OPTION_CHOICE, .offset = at, .choices = "auto|on|off", .value = "off", \
+        .help = "matmuls on a GPU's matrix units; auto: where a trial on the device says that they are faster" \
+    }
 #define KV_TYPE_OPTION(at, value_, help_) \
     { \
         .name = "kv-type", .kind = OPTION_CHOICE, .offset = at, .choice_at = mn_kv_type_at, .value = value_, \

@@ -158,6 +158,7 @@ enum mn_status run_generate(const struct generate_options *options, const struct
                                  &(struct engine_choice){.model = options->model,
                                                          .device = options->device,
                                                          .weight_type = options->weight_type,
+                                                         .matrix_units = options->matrix_units,
                                                          .cpu_threads = options->cpu_threads,
                                                          .validate = options->validate},
                                  &engine_log);

@@ -10,8 +10,8 @@
 #include "engine/files/output_file.h"
 
 struct generate_options {
-    const char *model, *prompt, *file, *batch, *system, *device, *strategy, *kv_policy, *kv_type, *weight_type, *output,
-        *exit, *trace, *cpu_threads;
+    const char *model, *prompt, *file, *batch, *system, *device, *matrix_units, *strategy, *kv_policy, *kv_type,
+        *weight_type, *output, *exit, *trace, *cpu_threads;
     struct id_list ids;
     struct text_list stops;
     uint32_t n_new, num_steps, draft_steps, max_inflight, ctx, parallel; /* 0 when not given */

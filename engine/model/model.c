@@ -6,9 +6,25 @@
 #include "engine/base/numbers.h"
 #include "engine/files/file_hash.h"
 #include "engine/model/family.h"
+#include "engine/model/matrix_choice.h"
 #include "engine/model/synthetic.h"
 
-const struct tile tile_tiled = {64, 4, 4, 32, PATH_TILED};
+const struct tile tile_tiled = {64, 4, 4, 32, PATH_TILED, 0, 0};
+
+struct tile tile_matrix_few(uint32_t side, uint32_t subgroup)
+{
+    return (struct tile){4 * subgroup, 16 * subgroup / side, 4, 16, PATH_MATRIX, side, subgroup};
+}
+
+struct tile tile_matrix_many(uint32_t side, uint32_t subgroup)
+{
+    return (struct tile){4 * subgroup, 4 * subgroup / side, 4, 32, PATH_MATRIX, side, subgroup};
+}
+
+uint32_t tile_rows(const struct tile *tile, uint32_t rows)
+{
+    return tile->path == PATH_MATRIX ? tile->n_max : min_u32(rows, tile->n_max);
+}
 
 struct tuning tuning_choose(const struct caps *caps)
 {
@@ -16,8 +32,8 @@ struct tuning tuning_choose(const struct caps *caps)
     if (caps->is_cpu)
         /* A workgroup is one SIMD vector; a lane is an output row, so nothing is ever reduced across lanes. Heads and
            rows are work enough for the cores, so that splits would only cost their merging. */
-        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, cpu_path},
-                               .prefill = {caps->subgroup_size, 1, 4, 8, cpu_path},
+        return (struct tuning){.decode = {caps->subgroup_size, 1, 4, 8, cpu_path, 0, 0},
+                               .prefill = {caps->subgroup_size, 1, 4, 8, cpu_path, 0, 0},
                                .attention_threads = caps->subgroup_size,
                                .attention_per_lane = 2,
                                .attention_split = 1024,
@@ -26,8 +42,8 @@ struct tuning tuning_choose(const struct caps *caps)
        take up to 21 KiB. */
     const bool roomy = caps->max_shared_bytes >= 32768;
     const bool tiled = roomy && !caps->texel_loads; /* which only shaders/gpu has */
-    return (struct tuning){.decode = {roomy ? 128 : 64, 32, 4, 8, PATH_APART},
-                           .prefill = tiled ? tile_tiled : (struct tile){64, 1, 4, 8, PATH_APART},
+    return (struct tuning){.decode = {roomy ? 128 : 64, 32, 4, 8, PATH_APART, 0, 0},
+                           .prefill = tiled ? tile_tiled : (struct tile){64, 1, 4, 8, PATH_APART, 0, 0},
                            .attention_threads = caps->subgroup_size,
                            .attention_per_lane = 1,
                            .attention_split = 128,
@@ -119,6 +135,8 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
     if (!status)
         status = device_create(&model->device, &device, log);
     if (!status)
+        status = matrix_choice_prepare(model->device, params->matrix_units, log);
+    if (!status)
         status = kernels_init(&model->kernels, model->device);
     if (!status && !params->plan_only)
         status = stream_init(&stream, model->device, &model->kernels);
@@ -130,6 +148,8 @@ enum mn_status model_load(struct model **out, const struct model_params *params,
         model->heads_stride = round_up_u32(
             (model->config.n_heads + 2 * model->config.n_kv_heads) * model->config.head_dim, WEIGHT_CHUNK);
         status = make_weights(model, params, &stream);
+        if (!status)
+            status = matrix_choose(model, &stream, params->matrix_units);
     }
     if (stream.device)
         stream_finish(&stream);

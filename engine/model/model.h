@@ -11,15 +11,24 @@
 /* How a matmul is cut into workgroups; see shaders/skeleton.glsl. The order of additions depends on `path` and
  * `k_lanes` alone. */
 struct tile {
-    uint32_t threads; /* workgroup size */
-    uint32_t k_lanes; /* lanes that share output rows: they divide the inputs or, tiled, the activation rows */
-    uint32_t rows;    /* output rows per lane, a multiple of four; tiled: four */
-    uint32_t n_max;   /* most activation rows that share one read of the weights */
-    uint32_t path;    /* PATH_..; sharing: k_lanes = 1 */
+    uint32_t threads;        /* workgroup size */
+    uint32_t k_lanes;        /* lanes that share output rows: they divide the inputs or, tiled, the activation rows */
+    uint32_t rows;           /* output rows per lane, a multiple of four; tiled: four */
+    uint32_t n_max;          /* most activation rows that share one read of the weights */
+    uint32_t path;           /* PATH_..; sharing: k_lanes = 1; matrix: always n_max activation rows, zeros among them */
+    uint32_t side, subgroup; /* matrix: of the squares, lanes of a subgroup */
 };
 
 /* The tile of many rows: 64 outputs of 32 rows. */
 extern const struct tile tile_tiled;
+
+/* Tiles of matrix units with squares of `side`: four subgroups, for few rows each with a part of the inputs, for many
+ * each with outputs of its own. */
+struct tile tile_matrix_few(uint32_t side, uint32_t subgroup);
+struct tile tile_matrix_many(uint32_t side, uint32_t subgroup);
+
+/* Activation rows of a workgroup when `rows` run. */
+uint32_t tile_rows(const struct tile *tile, uint32_t rows);
 
 /* Sizes that follow from what the device is, chosen once. */
 struct tuning {
@@ -47,12 +56,16 @@ struct model {
     bool plan_only;
 };
 
+/* Matrix units: never; where they are faster; always. */
+enum matrix_wish { MATRIX_OFF, MATRIX_AUTO, MATRIX_ON };
+
 struct model_params {
     const char *dir;
     const char *synthetic; /* instead of dir: a shape, see synthetic.h */
     uint64_t synthetic_seed;
     struct device_params device;
     struct weight_scheme weight_scheme;
+    enum matrix_wish matrix_units;
     bool plan_only; /* sizes and pipelines alone: no weights are loaded, nothing can run */
 };
 

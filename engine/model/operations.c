@@ -114,7 +114,9 @@ static struct matmul_constants base_constants(const struct recorder *r, const st
                                      .weight_type = (uint32_t)matrix->type,
                                      .input = input,
                                      .scale = scale,
-                                     .path = r->tile->path};
+                                     .path = r->tile->path,
+                                     .side = r->tile->side,
+                                     .subgroup = r->tile->subgroup};
 }
 
 /* What a reader that norms for itself scales by: a norm of a norm where the value is owed one already. */

@@ -47,7 +47,7 @@ void recorder_begin(struct recorder *r, struct session *session, enum pass pass,
     r->table = tables[pass];
     r->pass = pass;
     r->stamp = stamp;
-    r->n = min_u32(rows, r->tile->n_max);
+    r->n = tile_rows(r->tile, rows);
     r->groups_y = (rows + r->n - 1) / r->n;
     r->out = out;
     *out = (struct pass_recording){.first = session->n_pieces};

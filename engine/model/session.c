@@ -272,9 +272,14 @@ struct session_counts session_counts(const struct session *s)
 /* Of the shaders in use and how they are cut to size. */
 static uint64_t hash_kernels(const struct model *model)
 {
+    const bool matrix = model->tuning.decode.path == PATH_MATRIX || model->tuning.prefill.path == PATH_MATRIX;
     uint64_t hash = hash_bytes(HASH_START, &model->tuning, sizeof model->tuning);
-    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++)
+    for (enum kernel_id id = 0; id < KERNEL_COUNT; id++) {
+        const struct kernel_code *code = &kernel_info(id)->code[VARIANT_MATRIX];
         hash = hash_bytes(hash, kernels_code(&model->kernels, id)->words, kernels_code(&model->kernels, id)->bytes);
+        if (matrix && code->words)
+            hash = hash_bytes(hash, code->words, code->bytes);
+    }
     return hash;
 }
 

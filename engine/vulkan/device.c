@@ -8,6 +8,7 @@
 
 #include "engine/vulkan/device_id.h"
 #include "engine/vulkan/device_select.h"
+#include "engine/vulkan/matrix_units.h"
 #include "engine/vulkan/vk.h"
 
 enum { MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
@@ -162,7 +163,7 @@ static enum mn_status create_instance(struct device *device, bool validate)
     return MN_OK;
 }
 
-static bool has_extension(struct device *device, VkPhysicalDevice physical, const char *name)
+bool device_has_extension(struct device *device, VkPhysicalDevice physical, const char *name)
 {
     VkExtensionProperties *list = NULL;
     uint32_t n = 0;
@@ -236,7 +237,7 @@ static uint64_t read_pci(struct device *device, VkPhysicalDevice physical)
     VkPhysicalDevicePCIBusInfoPropertiesEXT bus = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT};
     VkPhysicalDeviceProperties2 props = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &bus};
-    if (!has_extension(device, physical, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME))
+    if (!device_has_extension(device, physical, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME))
         return 0;
     device->vk->GetPhysicalDeviceProperties2(physical, &props);
     return (uint64_t)bus.pciDomain << 16 | (uint64_t)(bus.pciBus & 0xff) << 8 | (uint64_t)(bus.pciDevice & 0x1f) << 3 |
@@ -257,7 +258,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
                                                    .pNext = &id};
     VkPhysicalDeviceProperties2 props = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
-    bool control = has_extension(device, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    bool control = device_has_extension(device, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (!control)
         maintenance3.pNext = NULL;
     device->vk->GetPhysicalDeviceProperties2(physical, &props);
@@ -290,9 +291,9 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
                              (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) &&
                              (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT);
     caps->fp16 = fp16.shaderFloat16;
-    caps->int8_dot = has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
-    caps->matrix_cores = has_extension(device, physical, "VK_KHR_cooperative_matrix") ||
-                         has_extension(device, physical, "VK_NV_cooperative_matrix");
+    caps->int8_dot = device_has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    caps->matrix_cores = device_has_extension(device, physical, "VK_KHR_cooperative_matrix") ||
+                         device_has_extension(device, physical, "VK_NV_cooperative_matrix");
     caps->max_workgroup_threads = limits->maxComputeWorkGroupInvocations < limits->maxComputeWorkGroupSize[0]
                                       ? limits->maxComputeWorkGroupInvocations
                                       : limits->maxComputeWorkGroupSize[0];
@@ -304,6 +305,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
         caps->max_storage_range = limits->maxTexelBufferElements * 16ull;
     caps->max_allocation_bytes = maintenance3.maxMemoryAllocationSize;
     read_heaps(&memory.memoryProperties, caps);
+    caps->matrix_side = matrix_units_side(device, physical, caps);
     if (caps->type == DEVICE_DISCRETE)
         caps->uma = false; /* a resizable BAR shows the whole heap, but reading through it is slow */
 
@@ -356,7 +358,7 @@ static bool offers_statistics(struct device *device)
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &statistics};
-    if (!has_extension(device, device->vk->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+    if (!device_has_extension(device, device->vk->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
         return false;
     device->vk->GetPhysicalDeviceFeatures2(device->vk->physical, &features);
     return statistics.pipelineExecutableInfo;
@@ -389,16 +391,24 @@ static enum mn_status create_logical(struct device *device, bool statistics_want
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .subgroupSizeControl = VK_TRUE,
         .computeFullSubgroups = VK_TRUE};
+    const char *extensions[3];
+    uint32_t n_extensions = 0;
+    void *next = NULL;
+    struct matrix_units_features units;
+    if (device->caps.subgroup_size_control) {
+        next = &control;
+        extensions[n_extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    }
+    if (device->caps.matrix_side)
+        next = matrix_units_enable(&units, next, &extensions[n_extensions++]);
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
-        .pNext = device->caps.subgroup_size_control ? &control : NULL,
+        .pNext = next,
         .pipelineExecutableInfo = VK_TRUE};
-    const char *extensions[2];
-    uint32_t n_extensions = 0;
-    if (device->caps.subgroup_size_control)
-        extensions[n_extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
-    if (device->has_statistics)
+    if (device->has_statistics) {
+        next = &statistics;
         extensions[n_extensions++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
+    }
     float priority = 1.0f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = device->vk->queue_family,
@@ -407,7 +417,7 @@ static enum mn_status create_logical(struct device *device, bool statistics_want
     const VkPhysicalDeviceFeatures features = {
         .shaderInt64 = device->caps.texel_loads}; /* shaders/cpu writes pairs of words */
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = device->has_statistics ? (void *)&statistics : statistics.pNext,
+                               .pNext = next,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
                                .enabledExtensionCount = n_extensions,

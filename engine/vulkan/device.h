@@ -32,6 +32,8 @@ struct caps {
     bool subgroup_size_control;
     bool fp16, int8_dot, matrix_cores;
     bool texel_loads; /* buffers that are only read are bound as texel buffers: faster on software devices */
+    uint32_t
+        matrix_side; /* of the squares that its matrix units multiply for shaders/matrix; 0: none, see matrix_units.h */
     uint32_t subgroup_size;
     uint32_t max_workgroup_threads;
     uint32_t max_shared_bytes;
@@ -82,6 +84,9 @@ uint64_t device_available_bytes(const struct device *device);
  * destroy or free Vulkan objects do nothing, since a driver that still works on them would crash. What they hold is the
  * process's until it ends. */
 void device_abandon(struct device *device);
+
+/* NULL: this build can use matrix units (matrix_units.h); otherwise what it lacks. */
+const char *matrix_units_lack(void);
 
 /* The one line people paste into reports: name, driver, uma, fp16, int dot, subgroup size, shared memory, matrix
  * cores. */

@@ -39,6 +39,14 @@ const struct kernel_code *kernels_code(const struct kernels *kernels, enum kerne
     return code[variant].words ? &code[variant] : &code[VARIANT_GPU];
 }
 
+/* Matmuls begin their constants alike. */
+static const struct kernel_code *pipeline_code(const struct kernels *kernels, const struct pipeline *pipeline)
+{
+    const struct kernel_code *matrix = &table[pipeline->id].code[VARIANT_MATRIX];
+    const struct matmul_constants *constants = (const struct matmul_constants *)pipeline->constants;
+    return matrix->words && constants->path == PATH_MATRIX ? matrix : kernels_code(kernels, pipeline->id);
+}
+
 const struct spirv_interface *kernels_interface(const struct kernels *kernels, enum kernel_id id)
 {
     return &kernels->vk->interfaces[id];
@@ -64,6 +72,23 @@ static enum mn_status check_interface(const struct device *device, const struct 
     return MN_OK;
 }
 
+/* Matmuls on matrix units have the layout of the others. */
+static enum mn_status check_matrix(const struct device *device, const struct kernel_info *info,
+                                   const struct spirv_interface *interface)
+{
+    const struct kernel_code *code = &info->code[VARIANT_MATRIX];
+    struct spirv_interface own;
+    const enum mn_status status = spirv_reflect(&own, code->words, code->bytes / sizeof(uint32_t), info->name,
+                                                device->log);
+    if (status)
+        return status;
+    if (own.push_bytes != interface->push_bytes || own.bindings != interface->bindings ||
+        (own.texel_bindings != interface->texel_bindings && !device->caps.texel_loads))
+        return log_fail(device->log, MN_ERR_CHECK, "kernel %s: its shader for matrix units binds other buffers",
+                        info->name);
+    return MN_OK;
+}
+
 static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
 {
     struct device *device = kernels->device;
@@ -74,6 +99,8 @@ static enum mn_status init_one(struct kernels *kernels, enum kernel_id id)
                                           device->log);
     if (!status)
         status = check_interface(device, info, interface);
+    if (!status && device->caps.matrix_side && info->code[VARIANT_MATRIX].words)
+        status = check_matrix(device, info, interface);
     if (status)
         return status;
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
@@ -143,7 +170,7 @@ void kernels_finish(struct kernels *kernels)
 static enum mn_status create_module(const struct kernels *kernels, struct pipeline *pipeline, VkShaderModule *out)
 {
     const struct device *device = kernels->device;
-    const struct kernel_code *code = kernels_code(kernels, pipeline->id);
+    const struct kernel_code *code = pipeline_code(kernels, pipeline);
     const struct spirv_constants constants = {pipeline->constants, pipeline->n_constants};
     uint32_t *words;
     size_t n_words;

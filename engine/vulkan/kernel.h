@@ -24,8 +24,9 @@ enum { KERNEL_MAX_BINDINGS = 12, KERNEL_MAX_CONSTANTS = 16, KERNEL_MAX_PUSH_BYTE
  * GPU's only where it differs. */
 enum kernel_variant {
     VARIANT_GPU,
-    VARIANT_CPU,   /* for caps.texel_loads */
-    VARIANT_PLAIN, /* without subgroup operations: no caps.subgroup_shuffle */
+    VARIANT_CPU,    /* for caps.texel_loads */
+    VARIANT_PLAIN,  /* without subgroup operations: no caps.subgroup_shuffle */
+    VARIANT_MATRIX, /* of matmuls with PATH_MATRIX, where caps.matrix_side is not 0 */
     VARIANT_COUNT
 };
 

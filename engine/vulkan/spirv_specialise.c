@@ -52,7 +52,8 @@ enum op {
     OP_LABEL = 248,
     OP_BRANCH = 249,
     OP_BRANCH_CONDITIONAL = 250,
-    OP_SWITCH = 251
+    OP_SWITCH = 251,
+    OP_COOPERATIVE_MATRIX_STORE = 4458
 };
 
 /* What is known of an id. */
@@ -338,9 +339,19 @@ static void put_phi(struct module *m, size_t at, uint32_t label)
 /* Instructions of functions that have a third word and define nothing. */
 static bool defines_nothing(uint32_t op)
 {
-    static const uint16_t ops[] = {OP_LINE,        OP_STORE,           OP_COPY_MEMORY,        OP_COPY_MEMORY_SIZED,
-                                   OP_IMAGE_WRITE, OP_CONTROL_BARRIER, OP_MEMORY_BARRIER,     OP_ATOMIC_STORE,
-                                   OP_LOOP_MERGE,  OP_SELECTION_MERGE, OP_BRANCH_CONDITIONAL, OP_SWITCH};
+    static const uint16_t ops[] = {OP_LINE,
+                                   OP_STORE,
+                                   OP_COPY_MEMORY,
+                                   OP_COPY_MEMORY_SIZED,
+                                   OP_IMAGE_WRITE,
+                                   OP_CONTROL_BARRIER,
+                                   OP_MEMORY_BARRIER,
+                                   OP_ATOMIC_STORE,
+                                   OP_LOOP_MERGE,
+                                   OP_SELECTION_MERGE,
+                                   OP_BRANCH_CONDITIONAL,
+                                   OP_SWITCH,
+                                   OP_COOPERATIVE_MATRIX_STORE};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (op == ops[i])
             return true;

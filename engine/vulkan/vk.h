@@ -53,6 +53,8 @@ struct vk {
 /* Maps a failed VkResult to a status and logs it with `what`; remembers a lost device. */
 enum mn_status device_fail(struct device *device, VkResult result, const char *what);
 
+bool device_has_extension(struct device *device, VkPhysicalDevice physical, const char *name);
+
 struct arena_block {
     VkBuffer buffer;
     VkDeviceMemory memory;

@@ -1,7 +1,7 @@
 // How the lanes of a workgroup of proj.comp meet: the scale of a residual that is owed a norm, from the statistics that
 // its producer left; and the statistics of the outputs, for the norm that follows. Sums are in a fixed order.
 
-const uint RESIDUAL_LANES = PATH == PATH_TILED ? 2 : LOCAL; // that add up the statistics of a row
+const uint RESIDUAL_LANES = PATH == PATH_TILED ? 2 : PATH == PATH_MATRIX ? LOCAL / N : LOCAL; // that add up the statistics of a row
 shared float residual_sums[RESIDUAL == RESIDUAL_NORM ? N * RESIDUAL_LANES : 1];
 shared float residual_scale[N];
 shared vec2 squares[N_ITEMS];
