@@ -480,7 +480,13 @@ enum mn_status kernel_cases_run(const struct kernel_cases_params *params, uint32
     return run(params, "checking kernels", all_cases, n_cases);
 }
 
+static void all_independence(struct rig *rig)
+{
+    matmul_row_independence(rig);
+    attention_row_independence(rig);
+}
+
 enum mn_status kernel_cases_row_independence(const struct kernel_cases_params *params, uint32_t *n_cases)
 {
-    return run(params, "checking row independence", matmul_row_independence, n_cases);
+    return run(params, "checking row independence", all_independence, n_cases);
 }

@@ -29,7 +29,8 @@ struct kernel_cases_params {
 enum mn_status kernel_cases_run(const struct kernel_cases_params *params, uint32_t *n_cases);
 
 /* Row independence: for every matmul kernel and tile, passes of 1 to 16 rows (as many as a stamp holds) must give the
- * bits of 1-row passes. Reported like a case; the NMSE is the share of output words that differ, the limit 0. */
+ * bits of 1-row passes, and so must attention in tiles. Reported like a case; the NMSE is the share of output words
+ * that differ, the limit 0. */
 enum mn_status kernel_cases_row_independence(const struct kernel_cases_params *params, uint32_t *n_cases);
 
 #endif

@@ -186,10 +186,11 @@ static bool tile_skipped(const struct rig *rig, enum tile_id id)
 /* The stamp that holds n rows, as in session.c. */
 static uint32_t stamp_rows(uint32_t n)
 {
-    uint32_t stamp = 1;
-    while (stamp < n)
-        stamp *= 2;
-    return stamp;
+    static const uint32_t stamps[] = {1, 2, 4, 6, 8, 10, 12, 16, 18, 24, 32, 64, 128};
+    uint32_t i = 0;
+    while (stamps[i] < n)
+        i++;
+    return stamps[i];
 }
 
 static uint32_t rows_per_group(const struct tile *tile)

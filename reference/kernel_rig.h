@@ -156,5 +156,6 @@ void attention_cases_run(struct rig *rig);
 /* kernel_matmul_cases.c */
 void matmul_cases_run(struct rig *rig);
 void matmul_row_independence(struct rig *rig);
+void attention_row_independence(struct rig *rig);
 
 #endif

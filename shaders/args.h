@@ -247,6 +247,7 @@ struct attention_constants {
     U32 shared_slots;
     U32 whole;        /* 1: no row ever has a second split */
     U32 heads_per_kv; /* query heads that share a key and value head */
+    U32 tile_rows;    /* attention_tile: rows of a workgroup; on a CPU device a multiple of its threads */
 };
 #endif
 

@@ -1,82 +1,23 @@
 #version 460
-// Split-KV attention of one (head, split, row): partial o = sum_j e^(s_j - m) v_j, and (m, sum_j e^(s_j - m)).
-//
-//   q [rows, heads, head_pad], scaled        cache [sequence, depth slot, kv heads, key or value, position, head_pad]
-//                                            q8: q8.glsl
-//   o [rows, splits, heads, head_pad]        ml [rows, splits, heads] of (maximum, sum)
-//
-// A row at step t reads of position j the depth slot min(t, depths_j - 1) mod n_slots: its own step where position j got that
-// far, else the deepest that position j has (drafts, early exits). The splits of a row follow from its position alone.
+// Split-KV attention of one (head, split, row): partial o = sum_j e^(s_j - m) v_j, and (m, sum_j e^(s_j - m)). The splits
+// of a row follow from its position alone.
 //
 // One workgroup walks its positions in blocks of PER_LANE x LOCAL, keeping a running maximum: a lane scores PER_LANE positions of
 // the block; then lanes turn into (position group, the dimensions of one load) to add up the values. How lanes hand values round: exchange.glsl.
 #extension GL_GOOGLE_include_directive : require
-#include "rows.glsl"
-#include "q8.glsl"
+#include "attention.glsl"
 
 layout(constant_id = 1) const uint SPLIT = 128; // positions per workgroup
-layout(constant_id = 2) const uint KV_TYPE = CACHE_F16;
-layout(constant_id = 3) const uint CORE = 0;
-layout(constant_id = 4) const uint OCTETS = 4; // head_pad / 8
-layout(constant_id = 5) const uint PER_LANE = 1; // positions a lane scores per block
-layout(constant_id = 6) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
 layout(constant_id = 7) const uint WHOLE = 0; // 1: no row ever has a second split; o is divided by the sum, and ml not written
-layout(constant_id = 8) const uint HEADS_PER_KV = 1; // query heads that share a key and value head
 
-READ4(1, query);
-READ4(2, cache);
-READ4(3, depths); // uint
-WRITE4(4, partial_output);
-layout(std430, binding = 5) writeonly buffer PartialSums { vec2 ml[]; } partial_sums;
+layout(std430, binding = 5) writeonly buffer PartialSums { vec2 ml[]; } partial_sums; // [rows, splits, heads] of (maximum, sum)
 
-layout(push_constant) uniform Args { attention_args pushed; };
-attention_args args = pushed; // once: a CPU device gathers a push constant lane by lane at every use
-
-const uint UNIT = KV_TYPE == CACHE_Q8 ? 2 : 1; // octets that are loaded at once
-const uint UNITS = (OCTETS + UNIT - 1) / UNIT;
 const uint WIDTH = UNITS < LOCAL ? UNITS : LOCAL;          // lanes that cover a head's dimensions
 const uint N_GROUPS = LOCAL / WIDTH;           // positions handled at the same time by such lanes
 const uint PASSES = (UNITS + WIDTH - 1) / WIDTH;
-const uint QUERY_WORDS = 2 * OCTETS;
-const uint SCALES = (OCTETS + 3) / 4;          // of a position's key, and of its value, in q8
-const uint ODD_SCALES = SCALES % 4 * (4 % SCALES); // 0: what is loaded at once is a whole position's, or all of one's
 
 #include "exchange.glsl"
 #include "query.glsl"
-
-// Eight values of the cache; `at` counts octets.
-void load_octet(uint at, out vec4 lo, out vec4 hi)
-{
-    if (KV_TYPE == CACHE_F16) {
-        uvec4 v = load4(cache, at);
-        lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-        hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
-    } else {
-        lo = uintBitsToFloat(load4(cache, 2 * at));
-        hi = uintBitsToFloat(load4(cache, 2 * at + 1));
-    }
-}
-
-// What a lane loads at once of a value; `at` counts units.
-void load_unit(uint at, out vec4 lo[UNIT], out vec4 hi[UNIT])
-{
-    if (KV_TYPE == CACHE_Q8) {
-        uvec4 word = load4(cache, at);
-        [[unroll]] for (uint i = 0; i < UNIT; i++)
-            q8_octet(word, i, lo[i], hi[i]);
-    } else {
-        load_octet(at, lo[0], hi[0]);
-    }
-}
-
-float dot4(vec4 a, vec4 b, float sum)
-{
-    precise float s = fma(a.x, b.x, sum);
-    s = fma(a.y, b.y, s);
-    s = fma(a.z, b.z, s);
-    s = fma(a.w, b.w, s);
-    return s;
-}
 
 // q . k of a key in q8, which begins at word `key`; its scales, and the value's, at `scales`. `first` are the scales of
 // the first group.
@@ -136,12 +77,7 @@ void main()
         [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
             // A lane past the end scores the last position again and then counts for nothing.
             uint position = min(block + u * LOCAL + lane, end - 1);
-            uint position_slot = row.z * args.n_ctx + position;
-            uint slot = row.z * args.n_slots;
-            if (CORE != 0) {
-                uint depth = min(row.w, load4(depths, position_slot / 4)[position_slot % 4] - 1);
-                slot += SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
-            }
+            uint slot = slot_read(row.zw, position);
             float own;
             if (KV_TYPE == CACHE_Q8) {
                 vec2 first;
@@ -218,8 +154,8 @@ void main()
         const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
         if (group == 0 && octet < OCTETS) {
             uint at = (out_row * OCTETS + octet) * 2;
-            store4(partial_output, at, floatBitsToUint(lo));
-            store4(partial_output, at + 1, floatBitsToUint(hi));
+            store4(attended, at, floatBitsToUint(lo));
+            store4(attended, at + 1, floatBitsToUint(hi));
         }
     }
     if (WHOLE == 0 && lane == 0)

@@ -587,7 +587,7 @@ has "bench: forced acceptance" "$out" '"acceptance_per_position":[1,0,0],"accept
 has "bench: forced acceptance is lossy" "$out" '"lossless":false,"lossy_because":"forced acceptance"'
 run bench --kernels --synthetic $shape -r 1 --min-seconds 0 -o jsonl
 same "bench --kernels: exit code" 0 "$code"
-same "bench --kernels: four passes of 1 to 16 rows" 64 "$(grep -c '"bench":"pass"' "$tmp/out")"
+same "bench --kernels: four passes of 1 to 32 rows" 128 "$(grep -c '"bench":"pass"' "$tmp/out")"
 same "bench --kernels: the floor" 1 "$(grep -c '"bench":"floor"' "$tmp/out")"
 if grep -q '"bench":"kernel"' "$tmp/out"; then
     for what in embed adapter qkv attention projection gate down norm head argmax; do

@@ -110,7 +110,8 @@ static bool is_size(enum kernel_id id, uint32_t constant)
     case KERNEL_PROJ:
     case KERNEL_GATE:
     case KERNEL_HEAD: return constant < 4;
-    case KERNEL_ATTENTION: return constant < 2 || constant == 4 || constant == 5 || constant == 8;
+    case KERNEL_ATTENTION_TILE:
+    case KERNEL_ATTENTION: return constant == 9 || constant < 2 || constant == 4 || constant == 5 || constant == 8;
     default: return constant == 0;
     }
 }

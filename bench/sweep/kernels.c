@@ -1,4 +1,4 @@
-/* muninn bench --kernels: what passes and their kernels take at 1 to 16 rows, by themselves. */
+/* muninn bench --kernels: what passes and their kernels take at 1 to 32 rows, by themselves. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 #include "bench/sweep/measure.h"
 #include "engine/files/json.h"
 
-enum { MAX_ROWS = 16, DEFAULT_POSITION = 128, OPERATIONS_MAX = 512 };
-/* 64 passes are measured: each for as long as asked, but no longer than this. */
+enum { MAX_ROWS = 32, DEFAULT_POSITION = 128, OPERATIONS_MAX = 512 };
+/* 128 passes are measured: each for as long as asked, but no longer than this. */
 static const double PASS_SECONDS = 0.2;
 
 struct measuring {

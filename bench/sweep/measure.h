@@ -101,7 +101,7 @@ struct kernel_rows {
     const cJSON *(*find)(void *user, const char *key);
     void *user;
 };
-/* Measures passes and kernels at 1 to 16 rows, those that are not there yet; the floor's row is the last. */
+/* Measures passes and kernels at 1 to 32 rows, those that are not there yet; the floor's row is the last. */
 enum mn_status kernels_measure(struct bench_model *model, const struct bench_setting *setting,
                                const struct bench_common *common, const struct kernel_rows *rows);
 /* The name of the last row: where it is, all are. malloc'ed, NULL without memory. */

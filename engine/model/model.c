@@ -23,7 +23,9 @@ struct tile tile_matrix_many(uint32_t side, uint32_t subgroup)
 
 uint32_t tile_rows(const struct tile *tile, uint32_t rows)
 {
-    return tile->path == PATH_MATRIX ? tile->n_max : min_u32(rows, tile->n_max);
+    const uint32_t n_groups = (rows + tile->n_max - 1) / tile->n_max;
+    /* 10 rows are two groups of 5, not one of 8 and one of 2. */
+    return tile->path == PATH_MATRIX ? tile->n_max : (rows + n_groups - 1) / n_groups;
 }
 
 struct tuning tuning_choose(const struct caps *caps)
@@ -37,6 +39,8 @@ struct tuning tuning_choose(const struct caps *caps)
                                .attention_threads = caps->subgroup_size,
                                .attention_per_lane = 2,
                                .attention_split = 1024,
+                               .attention_tile_rows = caps->texel_loads ? caps->subgroup_size : 0,
+                               .attention_tile_per_lane = 1,
                                .row_threads = caps->subgroup_size};
     /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. Tiles
        take up to 21 KiB. */
@@ -47,6 +51,8 @@ struct tuning tuning_choose(const struct caps *caps)
                            .attention_threads = caps->subgroup_size,
                            .attention_per_lane = 1,
                            .attention_split = 128,
+                           .attention_tile_rows = caps->subgroup_shuffle ? 8 : 0,
+                           .attention_tile_per_lane = max_u32(1, min_u32(4, 128 / caps->subgroup_size)),
                            .row_threads = min_u32(256, caps->max_workgroup_threads)};
 }
 

@@ -35,6 +35,9 @@ struct tuning {
     struct tile decode, prefill;
     uint32_t attention_threads, attention_split; /* positions per attention workgroup */
     uint32_t attention_per_lane;                 /* positions a lane scores per block */
+    uint32_t attention_tile_rows;                /* rows of a prompt that share keys and values; 0: none do,
+                                                    as without shuffles */
+    uint32_t attention_tile_per_lane;            /* positions a lane scores per block for them */
     uint32_t row_threads;                        /* workgroup size of the kernels with one workgroup per row */
 };
 

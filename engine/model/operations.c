@@ -287,26 +287,29 @@ struct activation attention(struct recorder *r, const struct block *block)
     const struct session *s = r->session;
     const struct model *model = r->model;
     const struct tuning *tuning = &model->tuning;
+    const uint32_t shared_rows = r->attention_tile, n_splits = shared_rows ? 1 : s->n_splits;
     const struct attention_constants constants = {.threads = tuning->attention_threads,
                                                   .split = tuning->attention_split,
                                                   .kv_type = (uint32_t)s->info.kv_type,
                                                   .core = block->core,
                                                   .octets = model->head_pad / 8,
-                                                  .per_lane = tuning->attention_per_lane,
+                                                  .per_lane = shared_rows ? tuning->attention_tile_per_lane
+                                                                          : tuning->attention_per_lane,
                                                   .shared_slots = block->kv->n_slots < s->info.num_steps,
-                                                  .whole = s->n_splits == 1,
-                                                  .heads_per_kv = model->config.n_heads / model->config.n_kv_heads};
+                                                  .whole = n_splits == 1,
+                                                  .heads_per_kv = model->config.n_heads / model->config.n_kv_heads,
+                                                  .tile_rows = shared_rows};
     const struct attention_args args = {.table = r->table,
                                         .n_heads = model->config.n_heads,
                                         .head_pad = model->head_pad,
                                         .n_slots = block->kv->n_slots,
                                         .n_ctx = s->info.n_ctx,
-                                        .n_splits = s->n_splits};
+                                        .n_splits = n_splits};
     const struct span bindings[] = {s->state, s->query, block->kv->kv, s->cache.depths, s->partial_o, s->partial_ml};
     struct span groups = s->state;
     groups.offset += (STATE_GROUPS + 3 * r->table) * sizeof(uint32_t);
     recorder_dispatch(r, &(struct dispatch){.what = "attention",
-                                            .kernel = KERNEL_ATTENTION,
+                                            .kernel = shared_rows ? KERNEL_ATTENTION_TILE : KERNEL_ATTENTION,
                                             .constants = &constants,
                                             .constants_bytes = sizeof constants,
                                             .bindings = bindings,
@@ -319,7 +322,7 @@ struct activation attention(struct recorder *r, const struct block *block)
                                .parts = s->partial_ml,
                                .length = model->config.n_heads * model->config.head_dim,
                                .stride = model->config.n_heads * model->head_pad,
-                               .splits = s->n_splits > 1};
+                               .splits = n_splits > 1};
 }
 
 /* One workgroup per row. */

@@ -44,6 +44,7 @@ void recorder_begin(struct recorder *r, struct session *session, enum pass pass,
     r->session = session;
     r->model = session->model;
     r->tile = session_tile(session, stamp);
+    r->attention_tile = stamp == SESSION_N_STAMPS - 1 ? session->model->tuning.attention_tile_rows : 0;
     r->table = tables[pass];
     r->pass = pass;
     r->stamp = stamp;

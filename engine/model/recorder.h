@@ -26,6 +26,7 @@ struct recorder {
     const struct model *model;
     const struct tile *tile;
     uint32_t table, n, groups_y; /* row table; activation rows per workgroup; workgroups over rows */
+    uint32_t attention_tile;     /* rows that share keys and values; 0: none do */
     uint32_t pass, stamp;
     struct pass_recording *out;
     struct piece piece; /* under construction */

@@ -12,7 +12,7 @@
 #include "engine/model/session.h"
 #include "shaders/args.h"
 
-enum { SESSION_N_STAMPS = 9 };
+enum { SESSION_N_STAMPS = 14 };
 static_assert((int)SESSION_MAX_ROWS == STATE_MAX_ROWS, "the state buffer holds the rows of a run");
 
 /* A part of a recorded pass, short enough for a submit of its own; see pace.h. */

@@ -6,28 +6,30 @@
 #include "engine/model/pace.h"
 #include "engine/model/session_internal.h"
 
-static void write_table(struct session *s, uint32_t *head, uint32_t table, const struct row *rows, uint32_t first,
-                        uint32_t count)
+static void write_table(struct session *s, uint32_t *head, uint32_t table, const struct session_run_params *p,
+                        uint32_t first, uint32_t count)
 {
+    const struct tuning *tuning = &s->model->tuning;
+    const uint32_t shared_rows = p->prefill ? tuning->attention_tile_rows : 0;
     uint32_t last = 0;
     for (uint32_t i = first; i < first + count; i++)
-        last = max_u32(last, rows[i].position);
+        last = max_u32(last, p->rows[i].position);
     head[2 * table] = first;
     head[2 * table + 1] = count;
     if (table == TABLE_HEAD)
         return;
     head[STATE_GROUPS + 3 * table] = s->model->config.n_heads;
-    head[STATE_GROUPS + 3 * table + 1] = last / s->model->tuning.attention_split + 1;
-    head[STATE_GROUPS + 3 * table + 2] = count;
+    head[STATE_GROUPS + 3 * table + 1] = shared_rows ? 1 : last / tuning->attention_split + 1;
+    head[STATE_GROUPS + 3 * table + 2] = shared_rows ? (count + shared_rows - 1) / shared_rows : count;
 }
 
 void session_write_state(struct session *s, const struct session_run_params *p)
 {
     uint32_t *head = span_host(s->state);
-    write_table(s, head, TABLE_PRELUDE, p->rows, p->n_rows - p->n_new, p->n_new);
-    write_table(s, head, TABLE_CORE, p->rows, 0, p->n_rows);
-    write_table(s, head, TABLE_CODA, p->rows, 0, p->n_rows);
-    write_table(s, head, TABLE_HEAD, p->rows, p->n_rows - p->n_head, p->n_head);
+    write_table(s, head, TABLE_PRELUDE, p, p->n_rows - p->n_new, p->n_new);
+    write_table(s, head, TABLE_CORE, p, 0, p->n_rows);
+    write_table(s, head, TABLE_CODA, p, 0, p->n_rows);
+    write_table(s, head, TABLE_HEAD, p, p->n_rows - p->n_head, p->n_head);
     head[STATE_SEED_LO] = (uint32_t)s->sampler.seed;
     head[STATE_SEED_HI] = (uint32_t)(s->sampler.seed >> 32);
     head[STATE_TEMPERATURE] = bits_of(s->sampler.temperature);
@@ -99,20 +101,33 @@ static void count_pass(struct session *s, enum pass pass, uint32_t stamp, uint32
     s->counts.weight_bytes += bytes * ((n_rows + n_max - 1) / n_max);
 }
 
+/* Positions that attention weighs; and those whose keys and values are loaded: rows of a tile share them, which are as
+ * a rule of one sequence and one depth. */
+struct positions {
+    uint64_t weighed, loaded;
+};
+
+static struct positions count_positions(const struct session *s, const struct session_run_params *p, uint32_t first)
+{
+    const uint32_t shared_rows = p->prefill ? max_u32(1, s->model->tuning.attention_tile_rows) : 1;
+    struct positions n = {0};
+    for (uint32_t i = first; i < p->n_rows; i++) {
+        n.weighed += p->rows[i].position + 1;
+        if ((i - first + 1) % shared_rows == 0 || i + 1 == p->n_rows)
+            n.loaded += p->rows[i].position + 1;
+    }
+    return n;
+}
+
 static void count_attention(struct session *s, const struct session_run_params *p, double *all, double *of_new)
 {
     const struct model_config *config = &s->model->config;
-    uint64_t positions = 0, new_positions = 0;
-    for (uint32_t i = 0; i < p->n_rows; i++) {
-        positions += p->rows[i].position + 1;
-        if (i >= p->n_rows - p->n_new)
-            new_positions += p->rows[i].position + 1;
-    }
+    const struct positions n = count_positions(s, p, 0), new = count_positions(s, p, p->n_rows - p->n_new);
     const uint64_t entry = 2 * kv_entry_bytes(&s->cache.shape);
-    *all = (double)positions;
-    *of_new = (double)new_positions;
-    s->counts.kv_bytes += entry * (positions * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) +
-                                   new_positions * config->n_prelude);
+    *all = (double)n.weighed;
+    *of_new = (double)new.weighed;
+    s->counts.kv_bytes += entry * (n.loaded * ((uint64_t)config->n_core * p->n_core + (p->coda ? config->n_coda : 0)) +
+                                   new.loaded * config->n_prelude);
 }
 
 struct progress *session_progress(struct session *s)
