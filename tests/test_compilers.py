@@ -30,7 +30,7 @@ CASES = [['--synthetic', SMALL, '--weight-type', t, '--kv-type', k] for t, k in
          [('bf16', 'f16'), ('f16', 'f32'), ('f32', 'f16'), ('q8_0', 'q8'), ('q4_1', 'f16')]]
 CASES += [['-m', source + '/models/raven-tiny', '--kv-policy', 'share:2']]
 CASES += [['--synthetic', s] for s in ('huginn-3.5b', 'raven-llama-1b', 'raven-olmo-1b', 'ouro-1.4b', 'llama-1b')]
-KERNELS = {'embed', 'qkv', 'attention', 'proj', 'gate', 'head', 'norm', 'argmax', 'sample'}
+KERNELS = {'embed', 'qkv', 'attention', 'attention_tile', 'proj', 'gate', 'head', 'norm', 'argmax', 'sample'}
 
 
 def rows_of(name, environment, case):

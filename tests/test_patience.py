@@ -88,7 +88,8 @@ for name, args in long_ones.items():
 
 # ---- pipes ----
 man = {'man': ['man'], 'completion': ['completion', 'bash']}
-short_ones = {'tokenize': ['tokenize', '-m', tiny], 'info': ['info', '-m', tiny], 'devices': ['devices'], 'merge': ['merge', 'a.jsonl'],
+short_ones = {'tokenize': ['tokenize', '-m', tiny], 'info': ['info', '-m', tiny], 'devices': ['devices'],
+              'pipelines': ['pipelines', '--synthetic', shape], 'merge': ['merge', 'a.jsonl'],
               'compare': ['compare', 'a.jsonl', 'b.jsonl'], 'report': ['report', 'a.jsonl'], 'help': ['help'], '--help': ['bench', '--help'],
               '--version': ['--version'], 'score md': [*long_ones['score'], '-o', 'md'], **man}
 for name, args in (long_ones | short_ones).items():

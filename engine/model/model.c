@@ -45,14 +45,16 @@ struct tuning tuning_choose(const struct caps *caps)
     /* The lanes' sums meet in shared memory: about 25 KiB for four output rows at a time, half of that for two. Tiles
        take up to 21 KiB. */
     const bool roomy = caps->max_shared_bytes >= 32768;
+    /* In subgroups of 128 a lane has one position of a block: eight rows of it are more state than loads are saved. */
+    const bool shares = caps->subgroup_shuffle && caps->subgroup_size <= 64;
     const bool tiled = roomy && !caps->texel_loads; /* which only shaders/gpu has */
     return (struct tuning){.decode = {roomy ? 128 : 64, 32, 4, 8, PATH_APART, 0, 0},
                            .prefill = tiled ? tile_tiled : (struct tile){64, 1, 4, 8, PATH_APART, 0, 0},
                            .attention_threads = caps->subgroup_size,
                            .attention_per_lane = 1,
                            .attention_split = 128,
-                           .attention_tile_rows = caps->subgroup_shuffle ? 8 : 0,
-                           .attention_tile_per_lane = max_u32(1, min_u32(4, 128 / caps->subgroup_size)),
+                           .attention_tile_rows = shares ? 8 : 0,
+                           .attention_tile_per_lane = max_u32(1, min_u32(2, 64 / caps->subgroup_size)),
                            .row_threads = min_u32(256, caps->max_workgroup_threads)};
 }
 

@@ -51,7 +51,7 @@ void weigh(uvec2 place, uint kv_head, uint lane, uint block, uint end)
         [[unroll]] for (uint j = 0; j < QUADS; j++)
             score[u * QUADS + j] = vec4(0.0);
     }
-    for (uint c = 0; c < UNITS; c++) {
+    [[dont_unroll]] for (uint c = 0; c < UNITS; c++) { // unrolled, it outgrows the instruction cache
         vec4 k[PER_LANE * 2 * UNIT];
         [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
             vec4 x[UNIT_WORDS];
@@ -96,7 +96,7 @@ void add_values(uint lane, uint block, const bool edge)
     [[unroll]] for (uint n = 0; n < TILE_ROWS; n++)
         [[unroll]] for (uint i = 0; i < PASSES * 2 * UNIT; i++)
             o[n * PASSES * 2 * UNIT + i] *= fade[n / 4][n % 4];
-    for (uint j = 0; j < BLOCK; j += N_GROUPS) {
+    [[dont_unroll]] for (uint j = 0; j < BLOCK; j += N_GROUPS) {
         const uint at = min(j + group, BLOCK - 1);
         const bool live = j + group < BLOCK;
         const uvec2 value = tile_values[at];
