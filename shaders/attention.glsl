@@ -86,7 +86,8 @@ entry entry_of(uvec2 place, uint kv_head, uint position)
     const uint head = slot_read(place, position) * (args.n_heads / HEADS_PER_KV) + kv_head;
     const uint piece = head * (KV_TYPE == CACHE_Q8 ? q8_piece(OCTETS, args.n_ctx) : 2 * args.n_ctx * UNITS);
     const uint key = piece + position * UNITS;
-    return entry(key, key + args.n_ctx * UNITS, KV_TYPE == CACHE_Q8 ? q8_scales(OCTETS, args.n_ctx, piece, position) : 0);
+    return entry(key, key + args.n_ctx * UNITS,
+                 KV_TYPE == CACHE_Q8 ? q8_scales(OCTETS, args.n_ctx, piece, position) : 0);
 }
 
 // Unit c of a key or of a value, which begins at `begin`, as numbers in fours; `which` of the scales is its own.

@@ -88,7 +88,8 @@ void store(uint r, uint row_index, uint head)
 
 void main()
 {
-    const uint head = gl_WorkGroupID.x, n0 = gl_WorkGroupID.z * TILE_ROWS, first = table_first(args.table), count = table_count(args.table);
+    const uint head = gl_WorkGroupID.x, n0 = gl_WorkGroupID.z * TILE_ROWS;
+    const uint first = table_first(args.table), count = table_count(args.table);
     if (n0 >= count)
         return;
     uint index[LANE_ROWS];

@@ -36,7 +36,8 @@ void share_query(uint lane, uint first, uint n0, uint count, uint head)
 
 bvec4 reads(uint quad, uint position)
 {
-    return lessThan(uvec4(position), uvec4(limit[4 * quad], limit[4 * quad + 1], limit[4 * quad + 2], limit[4 * quad + 3]));
+    return lessThan(uvec4(position),
+                    uvec4(limit[4 * quad], limit[4 * quad + 1], limit[4 * quad + 2], limit[4 * quad + 3]));
 }
 
 // Scores, maxima, and the weights that follow.
