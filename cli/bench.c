@@ -12,6 +12,7 @@
 #include "cli/common/paths.h"
 #include "cli/common/progress.h"
 #include "cli/common/talk.h"
+#include "engine/files/disk.h"
 
 struct bench_options {
     struct text_list models, synthetic;
@@ -24,14 +25,13 @@ struct bench_options {
 static enum mn_status run_quick(struct sweep_params *params, const char *default_model, const struct mn_log *log)
 {
     static const char *const shapes[] = {"raven-100m", "raven-1b", "huginn-3.5b"};
-    static const char name[] = "/raven-tiny";
+    static const char name[] = "raven-tiny";
     char beside[CLI_PATH_BYTES + sizeof name];
     const char *models[] = {default_model, beside};
     if (params->n_models + params->n_synthetic == 0) {
-        const char *slash = strrchr(default_model, '/');
-        const size_t n = slash ? (size_t)(slash - default_model) : 0;
+        const size_t n = path_folder_bytes(default_model);
         memcpy(beside, default_model, n);
-        strcpy(beside + n, slash ? name : name + 1);
+        strcpy(beside + n, name);
         params->models = models;
         params->n_models = cli_is_model_dir(beside) && strcmp(beside, default_model) != 0 ? 2 : 1;
         params->synthetic = shapes;

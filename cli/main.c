@@ -1,15 +1,13 @@
 /* muninn: the subcommand table, help, version, messages, signals. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/rows/nearest.h"
 #include "cli/commands.h"
 #include "cli/common/help.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
+#include "cli/common/process.h"
 #include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "commit.h"
@@ -31,14 +29,6 @@ static void write_line(void *user, enum mn_log_level level, const char *line)
         return;
     cli_progress_clear();
     fprintf(stderr, "muninn: %s%s\n", level == MN_LOG_WARN ? "warning: " : "", line);
-}
-
-/* A closed standard stream would be given to the next file or device opened, which would then receive our output. */
-static void open_standard_streams(void)
-{
-    for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) == -1)
-            _exit(1);
 }
 
 static const struct command *find_command(const char *name)
@@ -141,10 +131,10 @@ static enum mn_status dispatch(int argc, char **argv, const struct mn_log *log)
 
 int main(int argc, char **argv)
 {
-    open_standard_streams();
-    cli_ignore_write_signals();
+    argv = process_begin(argc, argv);
     const struct mn_log log = {.write = write_line};
-    enum mn_status status = dispatch(argc, argv, &log);
+    enum mn_status status = argv ? dispatch(argc, argv, &log)
+                                 : log_fail(&log, MN_ERR_USAGE, "the arguments cannot be read as text");
     /* What a failed command printed before it failed still goes out; the first failure decides the exit code. */
     if (!status)
         status = cli_flush(&log);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/common/output.h"
@@ -57,18 +56,13 @@ static enum mn_status encode_lines(struct mn_engine *engine, struct line_log *at
 {
     enum mn_status status = MN_OK;
     char *line = NULL;
-    size_t capacity = 0;
-    ssize_t n = 0;
-    while (!status) {
-        errno = 0;
-        n = getline(&line, &capacity, stdin);
-        if (n < 0)
-            break;
+    size_t capacity = 0, n = 0;
+    while (!status && line_read(stdin, &line, &capacity, &n)) {
         at->line++;
-        const size_t mark = at->line == 1 ? json_byte_order_mark(line, (size_t)n) : 0;
-        if (line_is_blank(line + mark, (size_t)n - mark))
+        const size_t mark = at->line == 1 ? json_byte_order_mark(line, n) : 0;
+        if (line_is_blank(line + mark, n - mark))
             continue;
-        status = encode_line(engine, line + mark, (size_t)n - mark, log);
+        status = encode_line(engine, line + mark, n - mark, log);
         /* Per line, so that a program at the other end of two pipes gets its answer. */
         if (!status)
             status = cli_flush(at->next);

@@ -2,7 +2,9 @@
 """Goal: the folders are layers. Method: every #include "folder/file.h" is an arrow from folder to folder; there must be no circle, nothing
 above engine/ may reach <vulkan/vulkan.h>, and includes name their folder. api/muninn.h is the floor: it includes nothing of ours, and
 everybody may include it. Programs (cli/, bench/) see the public header, what reads and writes files (engine/base, engine/files) and the
-self-test, so that whatever they do others can do with the library; messages of the library name parameters, not a program's options.
+self-test, so that whatever they do others can do with the library; messages of the library name parameters, not a program's options. What
+belongs to one kind of operating system is asked in files of that name, X_posix.c and X_windows.c: everything else
+includes headers of C, of a library or of ours, and asks for no system.
 
 usage: test_layers.py SOURCE_DIR [--draw]     (--draw prints the folder graph)"""
 import os, re, subprocess, sys
@@ -39,6 +41,19 @@ wrong += [f'{f} includes {i}' for f in sorted(files) if f.startswith(('cli/', 'b
 
 wrong += [f'{f} includes {i}: a session is opaque there' for f in sorted(files) for i in includes[f]
           if i.endswith('session_internal.h') and not f.startswith('engine/model/')]
+
+of_c = {f'{h}.h' for h in (
+    'assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic '
+    'stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype').split()}
+of_libraries = {'cjson/cJSON.h', 'getopt.h', 'pcre2.h', 'utf8proc.h', 'vulkan/vulkan.h'}
+for f in sorted(files):
+    if f.endswith(('_posix.c', '_windows.c', '_windows.h')):
+        continue
+    text = open(f).read()
+    wrong += [f'{f} includes <{i}>, which not every system has: X_posix.c and X_windows.c are where systems differ'
+              for i in re.findall(r'^ *# *include <([^>]+)>', text, re.M) if i not in of_c | of_libraries]
+    wrong += [f'{f}: {line}: X_posix.c and X_windows.c are where systems differ' for line in text.splitlines()
+              if re.match(r' *# *(el)?if.*(_WIN|__linux|__unix|__APPLE|_POSIX|__GLIBC)', line)]
 
 def reaches_vulkan(f, seen):
     return any('vulkan/vulkan.h' in i or (i in files and i not in seen and not seen.add(i) and reaches_vulkan(i, seen)) for i in includes[f])

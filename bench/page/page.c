@@ -12,6 +12,7 @@
 #include "bench/rows/best.h"
 #include "bench/rows/compare.h"
 #include "commit.h"
+#include "engine/base/system.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
 #include "report_page.h"
@@ -85,7 +86,7 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
     fputs("{\"version\":\"" MN_VERSION "\",\"commit\":\"" MUNINN_COMMIT "\",\"title\":", out);
     char *text = NULL;
     size_t n;
-    FILE *json = open_memstream(&text, &n);
+    FILE *json = memory_open(&text, &n);
     if (!json)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for the page");
     json_write_name(json, params->title ? params->title : "");
@@ -100,7 +101,7 @@ static enum mn_status write_about(FILE *out, const struct page_params *params, c
     fputs("],\"answers\":[", json);
     const enum mn_status status = content->comparison ? MN_OK : write_answers(json, &content->rows, log);
     fputs("]}", json);
-    const bool good = fclose(json) == 0;
+    const bool good = memory_close(json, &text, &n);
     if (good)
         write_safe(out, text);
     free(text);

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "engine/files/disk.h"
 #include "engine/files/input.h"
 #include "engine/files/json.h"
 
@@ -71,17 +71,17 @@ static const char *what_document(const cJSON *value)
 /* Folders and the first bytes of plain files: weights may be larger than any text that is read. */
 static enum mn_status check_kind(const char *path, const struct mn_log *log)
 {
-    struct stat info;
+    struct disk_info info;
     char inside[PATH_BYTES], head[INPUT_HEAD_BYTES];
-    if (!strcmp(path, "-") || stat(path, &info) != 0)
+    if (!strcmp(path, "-") || !disk_look(&info, path))
         return MN_OK; /* what is not there is said by whoever opens it */
-    if (S_ISDIR(info.st_mode)) {
+    if (info.kind == DISK_FOLDER) {
         const int n = snprintf(inside, sizeof inside, "%s/config.json", path);
         const bool model = n > 0 && (size_t)n < sizeof inside && input_exists(inside);
         return log_fail(log, MN_ERR_FILE, "%s: a %s, not a file of result rows", path,
                         model ? "folder with a model" : "folder");
     }
-    FILE *file = S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
+    FILE *file = info.kind == DISK_PLAIN ? disk_stream(path, "rb") : NULL;
     const size_t n = file ? fread(head, 1, sizeof head, file) : 0;
     const bool good = file && !ferror(file);
     if (file)

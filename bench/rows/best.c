@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/muninn.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -384,7 +385,7 @@ char *best_sentence(const struct best *b)
 {
     char *text = NULL;
     size_t n;
-    FILE *out = open_memstream(&text, &n);
+    FILE *out = memory_open(&text, &n);
     if (!out)
         return NULL;
     text_write_cell(out, row_string(b->any, "model"), "", ' '); /* one line, whatever the names are */
@@ -392,7 +393,7 @@ char *best_sentence(const struct best *b)
     text_write_cell(out, row_string(b->any, "device"), "", ' ');
     fputs(": ", out);
     write_best(out, b);
-    if (fclose(out) == 0)
+    if (memory_close(out, &text, &n))
         return text;
     free(text);
     return NULL;

@@ -10,6 +10,7 @@
 #include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "bench/rows/sampling.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -424,11 +425,11 @@ static enum mn_status show(const struct comparison *c, const struct changes *cha
     char *json = NULL;
     size_t n_bytes;
     cJSON **rows = malloc((2 * c->n_pairs + 1) * sizeof *rows);
-    FILE *out = open_memstream(&json, &n_bytes);
+    FILE *out = memory_open(&json, &n_bytes);
     if (out)
         write_json(c, changes, false, out);
     enum mn_status status = rows && out ? MN_OK : MN_ERR_MEMORY;
-    if (out && fclose(out) != 0)
+    if (out && !memory_close(out, &json, &n_bytes))
         status = MN_ERR_MEMORY;
     if (status)
         log_fail(c->log, status, "out of host memory for a comparison");

@@ -1,6 +1,3 @@
-/* realpath is not POSIX.1 but its X/Open part. */
-#define _XOPEN_SOURCE 700
-
 #include "bench/rows/identity.h"
 
 #include <errno.h>
@@ -10,6 +7,7 @@
 
 #include "bench/rows/rows.h"
 #include "commit.h"
+#include "engine/files/disk.h"
 
 /* ---- names ---- */
 
@@ -37,7 +35,7 @@ static const char *hub_name(const char *folder)
 
 enum mn_status identity_model_name(char *name, const char *dir, const struct mn_log *log)
 {
-    char *path = realpath(dir, NULL);
+    char *path = path_real(dir);
     if (!path)
         return log_fail(log, errno == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE, "%s: %s", dir, strerror(errno));
     const char *last = take_last(path);

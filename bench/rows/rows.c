@@ -2,21 +2,20 @@
 #include "bench/rows/rows.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "engine/base/hash.h"
+#include "engine/base/system.h"
+#include "engine/files/disk.h"
 #include "engine/files/json.h"
 
 enum { ROWS_MAX = 1000000 };
 
 const char *path_name(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
+    const size_t n = path_folder_bytes(path);
+    return path[n] ? path + n : path;
 }
 
 const char *row_string(const cJSON *row, const char *key)
@@ -29,7 +28,7 @@ char *row_values(const cJSON *row, const char *const *keys, size_t n)
 {
     char *text = NULL;
     size_t n_bytes;
-    FILE *out = open_memstream(&text, &n_bytes);
+    FILE *out = memory_open(&text, &n_bytes);
     bool good = out != NULL;
     for (size_t i = 0; i < n && good; i++) {
         const cJSON *value = json_find(row, keys[i]);
@@ -38,7 +37,7 @@ char *row_values(const cJSON *row, const char *const *keys, size_t n)
         fprintf(out, "%s|", printed ? printed : "");
         free(printed);
     }
-    good = out && fclose(out) == 0 && good;
+    good = out && memory_close(out, &text, &n_bytes) && good;
     if (!good) {
         free(text);
         return NULL;
@@ -238,7 +237,8 @@ enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missin
     char *text;
     size_t n_bytes;
     *n_good = 0;
-    if (may_be_missing && access(path, F_OK) != 0 && errno == ENOENT)
+    struct disk_info info;
+    if (may_be_missing && !disk_look(&info, path) && errno == ENOENT)
         return MN_OK;
     enum mn_status status = text_file_read(path, &text, &n_bytes, log);
     if (status)
@@ -254,25 +254,19 @@ enum mn_status rows_read(struct rows *rows, const char *path, bool may_be_missin
 static enum mn_status read_locked(struct rows *rows, const struct output_file *out, const char *path, uint64_t *n_good,
                                   const struct mn_log *log)
 {
-    struct stat info;
-    if (fstat(out->fd, &info) != 0)
+    struct disk_info info;
+    if (!disk_look_open(&info, out->fd))
         return log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
-    const size_t n = (size_t)info.st_size;
+    const size_t n = (size_t)info.n_bytes;
     if (n > TEXT_FILE_BYTES_MAX)
         return log_fail(log, MN_ERR_FILE, "%s: more than %d bytes", path, TEXT_FILE_BYTES_MAX);
     char *text = malloc(n + 1);
     if (!text)
         return log_fail(log, MN_ERR_MEMORY, "%s: out of host memory for %zu bytes", path, n);
-    size_t at = 0;
     errno = 0;
-    while (at < n) {
-        const ssize_t got = pread(out->fd, text + at, n - at, (off_t)at);
-        if (got == 0 || (got < 0 && errno != EINTR))
-            break;
-        at += got > 0 ? (size_t)got : 0;
-    }
-    enum mn_status status = at == n ? rows_parse(rows, path, text, n, n_good, log)
-                                    : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
+    enum mn_status status = disk_read_at(out->fd, text, n, 0) == (int64_t)n
+                                ? rows_parse(rows, path, text, n, n_good, log)
+                                : log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", path, strerror(errno));
     free(text);
     return status;
 }
@@ -281,18 +275,16 @@ static enum mn_status read_locked(struct rows *rows, const struct output_file *o
 static enum mn_status begin_appending(struct rows *rows, struct output_file *out, const char *path,
                                       const struct mn_log *log)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     uint64_t n_good = 0;
     char last = '\n';
     if (out->kind != OUTPUT_APPENDS) /* a pipe or a device has nothing to go on from */
         return MN_OK;
-    if (fcntl(out->fd, F_SETLK, &lock) != 0 &&
-        (errno == EAGAIN || errno == EACCES)) /* file systems without locks: nothing to be done */
+    if (!disk_lock(out->fd))
         return log_fail(log, MN_ERR_FILE, "%s: another process is writing it; shards need a file each", path);
     enum mn_status status = read_locked(rows, out, path, &n_good, log);
     if (!status)
         status = output_cut(out, n_good, log);
-    if (!status && n_good > 0 && pread(out->fd, &last, 1, (off_t)n_good - 1) == 1 && last != '\n')
+    if (!status && n_good > 0 && disk_read_at(out->fd, &last, 1, n_good - 1) == 1 && last != '\n')
         status = output_write(out, "\n", 1, log);
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "bench/rows/best.h"
 #include "bench/rows/table_columns.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -139,14 +140,14 @@ static size_t width_of(const char *text)
 static bool render(struct table *t, const struct best_list *best)
 {
     size_t n;
-    FILE *out = open_memstream(&t->text, &n);
+    FILE *out = memory_open(&t->text, &n);
     t->cells = malloc((t->n_rows * t->n_columns + 1) * sizeof *t->cells);
     for (size_t i = 0; out && t->cells && i < t->n_rows * t->n_columns; i++) {
         t->cells[i] = (size_t)ftell(out);
         write_cell(out, &t->columns[i % t->n_columns], t->rows[i / t->n_columns], best);
         fputc('\0', out);
     }
-    return (!out || fclose(out) == 0) && out && t->cells;
+    return (!out || memory_close(out, &t->text, &n)) && out && t->cells;
 }
 
 static void free_table(struct table *t)

@@ -1,10 +1,11 @@
 #include "bench/sensors/nvml.h"
 
-#include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "engine/base/system.h"
 
 /* The little of its interface that is used; it has been stable since 2012 (the counter: 2017). */
 enum { NVML_SUCCESS = 0, NVML_CLOCK_SM = 1 };
@@ -22,21 +23,14 @@ struct nvml {
     nvml_return (*clock)(nvml_device device, int type, unsigned *mhz);
 };
 
-/* C has no conversion between an object's pointer and a function's; POSIX has. */
-static bool find(const struct nvml *nvml, const char *name, void *function)
-{
-    void *const symbol = dlsym(nvml->library, name);
-    memcpy(function, &symbol, sizeof symbol);
-    return symbol != NULL;
-}
-
 static bool find_all(struct nvml *n)
 {
-    find(n, "nvmlDeviceGetTotalEnergyConsumption", &n->energy);
-    find(n, "nvmlDeviceGetPowerUsage", &n->power);
-    find(n, "nvmlDeviceGetClockInfo", &n->clock);
-    return find(n, "nvmlInit_v2", &n->init) && find(n, "nvmlShutdown", &n->shutdown) &&
-           find(n, "nvmlDeviceGetHandleByPciBusId_v2", &n->by_pci);
+    library_find(n->library, "nvmlDeviceGetTotalEnergyConsumption", &n->energy);
+    library_find(n->library, "nvmlDeviceGetPowerUsage", &n->power);
+    library_find(n->library, "nvmlDeviceGetClockInfo", &n->clock);
+    return library_find(n->library, "nvmlInit_v2", &n->init) &&
+           library_find(n->library, "nvmlShutdown", &n->shutdown) &&
+           library_find(n->library, "nvmlDeviceGetHandleByPciBusId_v2", &n->by_pci);
 }
 
 struct nvml *nvml_open(const char *library, uint64_t pci)
@@ -45,10 +39,10 @@ struct nvml *nvml_open(const char *library, uint64_t pci)
     struct nvml *n = calloc(1, sizeof *n);
     if (!n)
         return NULL;
-    n->library = dlopen(library ? library : "libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    n->library = library_open(library ? (const char *const[]){library, NULL} : system_nvml_names);
     if (!n->library || !find_all(n) || n->init() != NVML_SUCCESS) {
         if (n->library)
-            dlclose(n->library);
+            library_close(n->library);
         free(n);
         return NULL;
     }
@@ -65,7 +59,7 @@ void nvml_close(struct nvml *n)
     if (!n)
         return;
     n->shutdown();
-    dlclose(n->library);
+    library_close(n->library);
     free(n);
 }
 

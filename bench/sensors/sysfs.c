@@ -1,25 +1,23 @@
 #include "bench/sensors/sysfs.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "engine/files/disk.h"
 
 bool sysfs_word(const char *path, char *word)
 {
-    struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct disk_info info;
+    const int fd = disk_open_read(path);
     if (fd < 0)
         return false;
-    ssize_t n = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) ? read(fd, word, SYSFS_WORD_BYTES) : -1;
-    close(fd);
+    int64_t n = disk_look_open(&info, fd) && info.kind == DISK_PLAIN ? disk_read_at(fd, word, SYSFS_WORD_BYTES, 0) : -1;
+    disk_close(fd);
     if (n <= 0 || n == SYSFS_WORD_BYTES)
         return false;
     n -= word[n - 1] == '\n';
-    for (ssize_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++)
         if (word[i] < ' ' || word[i] > '~')
             return false;
     word[n] = '\0';
@@ -59,15 +57,16 @@ size_t sysfs_list(const char *dir, const char *prefix, uint32_t *numbers)
 {
     const size_t n_prefix = strlen(prefix);
     size_t n = 0;
-    DIR *folder = opendir(dir);
+    const char *name;
+    struct folder *folder = folder_open(dir);
     if (!folder)
         return 0;
-    for (const struct dirent *entry = readdir(folder); entry && n < SYSFS_LIST_MAX; entry = readdir(folder)) {
+    while (n < SYSFS_LIST_MAX && (name = folder_next(folder)) != NULL) {
         uint64_t number;
-        if (!strncmp(entry->d_name, prefix, n_prefix) && read_digits(entry->d_name + n_prefix, UINT32_MAX, &number))
+        if (!strncmp(name, prefix, n_prefix) && read_digits(name + n_prefix, UINT32_MAX, &number))
             numbers[n++] = (uint32_t)number;
     }
-    closedir(folder);
+    folder_close(folder);
     qsort(numbers, n, sizeof *numbers, ascending);
     return n;
 }

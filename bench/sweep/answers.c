@@ -4,11 +4,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "bench/sweep/measure.h"
 #include "engine/base/decimal.h"
+#include "engine/files/disk.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
 
@@ -76,7 +76,7 @@ enum mn_status answers_write(const struct bench_model *model, const struct bench
     make_id(id, model, setting, common);
     if (snprintf(path, sizeof path, "%s/%s.jsonl", common->answers_dir, id) >= (int)sizeof path)
         return log_fail(common->log, MN_ERR_FILE, "--answers: a path of more than %d bytes", PATH_BYTES);
-    if (mkdir(common->answers_dir, 0777) != 0 && errno != EEXIST)
+    if (!folder_make(common->answers_dir, 0777) && errno != EEXIST)
         return log_fail(common->log, MN_ERR_FILE, "%s: cannot be made: %s", common->answers_dir, strerror(errno));
     struct output_file out;
     enum mn_status status = output_open(&out, path, common->log);

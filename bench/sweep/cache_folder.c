@@ -1,14 +1,12 @@
 #include "bench/sweep/cache_folder.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "engine/files/disk.h"
 
 enum { HASH_DIGITS = 16, PART_SECONDS = 3600, CACHE_NAME_BYTES = 48 };
 
@@ -16,7 +14,7 @@ static const char beginning[] = "{\"key\":";
 
 struct cached {
     char name[CACHE_NAME_BYTES];
-    struct timespec used;
+    int64_t used_ns;
     uint64_t n_bytes;
 };
 
@@ -35,26 +33,27 @@ static bool is_named(const char *name, const char *prefix, const char *suffix)
            !strcmp(name + n + HASH_DIGITS, suffix);
 }
 
-static bool is_our_file(const struct stat *info)
+static bool is_our_file(const struct disk_info *info)
 {
-    return S_ISREG(info->st_mode) && info->st_uid == geteuid();
+    return info->kind == DISK_PLAIN && info->own;
 }
 
 /* Somebody else's file may have such a name, too. */
-static bool begins_as_ours(int folder, const char *name)
+static bool begins_as_ours(struct folder *folder, const char *name)
 {
     char bytes[sizeof beginning - 1];
-    const int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int fd = folder_open_read(folder, name);
     if (fd < 0)
         return false;
-    const bool good = read(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes && !memcmp(bytes, beginning, sizeof bytes);
-    close(fd);
+    const bool good = disk_read_at(fd, bytes, sizeof bytes, 0) == (int64_t)sizeof bytes &&
+                      !memcmp(bytes, beginning, sizeof bytes);
+    disk_close(fd);
     return good;
 }
 
 /* ---- the list ---- */
 
-static bool add(struct cached_list *list, const char *name, const struct stat *info)
+static bool add(struct cached_list *list, const char *name, const struct disk_info *info)
 {
     if (list->n == list->capacity) {
         const size_t capacity = list->capacity ? 2 * list->capacity : 2 * CACHE_FILES_MAX;
@@ -65,28 +64,27 @@ static bool add(struct cached_list *list, const char *name, const struct stat *i
         list->capacity = capacity;
     }
     struct cached *item = &list->items[list->n++];
-    *item = (struct cached){.used = info->st_mtim, .n_bytes = (uint64_t)info->st_size};
+    *item = (struct cached){.used_ns = info->changed_ns, .n_bytes = info->n_bytes};
     memcpy(item->name, name, strlen(name) + 1);
     list->n_bytes += item->n_bytes;
     return true;
 }
 
 /* Our files; what a killed run left is removed on the way. */
-static void list_folder(struct cached_list *list, DIR *folder)
+static void list_folder(struct cached_list *list, struct folder *folder)
 {
-    const int fd = dirfd(folder);
-    const time_t now = time(NULL);
+    const char *name;
+    const int64_t now = (int64_t)time(NULL);
     bool good = true;
-    for (struct dirent *entry = readdir(folder); entry && good; entry = readdir(folder)) {
-        const char *name = entry->d_name;
+    while (good && (name = folder_next(folder)) != NULL) {
         const bool part = is_named(name, ".muninn-", ".part");
-        struct stat info;
+        struct disk_info info;
         const bool kept = is_named(name, "costs-", ".json") || is_named(name, "ceiling-", ".json");
-        if ((!part && !kept) || fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !is_our_file(&info))
+        if ((!part && !kept) || !folder_look_here(&info, folder, name) || !is_our_file(&info))
             continue;
-        if (part && now - info.st_mtime > PART_SECONDS)
-            unlinkat(fd, name, 0);
-        else if (!part && begins_as_ours(fd, name))
+        if (part && now - info.changed_ns / 1000000000 > PART_SECONDS)
+            folder_remove_file(folder, name);
+        else if (!part && begins_as_ours(folder, name))
             good = add(list, name, &info);
     }
 }
@@ -94,17 +92,15 @@ static void list_folder(struct cached_list *list, DIR *folder)
 static int by_use(const void *a, const void *b)
 {
     const struct cached *x = a, *y = b;
-    if (x->used.tv_sec != y->used.tv_sec)
-        return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
-    if (x->used.tv_nsec != y->used.tv_nsec)
-        return x->used.tv_nsec < y->used.tv_nsec ? -1 : 1;
+    if (x->used_ns != y->used_ns)
+        return x->used_ns < y->used_ns ? -1 : 1;
     return strcmp(x->name, y->name);
 }
 
 void cache_folder_trim(const char *dir)
 {
     struct cached_list list = {0};
-    DIR *folder = opendir(dir);
+    struct folder *folder = folder_open(dir);
     if (!folder)
         return;
     list_folder(&list, folder);
@@ -113,14 +109,14 @@ void cache_folder_trim(const char *dir)
     size_t n = list.n;
     uint64_t n_bytes = list.n_bytes;
     for (size_t i = 0; n > CACHE_FILES_MAX || n_bytes > CACHE_BYTES_MAX; i++, n--) {
-        unlinkat(dirfd(folder), list.items[i].name, 0);
+        folder_remove_file(folder, list.items[i].name);
         n_bytes -= list.items[i].n_bytes;
     }
     free(list.items);
-    closedir(folder);
+    folder_close(folder);
 }
 
 void cache_folder_used(const char *path)
 {
-    utimensat(AT_FDCWD, path, NULL, 0);
+    disk_touch(path);
 }

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bench/rows/sampling.h"
 #include "bench/sensors/host_cache.h"
 #include "engine/base/clock.h"
+#include "engine/base/system.h"
 #include "engine/files/json.h"
 
 enum { REPEATS = 5, REPEATS_FEWEST = 3, KEY_BYTES = 2048 };
@@ -54,7 +54,7 @@ static enum mn_status repeat(struct ceiling *c, struct mn_engine *engine)
     enum mn_status status = MN_OK;
     const double begin = clock_s();
     const time_t now = time(NULL);
-    struct tm utc;
+    const struct tm utc = system_utc(now);
     for (; n < REPEATS && !status && (n < REPEATS_FEWEST || clock_s() - begin < REPEATS_S); n += !status)
         status = mn_read_bandwidth(engine, &values[n]);
     *c = (struct ceiling){0};
@@ -63,7 +63,6 @@ static enum mn_status repeat(struct ceiling *c, struct mn_engine *engine)
     c->gb_s = samples_median(values, n); /* sorts */
     c->spread = c->gb_s > 0.0 ? (values[n - 1] - values[0]) / c->gb_s : 0.0;
     c->seconds = clock_s() - begin;
-    gmtime_r(&now, &utc);
     strftime(c->time, sizeof c->time, "%Y-%m-%dT%H:%M:%SZ", &utc);
     return MN_OK;
 }
@@ -79,7 +78,7 @@ bool ceiling_differs(double gb_s, double spread, double other_gb_s, double other
 static bool make_key(char *key, const struct mn_model_info *info, const char *cpu_threads)
 {
     char raw[KEY_BYTES];
-    const int n = snprintf(raw, sizeof raw, "ceiling cpus%ld threads%.8s|%s|%s|%s|%08x", sysconf(_SC_NPROCESSORS_ONLN),
+    const int n = snprintf(raw, sizeof raw, "ceiling cpus%ld threads%.8s|%s|%s|%s|%08x", system_processors(),
                            cpu_threads ? cpu_threads : "", info->device_name, info->device_id, info->driver,
                            (unsigned)info->driver_version);
     char *valid = n > 0 && n < KEY_BYTES ? json_name(raw) : NULL;

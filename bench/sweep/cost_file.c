@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/sweep/cache_folder.h"
 #include "bench/sweep/cpu_device.h"
 #include "engine/base/decimal.h"
 #include "engine/base/hash.h"
+#include "engine/base/system.h"
+#include "engine/files/disk.h"
 #include "engine/files/json.h"
 #include "engine/files/output_file.h"
 
@@ -21,7 +22,7 @@ enum { KEY_BYTES = 2048, PATH_BYTES = 4096, FILE_BYTES_MAX = 1 << 16 };
 static bool make_key(const struct mn_session *session, char *key)
 {
     char raw[KEY_BYTES];
-    const int n = snprintf(raw, KEY_BYTES, "cpus%ld threads%.8s|", sysconf(_SC_NPROCESSORS_ONLN), cpu_device_threads());
+    const int n = snprintf(raw, KEY_BYTES, "cpus%ld threads%.8s|", system_processors(), cpu_device_threads());
     if (n <= 0 || (size_t)n + mn_session_cost_key(session, raw + n, KEY_BYTES - (size_t)n) >= KEY_BYTES)
         return false;
     char *valid = json_name(raw);
@@ -175,7 +176,8 @@ void cost_memory_free(struct cost_memory *memory)
 static enum mn_status load_or_measure(struct mn_session *session, const char *key, const char *dir, const char *path,
                                       struct mn_cost_table *table, const struct mn_log *log)
 {
-    const bool exists = path && access(path, F_OK) == 0;
+    struct disk_info info;
+    const bool exists = path && disk_look(&info, path);
     if (exists && load(path, key, table)) {
         cache_folder_used(path);
         return mn_session_set_costs(session, table);

@@ -8,14 +8,13 @@
  * lavapipe also takes aligned memory from the heap for every workgroup and gives it back. glibc keeps what is left over
  * of such a piece in its "fast bins" and empties them all at nearly every free: without fast bins that work is gone.
  * What else a program of this kind allocates is too little to miss them, so a GPU is not asked for first. */
+#include "bench/sweep/cpu_device.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 #include "api/muninn.h"
-#include "bench/sweep/cpu_device.h"
+#include "engine/base/system.h"
 
 /* Matrix values of one core pass from which the workers pay: measured break-even lies between raven-tiny's 0.4 million
  * and 4 million. */
@@ -32,13 +31,11 @@ static bool is_small(const char *dir, const char *synthetic)
 
 static void prepare(const char *option, const char *dir, const char *synthetic)
 {
-#ifdef M_MXFAST
-    mallopt(M_MXFAST, 0);
-#endif
+    system_heap_joins_pieces();
     if (option)
-        setenv("LP_NUM_THREADS", option, 1);
-    else if (!getenv("LP_NUM_THREADS") && is_small(dir, synthetic))
-        setenv("LP_NUM_THREADS", "0", 1); /* 0: no workers, the queue's own thread computes */
+        system_set_variable("LP_NUM_THREADS", option);
+    else if (!system_variable("LP_NUM_THREADS") && is_small(dir, synthetic))
+        system_set_variable("LP_NUM_THREADS", "0"); /* 0: no workers, the queue's own thread computes */
 }
 
 void cpu_device_prepare(const char *option, const char *dir)
@@ -53,6 +50,6 @@ void cpu_device_prepare_synthetic(const char *option, const char *shape)
 
 const char *cpu_device_threads(void)
 {
-    const char *threads = getenv("LP_NUM_THREADS");
+    const char *threads = system_variable("LP_NUM_THREADS");
     return threads ? threads : "";
 }

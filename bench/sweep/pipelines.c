@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/sweep/measure.h"
+#include "engine/base/system.h"
 #include "engine/files/json.h"
 
 #define KIND "pipeline"
@@ -29,13 +30,13 @@ static char *make_key(const struct listing *l, const struct mn_pipeline *p)
 {
     char *rest = NULL;
     size_t n;
-    FILE *out = open_memstream(&rest, &n);
+    FILE *out = memory_open(&rest, &n);
     if (!out)
         return NULL;
     fprintf(out, "%s|%s|%s", l->model.identity.model, l->params->kv_type, p->kernel);
     for (uint32_t i = 0; i < p->n_constants; i++)
         fprintf(out, "%c%" PRIu32, i ? '.' : ' ', p->constants[i]);
-    char *key = fclose(out) == 0 ? row_key_of(&l->model, KIND, rest) : NULL;
+    char *key = memory_close(out, &rest, &n) ? row_key_of(&l->model, KIND, rest) : NULL;
     free(rest);
     return key;
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "engine/base/hash.h"
+#include "engine/base/system.h"
+#include "engine/files/disk.h"
 #include "engine/files/json.h"
 #include "engine/files/lines.h"
 
@@ -70,14 +72,14 @@ static enum mn_status take_question_id(struct prompt *p, const struct json_doc *
                                                : json_as_u64(doc, "question_id", id, 0, JSON_INTEGER_MAX, &number);
     if (status)
         return status;
-    FILE *out = open_memstream(&p->question_id, &n_bytes);
+    FILE *out = memory_open(&p->question_id, &n_bytes);
     if (!out)
         return no_memory(doc->log);
     if (cJSON_IsString(id))
         json_write_string(out, text, strlen(text));
     else
         fprintf(out, "%" PRIu64, number);
-    return fclose(out) == 0 ? MN_OK : no_memory(doc->log);
+    return memory_close(out, &p->question_id, &n_bytes) ? MN_OK : no_memory(doc->log);
 }
 
 /* Spec-Bench's form. Files of others may say more; what is not needed is not looked at. */
@@ -178,10 +180,9 @@ enum mn_status prompts_read(struct prompt_set *set, const char *path, const stru
     if (path && !status)
         status = read_lines(set, path, text, n_bytes, log);
     if (path && !status) {
-        const char *slash = strrchr(path, '/');
         const uint64_t hash = hash_bytes(HASH_START, text, n_bytes);
         if ((set->name = malloc(NAME_BYTES)))
-            snprintf(set->name, NAME_BYTES, "%.255s#%016" PRIx64, slash ? slash + 1 : path, hash);
+            snprintf(set->name, NAME_BYTES, "%.255s#%016" PRIx64, path + path_folder_bytes(path), hash);
         else
             status = no_memory(log);
     }

@@ -14,6 +14,7 @@
 #include "bench/sweep/quick_plan.h"
 #include "commit.h"
 #include "engine/base/clock.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 
 enum { SETTINGS_MAX = 6 };
@@ -272,7 +273,7 @@ static void add_line(struct run *r, uint32_t i, uint32_t n_measured, const char 
 {
     char *sentence = n_measured ? sentence_of(r, r->subjects[i].synthetic) : NULL, *line = NULL;
     size_t n;
-    FILE *out = open_memstream(&line, &n);
+    FILE *out = memory_open(&line, &n);
     if (out) {
         if (!sentence) {
             text_write_cell(out, name_of(r, i), "", ' ');
@@ -280,7 +281,7 @@ static void add_line(struct run *r, uint32_t i, uint32_t n_measured, const char 
         }
         fprintf(out, "%s%s%s%s", sentence ? sentence : "", sentence && why ? " (" : "", why ? why : "",
                 sentence && why ? ")" : "");
-        fclose(out);
+        memory_close(out, &line, &n);
     }
     free(sentence);
     free(r->lines[i]);
@@ -304,8 +305,7 @@ static void write_block(const struct run *r, double seconds)
     FILE *out = r->params->out;
     char day[16];
     const time_t today = time(NULL);
-    struct tm utc;
-    gmtime_r(&today, &utc);
+    const struct tm utc = system_utc(today);
     strftime(day, sizeof day, "%Y-%m-%d", &utc);
     fputs("```\n", out);
     for (uint32_t i = 0; i < r->n; i++) {
@@ -375,7 +375,7 @@ enum mn_status quick_run(const struct sweep_params *params, const struct mn_log 
     if (!r)
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a bench");
     *r = (struct run){.params = params, .log = log, .n = params->n_models + params->n_synthetic};
-    r->given_threads = getenv("LP_NUM_THREADS") != NULL;
+    r->given_threads = system_variable("LP_NUM_THREADS") != NULL;
     r->common = (struct bench_common){.sampling = {QUICK_REPETITIONS, 0.5, now_of_sampling, NULL},
                                       .prompts = &prompts,
                                       .seed = params->seed,

@@ -7,6 +7,7 @@
 
 #include "bench/sweep/measure.h"
 #include "engine/base/decimal.h"
+#include "engine/base/system.h"
 #include "engine/files/json.h"
 
 /* ---- names ---- */
@@ -15,13 +16,13 @@ char *row_key_of(const struct bench_model *model, const char *kind, const char *
 {
     char *key = NULL;
     size_t n;
-    FILE *out = open_memstream(&key, &n);
+    FILE *out = memory_open(&key, &n);
     if (!out)
         return NULL;
     fprintf(out, "%s|", kind);
     identity_write_key(&model->identity, out);
     fputs(rest, out);
-    char *valid = fclose(out) == 0 ? json_name(key) : NULL; /* a row's key is found again as its reader has it */
+    char *valid = memory_close(out, &key, &n) ? json_name(key) : NULL; /* as its reader has it: found again */
     free(key);
     return valid;
 }
@@ -30,7 +31,7 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
 {
     char *rest = NULL, *key = NULL;
     size_t n;
-    FILE *out = open_memstream(&rest, &n);
+    FILE *out = memory_open(&rest, &n);
     if (!out)
         return NULL;
     fprintf(out,
@@ -44,7 +45,7 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
         fprintf(out, "%s%.9g", i ? "," : "|a", (double)a->flat[i]);
     if (a && a->n_at)
         fprintf(out, "|a%s", a->given);
-    if (fclose(out) == 0)
+    if (memory_close(out, &rest, &n))
         key = row_key_of(model, "run", rest);
     free(rest);
     return key;
@@ -92,8 +93,7 @@ void row_begin_at(struct row_builder *b, char *key, const char *kind, const stru
 {
     char time_text[32];
     const time_t now = time(NULL);
-    struct tm utc;
-    gmtime_r(&now, &utc);
+    const struct tm utc = system_utc(now);
     strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%SZ", &utc);
     *b = (struct row_builder){.row = cJSON_CreateObject(), .failed = !key};
     row_text(b, "key", key ? key : "");

@@ -5,11 +5,11 @@
 
 #include "bench/rows/baseline.h"
 #include "bench/rows/latency.h"
-#include "bench/sensors/host_memory.h"
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/clock.h"
 #include "engine/base/decimal.h"
+#include "engine/base/system.h"
 
 enum { DECODE, PREFILL, COLUMNS };
 
@@ -295,8 +295,8 @@ static void add_device(struct row_builder *b, const struct run *r)
     struct mn_model_info now;
     mn_engine_info(r->model->engine, &now);
     row_number(b, "device_peak_bytes", (double)now.device_bytes);
-    if (host_peak_bytes())
-        row_number(b, "host_peak_bytes", (double)host_peak_bytes());
+    if (system_peak_bytes())
+        row_number(b, "host_peak_bytes", (double)system_peak_bytes());
     if (e.has_energy && n_tokens > 0.0) {
         row_number(b, "joules_per_token", e.energy_j / n_tokens);
         row_number(b, "power_w", e.power_w);

@@ -1,11 +1,9 @@
 /* muninn bench: every combination of the settings asked for, measured one after the other. */
 #include "bench/sweep/sweep.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/rows/baseline.h"
 #include "bench/rows/best.h"
@@ -15,7 +13,9 @@
 #include "bench/sweep/estimate.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/clock.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
+#include "engine/files/disk.h"
 #include "engine/files/json.h"
 
 struct sweep {
@@ -251,7 +251,7 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
     const struct sweep_params *p = w->params;
     const uint32_t n_models = p->n_models + p->n_synthetic, n_devices = l->devices.n ? l->devices.n : 1,
                    n_types = l->weight_types.n ? l->weight_types.n : 1;
-    const bool given_threads = getenv("LP_NUM_THREADS") != NULL;
+    const bool given_threads = system_variable("LP_NUM_THREADS") != NULL;
     size_t counter = 0;
     enum mn_status status = MN_OK;
     w->n_models_left = (size_t)n_devices * n_models * n_types;
@@ -328,16 +328,17 @@ static enum mn_status check_output(const struct sweep_params *p, const char *nam
 enum mn_status sweep_check_outputs(const struct sweep_params *p, const struct mn_log *log)
 {
     enum mn_status status = p->results ? check_output(p, "--results", p->results, log) : MN_OK;
-    DIR *dir = status || !p->answers ? NULL : opendir(p->answers);
+    const char *name;
+    struct folder *dir = status || !p->answers ? NULL : folder_open(p->answers);
     if (!dir)
         return status;
-    for (const struct dirent *entry = readdir(dir); entry && !status; entry = readdir(dir)) {
+    while (!status && (name = folder_next(dir)) != NULL) {
         char path[OUTPUT_PATH_BYTES];
-        if (!strncmp(entry->d_name, ANSWERS_PREFIX, strlen(ANSWERS_PREFIX)) &&
-            snprintf(path, sizeof path, "%s/%s", p->answers, entry->d_name) < (int)sizeof path)
+        if (!strncmp(name, ANSWERS_PREFIX, strlen(ANSWERS_PREFIX)) &&
+            snprintf(path, sizeof path, "%s/%s", p->answers, name) < (int)sizeof path)
             status = check_output(p, "--answers", path, log);
     }
-    closedir(dir);
+    folder_close(dir);
     return status;
 }
 

@@ -1,12 +1,10 @@
-/* Ctrl-C, SIGTERM, a terminal that is gone, a reader that is gone, and the signals that must not end the program.
+/* Ctrl-C, SIGTERM, a terminal that is gone, a reader that is gone.
  * Thread-safety: the flag may be read from anywhere. */
 #ifndef MUNINN_CLI_COMMON_INTERRUPT_H
 #define MUNINN_CLI_COMMON_INTERRUPT_H
 
 #include <stdbool.h>
 
-/* A closed pipe and a file size limit are failed writes, not the end of the process. Called first of all. */
-void cli_ignore_write_signals(void);
 /* From this call on, SIGINT, SIGTERM and SIGHUP set a flag instead of ending the process; a second one of them ends it
  * at once. One that the process was started with as ignored (nohup, a shell's background jobs) stays ignored. */
 void cli_catch_interrupt(void);

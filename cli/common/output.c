@@ -3,24 +3,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/common/interrupt.h"
+#include "cli/common/process.h"
 #include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
-
-/* What an earlier write failed of is forgotten by now. */
-static bool reader_is_gone(void)
-{
-    struct pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    return poll(&output, 1, 0) == 1 && output.revents & POLLERR;
-}
 
 enum mn_status cli_flush(const struct mn_log *log)
 {
@@ -29,7 +21,7 @@ enum mn_status cli_flush(const struct mn_log *log)
     errno = 0;
     if (fflush(stdout) == 0 && !failed)
         return MN_OK;
-    if (errno == EPIPE || reader_is_gone()) {
+    if (errno == EPIPE || process_reader_is_gone()) {
         cli_interrupt_closed_pipe();
         return MN_ERR_INTERRUPTED;
     }

@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "cli/common/process.h"
 #include "cli/common/talk.h"
+#include "engine/base/system.h"
+#include "engine/files/disk.h"
 #include "engine/files/input.h"
 
 #ifndef MUNINN_INSTALL_MODEL_DIR
@@ -25,10 +26,8 @@ enum { CLI_USES_MAX = 8 };
 static bool beside_executable(char *path)
 {
     static const char tail[] = "/../share/muninn/models/raven-deep";
-    ssize_t n = readlink("/proc/self/exe", path, CLI_PATH_BYTES - sizeof tail);
-    if (n <= 0)
+    if (!process_executable(path, CLI_PATH_BYTES - sizeof tail))
         return false;
-    path[n] = '\0';
     char *slash = strrchr(path, '/');
     if (!slash)
         return false;
@@ -53,14 +52,14 @@ static bool looks_like_hub_name(const char *path)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     char owner[CLI_PATH_BYTES];
-    struct stat there;
+    struct disk_info there;
     const size_t n_owner = strspn(path, letters),
                  n_name = path[n_owner] == '/' ? strspn(path + n_owner + 1, letters) : 0;
     if (n_owner == 0 || n_name == 0 || path[n_owner + 1 + n_name] != '\0' || *path == '.')
         return false;
     memcpy(owner, path, n_owner);
     owner[n_owner] = '\0';
-    return stat(owner, &there) != 0;
+    return !disk_look(&there, owner);
 }
 
 /* What is given in place of a folder by those who have one, or could have one. Everything else is for those to judge
@@ -68,10 +67,10 @@ static bool looks_like_hub_name(const char *path)
 static enum mn_status check_given(const char *path, const struct mn_log *log)
 {
     static const char *const in_a_folder[] = {"config.json", "tokenizer.json", "model.safetensors.index.json"};
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    const size_t n = strlen(path), n_dir = slash ? (size_t)(slash - path) : 0;
-    struct stat there;
-    if (stat(path, &there) != 0)
+    const size_t n = strlen(path), n_dir = path_folder_bytes(path);
+    const char *name = path + n_dir;
+    struct disk_info there;
+    if (!disk_look(&there, path))
         return errno == ENOENT && looks_like_hub_name(path)
                    ? log_fail(log, MN_ERR_FILE,
                               "%s: there is no such folder; if it is a name of the Hugging Face hub: `hf download %s "
@@ -81,19 +80,16 @@ static enum mn_status check_given(const char *path, const struct mn_log *log)
     bool known = n > 12 && !strcmp(path + n - 12, ".safetensors");
     for (size_t i = 0; i < sizeof in_a_folder / sizeof *in_a_folder; i++)
         known |= !strcmp(name, in_a_folder[i]);
-    if (!known || S_ISDIR(there.st_mode))
+    if (!known || there.kind == DISK_FOLDER)
         return MN_OK;
     return log_fail(log, MN_ERR_FILE, "%s: a model is a folder; give the one that this file is in: -m %.*s", path,
-                    n_dir ? (int)n_dir : 1,
-                    slash == path ? "/"
-                    : n_dir       ? path
-                                  : ".");
+                    n_dir > 1 ? (int)n_dir - 1 : 1, n_dir ? path : ".");
 }
 
 /* cli_model_dir, which says *how the folder was found. */
 static enum mn_status find_model(const char *option, char *path, const char **how, const struct mn_log *log)
 {
-    const char *environment = getenv("MUNINN_MODEL");
+    const char *environment = system_variable("MUNINN_MODEL");
     const char *given = option ? option : environment && *environment ? environment : NULL;
     *how = option ? "--model" : "MUNINN_MODEL";
     if (given && *given == '\0')
@@ -127,7 +123,7 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
 
 bool cli_model_is_default(const char *option)
 {
-    const char *environment = getenv("MUNINN_MODEL");
+    const char *environment = system_variable("MUNINN_MODEL");
     return !option && !(environment && *environment);
 }
 
@@ -145,18 +141,15 @@ enum mn_status cli_check_outputs(const char *option, const struct output_use *us
 
 const char *cli_cache_dir(char *path)
 {
-    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = -1;
-    if (base && *base == '/') /* the specification ignores relative ones */
-        n = snprintf(path, CLI_PATH_BYTES, "%s/muninn", base);
-    else if (home && *home == '/')
-        n = snprintf(path, CLI_PATH_BYTES, "%s/.cache/muninn", home);
-    if (n < 0 || n >= CLI_PATH_BYTES)
+    static const char own[] = "/muninn";
+    const char *base = system_variable("XDG_CACHE_HOME");
+    const size_t most = CLI_PATH_BYTES - sizeof own;
+    if (base && path_is_absolute(base) ? strlen(base) > most : !process_cache_home(path, most + 1))
         return NULL;
-    char *slash = strrchr(path, '/');
-    *slash = '\0';
-    mkdir(path, 0700);
-    *slash = '/';
-    mkdir(path, 0700);
-    return access(path, W_OK | X_OK) == 0 ? path : NULL;
+    if (base && path_is_absolute(base)) /* the specification ignores relative ones */
+        strcpy(path, base);
+    folder_make(path, 0700);
+    strcat(path, own);
+    folder_make(path, 0700);
+    return disk_may_make(path) ? path : NULL;
 }

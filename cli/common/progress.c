@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "cli/common/interrupt.h"
+#include "cli/common/process.h"
 #include "cli/common/talk.h"
 #include "engine/base/clock.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 
 enum { WORDS_BYTES = 160, LINE_BYTES = 256, USUAL_WIDTH = 80 };
@@ -29,17 +29,16 @@ static struct {
 
 static bool is_shown(void)
 {
-    const char *terminal = getenv("TERM");
-    return cli_is_watched() && !(terminal && !strcmp(terminal, "dumb"));
+    return cli_is_watched() && process_terminal_redraws();
 }
 
 /* Asked each time: windows change. */
 static size_t width(void)
 {
-    struct winsize size = {0};
-    const char *columns = getenv("COLUMNS");
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
-        return size.ws_col;
+    const char *columns = system_variable("COLUMNS");
+    const size_t there = process_terminal_columns();
+    if (there > 1)
+        return there;
     const long said = columns ? strtol(columns, NULL, 10) : 0;
     return said > 1 && said < LINE_BYTES ? (size_t)said : USUAL_WIDTH;
 }

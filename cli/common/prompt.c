@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "engine/base/system.h"
 #include "engine/files/lines.h"
 
 static void drop_newline(char *text, size_t *n_bytes)
@@ -19,7 +19,7 @@ static void drop_newline(char *text, size_t *n_bytes)
 enum mn_status cli_read_prompt(const char *path, bool raw, const char *ways, char **text, size_t *n_bytes,
                                const struct mn_log *log)
 {
-    if (!path && isatty(STDIN_FILENO))
+    if (!path && stream_is_terminal(stdin))
         return log_fail(log, MN_ERR_USAGE, "no prompt: give exactly one of %s", ways);
     enum mn_status status = prompt_file_read(path ? path : "-", text, n_bytes, log);
     if (status)

@@ -3,10 +3,11 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/common/progress.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
+#include "engine/files/disk.h"
 
 /* How this process talks; --quiet and --verbose are said once. */
 static struct {
@@ -18,9 +19,9 @@ enum mn_status cli_talk(bool quiet, bool verbose, const struct mn_log *log)
 {
     talk.verbose = verbose;
     if (quiet && !talk.nowhere) {
-        talk.nowhere = fopen("/dev/null", "w");
+        talk.nowhere = disk_nowhere();
         if (!talk.nowhere)
-            return log_fail(log, MN_ERR_RUN, "--quiet: /dev/null: %s", strerror(errno));
+            return log_fail(log, MN_ERR_RUN, "--quiet: no stream for what is not said: %s", strerror(errno));
     }
     return MN_OK;
 }
@@ -37,7 +38,7 @@ bool cli_is_verbose(void)
 
 bool cli_is_watched(void)
 {
-    return !talk.nowhere && isatty(STDERR_FILENO) == 1;
+    return !talk.nowhere && stream_is_terminal(stderr);
 }
 
 FILE *cli_notes(void)

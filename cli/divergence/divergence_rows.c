@@ -6,6 +6,7 @@
 #include "bench/sweep/measure.h"
 #include "cli/common/output.h"
 #include "cli/divergence/divergence.h"
+#include "engine/base/system.h"
 
 #define KIND "quantisation"
 
@@ -21,7 +22,7 @@ char *divergence_key(struct divergence_run *run, uint32_t num_steps)
 {
     char *key = NULL;
     size_t n;
-    FILE *out = open_memstream(&key, &n);
+    FILE *out = memory_open(&key, &n);
     if (!out)
         return NULL;
     name_weights(run);
@@ -29,7 +30,7 @@ char *divergence_key(struct divergence_run *run, uint32_t num_steps)
     identity_write_key(&run->identity, out);
     fprintf(out, "%s|%s|%s|%s|R%" PRIu32, run->kv_type, run->reference_weight_type, run->options->reference_kv_type,
             run->text_set, num_steps);
-    char *valid = fclose(out) == 0 ? json_name(key) : NULL; /* a row's key is found again as its reader has it */
+    char *valid = memory_close(out, &key, &n) ? json_name(key) : NULL; /* as its reader has it: found again */
     free(key);
     return valid;
 }

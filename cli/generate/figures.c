@@ -1,10 +1,10 @@
 /* What a run took beside its tokens per second: waiting, memory, energy, clocks. What is not known is left out. */
 #include <string.h>
 
-#include "bench/sensors/host_memory.h"
 #include "cli/common/output.h"
 #include "cli/common/talk.h"
 #include "cli/generate/generate.h"
+#include "engine/base/system.h"
 
 void figures_begin(struct run_figures *figures, struct mn_engine *engine, const struct mn_model_info *info)
 {
@@ -21,7 +21,7 @@ void figures_end(struct run_figures *figures)
     sensors_sample(figures->sensors);
     figures->energy = sensors_totals(figures->sensors);
     figures->device_peak_bytes = info.device_peak_bytes;
-    figures->host_peak_bytes = host_peak_bytes();
+    figures->host_peak_bytes = system_peak_bytes();
 }
 
 void figures_free(struct run_figures *figures)

@@ -1,7 +1,5 @@
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bench/rows/default_depth.h"
 #include "bench/rows/identity.h"
@@ -9,6 +7,8 @@
 #include "cli/common/paths.h"
 #include "cli/common/talk.h"
 #include "cli/generate/generate.h"
+#include "engine/base/system.h"
+#include "engine/files/disk.h"
 #include "engine/files/json.h"
 
 static const char *finish_reason(const struct generate_run *run, enum mn_status status)
@@ -362,12 +362,11 @@ void report_banner(const struct generate_run *run, bool default_depth)
 /* Text that ends inside a line, in the file or terminal where the summary goes as well. */
 static bool shares_line(const struct generate_run *run)
 {
-    struct stat out, err;
+    struct disk_info out, err;
     const struct text_out *text = &run->text;
-    if (!run->decoder || run->collects || text->n == 0 || text->text[text->n - 1] == '\n' || isatty(STDOUT_FILENO))
+    if (!run->decoder || run->collects || text->n == 0 || text->text[text->n - 1] == '\n' || stream_is_terminal(stdout))
         return false; /* on a terminal the text has its newline already */
-    return fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0 && out.st_dev == err.st_dev &&
-           out.st_ino == err.st_ino;
+    return disk_look_open(&out, 1) && disk_look_open(&err, 2) && disk_is_same(&out, &err);
 }
 
 void report_summary(const struct generate_run *run, const struct mn_stats *stats)

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/sweep/cost_file.h"
 #include "cli/common/interrupt.h"
@@ -14,6 +13,7 @@
 #include "cli/generate/generate.h"
 #include "engine/base/clock.h"
 #include "engine/base/numbers.h"
+#include "engine/base/system.h"
 #include "engine/files/lines.h"
 
 enum {
@@ -205,7 +205,7 @@ enum mn_status run_finish(struct generate_run *run, enum mn_status status)
     cli_progress_clear(); /* it may be the same terminal */
     if (run->collects)
         report_json(run, status);
-    else if (!run->decoder || (isatty(STDOUT_FILENO) && run->text.n && run->text.text[run->text.n - 1] != '\n'))
+    else if (!run->decoder || (stream_is_terminal(stdout) && run->text.n && run->text.text[run->text.n - 1] != '\n'))
         putchar('\n'); /* elsewhere the output is the text, byte for byte */
     enum mn_status flushed = run->status ? MN_OK : cli_flush(run->log); /* a failed write has been reported by then */
     return status ? status : flushed;

@@ -6,6 +6,7 @@
 
 #include "cli/common/output.h"
 #include "cli/score/score.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -273,10 +274,10 @@ enum mn_status score_put_text(struct score_run *run, struct score_line *line, ui
     struct score_outcome *outcome = &line->outcomes[step];
     char *json = NULL;
     size_t n;
-    FILE *out = open_memstream(&json, &n); /* a text may hold zero bytes, which cJSON's strings cannot */
+    FILE *out = memory_open(&json, &n); /* a text may hold zero bytes, which cJSON's strings cannot */
     if (out)
         json_write_string(out, text->text, text->n_bytes);
-    if (!out || fclose(out) != 0) {
+    if (!out || !memory_close(out, &json, &n)) {
         free(json);
         return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for a text");
     }

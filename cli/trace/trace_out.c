@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/common/output.h"
+#include "engine/base/system.h"
 #include "engine/files/json.h"
 
 /* ---- pieces ---- */
@@ -309,9 +310,9 @@ static enum mn_status write_cell(const struct trace_report *r, uint32_t id, FILE
 {
     char *quoted = NULL;
     size_t n;
-    FILE *memory = open_memstream(&quoted, &n);
+    FILE *memory = memory_open(&quoted, &n);
     enum mn_status status = memory ? cli_write_token(memory, r->decoder, id, log) : MN_ERR_MEMORY;
-    if (memory && fclose(memory) != 0)
+    if (memory && !memory_close(memory, &quoted, &n))
         status = MN_ERR_MEMORY;
     for (size_t i = 0; i < n && !status; i++) {
         if (strchr("\\|<>&`*_[]", quoted[i]))

@@ -1,15 +1,13 @@
 #include "engine/base/clock.h"
 
-#include <time.h>
+#include "engine/base/system.h"
 
 double clock_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+    return system_monotonic_ns();
 }
 
 double clock_s(void)
 {
-    return clock_ns() * 1e-9;
+    return system_monotonic_ns() * 1e-9;
 }

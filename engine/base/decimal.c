@@ -4,57 +4,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/system.h"
+
 enum { DIGITS_MAX = 64, INTEGER_DIGITS_MAX = 40 };
 #define EXPONENT_MAX 1000000000L /* beyond every double; sums of two still fit */
 
-struct decimal_scope decimal_begin(void)
-{
-    /* The C locale is there from the start: nothing is allocated, nothing fails. */
-    struct decimal_scope scope = {.own = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
-    scope.before = scope.own ? uselocale(scope.own) : (locale_t)0;
-    return scope;
-}
-
-void decimal_end(struct decimal_scope scope)
-{
-    if (!scope.own)
-        return;
-    uselocale(scope.before);
-    freelocale(scope.own);
-}
-
 int decimal_write(char text[DECIMAL_BYTES], double value)
 {
-    const struct decimal_scope scope = decimal_begin();
+    const struct number_locale scope = number_locale_begin();
     int n = 0;
     for (int digits = 15; digits <= 17; digits++) {
         n = snprintf(text, DECIMAL_BYTES, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
             break;
     }
-    decimal_end(scope);
+    number_locale_end(&scope);
     return n;
 }
 
 int decimal_write_float(char text[DECIMAL_BYTES], float value)
 {
-    const struct decimal_scope scope = decimal_begin();
+    const struct number_locale scope = number_locale_begin();
     int n = 0;
     for (int digits = 6; digits <= 9; digits++) {
         n = snprintf(text, DECIMAL_BYTES, "%.*g", digits, (double)value);
         if (strtof(text, NULL) == value)
             break;
     }
-    decimal_end(scope);
+    number_locale_end(&scope);
     return n;
 }
 
 double decimal_read(const char *text, const char **end)
 {
     char *behind;
-    const struct decimal_scope scope = decimal_begin();
+    const struct number_locale scope = number_locale_begin();
     const double value = strtod(text, &behind);
-    decimal_end(scope);
+    number_locale_end(&scope);
     if (end)
         *end = behind;
     return value;

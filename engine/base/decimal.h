@@ -6,18 +6,10 @@
 #ifndef MUNINN_ENGINE_BASE_DECIMAL_H
 #define MUNINN_ENGINE_BASE_DECIMAL_H
 
-#include <locale.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 enum { DECIMAL_BYTES = 32 }; /* what any double takes as text, with its terminating zero */
-
-/* Between the two calls printf and strtod of this thread, and what stands on them, know the point alone. */
-struct decimal_scope {
-    locale_t own, before;
-};
-struct decimal_scope decimal_begin(void);
-void decimal_end(struct decimal_scope scope);
 
 /* The first of 15, 16 and 17 significant digits that reads back to the same double. Returns the length. */
 int decimal_write(char text[DECIMAL_BYTES], double value);

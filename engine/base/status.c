@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/decimal.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 
 enum { LOG_LINE_BYTES = 1024 };
@@ -51,9 +52,9 @@ static void log_write(const struct mn_log *log, enum mn_log_level level, const c
         return;
     static const char more[] = "...";
     char line[LOG_LINE_BYTES], shown[LOG_LINE_BYTES];
-    const struct decimal_scope scope = decimal_begin();
+    const struct number_locale scope = number_locale_begin();
     const int n_wanted = vsnprintf(line, sizeof line, fmt, args);
-    decimal_end(scope);
+    number_locale_end(&scope);
     size_t n = strlen(line), at = 0, n_shown = 0;
     bool cut = n_wanted >= (int)sizeof line;
     if (cut)

@@ -1,8 +1,8 @@
 #include "engine/base/text.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "engine/base/system.h"
 
 size_t utf8_step(const unsigned char *p, size_t n, size_t *bad_bytes)
 {
@@ -85,18 +85,10 @@ size_t text_show(char shown[TEXT_SHOWN_BYTES], const char *bytes, size_t n, bool
     return step;
 }
 
-static bool is_terminal(FILE *stream)
-{
-    const int error = errno; /* which the answer "no" sets */
-    const bool terminal = isatty(fileno(stream)) == 1;
-    errno = error;
-    return terminal;
-}
-
 void text_write(FILE *stream, const char *bytes, size_t n)
 {
     char shown[TEXT_SHOWN_BYTES];
-    if (!is_terminal(stream)) {
+    if (!stream_is_terminal(stream)) {
         fwrite(bytes, 1, n, stream);
         return;
     }
@@ -113,7 +105,7 @@ void text_puts(FILE *stream, const char *text)
 
 void text_write_cell(FILE *stream, const char *text, const char *escaped, char escape)
 {
-    const bool terminal = is_terminal(stream);
+    const bool terminal = stream_is_terminal(stream);
     const size_t n = strlen(text);
     char shown[TEXT_SHOWN_BYTES];
     for (size_t at = 0; at < n;) {

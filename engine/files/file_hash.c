@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/base/numbers.h"
 #include "engine/files/input.h"
@@ -22,8 +21,7 @@ static enum mn_status hash_content(uint64_t *hash, const char *path, const struc
         status = input_read(fd, path, at, n, bytes, log);
         *hash = hash_block(*hash, bytes, (size_t)n);
     }
-    if (fd >= 0)
-        close(fd);
+    input_close(&fd);
     free(bytes);
     return status;
 }

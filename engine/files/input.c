@@ -1,32 +1,24 @@
 #include "engine/files/input.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum {
-    READ_BYTES_MAX = 1 << 30, /* per pread: the kernel does at most 2 GiB at once */
-    TARGET_BYTES_MAX = 256,   /* how much of a link's target a message shows */
-};
+#include "engine/files/disk.h"
 
-_Static_assert(sizeof(off_t) >= 8, "checkpoints are larger than 2 GiB: build with _FILE_OFFSET_BITS=64");
+enum { TARGET_BYTES_MAX = 256 /* how much of a link's target a message shows */ };
 
 bool input_exists(const char *path)
 {
-    struct stat info;
-    return lstat(path, &info) == 0 || errno != ENOENT;
+    struct disk_info info;
+    return disk_look_here(&info, path) || errno != ENOENT;
 }
 
 /* The link itself is there, what it leads to is not. */
 static enum mn_status refuse_link(const char *path, const struct mn_log *log)
 {
     char target[TARGET_BYTES_MAX];
-    const ssize_t n = readlink(path, target, sizeof target - 1);
-    target[n > 0 ? n : 0] = '\0';
+    disk_read_link(path, target, sizeof target);
     return log_fail(log, MN_ERR_FILE, "%s: a link to '%s', which is not there: an unfinished download or copy?", path,
                     target);
 }
@@ -34,63 +26,60 @@ static enum mn_status refuse_link(const char *path, const struct mn_log *log)
 static enum mn_status refuse_open(const char *path, const struct mn_log *log)
 {
     const int reason = errno;
-    struct stat info;
-    if (reason == ENOENT && lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+    struct disk_info info;
+    if (reason == ENOENT && disk_look_here(&info, path) && info.kind == DISK_LINK)
         return refuse_link(path, log);
     return log_fail(log, MN_ERR_FILE, "%s: %s", path, strerror(reason));
 }
 
-static enum mn_status check_kind(const char *path, mode_t mode, const struct mn_log *log)
+static enum mn_status check_kind(const char *path, enum disk_kind kind, const struct mn_log *log)
 {
-    if (S_ISREG(mode))
+    if (kind == DISK_PLAIN)
         return MN_OK;
     return log_fail(log, MN_ERR_FILE, "%s: not a regular file but a %s", path,
-                    S_ISDIR(mode)    ? "folder"
-                    : S_ISFIFO(mode) ? "named pipe"
-                    : S_ISSOCK(mode) ? "socket"
-                                     : "device");
+                    kind == DISK_FOLDER   ? "folder"
+                    : kind == DISK_PIPE   ? "named pipe"
+                    : kind == DISK_SOCKET ? "socket"
+                                          : "device");
 }
 
 enum mn_status input_open(int *fd, uint64_t *n_bytes, const char *path, const struct mn_log *log)
 {
-    struct stat info;
+    struct disk_info info = {0};
     *fd = -1;
-    if (stat(path, &info) != 0)
+    if (!disk_look(&info, path))
         return refuse_open(path, log);
-    enum mn_status status = check_kind(path, info.st_mode, log); /* opening a device can do things */
+    enum mn_status status = check_kind(path, info.kind, log); /* opening a device can do things */
     if (status)
         return status;
     /* Looked at again when it is open: what it was before, it need not be any more, and a pipe would wait. */
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (*fd < 0 || fstat(*fd, &info) != 0)
+    *fd = disk_open_read(path);
+    if (*fd < 0 || !disk_look_open(&info, *fd))
         status = refuse_open(path, log);
     if (!status)
-        status = check_kind(path, info.st_mode, log);
-    if (status && *fd >= 0) {
-        close(*fd);
-        *fd = -1;
-    }
-    *n_bytes = (uint64_t)info.st_size;
+        status = check_kind(path, info.kind, log);
+    if (status)
+        input_close(fd);
+    *n_bytes = info.n_bytes;
     return status;
+}
+
+void input_close(int *fd)
+{
+    if (*fd >= 0)
+        disk_close(*fd);
+    *fd = -1;
 }
 
 enum mn_status input_read(int fd, const char *path, uint64_t offset, uint64_t n_bytes, void *out,
                           const struct mn_log *log)
 {
-    char *to = out;
-    while (n_bytes > 0) {
-        const size_t want = n_bytes < READ_BYTES_MAX ? (size_t)n_bytes : READ_BYTES_MAX;
-        const ssize_t got = pread(fd, to, want, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return log_fail(log, MN_ERR_FILE, "%s: %ju bytes missing at byte %ju: %s", path, (uintmax_t)n_bytes,
-                            (uintmax_t)offset, got < 0 ? strerror(errno) : "the file has become shorter");
-        to += got;
-        offset += (uint64_t)got;
-        n_bytes -= (uint64_t)got;
-    }
-    return MN_OK;
+    const int64_t got = disk_read_at(fd, out, (size_t)n_bytes, offset);
+    if (got >= 0 && (uint64_t)got == n_bytes)
+        return MN_OK;
+    const uint64_t there = got < 0 ? 0 : (uint64_t)got;
+    return log_fail(log, MN_ERR_FILE, "%s: %ju bytes missing at byte %ju: %s", path, (uintmax_t)(n_bytes - there),
+                    (uintmax_t)(offset + there), got < 0 ? strerror(errno) : "the file has become shorter");
 }
 
 enum mn_status input_read_all(char **bytes, size_t *n_bytes, const char *path, size_t cap_bytes,
@@ -108,7 +97,7 @@ enum mn_status input_read_all(char **bytes, size_t *n_bytes, const char *path, s
         status = log_fail(log, MN_ERR_MEMORY, "%s: no memory for %ju bytes", path, (uintmax_t)size);
     if (!status)
         status = input_read(fd, path, 0, size, *bytes, log);
-    close(fd);
+    input_close(&fd);
     if (status) {
         free(*bytes);
         *bytes = NULL;
@@ -119,10 +108,13 @@ enum mn_status input_read_all(char **bytes, size_t *n_bytes, const char *path, s
     return MN_OK;
 }
 
+/* `word` in small letters; of ASCII only: what a host program's locale calls a letter is not asked. */
 static bool begins(const char *text, size_t n_bytes, const char *word)
 {
-    const size_t n = strlen(word);
-    return n_bytes >= n && strncasecmp(text, word, n) == 0;
+    size_t i = 0;
+    while (word[i] && i < n_bytes && (text[i] | (text[i] >= 'A' && text[i] <= 'Z' ? 0x20 : 0)) == word[i])
+        i++;
+    return word[i] == '\0';
 }
 
 const char *input_instead(const void *bytes, size_t n_bytes)

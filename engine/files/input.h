@@ -20,9 +20,10 @@ enum { INPUT_HEAD_BYTES = 64 }; /* enough for input_instead */
 /* False only when there is no such name. Whatever else stands in the way, opening the file says it. */
 bool input_exists(const char *path);
 
-/* Opens a plain file for reading; the caller closes *fd. MN_ERR_FILE: no such file, a link that leads nowhere or in
- * circles, no permission, or something that is no plain file; *fd is -1 then. */
+/* Opens a plain file for reading; the caller closes *fd with input_close. MN_ERR_FILE: no such file, a link that leads
+ * nowhere or in circles, no permission, or something that is no plain file; *fd is -1 then. */
 enum mn_status input_open(int *fd, uint64_t *n_bytes, const char *path, const struct mn_log *log);
+void input_close(int *fd); /* -1 is fine, and what it is then */
 
 /* Reads bytes [offset, offset + n_bytes). MN_ERR_FILE: an I/O error, or the file has become shorter. */
 enum mn_status input_read(int fd, const char *path, uint64_t offset, uint64_t n_bytes, void *out,

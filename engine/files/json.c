@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/decimal.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/input.h"
 #include "engine/files/json_scan.h"
@@ -112,9 +113,9 @@ static enum mn_status check_grammar(const char *file, const void *bytes, size_t 
 /* cJSON reads numbers with the point of the thread's locale. */
 static cJSON *parse_tree(const char *bytes, size_t n_bytes)
 {
-    const struct decimal_scope scope = decimal_begin();
+    const struct number_locale scope = number_locale_begin();
     cJSON *root = cJSON_ParseWithLength(bytes, n_bytes);
-    decimal_end(scope);
+    number_locale_end(&scope);
     return root;
 }
 
@@ -274,9 +275,9 @@ enum mn_status json_get_double(const struct json_doc *doc, const struct cJSON *o
         return MN_OK;
     }
     char why[96];
-    const struct decimal_scope scope = decimal_begin();
+    const struct number_locale scope = number_locale_begin();
     snprintf(why, sizeof why, "must be a number from %g to %g", min, max);
-    decimal_end(scope);
+    number_locale_end(&scope);
     return json_refuse(doc, MN_ERR_FORMAT, key, node, why);
 }
 

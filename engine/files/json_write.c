@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/decimal.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/json.h"
 
@@ -138,11 +139,11 @@ static char *print(const struct cJSON *node, bool named)
 {
     char *text = NULL;
     size_t n_bytes;
-    FILE *stream = open_memstream(&text, &n_bytes);
+    FILE *stream = memory_open(&text, &n_bytes);
     if (!stream)
         return NULL;
     write_value(stream, node, named);
-    if (fclose(stream) == 0)
+    if (memory_close(stream, &text, &n_bytes))
         return text;
     free(text);
     return NULL;

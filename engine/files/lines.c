@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/files/disk.h"
+
 enum mn_status text_file_read(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log)
 {
     bool standard = !strcmp(path, "-");
     const char *name = standard ? "standard input" : path;
-    FILE *file = standard ? stdin : fopen(path, "rb");
+    FILE *file = standard ? stdin : disk_stream(path, "rb");
     if (!file)
         return log_fail(log, MN_ERR_FILE, "%s: cannot be opened: %s", name, strerror(errno));
     enum mn_status status = MN_OK;
@@ -56,6 +58,25 @@ enum mn_status prompt_file_read(const char *path, char **bytes, size_t *n_bytes,
     if (json_byte_order_mark(*bytes, *n_bytes))
         log_note(log, MN_LOG_WARN, "%s: begins with a byte order mark, which stays a part of the prompt", name);
     return MN_OK;
+}
+
+bool line_read(FILE *stream, char **line, size_t *capacity, size_t *n_bytes)
+{
+    int c = 0;
+    errno = 0;
+    for (*n_bytes = 0; c != '\n' && (c = getc(stream)) != EOF; (*line)[(*n_bytes)++] = (char)c) {
+        if (*n_bytes + 1 < *capacity)
+            continue;
+        const size_t larger = *capacity ? 2 * *capacity : 256;
+        char *grown = realloc(*line, larger);
+        if (!grown)
+            return false;
+        *line = grown;
+        *capacity = larger;
+    }
+    if (*n_bytes)
+        (*line)[*n_bytes] = '\0';
+    return *n_bytes > 0 && !ferror(stream);
 }
 
 void line_log_write(void *user, enum mn_log_level level, const char *text)

@@ -4,6 +4,8 @@
 #ifndef MUNINN_ENGINE_FILES_LINES_H
 #define MUNINN_ENGINE_FILES_LINES_H
 
+#include <stdio.h>
+
 #include "engine/files/json.h"
 
 enum {
@@ -17,6 +19,10 @@ enum mn_status text_file_read(const char *path, char **bytes, size_t *n_bytes, c
 /* The same for a prompt, which is taken byte for byte: a byte order mark stays, with a warning. UTF-16 is MN_ERR_FILE.
  */
 enum mn_status prompt_file_read(const char *path, char **bytes, size_t *n_bytes, const struct mn_log *log);
+
+/* The next line of a stream, with its newline if it has one, in *line [*n_bytes, and a zero behind], which grows
+ * (malloc'ed; *capacity is its size). False: the end of the stream, no memory, or an error, which errno names then. */
+bool line_read(FILE *stream, char **line, size_t *capacity, size_t *n_bytes);
 
 /* A log that puts source and line number in front of messages of those who know nothing of lines: {line_log_write,
  * &line_log}. */

@@ -1,48 +1,45 @@
 /* An output that is one of the run's inputs, or another output. */
-#include <dirent.h>
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/files/output_file.h"
 
 /* What a path stands for: a file, or a name in a folder where there is none yet. */
 struct identity {
     bool known, exists;
-    struct stat file; /* exists: the file's; else its folder's */
-    const char *name; /* the path's last part */
+    struct disk_info file; /* exists: the file's; else its folder's */
+    const char *name;      /* the path's last part */
 };
 
 static struct identity identify(const char *path)
 {
     struct identity id = {0};
-    const char *slash = strrchr(path, '/');
+    const size_t n_folder = path_folder_bytes(path);
     char folder[OUTPUT_PATH_BYTES] = ".";
-    id.name = slash ? slash + 1 : path;
-    id.exists = stat(path, &id.file) == 0;
+    id.name = path + n_folder;
+    id.exists = disk_look(&id.file, path);
     if (id.exists) {
         id.known = true;
         return id;
     }
-    if (slash && (size_t)(slash - path) + 1 < sizeof folder) {
-        memcpy(folder, path, (size_t)(slash - path) + 1);
-        folder[slash - path + 1] = '\0';
+    if (n_folder && n_folder < sizeof folder) {
+        memcpy(folder, path, n_folder);
+        folder[n_folder] = '\0';
     }
-    id.known = errno == ENOENT && stat(folder, &id.file) == 0;
+    id.known = errno == ENOENT && disk_look(&id.file, folder);
     return id;
 }
 
 /* Terminals, /dev/null and the like may well be read and written. */
 static bool holds_something(const struct identity *id)
 {
-    return !id->exists || S_ISREG(id->file.st_mode) || S_ISFIFO(id->file.st_mode);
+    return !id->exists || id->file.kind == DISK_PLAIN || id->file.kind == DISK_PIPE;
 }
 
 static bool is_same(const struct identity *a, const struct identity *b)
 {
     return a->known && b->known && a->exists == b->exists && holds_something(a) && holds_something(b) &&
-           a->file.st_dev == b->file.st_dev && a->file.st_ino == b->file.st_ino &&
-           (a->exists || !strcmp(a->name, b->name));
+           disk_is_same(&a->file, &b->file) && (a->exists || !strcmp(a->name, b->name));
 }
 
 /* What a model is read from; anything else may lie in its folder, too. */
@@ -66,19 +63,19 @@ static enum mn_status check_folder(const struct output_use *use, const struct id
                                    const struct mn_log *log)
 {
     enum mn_status status = MN_OK;
-    DIR *dir = opendir(folder);
+    const char *name;
+    struct folder *dir = folder_open(folder);
     if (!dir)
         return MN_OK;
-    for (const struct dirent *entry = readdir(dir); entry && !status; entry = readdir(dir)) {
+    while (!status && (name = folder_next(dir)) != NULL) {
         char path[OUTPUT_PATH_BYTES + 257];
-        if (!is_model_file(entry->d_name) ||
-            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) >= (int)sizeof path)
+        if (!is_model_file(name) || snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
             continue;
         const struct identity file = identify(path);
         if (is_same(id, &file))
             status = refuse(use, path, log);
     }
-    closedir(dir);
+    folder_close(dir);
     return status;
 }
 
@@ -87,10 +84,10 @@ static enum mn_status check_pair(const struct output_use *use, const struct iden
 {
     struct identity it = {0};
     if (!other->written && !strcmp(other->path, "-"))
-        it.known = it.exists = fstat(STDIN_FILENO, &it.file) == 0;
+        it.known = it.exists = disk_look_open(&it.file, 0);
     else
         it = identify(other->path);
-    if (!other->written && it.exists && S_ISDIR(it.file.st_mode))
+    if (!other->written && it.exists && it.file.kind == DISK_FOLDER)
         return check_folder(use, id, other->path, log);
     if (!is_same(id, &it))
         return MN_OK;

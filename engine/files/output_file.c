@@ -1,22 +1,20 @@
 #include "engine/files/output_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/system.h"
 
 enum {
-    LINKS_MAX = 40,      /* as the kernel has it */
-    NAMES_MAX = 100,     /* tries for a name that is free */
-    WRITE_MAX = 1 << 30, /* some systems take no more at once */
-    READER_SECONDS = 5,  /* that a pipe is given to find its reader */
-    RIGHTS = 0777        /* what is kept of an old file's mode: no set-user-id for new content */
+    LINKS_MAX = 40,     /* as the kernel has it */
+    NAMES_MAX = 100,    /* tries for a name that is free */
+    READER_SECONDS = 5, /* that a pipe is given to find its reader */
+    PAUSE_MS = 10
 };
 
 /* ---- what stands there ---- */
@@ -27,22 +25,14 @@ static enum mn_status cannot(const struct output_file *out, int error, const str
                     strerror(error));
 }
 
-/* Length of the folder's part of a path, with the slash; 0 for a bare name. */
-static size_t folder_bytes(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) + 1 : 0;
-}
-
 /* target becomes what the link there leads to. False: errno. */
 static bool follow(char *target)
 {
     char link[OUTPUT_PATH_BYTES];
-    const ssize_t n = readlink(target, link, sizeof link - 1);
+    const int64_t n = disk_read_link(target, link, sizeof link);
     if (n < 0)
         return false;
-    link[n] = '\0';
-    const size_t keep = link[0] == '/' ? 0 : folder_bytes(target);
+    const size_t keep = path_is_absolute(link) ? 0 : path_folder_bytes(target);
     if (keep + (size_t)n >= OUTPUT_PATH_BYTES) {
         errno = ENAMETOOLONG;
         return false;
@@ -56,22 +46,22 @@ static bool follow(char *target)
  * errno. */
 static bool find_target(struct output_file *out, bool *descriptor)
 {
-    struct stat proc, info;
-    const bool has_proc = stat("/proc/self/fd", &proc) == 0;
+    struct disk_info proc, info;
+    const bool has_proc = disk_look(&proc, "/proc/self/fd");
     *descriptor = false;
     errno = ENAMETOOLONG;
     if (strlen(out->path) >= sizeof out->target)
         return false;
     strcpy(out->target, out->path);
-    out->is_old = stat(out->path, &out->old) == 0; /* the kernel's own rules for links count, too */
+    out->is_old = disk_look(&out->old, out->path); /* the kernel's own rules for links count, too */
     if (!out->is_old && errno != ENOENT)
         return false;
     for (int i = 0; i < LINKS_MAX; i++) {
-        if (lstat(out->target, &info) != 0)
+        if (!disk_look_here(&info, out->target))
             return errno == ENOENT && i == 0;
-        if (!S_ISLNK(info.st_mode))
+        if (info.kind != DISK_LINK)
             return true;
-        *descriptor = has_proc && info.st_dev == proc.st_dev;
+        *descriptor = has_proc && info.device == proc.device;
         if (*descriptor)
             return true;
         if (!out->is_old) /* nothing to follow to */
@@ -85,8 +75,11 @@ static bool find_target(struct output_file *out, bool *descriptor)
 
 static enum mn_status refuse_kind(const struct output_file *out, const struct mn_log *log)
 {
-    const mode_t mode = out->old.st_mode;
-    const char *what = S_ISDIR(mode) ? "a folder" : S_ISSOCK(mode) ? "a socket" : S_ISBLK(mode) ? "a disk" : NULL;
+    const enum disk_kind kind = out->old.kind;
+    const char *what = kind == DISK_FOLDER   ? "a folder"
+                       : kind == DISK_SOCKET ? "a socket"
+                       : kind == DISK_BLOCKS ? "a disk"
+                                             : NULL;
     return what ? log_fail(log, MN_ERR_USAGE, "%s: cannot be written: is %s, not a file", out->path, what) : MN_OK;
 }
 
@@ -94,28 +87,24 @@ static enum mn_status refuse_kind(const struct output_file *out, const struct mn
 static int open_descriptor(const struct output_file *out)
 {
     char *end;
-    struct stat info;
-    const char *name = out->target + folder_bytes(out->target);
+    struct disk_info info;
+    const char *name = out->target + path_folder_bytes(out->target);
     const long fd = strtol(name, &end, 10);
-    if (*name && !*end && fd >= 0 && fd <= INT_MAX && fstat((int)fd, &info) == 0 && info.st_dev == out->old.st_dev &&
-        info.st_ino == out->old.st_ino)
-        return fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
-    return open(out->target, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
+    if (*name && !*end && fd >= 0 && fd <= INT_MAX && disk_look_open(&info, (int)fd) && disk_is_same(&info, &out->old))
+        return disk_duplicate((int)fd);
+    return disk_open_write(out->target, true);
 }
 
 /* A pipe that nobody reads would be waited for without end; a reader that was started beside us comes soon. */
 static int open_pipe(const char *path)
 {
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     const double begin = clock_s();
-    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = disk_open_pipe(path);
     while (fd < 0 && errno == ENXIO && clock_s() - begin < READER_SECONDS) {
-        if (nanosleep(&pause, NULL) != 0)
+        if (!system_sleep_ms(PAUSE_MS))
             return -1;
-        fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        fd = disk_open_pipe(path);
     }
-    if (fd >= 0)
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     return fd;
 }
 
@@ -125,20 +114,20 @@ static int open_pipe(const char *path)
 static bool may_replace(const struct output_file *out)
 {
     char folder[OUTPUT_PATH_BYTES] = ".";
-    const size_t n = folder_bytes(out->target);
+    const size_t n = path_folder_bytes(out->target);
     if (n) {
         memcpy(folder, out->target, n);
         folder[n] = '\0';
     }
     errno = ENOENT;
-    return out->target[n] && access(folder, W_OK | X_OK) == 0 && (!out->is_old || access(out->target, W_OK) == 0);
+    return out->target[n] && disk_may_make(folder) && (!out->is_old || disk_may_write(out->target));
 }
 
 /* The other piece becomes the one to write; the one before stays as it is when there is no memory. */
 static bool new_piece(struct output_file *out)
 {
     const int other = !out->now;
-    FILE *text = open_memstream(&out->pieces[other], &out->n_piece[other]);
+    FILE *text = memory_open(&out->pieces[other], &out->n_piece[other]);
     if (!text)
         return false;
     out->text = text;
@@ -148,12 +137,11 @@ static bool new_piece(struct output_file *out)
 
 static bool open_append(struct output_file *out)
 {
-    struct stat info;
-    out->fd = open(out->target, O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | (out->is_old ? 0 : O_CREAT),
-                   0666);
-    if (out->fd < 0 || fstat(out->fd, &info) != 0)
+    struct disk_info info;
+    out->fd = disk_open_grow(out->target, !out->is_old);
+    if (out->fd < 0 || !disk_look_open(&info, out->fd))
         return false;
-    out->end = (uint64_t)info.st_size;
+    out->end = info.n_bytes;
     return true;
 }
 
@@ -162,21 +150,21 @@ static enum mn_status open_any(struct output_file *out, const char *path, bool a
     bool descriptor;
     *out = (struct output_file){.path = path, .fd = -1, .kind = append ? OUTPUT_APPENDS : OUTPUT_REPLACES};
     if (!find_target(out, &descriptor)) {
-        struct stat link;
+        struct disk_info link;
         const int error = errno;
-        const bool dangling = error == ENOENT && !out->is_old && lstat(path, &link) == 0;
+        const bool dangling = error == ENOENT && !out->is_old && disk_look_here(&link, path);
         return dangling ? log_fail(log, MN_ERR_FILE, "%s: cannot be written: is a link that leads nowhere", path)
                         : cannot(out, error, log);
     }
     enum mn_status status = out->is_old ? refuse_kind(out, log) : MN_OK;
     if (status)
         return status;
-    if (descriptor || (out->is_old && !S_ISREG(out->old.st_mode))) {
+    if (descriptor || (out->is_old && out->old.kind != DISK_PLAIN)) {
         out->kind = OUTPUT_THROUGH;
         out->fd = descriptor                   ? open_descriptor(out)
-                  : S_ISFIFO(out->old.st_mode) ? open_pipe(out->target)
-                                               : open(out->target, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-        if (out->fd < 0 && errno == ENXIO && S_ISFIFO(out->old.st_mode))
+                  : out->old.kind == DISK_PIPE ? open_pipe(out->target)
+                                               : disk_open_write(out->target, false);
+        if (out->fd < 0 && errno == ENXIO && out->old.kind == DISK_PIPE)
             return log_fail(log, MN_ERR_FILE, "%s: cannot be written: is a pipe that nobody reads", path);
     }
     const bool good = out->kind == OUTPUT_THROUGH ? out->fd >= 0 : append ? open_append(out) : may_replace(out);
@@ -205,35 +193,21 @@ enum mn_status output_append(struct output_file *out, const char *path, const st
 
 uint64_t output_draw_name(void)
 {
-    struct timespec now;
     uint64_t random = 0;
-    clock_gettime(CLOCK_REALTIME, &now);
-    const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    const bool drawn = fd >= 0 && read(fd, &random, sizeof random) == (ssize_t)sizeof random;
-    if (fd >= 0)
-        close(fd);
-    return drawn ? random : ((uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec << 20 ^ (uint64_t)getpid());
-}
-
-/* The old file's owner and rights as far as we may give them; a group that cannot be kept gets nothing. */
-static bool take_rights(int fd, const struct stat *old)
-{
-    mode_t mode = old->st_mode & RIGHTS;
-    if (fchown(fd, old->st_uid, old->st_gid) != 0 && fchown(fd, (uid_t)-1, old->st_gid) != 0)
-        mode &= (mode_t)~070;
-    return fchmod(fd, mode) == 0;
+    return system_random(&random, sizeof random)
+               ? random
+               : (uint64_t)clock_ns() << 32 ^ (uint64_t)time(NULL) << 20 ^ system_process_id();
 }
 
 static bool make_beside(struct output_file *out)
 {
-    const size_t n = folder_bytes(out->target);
-    const mode_t mode = out->is_old ? out->old.st_mode & RIGHTS : 0666;
+    const size_t n = path_folder_bytes(out->target);
     for (int i = 0; i < NAMES_MAX && out->fd < 0; i++) {
         const int printed = snprintf(out->beside, sizeof out->beside, "%.*s.muninn-%016" PRIx64 ".part", (int)n,
                                      out->target, output_draw_name());
         errno = ENAMETOOLONG;
         if (printed < (int)sizeof out->beside)
-            out->fd = open(out->beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
+            out->fd = disk_open_new(out->beside, out->is_old ? out->old.rights : 0666);
         if (out->fd < 0 && errno != EEXIST)
             break;
     }
@@ -241,7 +215,7 @@ static bool make_beside(struct output_file *out)
         out->beside[0] = '\0';
         return false;
     }
-    return !out->is_old || take_rights(out->fd, &out->old);
+    return !out->is_old || disk_take_rights(out->fd, &out->old);
 }
 
 /* ---- writing ---- */
@@ -253,28 +227,15 @@ static enum mn_status fail(struct output_file *out, const struct mn_log *log)
     return log_fail(log, MN_ERR_RUN, "%s: writing failed: %s", out->path, strerror(error));
 }
 
-/* False: errno. */
-static bool write_all(int fd, const char *bytes, size_t n)
-{
-    while (n) {
-        const ssize_t written = write(fd, bytes, n < WRITE_MAX ? n : WRITE_MAX);
-        if (written < 0 && errno != EINTR)
-            return false;
-        bytes += written > 0 ? written : 0;
-        n -= written > 0 ? (size_t)written : 0;
-    }
-    return true;
-}
-
 static enum mn_status hand_on(struct output_file *out, const char *bytes, size_t n, const struct mn_log *log)
 {
     if (out->failed)
         return MN_ERR_RUN;
     if (out->fd < 0 && !make_beside(out))
         return fail(out, log);
-    if (!write_all(out->fd, bytes, n)) {
+    if (!disk_write(out->fd, bytes, n)) {
         enum mn_status status = fail(out, log);
-        if (out->kind == OUTPUT_APPENDS && ftruncate(out->fd, (off_t)out->end) != 0)
+        if (out->kind == OUTPUT_APPENDS && !disk_cut(out->fd, out->end))
             log_note(log, MN_LOG_WARN, "%s: its last line is cut off", out->path);
         return status;
     }
@@ -291,8 +252,7 @@ enum mn_status output_flush(struct output_file *out, const struct mn_log *log)
         return MN_ERR_RUN;
     bool good = new_piece(out);
     if (good) {
-        good = !ferror(text);
-        good = fclose(text) == 0 && good;
+        good = memory_close(text, &out->pieces[which], &out->n_piece[which]);
     }
     enum mn_status status = MN_OK;
     if (!good) {
@@ -316,23 +276,16 @@ enum mn_status output_write(struct output_file *out, const void *data, size_t n_
 
 enum mn_status output_cut(struct output_file *out, uint64_t n_bytes, const struct mn_log *log)
 {
-    if (ftruncate(out->fd, (off_t)n_bytes) != 0)
+    if (!disk_cut(out->fd, n_bytes))
         return log_fail(log, MN_ERR_FILE, "%s: cannot be cut behind its last whole line: %s", out->path,
                         strerror(errno));
     out->end = n_bytes;
     return MN_OK;
 }
 
-/* Pipes and devices cannot, nor can some file systems. */
-static bool sync_fd(int fd)
-{
-    errno = 0;
-    return fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP || errno == EROFS;
-}
-
 enum mn_status output_sync(struct output_file *out, const struct mn_log *log)
 {
-    return out->failed ? MN_ERR_RUN : sync_fd(out->fd) ? MN_OK : fail(out, log);
+    return out->failed ? MN_ERR_RUN : disk_sync(out->fd) ? MN_OK : fail(out, log);
 }
 
 /* ---- the end ---- */
@@ -340,11 +293,12 @@ enum mn_status output_sync(struct output_file *out, const struct mn_log *log)
 /* Something may have been put there while the run went on. */
 static bool rename_over(const struct output_file *out)
 {
-    struct stat now;
-    errno = EEXIST;
-    if (lstat(out->target, &now) == 0 && !S_ISREG(now.st_mode))
+    struct disk_info now;
+    if (disk_look_here(&now, out->target) && now.kind != DISK_PLAIN) {
+        errno = EEXIST;
         return false;
-    return rename(out->beside, out->target) == 0;
+    }
+    return disk_rename(out->beside, out->target);
 }
 
 enum mn_status output_commit(struct output_file *out, const struct mn_log *log)
@@ -357,7 +311,7 @@ enum mn_status output_commit(struct output_file *out, const struct mn_log *log)
     if (!status) {
         const int fd = out->fd;
         out->fd = -1;
-        if (close(fd) != 0 || (out->kind == OUTPUT_REPLACES && !rename_over(out)))
+        if (!disk_close(fd) || (out->kind == OUTPUT_REPLACES && !rename_over(out)))
             status = fail(out, log);
         else
             out->beside[0] = '\0';
@@ -371,12 +325,12 @@ void output_discard(struct output_file *out)
     if (out->kind == OUTPUT_CLOSED)
         return;
     if (out->text)
-        fclose(out->text);
+        memory_close(out->text, &out->pieces[out->now], &out->n_piece[out->now]);
     free(out->pieces[0]);
     free(out->pieces[1]);
     if (out->fd >= 0)
-        close(out->fd);
+        disk_close(out->fd);
     if (out->beside[0])
-        unlink(out->beside);
+        disk_remove(out->beside);
     *out = (struct output_file){0};
 }

@@ -17,9 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "engine/base/status.h"
+#include "engine/files/disk.h"
 
 enum { OUTPUT_PATH_BYTES = 4096 };
 
@@ -34,10 +34,10 @@ struct output_file {
     int now; /* which is `text`'s */
     int fd;  /* -1: the file beside is made when there is something to put into it */
     enum { OUTPUT_CLOSED, OUTPUT_REPLACES, OUTPUT_APPENDS, OUTPUT_THROUGH } kind;
-    bool is_old;     /* OUTPUT_REPLACES: there is a file, which `old` describes */
-    bool failed;     /* a failure was reported: nothing more is written */
-    struct stat old; /* of what stands there */
-    uint64_t end;    /* OUTPUT_APPENDS: bytes up to the last whole piece */
+    bool is_old;          /* OUTPUT_REPLACES: there is a file, which `old` describes */
+    bool failed;          /* a failure was reported: nothing more is written */
+    struct disk_info old; /* of what stands there */
+    uint64_t end;         /* OUTPUT_APPENDS: bytes up to the last whole piece */
     char target[OUTPUT_PATH_BYTES], beside[OUTPUT_PATH_BYTES]; /* behind all links; beside is "" until it is made */
 };
 

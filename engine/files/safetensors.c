@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/files/file_hash.h"
 #include "engine/files/input.h"
@@ -522,8 +521,7 @@ void safetensors_close(struct safetensors *st)
     if (!st)
         return;
     for (uint32_t i = 0; i < st->n_shards; i++) {
-        if (st->shards[i].fd >= 0)
-            close(st->shards[i].fd);
+        input_close(&st->shards[i].fd);
         free(st->shards[i].path);
         free(st->shards[i].names);
     }

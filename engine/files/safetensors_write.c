@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/system.h"
 #include "engine/files/json.h"
 
 static uint64_t bytes_of(const struct tensor_source *t)
@@ -42,10 +43,10 @@ enum mn_status safetensors_write_header(struct output_file *out, const struct te
     char *header = NULL;
     size_t n_bytes = 0;
     uint8_t length[8];
-    FILE *memory = open_memstream(&header, &n_bytes);
+    FILE *memory = memory_open(&header, &n_bytes);
     if (memory)
         print_header(memory, tensors, n);
-    if (!memory || fclose(memory) != 0) {
+    if (!memory || !memory_close(memory, &header, &n_bytes)) {
         free(header);
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a header of %" PRIu32 " tensors", n);
     }

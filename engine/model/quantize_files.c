@@ -1,14 +1,12 @@
 /* What a quantised folder has beside its weights. */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "engine/base/numbers.h"
+#include "engine/files/disk.h"
 #include "engine/files/input.h"
 #include "engine/files/json.h"
 #include "engine/files/output_folder.h"
@@ -68,13 +66,13 @@ static enum mn_status copy_file(const struct quantize_params *params, const stru
                                 const char *name)
 {
     char from[OUTPUT_PATH_BYTES], to[OUTPUT_PATH_BYTES];
-    struct stat info;
+    struct disk_info info;
     struct output_file out = {0};
     uint64_t n_bytes = 0;
     int fd = -1;
     if (snprintf(from, sizeof from, "%s/%s", params->model_dir, name) >= (int)sizeof from)
         return log_fail(params->log, MN_ERR_FILE, "%s/%s: the path is too long", params->model_dir, name);
-    if (stat(from, &info) == 0 && S_ISDIR(info.st_mode))
+    if (disk_look(&info, from) && info.kind == DISK_FOLDER)
         return MN_OK;
     enum mn_status status = output_folder_path(folder, name, to, params->log);
     if (!status)
@@ -86,22 +84,21 @@ static enum mn_status copy_file(const struct quantize_params *params, const stru
     if (!status)
         status = output_commit(&out, params->log);
     output_discard(&out);
-    if (fd >= 0)
-        close(fd);
+    input_close(&fd);
     return status;
 }
 
 enum mn_status quantize_copy_rest(const struct quantize_params *params, const struct output_folder *folder)
 {
-    DIR *dir = opendir(params->model_dir);
+    const char *name;
+    struct folder *dir = folder_open(params->model_dir);
     enum mn_status status = dir ? MN_OK
                                 : log_fail(params->log, MN_ERR_FILE, "%s: cannot be read: %s", params->model_dir,
                                            strerror(errno));
-    for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry && !status; entry = readdir(dir))
-        if (entry->d_name[0] != '.' && strcmp(entry->d_name, "config.json") != 0 && !is_weights(entry->d_name))
-            status = copy_file(params, folder, entry->d_name);
-    if (dir)
-        closedir(dir);
+    while (!status && (name = folder_next(dir)) != NULL)
+        if (name[0] != '.' && strcmp(name, "config.json") != 0 && !is_weights(name))
+            status = copy_file(params, folder, name);
+    folder_close(dir);
     return status;
 }
 

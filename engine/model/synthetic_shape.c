@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/files/disk.h"
 #include "engine/model/synthetic.h"
 
 enum { TEXT_BYTES = 1024, NAME_BYTES = 32 };
@@ -159,8 +160,7 @@ enum mn_status synthetic_config(struct model_config *out, const char *shape, con
     for (size_t i = 0; i < N_SHAPES; i++)
         if (!strcmp(shape, shapes[i].name))
             return parse_shape(out, shapes[i].figures, shape, log);
-    if (n < file_bytes || strcmp(shape + n - file_bytes, file) != 0 ||
-        (n > file_bytes && shape[n - file_bytes - 1] != '/'))
+    if (n < file_bytes || strcmp(shape + n - file_bytes, file) != 0 || path_folder_bytes(shape) != n - file_bytes)
         return parse_shape(out, shape, shape, log);
     char *dir = malloc(n + 2);
     if (!dir)

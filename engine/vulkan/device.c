@@ -1,11 +1,11 @@
 #include "engine/vulkan/device.h"
 
-#include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/system.h"
 #include "engine/vulkan/device_id.h"
 #include "engine/vulkan/device_select.h"
 #include "engine/vulkan/matrix_units.h"
@@ -73,19 +73,11 @@ static struct device *new_device(const struct mn_log *log)
 
 static enum mn_status load_loader(struct device *device)
 {
-    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib", "libMoltenVK.dylib"};
-    for (size_t i = 0; i < sizeof names / sizeof *names && !device->vk->loader; i++)
-        device->vk->loader = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    device->vk->loader = library_open(system_vulkan_names);
     if (!device->vk->loader)
-        return log_fail(device->log, MN_ERR_NO_DEVICE,
-                        "no Vulkan loader: libvulkan.so.1 not found; install the package libvulkan1 and a driver "
-                        "(mesa-vulkan-drivers has one for every CPU)");
-    /* POSIX promises that dlsym's object pointer converts to a function pointer; ISO C does not, hence the copy. */
-    void *symbol = dlsym(device->vk->loader, "vkGetInstanceProcAddr");
-    if (!symbol)
-        return log_fail(device->log, MN_ERR_NO_DEVICE,
-                        "the Vulkan loader has no vkGetInstanceProcAddr; reinstall the package libvulkan1");
-    memcpy(&device->vk->get_instance_proc, &symbol, sizeof symbol);
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "no Vulkan loader: %s", system_vulkan_advice);
+    if (!library_find(device->vk->loader, "vkGetInstanceProcAddr", &device->vk->get_instance_proc))
+        return log_fail(device->log, MN_ERR_NO_DEVICE, "the Vulkan loader has no vkGetInstanceProcAddr; reinstall it");
     return MN_OK;
 }
 
@@ -535,20 +527,6 @@ enum mn_status device_list(void (*visit)(void *, uint32_t, const struct caps *, 
         visit(user, i, &list.devices[i].caps, list.devices[i].refusal);
     device_destroy(device);
     return status;
-}
-
-/* MemAvailable: what the system can give without swapping. UINT64_MAX where there is no such file. */
-static uint64_t system_available_bytes(void)
-{
-    char line[128];
-    unsigned long long kib = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
-    bool found = false;
-    while (file && !found && fgets(line, sizeof line, file))
-        found = sscanf(line, "MemAvailable: %llu kB", &kib) == 1;
-    if (file)
-        fclose(file);
-    return found ? (uint64_t)kib * 1024 : UINT64_MAX;
 }
 
 uint64_t device_available_bytes(const struct device *device)

@@ -1,45 +1,9 @@
 #include "engine/vulkan/device_id.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* The text behind "NAME<blanks>: " in the first such line of a file of /proc. False: there is none. */
-static bool find_line(const char *path, const char *name, char *text, size_t text_bytes)
-{
-    char line[512];
-    FILE *file = fopen(path, "r");
-    bool found = false;
-    while (file && !found && fgets(line, sizeof line, file)) {
-        const size_t n = strlen(name);
-        const char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, name, n) != 0 || (size_t)(colon - line) != n + strspn(line + n, " \t"))
-            continue;
-        colon += 1 + strspn(colon + 1, " \t");
-        snprintf(text, text_bytes, "%.*s", (int)strcspn(colon, "\n"), colon);
-        found = true;
-    }
-    if (file)
-        fclose(file);
-    return found;
-}
-
-/* Those that are there and that the process may use. */
-static long count_processors(void)
-{
-    char mask[512];
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    long allowed = 0;
-    if (!find_line("/proc/self/status", "Cpus_allowed", mask, sizeof mask))
-        return online;
-    for (const char *digit = mask; *digit; digit++) {
-        const char text[] = {*digit, '\0'};
-        for (unsigned long bits = strtoul(text, NULL, 16); bits; bits &= bits - 1)
-            allowed++;
-    }
-    return allowed && allowed < online ? allowed : online;
-}
+#include "engine/base/system.h"
 
 static bool are_twins(const struct caps *a, const struct caps *b)
 {
@@ -71,8 +35,8 @@ void device_id_write(struct caps *caps, const struct device_candidate *all, uint
     char model[128] = "unknown processor", host[192] = "", place[64];
     write_place(all, n, which, place, sizeof place);
     if (caps->is_cpu) {
-        find_line("/proc/cpuinfo", "model name", model, sizeof model);
-        snprintf(host, sizeof host, "%s, %ld processors", model, count_processors());
+        system_processor_name(model, sizeof model);
+        snprintf(host, sizeof host, "%s, %ld processors", model, system_processors_usable());
     }
     snprintf(caps->id, sizeof caps->id, "%s%s%s", host, *host && *place ? ", " : "", place);
 }
