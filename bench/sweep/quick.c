@@ -102,7 +102,7 @@ static const char *name_of(const struct run *r, uint32_t i)
 static void prepare_device(struct run *r, uint32_t i)
 {
     if (!r->given_threads)
-        unsetenv("LP_NUM_THREADS"); /* what the model before was given */
+        system_set_variable("LP_NUM_THREADS", NULL); /* what the model before was given */
     if (dir_of(r, i))
         cpu_device_prepare(r->params->cpu_threads, dir_of(r, i));
     else

@@ -261,7 +261,7 @@ static enum mn_status run_all(struct sweep *w, struct bench_common *common)
                 const char *dir = m < p->n_models ? p->models[m] : NULL;
                 const char *synthetic = dir ? NULL : p->synthetic[m - p->n_models];
                 if (!given_threads)
-                    unsetenv("LP_NUM_THREADS"); /* what the model before was given */
+                    system_set_variable("LP_NUM_THREADS", NULL); /* what the model before was given */
                 if (dir)
                     cpu_device_prepare(p->cpu_threads, dir);
                 else

@@ -29,15 +29,15 @@ bool cli_interrupted(void)
 void cli_interrupt_closed_pipe(void)
 {
     if (!interrupted)
-        interrupted = PROCESS_PIPE;
+        interrupted = REASON_PIPE;
 }
 
 bool cli_pipe_is_closed(void)
 {
-    return interrupted == PROCESS_PIPE;
+    return interrupted == REASON_PIPE;
 }
 
 int cli_interrupt_exit_code(void)
 {
-    return 128 + (interrupted ? interrupted : PROCESS_INTERRUPT);
+    return 128 + (interrupted ? interrupted : REASON_INTERRUPT);
 }

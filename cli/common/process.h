@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 /* Reasons to end, by the numbers that POSIX systems have for them; 128 and one of them is an exit code. */
-enum { PROCESS_HANGUP = 1, PROCESS_INTERRUPT = 2, PROCESS_PIPE = 13, PROCESS_TERMINATE = 15 };
+enum { REASON_HANGUP = 1, REASON_INTERRUPT = 2, REASON_PIPE = 13, REASON_TERMINATE = 15 };
 
 /* Called first of all: the standard streams are open and carry bytes as they are, terminals show UTF-8; a closed pipe
  * and a file size limit are failed writes, not the end of the process. Returns the arguments, which stay as long as the

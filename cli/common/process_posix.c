@@ -14,8 +14,8 @@
 static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
 enum { N_CAUGHT = sizeof caught / sizeof *caught };
 
-_Static_assert(SIGINT == (int)PROCESS_INTERRUPT && SIGTERM == (int)PROCESS_TERMINATE && SIGHUP == (int)PROCESS_HANGUP &&
-                   SIGPIPE == (int)PROCESS_PIPE,
+_Static_assert(SIGINT == (int)REASON_INTERRUPT && SIGTERM == (int)REASON_TERMINATE && SIGHUP == (int)REASON_HANGUP &&
+                   SIGPIPE == (int)REASON_PIPE,
                "exit codes are those of a shell");
 
 /* A closed standard stream would be given to the next file or device opened, which would then receive our output. */

@@ -15,7 +15,9 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__) /* "printf" is Microsoft's there */
+#define MN_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
+#elif defined(__GNUC__)
 #define MN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define MN_PRINTF(fmt, args)

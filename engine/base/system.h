@@ -47,7 +47,7 @@ void system_heap_joins_pieces(void);
 
 /* NULL: it is not set. On Windows valid until the same variable is asked for again. */
 const char *system_variable(const char *name);
-void system_set_variable(const char *name, const char *value);
+void system_set_variable(const char *name, const char *value); /* NULL: not set any more */
 /* Leaves errno alone. */
 bool stream_is_terminal(FILE *stream);
 

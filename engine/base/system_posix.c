@@ -129,7 +129,10 @@ const char *system_variable(const char *name)
 
 void system_set_variable(const char *name, const char *value)
 {
-    setenv(name, value, 1);
+    if (value)
+        setenv(name, value, 1);
+    else
+        unsetenv(name);
 }
 
 bool stream_is_terminal(FILE *stream)
