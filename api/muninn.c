@@ -270,34 +270,43 @@ void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info)
         return;
     const struct model *model = engine->model;
     const struct model_config *c = &model->config;
-    *info = (struct mn_model_info){.device_banner = engine->banner,
-                                   .device_name = model->device->caps.name,
-                                   .driver = model->device->caps.driver,
-                                   .shape = shape_of(c),
-                                   .bos_token_id = engine->bos_token_id,
-                                   .n_eos = c->n_eos,
-                                   .eos_token_ids = c->eos_token_ids,
-                                   .has_tokenizer = engine->tokenizer != NULL,
-                                   .weight_type = weights_type_name(&model->weights, c, &model->weight_scheme),
-                                   .n_parameters = count_parameters(model),
-                                   .weight_bytes = model->weights.arena.bytes,
-                                   .prelude_bytes = model->weights.prelude_bytes,
-                                   .core_bytes = model->weights.core_bytes,
-                                   .coda_bytes = model->weights.coda_bytes,
-                                   .validation_messages = model->device->n_messages,
-                                   .model_hash = engine->hash,
-                                   .device_id = model->device->caps.id,
-                                   .device_type = type_name(model->device->caps.type),
-                                   .driver_version = model->device->caps.driver_version,
-                                   .device_bytes = model->device->reserved_bytes,
-                                   .device_peak_bytes = model->device->peak_bytes,
-                                   .device_pci = model->device->caps.pci};
+    *info = (struct mn_model_info){
+        .device_banner = engine->banner,
+        .device_name = model->device->caps.name,
+        .driver = model->device->caps.driver,
+        .shape = shape_of(c),
+        .bos_token_id = engine->bos_token_id,
+        .n_eos = c->n_eos,
+        .eos_token_ids = c->eos_token_ids,
+        .has_tokenizer = engine->tokenizer != NULL,
+        .weight_type = weights_type_name(&model->weights, c, &model->weight_scheme),
+        .n_parameters = count_parameters(model),
+        .weight_bytes = model->weights.arena.bytes,
+        .prelude_bytes = model->weights.prelude_bytes,
+        .core_bytes = model->weights.core_bytes,
+        .coda_bytes = model->weights.coda_bytes,
+        .validation_messages = model->device->n_messages,
+        .model_hash = engine->hash,
+        .device_id = model->device->caps.id,
+        .device_type = type_name(model->device->caps.type),
+        .driver_version = model->device->caps.driver_version,
+        .device_bytes = model->device->reserved_bytes,
+        .device_peak_bytes = model->device->peak_bytes,
+        .device_pci = model->device->caps.pci,
+        .matrix_units = (model->tuning.decode.path == PATH_MATRIX ? MN_MATRIX_FEW : 0u) |
+                        (model->tuning.prefill.path == PATH_MATRIX ? MN_MATRIX_PROMPTS : 0u)};
 }
 
 enum mn_status mn_weight_type_check(const char *text, const struct mn_log *log)
 {
     struct weight_scheme scheme;
     return text ? weight_scheme_parse(text, &scheme, log) : api_missing(log, "mn_weight_type_check", "text");
+}
+
+enum mn_status mn_matrix_units_check(const char *text, const struct mn_log *log)
+{
+    enum matrix_wish wish;
+    return matrix_wish_parse(text, &wish, log);
 }
 
 void mn_engine_weight_count(const struct mn_engine *engine, uint32_t type, struct mn_weight_count *count)

@@ -140,6 +140,10 @@ struct mn_engine_params {
     uint64_t reserved[5];
 };
 
+/* Is it a value that mn_engine_params.matrix_units can have? MN_ERR_USAGE; for programs that refuse their input before
+ * they open a device. NULL is "off". */
+enum mn_status mn_matrix_units_check(const char *text, const struct mn_log *log);
+
 enum mn_status mn_engine_create(struct mn_engine **out, const struct mn_engine_params *params);
 void mn_engine_destroy(struct mn_engine *engine); /* NULL is fine */
 
@@ -162,6 +166,11 @@ struct mn_model_shape {
  * looked at: no weights are read, no device is opened. *shape is zeroed on failure. */
 enum mn_status mn_model_shape(struct mn_model_shape *shape, const struct mn_engine_params *params);
 
+enum {
+    MN_MATRIX_FEW = 1 << 0,     /* those of a token, of drafts, of verification and of waves */
+    MN_MATRIX_PROMPTS = 1 << 1, /* those of prompts */
+};
+
 struct mn_model_info {
     const char *device_banner, *device_name, *driver;
     struct mn_model_shape shape;
@@ -182,7 +191,8 @@ struct mn_model_info {
     uint64_t device_bytes;      /* device memory that the engine and its sessions have reserved now */
     uint64_t device_peak_bytes; /* the most that it was since the engine was made, loading included */
     uint64_t device_pci;        /* domain << 16 | bus << 8 | device << 3 | function; 0: the driver names no place */
-    uint64_t reserved[1];
+    uint32_t matrix_units;      /* which passes run on matrix units: MN_MATRIX_FEW | MN_MATRIX_PROMPTS */
+    uint32_t reserved[1];
 };
 /* Strings and ids live as long as the engine. */
 void mn_engine_info(const struct mn_engine *engine, struct mn_model_info *info);

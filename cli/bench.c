@@ -140,7 +140,13 @@ static const struct command_option table[] = {
      .offset = AT(weight_types),
      .argument = "LIST",
      .shown = "as stored",
-     .help = "bf16, f16, f32"},
+     .help = "bf16, f16, f32, q8_0, q4_1, and mixtures (docs/quantisation.md)"},
+    {.name = "matrix-units",
+     .kind = OPTION_TEXT,
+     .offset = AT(matrix_units),
+     .argument = "LIST",
+     .shown = "off",
+     .help = "off, on, auto: matmuls on a GPU's matrix units"},
     BEYOND_OPTION(AT(beyond)),
     {.name = "kv-policy",
      .kind = OPTION_TEXT,
@@ -310,6 +316,7 @@ static const struct command_option table[] = {
 
 static const struct option_rule rules[] = {
     NOT_QUICK("weight-type"),
+    NOT_QUICK("matrix-units"),
     NOT_QUICK("beyond-trained-depth"),
     NOT_QUICK("kv-policy"),
     NOT_QUICK("kv-type"),

@@ -10,7 +10,7 @@
 #include "engine/files/lines.h"
 
 struct pipelines_options {
-    const char *model, *synthetic, *device, *weight_type, *kv_type, *kv_policy, *output, *columns;
+    const char *model, *synthetic, *device, *weight_type, *matrix_units, *kv_type, *kv_policy, *output, *columns;
     uint32_t ctx; /* 0: the model's own */
 };
 
@@ -30,6 +30,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
                                                        .synthetic = o->synthetic,
                                                        .device = o->device,
                                                        .weight_type = o->weight_type,
+                                                       .matrix_units = o->matrix_units,
                                                        .kv_type = o->kv_type,
                                                        .kv_policy = o->kv_policy,
                                                        .n_ctx = o->ctx,
@@ -80,6 +81,7 @@ static const struct command_option table[] = {
      .help = "of md: what says something, in 120 columns of text, or everything"},
     DEVICE_OPTION(AT(device)),
     WEIGHT_TYPE_OPTION(AT(weight_type)),
+    MATRIX_UNITS_OPTION(AT(matrix_units)),
 };
 
 const struct command command_pipelines = {

@@ -101,6 +101,7 @@ static const struct command_option table[] = {
     KV_TYPE_OPTION(AT(kv_type), "f32",
                    "type of the cache; f16 takes half the memory, and answers as generate does by default"),
     WEIGHT_TYPE_OPTION(AT(weight_type)),
+    MATRIX_UNITS_OPTION(AT(matrix_units)),
     DEVICE_OPTION(AT(device)),
     {.name = "cpu-threads",
      .kind = OPTION_CHOICE,

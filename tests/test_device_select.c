@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/vulkan/device_select.h"
+#include "engine/vulkan/subgroups.h"
 #include "tests/testing.h"
 
 struct machine {
@@ -100,9 +101,44 @@ static void twins(void **state)
     assert_int_equal(choose(many, 1, "", &chosen, &log), MN_OK);
 }
 
+/* Values go round in a subgroup only where its size is certain: asked for, or the only one. */
+static void subgroups(void **state)
+{
+    enum { COMPUTE = VK_SHADER_STAGE_COMPUTE_BIT, SHUFFLES = VK_SUBGROUP_FEATURE_SHUFFLE_BIT };
+    const struct {
+        bool control, full;
+        uint32_t size, min, max, stages, operations;
+        bool shuffles, required;
+    } cases[] = {
+        {true, true, 64, 32, 64, COMPUTE, SHUFFLES, true, true},   /* RADV */
+        {true, true, 32, 32, 32, 0, SHUFFLES, true, false},        /* NVK */
+        {true, true, 32, 8, 32, 0, SHUFFLES, false, false},        /* any of three sizes */
+        {true, true, 32, 8, 16, COMPUTE, SHUFFLES, false, false},  /* a size that cannot be asked for */
+        {true, false, 32, 32, 32, COMPUTE, SHUFFLES, false, true}, /* subgroups may have holes */
+        {false, false, 32, 32, 32, COMPUTE, SHUFFLES, false, false} /* nothing is known of sizes */,
+        {true, true, 32, 32, 32, COMPUTE, 0, false, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct caps caps = {0};
+        const VkPhysicalDeviceSubgroupProperties subgroup = {.subgroupSize = cases[i].size,
+                                                             .supportedStages = COMPUTE,
+                                                             .supportedOperations = VK_SUBGROUP_FEATURE_BALLOT_BIT |
+                                                                                    cases[i].operations};
+        const VkPhysicalDeviceSubgroupSizeControlProperties control = {.minSubgroupSize = cases[i].min,
+                                                                       .maxSubgroupSize = cases[i].max,
+                                                                       .requiredSubgroupSizeStages = cases[i].stages};
+        const VkPhysicalDeviceSubgroupSizeControlFeatures features = {.subgroupSizeControl = cases[i].control,
+                                                                      .computeFullSubgroups = cases[i].full};
+        subgroups_read(&caps, &subgroup, cases[i].control ? &control : NULL, &features);
+        if (caps.subgroup_shuffle != cases[i].shuffles || caps.subgroup_size_required != cases[i].required)
+            fail_msg("case %zu: shuffles %d, size required %d", i, caps.subgroup_shuffle, caps.subgroup_size_required);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_chosen), cmocka_unit_test(what_is_refused),
-                                       cmocka_unit_test(twins)};
+                                       cmocka_unit_test(twins), cmocka_unit_test(subgroups)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

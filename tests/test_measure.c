@@ -102,7 +102,7 @@ static cJSON *measure(const char *strategy, const char *sensor_root)
                                           .lookahead = strcmp(strategy, "ar") ? 3 : 0,
                                           .n_new = N_NEW,
                                           .batch = 1};
-    const enum mn_status status = bench_model_open(&model, NULL, SHAPE, NULL, NULL, &common);
+    const enum mn_status status = bench_model_open(&model, NULL, SHAPE, &(struct bench_setting){0}, &common);
     if (status != MN_ERR_NO_DEVICE) {
         assert_int_equal(status, MN_OK);
         assert_int_equal(bench_measure(&model, &setting, &common, &row, &equal), MN_OK);

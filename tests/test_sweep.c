@@ -186,7 +186,7 @@ static void test_inflights(void **state)
 /* Its folder and its device have this name; the name of a folder is in no key. */
 static struct bench_model model_named(const char *name)
 {
-    static const char *const others[IDENTITY_TEXTS] = {"", "", "a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    static const char *const others[IDENTITY_TEXTS] = {"", "", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
     struct bench_model model = {.prompt_set = "p\xc3.jsonl#1", .info = {.device_banner = "b"}};
     model.identity.texts[0] = (struct identity_text){"model", name, false};
     model.identity.texts[1] = (struct identity_text){"device", name, true};

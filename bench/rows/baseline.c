@@ -69,10 +69,11 @@ bool row_is_baseline(const cJSON *row)
 /* A model is its content, under whatever name; a row that does not know it has the name alone. */
 size_t condition_keys(const cJSON *row, const char *const **keys)
 {
-    static const char *const all[] = {
-        "model",          "version",     "commit",     "build",       "device",      "device_id",   "driver",
-        "driver_version", "cpu_threads", "model_hash", "weight_type", "kv_type",     "num_steps",   "batch",
-        "prompt_tokens",  "new_tokens",  "prompts",    "prompt_set",  "stop_at_eos", "temperature", "seed"};
+    static const char *const all[] = {"model",         "version",      "commit",         "build",       "device",
+                                      "device_id",     "driver",       "driver_version", "cpu_threads", "model_hash",
+                                      "weight_type",   "matrix_units", "kv_type",        "num_steps",   "batch",
+                                      "prompt_tokens", "new_tokens",   "prompts",        "prompt_set",  "stop_at_eos",
+                                      "temperature",   "seed"};
     const size_t by_content = *row_string(row, "model_hash") != '\0';
     *keys = all + by_content;
     return sizeof all / sizeof *all - by_content;

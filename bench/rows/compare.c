@@ -17,10 +17,10 @@
 /* What makes two rows a pair: settings, of runs and of passes, and the model (see is_same_model). What is around them
  * (environment) may differ, and is reported. */
 static const char *const settings[] = {
-    "bench",           "weight_type",   "kv_policy",    "kv_type",     "strategy",      "num_steps",
-    "draft_steps",     "lookahead",     "max_inflight", "batch",       "prompt_tokens", "new_tokens",
-    "prompts",         "prompt_set",    "stop_at_eos",  "temperature", "seed",          "forced_acceptance",
-    "forced_by_depth", "forced_shares", "pass",         "rows",        "position"};
+    "bench",       "weight_type", "matrix_units", "kv_policy", "kv_type",           "strategy",        "num_steps",
+    "draft_steps", "lookahead",   "max_inflight", "batch",     "prompt_tokens",     "new_tokens",      "prompts",
+    "prompt_set",  "stop_at_eos", "temperature",  "seed",      "forced_acceptance", "forced_by_depth", "forced_shares",
+    "pass",        "rows",        "position"};
 static const char *const environment[] = {"device", "device_id", "driver",      "driver_version", "version",
                                           "commit", "build",     "cpu_threads", "model",          "model_hash"};
 enum {

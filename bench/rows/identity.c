@@ -70,6 +70,12 @@ static enum mn_status synthetic_name(char *name, const char *synthetic, const st
 
 /* ---- the list ---- */
 
+const char *identity_matrix_units(const struct mn_model_info *info)
+{
+    static const char *const names[] = {"", "few rows", "prompts", "all"};
+    return names[info->matrix_units & (MN_MATRIX_FEW | MN_MATRIX_PROMPTS)];
+}
+
 enum mn_status identity_init(struct identity *identity, const struct mn_model_info *info, const char *dir,
                              const char *synthetic, const char *cpu_threads, const struct mn_log *log)
 {
@@ -90,7 +96,8 @@ enum mn_status identity_init(struct identity *identity, const struct mn_model_in
                                                         {"cpu_threads", threads, true},
                                                         {"model", identity->model, false},
                                                         {"model_hash", identity->model_hash, true},
-                                                        {"weight_type", info->weight_type, true}};
+                                                        {"weight_type", info->weight_type, true},
+                                                        {"matrix_units", identity_matrix_units(info), true}};
     memcpy(identity->texts, texts, sizeof texts);
     return status;
 }

@@ -12,7 +12,7 @@
 #include "api/muninn.h"
 #include "engine/base/hash.h"
 
-enum { IDENTITY_TEXTS = 11, IDENTITY_NAME_BYTES = 272, IDENTITY_NUMBER_BYTES = 16 };
+enum { IDENTITY_TEXTS = 12, IDENTITY_NAME_BYTES = 272, IDENTITY_NUMBER_BYTES = 16 };
 
 struct identity_text {
     const char *name, *value; /* the row's key; never NULL */
@@ -29,6 +29,9 @@ struct identity {
  */
 enum mn_status identity_init(struct identity *identity, const struct mn_model_info *info, const char *dir,
                              const char *synthetic, const char *cpu_threads, const struct mn_log *log);
+
+/* Which passes run on matrix units: "few rows", "prompts", "all"; "": none. */
+const char *identity_matrix_units(const struct mn_model_info *info);
 
 /* The texts that belong into a key, each with a bar behind it. */
 void identity_write_key(const struct identity *identity, FILE *out);

@@ -56,9 +56,9 @@ struct bench_common {
     const struct mn_log *log;
 };
 
-/* `dir` or `synthetic`, the other NULL. */
-enum mn_status bench_model_open(struct bench_model *model, const char *dir, const char *synthetic, const char *device,
-                                const char *weight_type, const struct bench_common *common);
+/* `dir` or `synthetic`, the other NULL. Of the setting, device, weight_type and matrix_units are looked at. */
+enum mn_status bench_model_open(struct bench_model *model, const char *dir, const char *synthetic,
+                                const struct bench_setting *setting, const struct bench_common *common);
 void bench_model_close(struct bench_model *model);
 /* The ceiling once more, behind this model's settings; its rows, from `first` on, get it beside what they refer to. */
 enum mn_status bench_model_end(struct ceiling *end, const struct bench_model *model, struct rows *rows, size_t first,

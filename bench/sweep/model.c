@@ -10,10 +10,10 @@ enum { RANDOM_PROMPT = 24 };
 
 /* ---- its life ---- */
 
-enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic, const char *device,
-                                const char *weight_type, const struct bench_common *common)
+enum mn_status bench_model_open(struct bench_model *m, const char *dir, const char *synthetic,
+                                const struct bench_setting *setting, const struct bench_common *common)
 {
-    const struct ceiling_params in_rest = {device, common->cpu_threads, common->cost_dir, common->progress,
+    const struct ceiling_params in_rest = {setting->device, common->cpu_threads, common->cost_dir, common->progress,
                                            common->log};
     struct mn_model_shape shape;
     *m = (struct bench_model){.sensor_root = common->sensor_root};
@@ -26,8 +26,9 @@ enum mn_status bench_model_open(struct bench_model *m, const char *dir, const ch
         status = mn_engine_create(&m->engine, &(struct mn_engine_params){.model_dir = dir,
                                                                          .synthetic = synthetic,
                                                                          .synthetic_seed = common->seed,
-                                                                         .device = device,
-                                                                         .weight_type = weight_type,
+                                                                         .device = setting->device,
+                                                                         .weight_type = setting->weight_type,
+                                                                         .matrix_units = setting->matrix_units,
                                                                          .progress = common->progress,
                                                                          .log = common->log});
     if (status)

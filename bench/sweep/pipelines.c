@@ -134,6 +134,7 @@ enum mn_status pipelines_rows(struct rows *rows, const struct pipelines_params *
                                             .synthetic = params->synthetic,
                                             .device = params->device,
                                             .weight_type = params->weight_type,
+                                            .matrix_units = params->matrix_units,
                                             .plan_only = true,
                                             .log = log,
                                             .progress = params->progress};

@@ -7,7 +7,7 @@
 
 struct pipelines_params {
     const char *dir, *synthetic; /* one of them, the other NULL */
-    const char *device, *weight_type, *kv_type, *kv_policy;
+    const char *device, *weight_type, *matrix_units, *kv_type, *kv_policy;
     uint32_t n_ctx; /* 0: the model's block_size */
     struct mn_progress progress;
 };

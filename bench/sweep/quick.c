@@ -153,8 +153,8 @@ static enum mn_status open_subject(void *user, uint32_t which, double deadline)
     r->deadline = deadline;
     r->first_row = r->rows.n;
     prepare_device(r, i);
-    enum mn_status status = bench_model_open(&r->model, dir_of(r, i), shape_of(r, i), r->params->devices, NULL,
-                                             &r->common);
+    enum mn_status status = bench_model_open(&r->model, dir_of(r, i), shape_of(r, i),
+                                             &(struct bench_setting){.device = r->params->devices}, &r->common);
     r->common.acceptance = !status && r->subjects[i].synthetic ? acceptance_of(r, &r->model.info.shape) : NULL;
     return status;
 }

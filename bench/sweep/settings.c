@@ -50,6 +50,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         struct word_list *out;
     } words[] = {{"device", p->devices, NULL, &l->devices},
                  {"weight-type", p->weight_types, NULL, &l->weight_types},
+                 {"matrix-units", p->matrix_units, NULL, &l->matrix_units},
                  {"kv-policy", p->kv_policies, NULL, &l->kv_policies},
                  {"kv-type", p->kv_types, mn_kv_type_at, &l->kv_types},
                  {"strategy", p->strategies, strategy_name_at, &l->strategies}};
@@ -82,6 +83,8 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         status = mn_kv_policy_check(l->kv_policies.words[i], log);
     for (uint32_t i = 0; i < l->weight_types.n && !status; i++)
         status = mn_weight_type_check(l->weight_types.words[i], log);
+    for (uint32_t i = 0; i < l->matrix_units.n && !status; i++)
+        status = mn_matrix_units_check(l->matrix_units.words[i], log);
     if (!status && p->resume && !p->results)
         status = log_fail(log, MN_ERR_USAGE, "--resume: needs --results FILE.jsonl");
     if (!status && p->seed > JSON_INTEGER_MAX)

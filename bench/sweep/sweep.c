@@ -201,12 +201,12 @@ static enum mn_status say_estimate(struct sweep *w, struct bench_model *model, c
     return MN_OK;
 }
 
-/* All settings of one model in one type on one device. */
-static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic, const char *device,
-                                const char *weight_type, size_t *counter, const struct bench_common *common)
+/* All settings of one model in one type on one device; `place` says which. */
+static enum mn_status run_model(struct sweep *w, const char *dir, const char *synthetic,
+                                const struct bench_setting *place, size_t *counter, const struct bench_common *common)
 {
     struct bench_model model;
-    enum mn_status status = bench_model_open(&model, dir, synthetic, device, weight_type, common);
+    enum mn_status status = bench_model_open(&model, dir, synthetic, place, common);
     if (status) {
         w->failed = w->failed ? w->failed : status;
         return status == MN_ERR_MEMORY ? MN_OK : status;
@@ -215,9 +215,7 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
         default_depth_note(w->params->err, &model.info);
     const size_t first = w->rows.n;
     w->n_done = 0;
-    status = settings_fill(&w->settings, &w->lists,
-                           (struct bench_setting){.device = device, .weight_type = weight_type},
-                           model.info.shape.mean_recurrence, w->log);
+    status = settings_fill(&w->settings, &w->lists, *place, model.info.shape.mean_recurrence, w->log);
     w->n_possible += w->settings.n;
     const enum mn_status misfit = status ? MN_OK
                                          : settings_check_acceptance(&w->settings, &w->lists.acceptance, w->log);
@@ -245,32 +243,49 @@ static enum mn_status run_model(struct sweep *w, const char *dir, const char *sy
     return status;
 }
 
+/* The model `m` of the list, in every type and way. */
+static enum mn_status run_ways(struct sweep *w, uint32_t m, const char *device, size_t *counter,
+                               const struct bench_common *common)
+{
+    const struct sweep_lists *l = &w->lists;
+    const char *dir = m < w->params->n_models ? w->params->models[m] : NULL;
+    const char *synthetic = dir ? NULL : w->params->synthetic[m - w->params->n_models];
+    enum mn_status status = MN_OK;
+    for (uint32_t t = 0; t < (l->weight_types.n ? l->weight_types.n : 1) && !status; t++)
+        for (uint32_t u = 0; u < (l->matrix_units.n ? l->matrix_units.n : 1) && !status; u++) {
+            w->n_models_left--;
+            status = run_model(
+                w, dir, synthetic,
+                &(struct bench_setting){.device = device,
+                                        .weight_type = l->weight_types.n ? l->weight_types.words[t] : NULL,
+                                        .matrix_units = l->matrix_units.n ? l->matrix_units.words[u] : NULL},
+                counter, common);
+        }
+    return status;
+}
+
 static enum mn_status run_all(struct sweep *w, struct bench_common *common)
 {
     const struct sweep_lists *l = &w->lists;
     const struct sweep_params *p = w->params;
-    const uint32_t n_models = p->n_models + p->n_synthetic, n_devices = l->devices.n ? l->devices.n : 1,
-                   n_types = l->weight_types.n ? l->weight_types.n : 1;
+    const uint32_t n_models = p->n_models + p->n_synthetic, n_devices = l->devices.n ? l->devices.n : 1;
+    const size_t n_ways = (size_t)(l->weight_types.n ? l->weight_types.n : 1) *
+                          (l->matrix_units.n ? l->matrix_units.n : 1);
     const bool given_threads = system_variable("LP_NUM_THREADS") != NULL;
     size_t counter = 0;
     enum mn_status status = MN_OK;
-    w->n_models_left = (size_t)n_devices * n_models * n_types;
+    w->n_models_left = n_devices * n_models * n_ways;
     for (uint32_t d = 0; d < n_devices && !status; d++)
-        for (uint32_t m = 0; m < n_models && !status; m++)
-            for (uint32_t t = 0; t < n_types && !status; t++) {
-                const char *dir = m < p->n_models ? p->models[m] : NULL;
-                const char *synthetic = dir ? NULL : p->synthetic[m - p->n_models];
-                if (!given_threads)
-                    system_set_variable("LP_NUM_THREADS", NULL); /* what the model before was given */
-                if (dir)
-                    cpu_device_prepare(p->cpu_threads, dir);
-                else
-                    cpu_device_prepare_synthetic(p->cpu_threads, synthetic);
-                common->cpu_threads = cpu_device_threads();
-                w->n_models_left--;
-                status = run_model(w, dir, synthetic, l->devices.n ? l->devices.words[d] : NULL,
-                                   l->weight_types.n ? l->weight_types.words[t] : NULL, &counter, common);
-            }
+        for (uint32_t m = 0; m < n_models && !status; m++) {
+            if (!given_threads)
+                system_set_variable("LP_NUM_THREADS", NULL); /* what the model before was given */
+            if (m < p->n_models)
+                cpu_device_prepare(p->cpu_threads, p->models[m]);
+            else
+                cpu_device_prepare_synthetic(p->cpu_threads, p->synthetic[m - p->n_models]);
+            common->cpu_threads = cpu_device_threads();
+            status = run_ways(w, m, l->devices.n ? l->devices.words[d] : NULL, &counter, common);
+        }
     return status;
 }
 

@@ -18,11 +18,11 @@ struct sweep_params {
     const char *const *models;    /* [n_models] folders */
     const char *const *synthetic; /* [n_synthetic] shapes; behind the folders */
     uint32_t n_models, n_synthetic;
-    /* Lists in the form of bench/rows/lists.h. devices, weight_types, num_steps, max_inflights and prompt_tokens may be
-     * NULL: the best device, the type as stored, the model's mean_recurrence, the strategy's own, the prompts as they
-     * are. */
-    const char *devices, *weight_types, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps, *lookaheads,
-        *max_inflights, *prompt_tokens, *n_new, *batches;
+    /* Lists in the form of bench/rows/lists.h. devices, weight_types, matrix_units, num_steps, max_inflights and
+     * prompt_tokens may be NULL: the best device, the type as stored, "off", the model's mean_recurrence, the
+     * strategy's own, the prompts as they are. */
+    const char *devices, *weight_types, *matrix_units, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps,
+        *lookaheads, *max_inflights, *prompt_tokens, *n_new, *batches;
     const char *made_up_note;        /* a warning before the first setting of a synthetic model; or NULL */
     const char *acceptance;          /* forced, "P,P,..."; NULL: as it comes */
     const char *shard;               /* "i/n"; NULL: all settings */

@@ -248,6 +248,7 @@ enum mn_status run_score(const struct score_options *options, const struct mn_lo
                              &(struct engine_choice){.model = options->model,
                                                      .device = options->device,
                                                      .weight_type = options->weight_type,
+                                                     .matrix_units = options->matrix_units,
                                                      .cpu_threads = options->cpu_threads},
                              log);
     if (!status) {

@@ -11,8 +11,8 @@
 #include "engine/base/clock.h"
 
 struct score_options {
-    const char *model, *file, *device, *num_steps, *weight_type, *kv_policy, *kv_type, *delimiter, *group_by, *results,
-        *output, *cpu_threads;
+    const char *model, *file, *device, *num_steps, *weight_type, *matrix_units, *kv_policy, *kv_type, *delimiter,
+        *group_by, *results, *output, *cpu_threads;
     struct text_list stops;
     uint32_t ctx, parallel, n_new; /* ctx and parallel: 0 when not given */
     bool no_bos, truncate, resume, beyond;

@@ -80,6 +80,7 @@ static void write_json_model(const struct score_run *run)
     cli_json_string("model", run->model, false);
     cli_json_string("model_hash", hash, false);
     cli_json_string("weight_type", run->info.weight_type, false);
+    cli_json_string("matrix_units", identity_matrix_units(&run->info), false);
     cli_json_string("kv_type", run->options->kv_type, false);
     cli_json_string("device", run->info.device_name, false);
 }

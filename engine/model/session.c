@@ -290,11 +290,13 @@ size_t session_fingerprint(const struct session *s, char *text, size_t text_byte
     const struct model *m = s->model;
     const struct caps *caps = &m->device->caps;
     const struct model_config *c = &m->config;
-    const int n = snprintf(
-        text, text_bytes, "%s|%s|%s|%u|%s d%u h%u g%u f%u v%u p%u c%u k%u|w%" PRIu64 "|kv %s share%u|%016" PRIx64,
-        caps->name, caps->id, caps->driver, caps->api_version, c->family->model_type, c->n_embd, c->n_heads,
-        c->n_kv_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core, c->n_coda, m->weights.arena.bytes,
-        kv_type_name(s->info.kv_type), s->info.kv_policy.share, hash_kernels(m));
+    const int n = snprintf(text, text_bytes,
+                           "%s|%s|%s|%u|%s d%u h%u g%u f%u v%u p%u c%u k%u|w%" PRIu64
+                           " on%u%u|kv %s share%u|%016" PRIx64,
+                           caps->name, caps->id, caps->driver, caps->api_version, c->family->model_type, c->n_embd,
+                           c->n_heads, c->n_kv_heads, c->intermediate_size, c->vocab_size, c->n_prelude, c->n_core,
+                           c->n_coda, m->weights.arena.bytes, m->tuning.decode.path, m->tuning.prefill.path,
+                           kv_type_name(s->info.kv_type), s->info.kv_policy.share, hash_kernels(m));
     return n > 0 ? (size_t)n : 0;
 }
 

@@ -9,6 +9,7 @@
 #include "engine/vulkan/device_id.h"
 #include "engine/vulkan/device_select.h"
 #include "engine/vulkan/matrix_units.h"
+#include "engine/vulkan/subgroups.h"
 #include "engine/vulkan/vk.h"
 
 enum { MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
@@ -275,13 +276,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->api_version = props.properties.apiVersion;
     caps->type = type_of(props.properties.deviceType);
     caps->is_cpu = caps->type == DEVICE_CPU;
-    caps->subgroup_size = subgroup.subgroupSize;
-    caps->subgroup_size_control = control && control_features.subgroupSizeControl &&
-                                  control_features.computeFullSubgroups &&
-                                  (size_control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
-    caps->subgroup_shuffle = caps->subgroup_size_control && (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) &&
-                             (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT);
+    subgroups_read(caps, &subgroup, control ? &size_control : NULL, &control_features);
     caps->fp16 = fp16.shaderFloat16;
     caps->int8_dot = device_has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     caps->matrix_cores = device_has_extension(device, physical, "VK_KHR_cooperative_matrix") ||

@@ -29,7 +29,8 @@ struct caps {
     bool is_cpu;           /* a software device: lanes are SIMD lanes of a CPU core */
     bool uma;              /* the largest device-local heap is host-visible too */
     bool subgroup_shuffle; /* shuffles and broadcasts exist and the subgroup size can be pinned to `subgroup_size` */
-    bool subgroup_size_control;
+    bool subgroup_size_control;  /* subgroups can be had full, and of one size */
+    bool subgroup_size_required; /* which has to be asked for; otherwise the device has no other */
     bool fp16, int8_dot, matrix_cores;
     bool texel_loads; /* buffers that are only read are bound as texel buffers: faster on software devices */
     uint32_t
