@@ -6,7 +6,9 @@ enum mn_status mn_session_costs(struct mn_session *session, struct mn_cost_table
 {
     if (!session || !table)
         return api_missing(session ? session->engine->log : NULL, "mn_session_costs", session ? "table" : "session");
-    enum mn_status status = cost_ready(session->session, &session->costs);
+    enum mn_status status = session->costs.n ? MN_OK : api_need_unscheduled(session, "mn_session_costs");
+    if (!status)
+        status = cost_ready(session->session, &session->costs, 0);
     if (!status)
         *table = session->costs;
     return status;

@@ -22,12 +22,17 @@ struct mn_session {
     struct session *session;
     struct mn_engine *engine;
     struct mn_cost_table costs; /* n = 0: neither measured nor given yet */
+    bool scheduled;             /* it has a scheduler, whose the cache is */
 };
 
 /* MN_ERR_USAGE: a missing argument is the caller's mistake like any other: refused, not followed. */
 enum mn_status api_missing(const struct mn_log *log, const char *function, const char *argument);
 /* Can the engine compute? */
 enum mn_status api_need_model(const struct mn_engine *engine, const char *function);
+/* Has the session no scheduler? */
+enum mn_status api_need_unscheduled(const struct mn_session *session, const char *function);
+/* Of parameters and of all structs in them, as api_check_room. */
+enum mn_status api_check_generate_room(const struct mn_log *log, const struct mn_generate_params *params);
 /* The engine's parameters of a session. */
 enum mn_status api_session_params(struct session_params *out, const struct mn_engine *engine,
                                   const struct mn_session_params *params);

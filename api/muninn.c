@@ -413,7 +413,14 @@ enum mn_status mn_sampler_check(const struct mn_sampler_params *p, const struct 
 
 /* ---- generation ---- */
 
-static enum mn_status check_generate_room(const struct mn_log *log, const struct mn_generate_params *p)
+enum mn_status api_need_unscheduled(const struct mn_session *session, const char *function)
+{
+    return session->scheduled ? log_fail(session->engine->log, MN_ERR_USAGE,
+                                         "%s: the session has a scheduler, whose the cache is", function)
+                              : MN_OK;
+}
+
+enum mn_status api_check_generate_room(const struct mn_log *log, const struct mn_generate_params *p)
 {
     enum mn_status status = CHECK_ROOM(log, "mn_generate_params", p);
     if (!status)
@@ -434,7 +441,9 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
                            !session  ? "session"
                            : !params ? "params"
                                      : "stats");
-    enum mn_status status = check_generate_room(session->engine->log, params);
+    enum mn_status status = api_check_generate_room(session->engine->log, params);
+    if (!status)
+        status = api_need_unscheduled(session, "mn_generate");
     return status ? status : generate_with_costs(session->session, &session->costs, params, stats);
 }
 
@@ -448,9 +457,9 @@ enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_gen
                            : !params ? "params"
                            : stats   ? "total"
                                      : "stats");
-    enum mn_status status = MN_OK;
+    enum mn_status status = api_need_unscheduled(session, "mn_generate_batch");
     for (uint32_t i = 0; i < n && !status; i++)
-        status = check_generate_room(session->engine->log, &params[i]);
+        status = api_check_generate_room(session->engine->log, &params[i]);
     return status ? status
                   : generate_batch_with_costs(session->session, &session->costs, params, n, stats, total, on_end, user);
 }
@@ -464,7 +473,9 @@ enum mn_status mn_compare_ar(struct mn_session *full, const struct mn_generate_p
                            : !params ? "params"
                            : tokens  ? "agreement"
                                      : "tokens");
-    enum mn_status status = check_generate_room(full->engine->log, params);
+    enum mn_status status = api_check_generate_room(full->engine->log, params);
+    if (!status)
+        status = api_need_unscheduled(full, "mn_compare_ar");
     return status ? status : compare_ar(full->session, params, tokens, n_tokens, agreement);
 }
 
@@ -479,6 +490,9 @@ enum mn_status mn_logits(struct mn_session *session, const uint32_t *ids, uint32
                            : ids    ? "each"
                                     : "ids");
     struct session *s = session->session;
+    enum mn_status status = api_need_unscheduled(session, "mn_logits");
+    if (status)
+        return status;
     if (num_steps > session_info(s)->num_steps)
         return log_fail(session->engine->log, MN_ERR_USAGE, "num_steps %u: the session has at most %u", num_steps,
                         session_info(s)->num_steps);
@@ -498,6 +512,8 @@ enum mn_status mn_score(struct mn_session *session, const struct mn_score_params
     if (!session || !params)
         return api_missing(session ? session->engine->log : NULL, "mn_score", session ? "params" : "session");
     enum mn_status status = CHECK_ROOM(session->engine->log, "mn_score_params", params);
+    if (!status)
+        status = api_need_unscheduled(session, "mn_score");
     return status ? status : score(session->session, params);
 }
 
@@ -543,5 +559,7 @@ enum mn_status mn_depth_trace_run(struct mn_depth_trace *trace, struct mn_sessio
     if (trace)
         *trace = (struct mn_depth_trace){0};
     enum mn_status status = check_trace("mn_depth_trace_run", trace != NULL, session, params);
+    if (!status)
+        status = api_need_unscheduled(session, "mn_depth_trace_run");
     return status ? status : depth_trace_run(trace, session->session, params);
 }

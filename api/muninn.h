@@ -1,8 +1,9 @@
 /* Muninn: a Vulkan compute engine for recurrent-depth language models (model_type huginn_raven).
  *
  * An engine is a loaded model on a device. A session is its cache and its recorded work for one timeline of tokens.
- * Generation runs a strategy on a session. Lifetimes: engine > session. Strings and structs passed in are read during
- * the call only, except `log`, which must outlive the engine, as must the `user` of callbacks that go with it.
+ * Generation runs a strategy on a session, or a scheduler many at once. Lifetimes: engine > session. Strings and
+ * structs passed in are read during the call only, except `log`, which must outlive the engine, as must the `user` of
+ * callbacks that go with it.
  *
  * THE CONTRACT of speculation: with cache policy `full`, every strategy that declares itself lossless emits exactly the
  * tokens that `ar` emits with the same num_steps, sampler and seed on the same device - for every draft depth and
@@ -491,7 +492,18 @@ struct mn_generate_params {
     void (*on_trace)(void *user, const struct mn_trace *trace); /* NULL: no trace */
     /* NULL: the engine's. Where it goes why these params are refused: of a batch, a sequence's own reason. */
     const struct mn_log *log;
-    uint64_t reserved[7];
+    const uint32_t *stop_ids; /* [n_stop_ids] further ids that end the sequence, also with ignore_eos */
+    uint32_t n_stop_ids;
+    uint64_t reserved[5];
+};
+
+/* Why a sequence ended. An id that ends it is its last token. */
+enum mn_end {
+    MN_END_NONE = 0, /* it has not */
+    MN_END_TOKEN,    /* the model's end token, or one of stop_ids */
+    MN_END_LENGTH,   /* n_new tokens are there */
+    MN_END_CALLER,   /* on_token asked for it, or it was cancelled */
+    MN_END_FAILED,   /* a pass failed: mn_stats.status */
 };
 
 struct mn_stats {
@@ -522,15 +534,18 @@ struct mn_stats {
     uint64_t submits, dispatches;
     uint64_t kv_bytes_per_token;                       /* cache storage of one position */
     double prefill_ns, draft_ns, verify_ns, decode_ns; /* decode_ns: from the first new token to the last */
-    enum mn_status status; /* of a sequence of a batch: MN_ERR_USAGE when it was refused, else MN_OK */
-    uint64_t committed;    /* tokens that the rounds brought */
-    uint64_t reserved[6];
+    enum mn_status
+        status;         /* of a sequence of a batch: MN_ERR_USAGE when it was refused; why a pass failed; else MN_OK */
+    uint64_t committed; /* tokens that the rounds brought */
+    uint32_t n_reused;  /* of n_prompt: positions that were in the cache already (mn_scheduler) */
+    enum mn_end end;
+    uint64_t reserved[5];
 };
 
 /* Derived figures, 0 where there is nothing to divide by. */
 double mn_stats_acceptance_rate(const struct mn_stats *stats);        /* accepted / drafted */
 double mn_stats_mean_acceptance_length(const struct mn_stats *stats); /* tokens per round: committed / rounds */
-double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt tokens per second */
+double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt tokens that were read per second */
 double mn_stats_decode_tok_s(const struct mn_stats *stats); /* new tokens after the first, which the prefill gave */
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
 double mn_stats_gb_s(const struct mn_stats *stats); /* weight and cache bytes per decoding time */
@@ -551,6 +566,67 @@ enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_
 enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_generate_params *params, uint32_t n,
                                  struct mn_stats *stats, struct mn_stats *total, int (*on_end)(void *user, uint32_t i),
                                  void *user);
+
+/* ---- many sequences, added and cancelled at any time ---- */
+
+/* Runs sequences on a session, each with its own depth, strategy, sampler and rules for ending, in shared passes. The
+ * tokens of each are, bit for bit, those that mn_generate gives for its parameters on a session with these sizes:
+ * whoever runs beside it, whenever they come and go, however prompts are cut, whatever is reused. (But for `auto` with
+ * policy "share:k", whose choices depend on times.)
+ *
+ * A session has one scheduler at a time; while it has, what computes on the session by other ways is MN_ERR_USAGE.
+ * Lifetimes: session > scheduler. Threads: as the session.
+ *
+ * FAIRNESS. A step (1) lets waiting sequences in, in the order in which they were added, as long as there is one of the
+ * session's n_sequences places and the rows of all together (mn_strategy_rows of each) stay within max_rows: nobody is
+ * overtaken; (2) reads prompts, the one let in first coming first: up to prompt_rows rows in all, through all their
+ * steps, or 128 where nobody decodes; (3) takes every decoding sequence the same number of passes further, at least
+ * one: as many as the request that is nearest to its end has left. So between two passes of a sequence others' prompts
+ * take prompt_rows rows at most; the oldest prompt that is not read yet gets at least one row in every step; and since
+ * each sequence ends after n_new tokens, the turn of each one comes. */
+struct mn_scheduler;
+
+struct mn_scheduler_params {
+    uint32_t prompt_rows; /* 0: 64 */
+    /* Entries of sequences that ended are forgotten at once. Else, with policy "full", they stay until their place is
+     * needed, and a prompt that begins as one of theirs did (same num_steps, init_scale and seed of it) is read from
+     * the first difference on. */
+    bool no_reuse;
+    uint64_t reserved[6];
+};
+
+enum mn_status mn_scheduler_create(struct mn_scheduler **out, struct mn_session *session,
+                                   const struct mn_scheduler_params *params);
+/* Sequences that are there still end without a word. NULL is fine. */
+void mn_scheduler_destroy(struct mn_scheduler *scheduler);
+
+/* Adds a sequence, which waits for its turn; *id (1, 2, ...; may be NULL) names it. What `params` points to is copied,
+ * but for `log` and `steps`, which must outlive the sequence. Callbacks are called by mn_scheduler_step, and must not
+ * call the library with this scheduler or its session: on_token for every token, a non-zero return ending the sequence
+ * with it; on_end (may be NULL) once, last of all, with what became of it (stats->end, valid during the call).
+ * MN_ERR_USAGE for what mn_generate refuses, and for a strategy that does not run in batches: then there is no
+ * sequence and on_end is not called. `auto` measures costs when its first sequence is let in, which stalls the others
+ * for a fraction of a second, unless mn_session_costs or mn_session_set_costs came before. */
+enum mn_status mn_scheduler_add(struct mn_scheduler *scheduler, const struct mn_generate_params *params,
+                                void (*on_end)(void *user, uint64_t id, const struct mn_stats *stats), void *user,
+                                uint64_t *id);
+/* Ends a sequence: on_end is called before this returns, nothing of it comes after that. MN_OK for one that has ended
+ * by itself, MN_ERR_USAGE for an id that was never given. */
+enum mn_status mn_scheduler_cancel(struct mn_scheduler *scheduler, uint64_t id);
+/* One round, as FAIRNESS has it. *n_alive (may be NULL): sequences that wait or run after it; with none a step does
+ * nothing. When it fails, every sequence whose turn had come ends with MN_END_FAILED and that status, the tokens it has
+ * got staying valid; after MN_ERR_DEVICE_LOST so do those that wait, else they go on with the next step. */
+enum mn_status mn_scheduler_step(struct mn_scheduler *scheduler, uint32_t *n_alive);
+
+struct mn_scheduler_stats {
+    uint32_t n_waiting, n_reading, n_decoding; /* now; reading: the prompt is on its way into the cache */
+    uint32_t n_kept;                           /* places with entries of sequences that ended */
+    uint64_t n_steps, n_added, n_ended;        /* so far */
+    uint64_t prompt_rows, reused_rows;         /* so far: positions of prompts that were read; that were there */
+    struct mn_stats total; /* passes and bytes of all, and sums over the sequences that ended, as mn_generate_batch */
+    uint64_t reserved[8];
+};
+void mn_scheduler_stats(const struct mn_scheduler *scheduler, struct mn_scheduler_stats *stats);
 
 /* How the tokens of a lossy run compare with those of `ar` at the same depth, sampler and seed with policy `full`. */
 struct mn_agreement {

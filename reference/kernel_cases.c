@@ -74,10 +74,13 @@ static void run_embed(struct rig *rig, const struct embed_case *c, uint64_t seed
             ref_initial_state(noise_seed, rows.row[i].position, (double)std, n, s);
     }
     struct guarded *buffer = rig_plan_state(rig, &rows, &state, &state_expected);
-    rig_set_state(state, state_expected, STATE_INIT_MODE, c->init);
-    rig_set_state(state, state_expected, STATE_INIT_STD, rig_float_bits(std));
-    rig_set_state(state, state_expected, STATE_SEED_LO, (uint32_t)noise_seed);
-    rig_set_state(state, state_expected, STATE_SEED_HI, (uint32_t)(noise_seed >> 32));
+    const uint32_t settings[][2] = {{SETTING_INIT_MODE, c->init},
+                                    {SETTING_INIT_STD, rig_float_bits(std)},
+                                    {SETTING_SEED_LO, (uint32_t)noise_seed},
+                                    {SETTING_SEED_HI, (uint32_t)(noise_seed >> 32)}};
+    for (uint32_t i = rows.first; i < end; i++)
+        for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
+            rig_set_state(state, state_expected, STATE_SETTINGS + SETTING_WORDS * i + settings[k][0], settings[k][1]);
     struct guarded *const bindings[] = {
         buffer, rig_matrix(rig, "embedding", c->weight, c->n_vocab, inner, wte),
         rig_buffer(rig, "output", ELEMENT_F32, end * stride, NULL, x, LIMIT_EMBED),
@@ -275,11 +278,13 @@ static void run_argmax(struct rig *rig, const char *name, uint32_t threads, uint
 
 /* ---- sample ---- */
 
+enum { MIXED = 15 };
+
 struct sample_case {
     const char *name;
     bool quick;
     uint32_t threads, n_vocab, first, n_rows;
-    struct sampler_params sampler;
+    struct sampler_params sampler; /* of seed MIXED: each row has another sampler, every third is greedy */
 };
 
 static const struct sample_case sample_cases[] = {
@@ -294,6 +299,8 @@ static const struct sample_case sample_cases[] = {
      1,
      30,
      {.temperature = 1.1f, .top_k = 40, .top_p = 0.9f, .min_p = 0.05f, .seed = 11}},
+    {"greedy", true, 0, 1003, 2, 40, {.top_p = 1.0f}},
+    {"samplers mixed", true, 0, 517, 1, 60, {.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.05f, .seed = MIXED}},
     {"one token", false, 0, 1, 0, 3, {.temperature = 1.0f, .top_k = 3, .top_p = 0.9f, .min_p = 0.05f, .seed = 12}},
     {"top-k 1 is greedy", false, 0, 515, 0, 64, {.temperature = 1.0f, .top_k = 1, .top_p = 1.0f, .seed = 13}},
     {"whole chain, 32 lanes",
@@ -304,6 +311,18 @@ static const struct sample_case sample_cases[] = {
      20,
      {.temperature = 1.1f, .top_k = 40, .top_p = 0.9f, .min_p = 0.05f, .seed = 14}},
 };
+
+static struct sampler_params sampler_of_row(const struct sample_case *c, uint32_t row)
+{
+    struct sampler_params p = c->sampler;
+    if (p.seed != MIXED)
+        return p;
+    p.seed += row / 2;
+    p.temperature = row % 3 == 0 ? 0.0f : p.temperature + 0.01f * (float)row;
+    p.top_k = row % 2 ? row : 0;
+    p.top_p = row % 4 == 1 ? 1.0f : p.top_p;
+    return p;
+}
 
 /* Whether the filters keep an id, straight from their definitions; equal logits share their fate. */
 static bool sampler_keeps(const struct sampler_params *p, const float *logits, uint32_t n, uint32_t id)
@@ -351,21 +370,25 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
         .table = TABLE_HEAD, .first = c->first, .n = c->n_rows, .n_ctx = 70, .n_sequences = 1, .n_depths = 1};
     rig_rows(rig, &rows);
     const uint32_t n = c->n_vocab, stride = n + 3, end = rows.first + rows.n;
-    const struct sampler_params *p = &c->sampler;
     double *logits = rig_noise(rig, (size_t)end * stride, 5.0, ELEMENT_F32), *state, *state_expected;
     for (uint32_t i = 0; i < end && n > 20; i++) {
         logits[(size_t)i * stride + 11] = logits[(size_t)i * stride + 7]; /* a tie */
         logits[(size_t)i * stride + 13] = UNTOUCHED;                      /* a NaN */
+        for (uint32_t k = 0; k < n && i % 7 == 3; k++) /* nothing but NaN, or one number at the end */
+            logits[(size_t)i * stride + k] = k + 1 == n && i % 2 ? (double)-INFINITY : UNTOUCHED;
     }
     struct guarded *buffer = rig_plan_state(rig, &rows, &state, &state_expected);
-    const uint32_t words[][2] = {{STATE_SEED_LO, (uint32_t)p->seed},
-                                 {STATE_SEED_HI, (uint32_t)(p->seed >> 32)},
-                                 {STATE_TEMPERATURE, rig_float_bits(p->temperature)},
-                                 {STATE_TOP_K, p->top_k},
-                                 {STATE_TOP_P, rig_float_bits(p->top_p)},
-                                 {STATE_MIN_P, rig_float_bits(p->min_p)}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        rig_set_state(state, state_expected, words[i][0], words[i][1]);
+    for (uint32_t i = rows.first; i < end; i++) {
+        const struct sampler_params p = sampler_of_row(c, i);
+        const uint32_t words[][2] = {{SETTING_SEED_LO, (uint32_t)p.seed},
+                                     {SETTING_SEED_HI, (uint32_t)(p.seed >> 32)},
+                                     {SETTING_TEMPERATURE, rig_float_bits(p.temperature)},
+                                     {SETTING_TOP_K, p.top_k},
+                                     {SETTING_TOP_P, rig_float_bits(p.top_p)},
+                                     {SETTING_MIN_P, rig_float_bits(p.min_p)}};
+        for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+            rig_set_state(state, state_expected, STATE_SETTINGS + SETTING_WORDS * i + words[k][0], words[k][1]);
+    }
     struct guarded *const bindings[] = {buffer,
                                         rig_buffer(rig, "logits", ELEMENT_F32, end * stride, logits, NULL, 0.0)};
     const struct sample_args args = {.table = rows.table, .n_vocab = n, .stride = stride};
@@ -380,10 +403,11 @@ static void run_sample(struct rig *rig, const struct sample_case *c, uint64_t se
                        position = rows.row[i].position + 1;
         for (uint32_t k = 0; k < n; k++)
             row[k] = (float)logits[(size_t)i * stride + k];
-        uint32_t want = sampler_pick(p, row, n, position, scratch);
-        if (!rig->status && id != want && id < n && sampler_keeps(p, row, n, id)) {
+        const struct sampler_params p = sampler_of_row(c, i);
+        uint32_t want = sampler_pick(&p, row, n, position, scratch);
+        if (!rig->status && id != want && id < n && p.temperature > 0.0f && sampler_keeps(&p, row, n, id)) {
             double slack = 0.0,
-                   gap = noisy_value(p, row, want, position, &slack) - noisy_value(p, row, id, position, &slack);
+                   gap = noisy_value(&p, row, want, position, &slack) - noisy_value(&p, row, id, position, &slack);
             want = gap < slack ? id : want;
         }
         state_expected[word] = want;

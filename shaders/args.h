@@ -13,9 +13,9 @@
 #endif
 
 /* The state buffer: STATE_HEAD_WORDS words, then rows (uvec4 token, position, sequence, depth), then one output token a
- * row. */
+ * row, then SETTING_WORDS words a row: its sequence's sampler and how it begins. */
 #define STATE_MAX_ROWS 128
-#define STATE_HEAD_WORDS 32
+#define STATE_HEAD_WORDS 20
 /* Four row tables (prelude, core, coda, head), each a range of the rows: words (first, count). */
 #define TABLE_PRELUDE 0
 #define TABLE_CORE 1
@@ -23,17 +23,21 @@
 #define TABLE_HEAD 3
 /* Attention's group counts (heads, splits, rows) per table, read by indirect dispatches. */
 #define STATE_GROUPS 8
-#define STATE_SEED_LO 20
-#define STATE_SEED_HI 21
-#define STATE_TEMPERATURE 22
-#define STATE_TOP_K 23
-#define STATE_TOP_P 24
-#define STATE_MIN_P 25
-#define STATE_INIT_MODE 26
-#define STATE_INIT_STD 27
-/* Where the rows end and the tokens begin; all of it. */
+/* Where the rows end and the tokens begin, where the settings begin; all of it. */
 #define STATE_TOKENS (STATE_HEAD_WORDS + 4 * STATE_MAX_ROWS)
-#define STATE_WORDS (STATE_TOKENS + STATE_MAX_ROWS)
+#define STATE_SETTINGS (STATE_TOKENS + STATE_MAX_ROWS)
+#define STATE_WORDS (STATE_SETTINGS + SETTING_WORDS * STATE_MAX_ROWS)
+
+/* The settings of a row. Temperature 0: greedy. */
+#define SETTING_SEED_LO 0
+#define SETTING_SEED_HI 1
+#define SETTING_TEMPERATURE 2
+#define SETTING_TOP_K 3
+#define SETTING_TOP_P 4
+#define SETTING_MIN_P 5
+#define SETTING_INIT_MODE 6
+#define SETTING_INIT_STD 7
+#define SETTING_WORDS 8
 
 /* What noise is for: the last word of Philox's counter. */
 #define NOISE_GUMBEL 0

@@ -71,9 +71,9 @@ void main()
         return; // another window holds this token
     const uint weight_base = (row.x - args.row0) * row_words(args.n_chunks);
     uint state_base = slot_of(row, args.n_ctx) * (args.stride / 4);
-    uint init = state.head[STATE_INIT_MODE];
-    float std = uintBitsToFloat(state.head[STATE_INIT_STD]);
-    uvec2 seed = uvec2(state.head[STATE_SEED_LO], state.head[STATE_SEED_HI]);
+    uint init = setting(row_index, SETTING_INIT_MODE);
+    float std = uintBitsToFloat(setting(row_index, SETTING_INIT_STD));
+    uvec2 seed = uvec2(setting(row_index, SETTING_SEED_LO), setting(row_index, SETTING_SEED_HI));
     float sum = 0.0;
     for (uint c = lane; c < args.n_chunks; c += LOCAL) {
         vec4 lo, hi;

@@ -1,5 +1,6 @@
 #version 460
 // tokens[row] = the sampler chain on one row of logits: temperature, top-k, top-p, min-p, then argmax of z + Gumbel noise.
+// Each row has settings of its own; at temperature 0 it is the argmax of the logits, the token that argmax.comp picks.
 // The noise is keyed by (seed, position of the new token, id): drafts and verification of a position see the same noise.
 // Thresholds instead of sorting: each filter keeps all ids whose z has an order-preserving key >= T, and T is found bit by
 // bit; equal logits are kept or dropped together. Shapes: logits [rows, stride]. One workgroup per row; lanes stride over ids.
@@ -12,6 +13,8 @@ layout(push_constant) uniform Args { sample_args args; };
 
 shared float lane_value[LOCAL];
 shared uint lane_id[LOCAL];
+
+const uint NO_ID = 0xffffffffu;
 
 uint base;
 float inverse_temperature;
@@ -58,17 +61,48 @@ uint threshold(float wanted, uint floor_key, bool by_mass, float largest)
     return max(t, floor_key);
 }
 
-void main()
+// The best candidate of all lanes becomes the row's token: of equal ones the lowest id, and a number beats NaN.
+void pick(uint row_index, float top, uint top_id)
 {
-    uint lane = gl_LocalInvocationIndex;
-    if (gl_WorkGroupID.x >= table_count(args.table))
+    barrier();
+    lane_value[gl_LocalInvocationIndex] = top;
+    lane_id[gl_LocalInvocationIndex] = top_id;
+    barrier();
+    if (gl_LocalInvocationIndex != 0)
         return;
-    uint row_index = table_first(args.table) + gl_WorkGroupID.x;
-    base = row_index * args.stride;
-    inverse_temperature = 1.0 / uintBitsToFloat(state.head[STATE_TEMPERATURE]);
-    uint top_k = state.head[STATE_TOP_K];
-    float top_p = uintBitsToFloat(state.head[STATE_TOP_P]);
-    float min_p = uintBitsToFloat(state.head[STATE_MIN_P]);
+    for (uint i = 1; i < LOCAL; i++) {
+        const float value = lane_value[i];
+        const bool same = value == top || (isnan(value) && isnan(top));
+        if (lane_id[i] != NO_ID &&
+            (top_id == NO_ID || value > top || (isnan(top) && !isnan(value)) || (same && lane_id[i] < top_id))) {
+            top = value;
+            top_id = lane_id[i];
+        }
+    }
+    state.tokens[row_index] = min(top_id, args.n_vocab - 1);
+}
+
+void pick_greedy(uint row_index)
+{
+    float top = 0.0;
+    uint top_id = NO_ID;
+    for (uint id = gl_LocalInvocationIndex; id < args.n_vocab; id += LOCAL) {
+        const float l = logits.l[base + id];
+        if (top_id == NO_ID || l > top || (isnan(top) && !isnan(l))) {
+            top = l;
+            top_id = id;
+        }
+    }
+    pick(row_index, top, top_id);
+}
+
+void pick_sampled(uint row_index)
+{
+    const uint lane = gl_LocalInvocationIndex;
+    inverse_temperature = 1.0 / uintBitsToFloat(setting(row_index, SETTING_TEMPERATURE));
+    uint top_k = setting(row_index, SETTING_TOP_K);
+    float top_p = uintBitsToFloat(setting(row_index, SETTING_TOP_P));
+    float min_p = uintBitsToFloat(setting(row_index, SETTING_MIN_P));
 
     float largest = uintBitsToFloat(0xff800000u);
     for (uint id = lane; id < args.n_vocab; id += LOCAL)
@@ -92,31 +126,31 @@ void main()
         keep = max(keep, key_of(largest + log(min_p)));
     keep = min(keep, key_of(largest)); // the best id always stays, whatever the rounding
 
-    uvec2 seed = uvec2(state.head[STATE_SEED_LO], state.head[STATE_SEED_HI]);
+    uvec2 seed = uvec2(setting(row_index, SETTING_SEED_LO), setting(row_index, SETTING_SEED_HI));
     float top = uintBitsToFloat(0xff800000u);
-    uint top_id = 0xffffffffu;
+    uint top_id = NO_ID;
     for (uint id = lane; id < args.n_vocab; id += LOCAL) {
         float x = z(id);
         if (key_of(x) < keep)
             continue;
         uvec4 bits = philox(uvec4(id / 4, state.rows[row_index].y + 1, 0, NOISE_GUMBEL), seed);
         float value = x - log(minus_log_unit(bits[id % 4]));
-        if (value > top || top_id == 0xffffffffu) {
+        if (value > top || top_id == NO_ID) {
             top = value;
             top_id = id;
         }
     }
-    barrier();
-    lane_value[lane] = top;
-    lane_id[lane] = top_id;
-    barrier();
-    if (lane == 0) {
-        for (uint i = 1; i < LOCAL; i++)
-            if (lane_id[i] != 0xffffffffu &&
-                (top_id == 0xffffffffu || lane_value[i] > top || (lane_value[i] == top && lane_id[i] < top_id))) {
-                top = lane_value[i];
-                top_id = lane_id[i];
-            }
-        state.tokens[row_index] = min(top_id, args.n_vocab - 1);
-    }
+    pick(row_index, top, top_id);
+}
+
+void main()
+{
+    if (gl_WorkGroupID.x >= table_count(args.table))
+        return;
+    const uint row_index = table_first(args.table) + gl_WorkGroupID.x;
+    base = row_index * args.stride;
+    if (uintBitsToFloat(setting(row_index, SETTING_TEMPERATURE)) > 0.0)
+        pick_sampled(row_index);
+    else
+        pick_greedy(row_index);
 }

@@ -32,10 +32,10 @@ static void close(void *state)
     free(p->warm);
 }
 
-static enum mn_status prompt(struct generation *g, void *state, uint32_t *steps, uint32_t *token)
+static enum mn_status prompt(struct generation *g, void *state, uint32_t *rows, uint32_t *token)
 {
     struct plain *p = state;
-    return p->early.rule.criterion ? early_exit_prompt(&p->early, g, steps, token) : generation_prompt(g, token);
+    return p->early.rule.criterion ? early_exit_prompt(&p->early, g, rows, token) : generation_prompt(g, rows, token);
 }
 
 static enum mn_status warm_start(struct generation *g, float *warm)

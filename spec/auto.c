@@ -572,9 +572,9 @@ static enum mn_status open(struct generation *g, void *state)
         if (families[i]->state_bytes && !(a->families[i] = calloc(1, families[i]->state_bytes)))
             return log_fail(g->log, MN_ERR_MEMORY, "out of host memory for the choice of a strategy");
     a->max_rows = g->max_inflight = min_u32(min_u32(g->max_inflight, session_info(g->session)->max_rows), AUTO_ROWS);
-    a->committed = 1; /* the prompt's */
-    a->costs = g->costs;
-    return cost_ready(g->session, g->costs);
+    a->committed = 1;    /* the prompt's */
+    a->costs = g->costs; /* there from the prompt on */
+    return MN_OK;
 }
 
 static void close(void *state)

@@ -20,7 +20,10 @@ static enum mn_status check_lengths(const struct session *s, const struct mn_gen
             log, MN_ERR_USAGE,
             "a prompt of %u tokens and %u new ones do not fit into the context of %u (n_ctx); n_new %u would fit",
             p->n_prompt, p->n_new, session_info(s)->n_ctx, session_info(s)->n_ctx + 1 - p->n_prompt);
-    return session_check_ids(s, p->prompt, p->n_prompt, log);
+    if (p->n_stop_ids && !p->stop_ids)
+        return log_fail(log, MN_ERR_USAGE, "stop_ids: %u ids, but none are given", p->n_stop_ids);
+    enum mn_status status = session_check_ids(s, p->stop_ids, p->n_stop_ids, log);
+    return status ? status : session_check_ids(s, p->prompt, p->n_prompt, log);
 }
 
 bool is_share(float x)

@@ -50,11 +50,11 @@ static uint32_t many_steps(const struct session *s)
 /* Four runs for a row count, each with one thing more than the first: what they differ in is that thing's time. */
 enum { ONE_STEP, MANY_STEPS, ENTERING, HEADED, N_RUNS };
 
-static enum mn_status time_rows(struct session *s, uint32_t n, double *fastest)
+static enum mn_status time_rows(struct session *s, uint32_t sequence, uint32_t n, double *fastest)
 {
     struct row rows[SESSION_MAX_ROWS] = {{0}};
     for (uint32_t i = 0; i < n; i++)
-        rows[i].position = first_position(s) + i;
+        rows[i] = (struct row){.position = first_position(s) + i, .sequence = sequence};
     const struct session_run_params runs[N_RUNS] = {
         [ONE_STEP] = {.rows = rows, .n_rows = n, .n_core = 1},
         [MANY_STEPS] = {.rows = rows, .n_rows = n, .n_core = many_steps(s)},
@@ -101,7 +101,7 @@ static uint64_t steps_to_measure(const struct session *s)
     return rows * (N_RUNS - 1 + many_steps(s)) * REPETITIONS * ROUNDS;
 }
 
-static enum mn_status measure(struct session *s, struct mn_cost_table *t)
+static enum mn_status measure(struct session *s, uint32_t sequence, struct mn_cost_table *t)
 {
     double fastest[MN_COST_POINTS][N_RUNS]; /* what disturbs a run only adds to it */
     const uint32_t n = n_points(s);
@@ -111,7 +111,7 @@ static enum mn_status measure(struct session *s, struct mn_cost_table *t)
     enum mn_status status = progress_begin(session_progress(s), "measuring the cost of passes", steps_to_measure(s));
     for (int round = 0; round < ROUNDS && !status; round++) /* a machine's slow moment meets one round */
         for (uint32_t i = 0; i < n && !status; i++)
-            status = time_rows(s, i + 1, fastest[i]);
+            status = time_rows(s, sequence, i + 1, fastest[i]);
     status = progress_end(session_progress(s), status);
     if (status)
         return status;
@@ -130,12 +130,12 @@ static enum mn_status measure(struct session *s, struct mn_cost_table *t)
     return MN_OK;
 }
 
-enum mn_status cost_ready(struct session *s, struct mn_cost_table *t)
+enum mn_status cost_ready(struct session *s, struct mn_cost_table *t, uint32_t sequence)
 {
     struct mn_cost_table measured;
     if (t->n)
         return MN_OK;
-    enum mn_status status = measure(s, &measured);
+    enum mn_status status = measure(s, sequence, &measured);
     if (!status)
         *t = measured;
     return status;

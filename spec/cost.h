@@ -11,9 +11,9 @@
  * nothing. */
 double cost_at(const struct mn_cost_table *table, const double *ns, uint32_t rows);
 
-/* Times passes of up to max_rows (at most 16) rows, unless the table is there (n > 0): overwrites positions of the
- * first sequence's cache. */
-enum mn_status cost_ready(struct session *session, struct mn_cost_table *table);
+/* Times passes of up to max_rows (at most 16) rows, unless the table is there (n > 0): overwrites positions of that
+ * sequence's cache. */
+enum mn_status cost_ready(struct session *session, struct mn_cost_table *table, uint32_t sequence);
 
 /* MN_ERR_USAGE for a table that cannot have been measured. */
 enum mn_status cost_check(const struct mn_cost_table *table, const struct mn_log *log);

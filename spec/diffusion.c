@@ -151,7 +151,7 @@ static enum mn_status average_embeddings(struct generation *g, struct window *w)
 static enum mn_status advance(struct generation *g, struct window *w)
 {
     const uint32_t n = g->n_rows, first = g->rows[0].position;
-    struct session_run_params run = {.rows = g->rows, .n_rows = n, .n_new = n, .given_states = true};
+    struct session_run_params run = {.rows = g->rows, .n_rows = n, .n_new = n, .n_given = n};
     for (uint32_t i = 0; i < n; i++) {
         g->rows[i].token = i == 0 ? g->pending : g->predicted[i - 1];
         g->rows[i].depth = 0;
@@ -163,7 +163,7 @@ static enum mn_status advance(struct generation *g, struct window *w)
         status = session_run(g->session, &run, NULL);
         if (!status)
             status = average_embeddings(g, w);
-        run.n_new = 0;
+        run.n_new = run.n_given = 0;
     }
     run.n_core = g->draft_steps;
     run.coda = true;

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "engine/base/numbers.h"
 #include "engine/model/family.h"
 #include "engine/model/pace.h"
 
@@ -155,64 +156,94 @@ enum mn_status early_exit_absorb(struct early_exit *e, struct generation *g)
 
 /* ---- a prompt ---- */
 
-/* Runs all rows in chunks of what one pass takes. */
-static enum mn_status run_prompt(struct generation *g, struct row *rows, uint32_t n, uint32_t n_core, bool enter,
-                                 bool coda, uint32_t *token)
+/* A prompt goes in sweeps over all its rows: they enter, they take a step, they leave through the coda. */
+
+static bool sweep_predicts(const struct early_exit *e)
 {
+    return e->sweep == EXIT_ENDING ||
+           (e->sweep == EXIT_STEPPING && !exit_is_latent(e->rule.criterion) && is_due(e, e->step));
+}
+
+/* The sweep's next rows: as many as one pass takes, at most `most`. */
+static enum mn_status run_chunk(struct early_exit *e, struct generation *g, uint32_t most, uint32_t *n_chunk,
+                                uint32_t *token)
+{
+    const uint32_t n = g->params->n_prompt, left = n - e->at,
+                   end = left < SESSION_MAX_ROWS ? n : e->at + SESSION_MAX_ROWS;
+    const bool enters = e->sweep == EXIT_ENTERING, predicts = sweep_predicts(e);
+    *n_chunk = min_u32(min_u32(left, most), pace_chunk_rows(g->session, end - 1));
+    const struct session_run_params run = {.rows = e->rows + e->at,
+                                           .n_rows = *n_chunk,
+                                           .n_new = enters ? *n_chunk : 0,
+                                           .n_core = e->sweep == EXIT_STEPPING,
+                                           .coda = predicts,
+                                           .n_head = predicts && e->at + *n_chunk == n ? 1 : 0,
+                                           .prefill = true,
+                                           .n_given = enters && g->params->state0 ? *n_chunk : 0};
+    e->at += *n_chunk;
+    return session_run(g->session, &run, token);
+}
+
+/* All rows have taken the step: do they leave? */
+static enum mn_status end_step(struct early_exit *e, struct generation *g)
+{
+    const bool due = is_due(e, e->step);
+    bool leave = false;
     enum mn_status status = MN_OK;
-    for (uint32_t at = 0, n_chunk; at < n && !status; at += n_chunk) {
-        const uint32_t left = n - at, end = left < SESSION_MAX_ROWS ? n : at + SESSION_MAX_ROWS,
-                       most = pace_chunk_rows(g->session, end - 1);
-        n_chunk = left < most ? left : most;
-        struct session_run_params run = {.rows = rows + at,
-                                         .n_rows = n_chunk,
-                                         .n_new = enter ? n_chunk : 0,
-                                         .n_core = n_core,
-                                         .coda = coda,
-                                         .n_head = coda && at + n_chunk == n ? 1 : 0,
-                                         .prefill = true,
-                                         .given_states = g->params->state0 != NULL};
-        status = session_run(g->session, &run, token);
-    }
-    for (uint32_t i = 0; i < n; i++)
-        rows[i].depth += n_core;
+    if (exit_is_latent(e->rule.criterion))
+        status = check_states(e, g, e->rows, g->params->n_prompt, &leave);
+    else if (due)
+        status = check_logits(e, g, 0, &leave);
+    if ((leave && due) || e->step == g->num_steps)
+        e->sweep = e->predicted ? EXIT_LEFT : EXIT_ENDING;
+    else
+        e->step++;
     return status;
 }
 
-static enum mn_status leave_together(struct early_exit *e, struct generation *g, uint32_t n, uint32_t *token)
-{
-    struct row *rows = e->rows;
-    const bool latent = exit_is_latent(e->rule.criterion);
-    bool leave = false, predicted = false;
-    exit_begin(&e->memory);
-    enum mn_status status = run_prompt(g, rows, n, 0, true, false, NULL);
-    if (!status && latent)
-        status = read_states(g, rows, n, e->before);
-    for (uint32_t step = 1; step <= g->num_steps && !leave && !status; step++) {
-        bool due = is_due(e, step);
-        predicted = due && !latent;
-        status = run_prompt(g, rows, n, 1, false, predicted, token);
-        if (!status && latent)
-            status = check_states(e, g, rows, n, &leave);
-        else if (!status && due)
-            status = check_logits(e, g, 0, &leave);
-        leave = leave && due;
-    }
-    return status || predicted ? status : run_prompt(g, rows, n, 0, false, true, token);
-}
-
-enum mn_status early_exit_prompt(struct early_exit *e, struct generation *g, uint32_t *steps, uint32_t *token)
+static enum mn_status end_sweep(struct early_exit *e, struct generation *g)
 {
     const uint32_t n = g->params->n_prompt;
-    struct row *rows = e->rows;
-    for (uint32_t i = 0; i < n; i++)
-        rows[i] = (struct row){.token = g->params->prompt[i], .position = i, .sequence = g->sequence};
-    enum mn_status status = g->params->state0 ? session_write_states(g->session, g->sequence, 0, g->params->state0, n)
-                                              : MN_OK;
-    if (!status)
-        status = leave_together(e, g, n, token);
-    *steps = rows[0].depth;
-    g->stats->exit_steps += rows[0].depth;
+    e->predicted = sweep_predicts(e);
+    e->at = 0;
+    for (uint32_t i = 0; i < n && e->sweep == EXIT_STEPPING; i++)
+        e->rows[i].depth++;
+    if (e->sweep == EXIT_STEPPING)
+        return end_step(e, g);
+    e->sweep = e->sweep == EXIT_ENTERING ? EXIT_STEPPING : EXIT_LEFT;
+    return e->sweep == EXIT_STEPPING && exit_is_latent(e->rule.criterion) ? read_states(g, e->rows, n, e->before)
+                                                                          : MN_OK;
+}
+
+static void set_out(struct early_exit *e, const struct generation *g)
+{
+    for (uint32_t i = 0; i < g->params->n_prompt; i++)
+        e->rows[i] = (struct row){.token = g->params->prompt[i], .position = i, .sequence = g->sequence};
+    exit_begin(&e->memory);
+    e->sweep = EXIT_ENTERING;
+    e->step = 1;
+}
+
+enum mn_status early_exit_prompt(struct early_exit *e, struct generation *g, uint32_t *rows, uint32_t *token)
+{
+    const uint64_t most = (uint64_t)*rows * g->num_steps;
+    uint64_t taken = 0;
+    enum mn_status status = MN_OK;
+    if (e->sweep == EXIT_SETTING_OUT)
+        set_out(e, g);
+    while (e->sweep != EXIT_LEFT && taken < most && !status) {
+        uint32_t n_chunk;
+        status = run_chunk(e, g, *rows, &n_chunk, token);
+        taken += n_chunk;
+        if (!status && e->at == g->params->n_prompt)
+            status = end_sweep(e, g);
+    }
+    *rows = min_u32(*rows, (uint32_t)((taken + g->num_steps - 1) / g->num_steps));
+    g->read = !status && e->sweep == EXIT_LEFT;
+    if (!g->read)
+        return status;
+    g->prompt_steps = e->rows[0].depth;
+    g->stats->exit_steps += e->rows[0].depth;
     g->stats->exit_rows++;
-    return status;
+    return MN_OK;
 }

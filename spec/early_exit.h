@@ -15,6 +15,9 @@ struct early_exit {
     float *before, *now; /* [n_rows, n_embd] latent states of the step before and of this one */
     float *logits;       /* [vocab_size] */
     struct row *rows;    /* [n_rows] of a prompt */
+    enum early_exit_sweep { EXIT_SETTING_OUT, EXIT_ENTERING, EXIT_STEPPING, EXIT_ENDING, EXIT_LEFT } sweep;
+    uint32_t at;    /* the prompt's row that the sweep goes on with */
+    bool predicted; /* the sweep that ended last had coda and head */
     uint32_t row, step, max_steps;
     bool active, entered, leave; /* of the row on its way */
 };
@@ -31,7 +34,8 @@ void early_exit_begin(struct early_exit *e, uint32_t row, uint32_t max_steps);
 void early_exit_next(const struct early_exit *e, struct request *request);
 /* Sets e->active to false when the row has left; its prediction is then in place and its depth what it took. */
 enum mn_status early_exit_absorb(struct early_exit *e, struct generation *generation);
-/* The same for a whole prompt, whose positions all take the same number of steps: n_rows is n_prompt. */
-enum mn_status early_exit_prompt(struct early_exit *e, struct generation *generation, uint32_t *steps, uint32_t *token);
+/* The same for a prompt, whose positions all take the same number of steps: n_rows is n_prompt. In pieces, as
+ * generation_prompt. */
+enum mn_status early_exit_prompt(struct early_exit *e, struct generation *generation, uint32_t *rows, uint32_t *token);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/base/numbers.h"
+#include "spec/cost.h"
 #include "spec/generation.h"
 
 bool generation_is_stop(const struct generation *g, uint32_t token)
@@ -10,6 +11,9 @@ bool generation_is_stop(const struct generation *g, uint32_t token)
     const struct model_config *config = session_info(g->session)->config;
     for (uint32_t i = 0; !g->params->ignore_eos && i < config->n_eos; i++)
         if (config->eos_token_ids[i] == token)
+            return true;
+    for (uint32_t i = 0; i < g->params->n_stop_ids; i++)
+        if (g->params->stop_ids[i] == token)
             return true;
     return false;
 }
@@ -30,8 +34,12 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
     g->stats->n_new++;
     if (g->in_event && g->n_committed < SESSION_MAX_ROWS)
         g->committed[g->n_committed++] = token;
-    bool stop = g->params->on_token && g->params->on_token(g->params->user, token);
-    g->done = stop || generation_is_stop(g, token) || generation_remaining(g) == 0;
+    const bool wish = g->params->on_token && g->params->on_token(g->params->user, token);
+    g->stats->end = generation_is_stop(g, token)   ? MN_END_TOKEN
+                    : wish                         ? MN_END_CALLER
+                    : generation_remaining(g) == 0 ? MN_END_LENGTH
+                                                   : MN_END_NONE;
+    g->done = g->stats->end != MN_END_NONE;
 }
 
 void generation_begin_event(struct generation *g)
@@ -114,37 +122,72 @@ enum mn_status generation_open(struct generation *g, struct session *s, struct m
         return log_fail(log, MN_ERR_USAGE, "require_lossless: %s is lossy", stats->lossy_because);
     if (accept_is_forced(&p->measuring))
         g->prompt_hash = accept_prompt_hash(p);
-    session_set_sampler(s,
-                        &(struct sampler_params){p->sampler.temperature, p->sampler.top_k,
-                                                 p->sampler.top_p == 0.0f ? 1.0f : p->sampler.top_p, p->sampler.min_p,
-                                                 p->sampler.seed},
-                        p->init_scale);
     /* Everything a generation will ever need on the host: nothing is allocated between two tokens. */
     if (g->strategy->state_bytes && !(g->state = calloc(1, g->strategy->state_bytes)))
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a generation");
     return g->strategy->open ? g->strategy->open(g, g->state) : MN_OK;
 }
 
-enum mn_status generation_prompt(struct generation *g, uint32_t *token)
+enum mn_status generation_begin(struct generation *g, uint32_t sequence, uint32_t skip)
 {
     const struct mn_generate_params *p = g->params;
-    struct session_prefill_params prefill = {
-        .ids = p->prompt, .n = p->n_prompt, .sequence = g->sequence, .num_steps = g->num_steps, .state0 = p->state0};
-    return session_prefill(g->session, &prefill, token);
+    const struct mn_sampler_params *sampler = &p->sampler;
+    const struct session_prefill_params prefill = {
+        .ids = p->prompt, .n = p->n_prompt, .sequence = sequence, .num_steps = g->num_steps, .state0 = p->state0};
+    g->sequence = sequence;
+    g->stats->n_reused = skip;
+    session_set_sequence_sampler(g->session, sequence,
+                                 &(struct sampler_params){sampler->temperature, sampler->top_k,
+                                                          sampler->top_p == 0.0f ? 1.0f : sampler->top_p,
+                                                          sampler->min_p, sampler->seed},
+                                 p->init_scale);
+    enum mn_status status = g->strategy->about.uses & MN_USES_COSTS ? cost_ready(g->session, g->costs, sequence)
+                                                                    : MN_OK;
+    return status ? status : session_prompt_begin(g->session, &g->prompt, &prefill, skip);
+}
+
+enum mn_status generation_prompt(struct generation *g, uint32_t *rows, uint32_t *token)
+{
+    enum mn_status status = session_prompt_run(g->session, &g->prompt, rows, token);
+    g->read = !status && g->prompt.done;
+    g->prompt_steps = g->num_steps;
+    return status;
+}
+
+enum mn_status generation_read(struct generation *g, uint32_t *rows)
+{
+    uint32_t token = 0;
+    const double start = clock_ns();
+    enum mn_status status = g->strategy->prompt ? g->strategy->prompt(g, g->state, rows, &token)
+                                                : generation_prompt(g, rows, &token);
+    g->start_ns = clock_ns();
+    g->stats->prefill_ns += g->start_ns - start;
+    if (!status && g->read)
+        generation_commit(g, token, g->prompt_steps);
+    return status;
 }
 
 enum mn_status generation_prefill(struct generation *g, uint32_t sequence)
 {
-    uint32_t token, steps = g->num_steps;
-    g->sequence = sequence;
-    double start = clock_ns();
-    enum mn_status status = g->strategy->prompt ? g->strategy->prompt(g, g->state, &steps, &token)
-                                                : generation_prompt(g, &token);
-    g->start_ns = clock_ns();
-    g->stats->prefill_ns = g->start_ns - start;
-    if (!status)
-        generation_commit(g, token, steps);
-    return status;
+    struct progress *progress = session_progress(g->session);
+    enum mn_status status = generation_begin(g, sequence, 0);
+    if (status)
+        return status;
+    status = progress_begin(progress, "reading the prompt", (uint64_t)g->params->n_prompt * g->num_steps);
+    while (!status && !g->read) {
+        uint32_t rows = UINT32_MAX;
+        status = generation_read(g, &rows);
+    }
+    return progress_end(progress, status);
+}
+
+void generation_end(struct generation *g, enum mn_status status)
+{
+    if (g->stats->end != MN_END_NONE)
+        return;
+    g->stats->end = status ? MN_END_FAILED : MN_END_CALLER;
+    g->stats->status = status;
+    g->done = true;
 }
 
 void generation_close(struct generation *g)
@@ -167,6 +210,8 @@ enum mn_status generate_with_costs(struct session *s, struct mn_cost_table *cost
         status = g.strategy->run ? g.strategy->run(&g, g.state) : schedule_run(&g);
     if (g.start_ns > 0.0)
         stats->decode_ns = clock_ns() - g.start_ns;
+    if (status)
+        generation_end(&g, status);
     generation_close(&g);
     return status;
 }

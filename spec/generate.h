@@ -1,4 +1,4 @@
-/* The doors of spec: what api/ calls. See mn_generate and mn_generate_batch in muninn.h.
+/* The doors of spec: what api/ calls, beside scheduler.h. See mn_generate and mn_generate_batch in muninn.h.
  *
  * Owns: nothing between calls. Never: prints. Thread-safety: that of the session. */
 #ifndef MUNINN_SPEC_GENERATE_H

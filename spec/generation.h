@@ -1,5 +1,5 @@
-/* The life of a generation: open, prefill, ticks or run, close. For the files that drive generations; strategies need
- * strategy.h alone. */
+/* The life of a generation: open, begin, read, ticks or run, close. For the files that drive generations; strategies
+ * need strategy.h alone. */
 #ifndef MUNINN_SPEC_GENERATION_H
 #define MUNINN_SPEC_GENERATION_H
 
@@ -13,16 +13,23 @@ enum mn_status generation_check_settings(const struct generation *generation);
 /* Only fills in, for the checks above. */
 void generation_set_up(struct generation *generation, struct session *session, struct mn_cost_table *costs,
                        const struct mn_generate_params *params, struct mn_stats *stats, const struct mn_log *log);
-/* Checks, reserves all host memory, sets the session's sampler. Also after a failure, generation_close is to be called.
- * `costs`, `params` and `stats` must outlive the generation. */
+/* Checks, reserves all host memory, computes nothing. Also after a failure, generation_close is to be called. `costs`,
+ * `params` and `stats` must outlive the generation. */
 enum mn_status generation_open(struct generation *generation, struct session *session, struct mn_cost_table *costs,
                                const struct mn_generate_params *params, struct mn_stats *stats,
                                const struct mn_log *log);
-/* Runs the prompt in the cache's `sequence` and commits the first token. */
+/* Takes the cache's `sequence`, where the first `skip` positions of the prompt are already; sets its sampler. Measures
+ * costs there, if the strategy decides by them and there are none. */
+enum mn_status generation_begin(struct generation *generation, uint32_t sequence, uint32_t skip);
+/* Reads up to *rows rows of the prompt, as generation_prompt has it; behind the last one it commits the first token. */
+enum mn_status generation_read(struct generation *generation, uint32_t *rows);
+/* Begins and reads everything. */
 enum mn_status generation_prefill(struct generation *generation, uint32_t sequence);
+/* Says how it ended where nobody has: `status`, or by the caller's wish. */
+void generation_end(struct generation *generation, enum mn_status status);
 void generation_close(struct generation *generation);
 
-/* ---- the scheduler (schedule.c) ---- */
+/* ---- ticks (schedule.c) ---- */
 
 /* One pass sequence for all generations [n], none of which is done: opens their next requests where needed, takes the
  * steps that the shortest one needs, lets those that are complete absorb. Passes and bytes are added to *work. */

@@ -43,11 +43,17 @@ static void pack(struct generation *const *generations, uint32_t n, struct place
         run->n_new += places[i].n_entering;
     }
     uint32_t entering = run->n_rows;
+    for (int given = 1; given >= 0; given--) { /* those with states of their own come first */
+        for (uint32_t i = 0; i < n; i++)
+            if (generations[i]->request.given_states == given) {
+                places[i].entering = entering;
+                entering += places[i].n_entering;
+            }
+        run->n_given = given ? entering - run->n_rows : run->n_given;
+    }
     run->n_rows += run->n_new;
     for (uint32_t i = 0; i < n; i++) {
         const struct generation *g = generations[i];
-        places[i].entering = entering;
-        entering += places[i].n_entering;
         for (uint32_t j = 0; j < g->request.n_rows; j++)
             rows[place_of(g, &places[i], j)] = g->rows[g->request.first + j];
     }
@@ -86,7 +92,6 @@ enum mn_status schedule_tick(struct session *s, struct generation *const *genera
         steps = generations[i]->steps_left < steps ? generations[i]->steps_left : steps;
     for (uint32_t i = 0; i < n; i++) {
         run.coda |= generations[i]->request.predict && generations[i]->steps_left == steps;
-        run.given_states |= generations[i]->request.given_states;
     }
     pack(generations, n, places, rows, &run);
     run.n_core = steps;

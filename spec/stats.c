@@ -18,7 +18,7 @@ void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted, ui
         stats->accepted_at[i]++;
 }
 
-void stats_add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
+static void add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
 {
     sum->rounds += stats->rounds;
     sum->drafted += stats->drafted;
@@ -30,6 +30,30 @@ void stats_add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
     }
     for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++)
         sum->accepted_lengths[i] += stats->accepted_lengths[i];
+}
+
+void stats_add_sequence(struct mn_stats *sum, const struct mn_stats *stats)
+{
+    sum->n_prompt += stats->n_prompt;
+    sum->n_reused += stats->n_reused;
+    sum->n_new += stats->n_new;
+    add_rounds(sum, stats);
+    sum->exit_steps += stats->exit_steps;
+    sum->exit_rows += stats->exit_rows;
+    sum->inflight_rows += stats->inflight_rows;
+}
+
+void stats_add_work(struct mn_stats *sum, const struct mn_stats *work)
+{
+    sum->prelude_passes += work->prelude_passes;
+    sum->core_passes += work->core_passes;
+    sum->coda_passes += work->coda_passes;
+    sum->core_rows += work->core_rows;
+    sum->weight_bytes += work->weight_bytes;
+    sum->kv_bytes += work->kv_bytes;
+    sum->submits += work->submits;
+    sum->dispatches += work->dispatches;
+    sum->prefill_ns += work->prefill_ns;
 }
 
 struct work_mark work_begin(const struct session *s)
@@ -73,7 +97,7 @@ double mn_stats_mean_acceptance_length(const struct mn_stats *stats)
 
 double mn_stats_prefill_tok_s(const struct mn_stats *stats)
 {
-    return stats ? ratio((double)stats->n_prompt * 1e9, stats->prefill_ns) : 0.0;
+    return stats ? ratio((double)(stats->n_prompt - stats->n_reused) * 1e9, stats->prefill_ns) : 0.0;
 }
 
 double mn_stats_decode_tok_s(const struct mn_stats *stats)

@@ -41,7 +41,9 @@ struct generation {
     uint32_t position;                             /* where it stands */
     uint32_t pending_depth;                        /* steps that the row before it took */
     uint64_t prompt_hash;                          /* 0: nothing is drawn by it */
-    bool done;
+    struct session_prompt prompt;                  /* on its way into the cache */
+    uint32_t prompt_steps;                         /* how deep it went, once it is read */
+    bool read, done;
     double start_ns; /* when decoding began */
 
     struct row rows[SESSION_MAX_ROWS];    /* in flight, by position */
@@ -75,8 +77,8 @@ struct strategy {
     enum mn_status (*check)(const struct generation *generation);
     enum mn_status (*open)(struct generation *generation, void *state); /* NULL, or: before the prompt runs */
     void (*close)(void *state); /* NULL, or: frees what open made, also where open failed or was never called */
-    /* NULL: generation_prompt. Runs the prompt; *steps: how deep it went. */
-    enum mn_status (*prompt)(struct generation *generation, void *state, uint32_t *steps, uint32_t *token);
+    /* NULL: generation_prompt. See there. */
+    enum mn_status (*prompt)(struct generation *generation, void *state, uint32_t *rows, uint32_t *token);
     enum mn_status (*next)(struct generation *generation, void *state, struct request *request);
     enum mn_status (*absorb)(struct generation *generation, void *state);
     enum mn_status (*run)(struct generation *generation, void *state); /* instead of next and absorb */
@@ -85,8 +87,9 @@ struct strategy {
 /* NULL when there is no such strategy. */
 const struct strategy *strategy_find(const char *name);
 
-/* Runs the prompt to the full depth. */
-enum mn_status generation_prompt(struct generation *generation, uint32_t *token);
+/* Goes on with the prompt, to the full depth: up to *rows rows of it, or what takes as many core steps; *rows becomes
+ * how many they were. At its end sets generation.read and prompt_steps, and *token. */
+enum mn_status generation_prompt(struct generation *generation, uint32_t *rows, uint32_t *token);
 
 /* Takes the next token of the sequence, behind a row that took `steps` steps: counts it, hands it to the caller,
  * decides whether to go on. */
@@ -133,8 +136,10 @@ bool accept_threshold(const float *logits, uint32_t n, uint32_t draft, float thr
 /* One round: `drafted` tokens were proposed, the first `accepted` of them were right, `committed` tokens came of it.
  * `ended`: the sequence ended with the last of these, and drafts behind it count for nothing. */
 void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted, uint32_t committed, bool ended);
-/* Adds what rounds came to. */
-void stats_add_rounds(struct mn_stats *sum, const struct mn_stats *stats);
+/* Adds what a sequence came to: tokens, rounds, exits; its passes are counted by whoever runs them. */
+void stats_add_sequence(struct mn_stats *sum, const struct mn_stats *stats);
+/* Adds passes, bytes, submits and the prompts' time. */
+void stats_add_work(struct mn_stats *sum, const struct mn_stats *work);
 /* Adds the passes, bytes and submits between the two calls to the statistics. */
 struct work_mark {
     struct session_counts counts;

@@ -12,12 +12,13 @@ _Static_assert(sizeof(struct row) == 16 && offsetof(struct row, token) == 0 && o
 _Static_assert((int)SESSION_MAX_ROWS == STATE_MAX_ROWS, "a session's rows fit into the state buffer");
 _Static_assert(STATE_HEAD_WORDS % 4 == 0 && STATE_TOKENS % 4 == 0, "rows begin and end at 16 bytes");
 
-/* The words in front of the rows: four tables of two words, four group counts of three, then single words. */
+/* The words in front of the rows: four tables of two words, four group counts of three. */
 _Static_assert(2 * TABLE_HEAD + 2 <= STATE_GROUPS, "row tables end where group counts begin");
-_Static_assert(STATE_GROUPS + 3 * (TABLE_HEAD + 1) <= STATE_SEED_LO, "group counts end where single words begin");
-_Static_assert(STATE_SEED_LO < STATE_SEED_HI && STATE_SEED_HI < STATE_TEMPERATURE && STATE_TEMPERATURE < STATE_TOP_K &&
-                   STATE_TOP_K < STATE_TOP_P && STATE_TOP_P < STATE_MIN_P && STATE_MIN_P < STATE_INIT_MODE &&
-                   STATE_INIT_MODE < STATE_INIT_STD && STATE_INIT_STD < STATE_HEAD_WORDS,
+_Static_assert(STATE_GROUPS + 3 * (TABLE_HEAD + 1) <= STATE_HEAD_WORDS, "group counts end where rows begin");
+_Static_assert(SETTING_SEED_LO < SETTING_SEED_HI && SETTING_SEED_HI < SETTING_TEMPERATURE &&
+                   SETTING_TEMPERATURE < SETTING_TOP_K && SETTING_TOP_K < SETTING_TOP_P &&
+                   SETTING_TOP_P < SETTING_MIN_P && SETTING_MIN_P < SETTING_INIT_MODE &&
+                   SETTING_INIT_MODE < SETTING_INIT_STD && SETTING_INIT_STD < SETTING_WORDS,
                "each word has a place of its own");
 
 _Static_assert((int)KV_F32 == CACHE_F32 && (int)KV_F16 == CACHE_F16 && (int)KV_Q8 == CACHE_Q8 && (int)KV_TYPES == 3,

@@ -225,7 +225,7 @@ static enum mn_status warm_up(struct session *s)
             continue;
         session_write_state(s, &(struct session_run_params){
                                    .rows = &row, .n_rows = 1, .n_new = 1, .n_core = 1, .coda = true, .n_head = 1});
-        ((uint32_t *)span_host(s->state))[STATE_TEMPERATURE] = bits_of(1.0f);
+        ((uint32_t *)span_host(s->state))[STATE_SETTINGS + SETTING_TEMPERATURE] = bits_of(1.0f);
         struct pace pace = {.session = s}; /* teaches nothing: these times are not those of later runs */
         for (int pass = 0; pass < PASS_COUNT && !pace.status; pass++) {
             pace_pass(&pace, (enum pass)pass, stamp, 1, 1.0);
@@ -446,6 +446,13 @@ void session_destroy(struct session *s)
 
 void session_set_sampler(struct session *s, const struct sampler_params *sampler, float init_scale)
 {
-    s->sampler = *sampler;
-    s->init_scale = init_scale;
+    for (uint32_t i = 0; i < s->info.n_sequences; i++)
+        session_set_sequence_sampler(s, i, sampler, init_scale);
+}
+
+void session_set_sequence_sampler(struct session *s, uint32_t sequence, const struct sampler_params *sampler,
+                                  float init_scale)
+{
+    s->samplers[sequence] = *sampler;
+    s->init_scales[sequence] = init_scale;
 }

@@ -41,12 +41,13 @@ struct session_params {
 struct session_run_params {
     const struct row *rows; /* [n_rows], each sequence by position; for n_new > 0 the last n_new start at depth 0 */
     uint32_t n_rows;
-    uint32_t n_new;    /* trailing rows that go through the prelude first */
-    uint32_t n_core;   /* core steps for all rows */
-    bool coda;         /* all rows through the coda */
-    uint32_t n_head;   /* trailing rows that get logits and a token; needs coda */
-    bool prefill;      /* the prefill matmul: another order of additions, the same for every chunk of a prompt */
-    bool given_states; /* new rows keep the states that session_write_states put there */
+    uint32_t n_new;  /* trailing rows that go through the prelude first */
+    uint32_t n_core; /* core steps for all rows */
+    bool coda;       /* all rows through the coda */
+    uint32_t n_head; /* trailing rows that get logits and a token; needs coda */
+    bool prefill;    /* the prefill matmul: another order of additions, the same for every chunk of a prompt */
+    uint32_t
+        n_given; /* so many of the new rows, the first of them, keep the states that session_write_states put there */
 };
 
 /* What was computed since the session began, counted on the host. */
@@ -116,6 +117,22 @@ struct session_prefill_params {
 };
 enum mn_status session_prefill(struct session *session, const struct session_prefill_params *params, uint32_t *token);
 
+/* The same in pieces, between which other sequences may run: no bit depends on how a prompt is cut. */
+struct session_prompt {
+    struct session_prefill_params params;
+    uint32_t at, depth; /* where the next chunk begins, and the steps it has taken */
+    bool begun, done;
+    bool by_step; /* all chunks take a step before any takes the next */
+};
+/* Checks. The ids and states of `params` are read until it is done. The first `skip` < n positions are in the cache
+ * already, all their steps taken. */
+enum mn_status session_prompt_begin(struct session *session, struct session_prompt *prompt,
+                                    const struct session_prefill_params *params, uint32_t skip);
+/* Runs up to *rows rows through all steps, or what takes as many core steps; *rows becomes how many they were. *token
+ * (may be NULL) is set when the prompt is done. */
+enum mn_status session_prompt_run(struct session *session, struct session_prompt *prompt, uint32_t *rows,
+                                  uint32_t *token);
+
 /* MN_ERR_USAGE, with a message in `log`, when an id is beyond the vocabulary. */
 enum mn_status session_check_ids(const struct session *session, const uint32_t *ids, uint32_t n,
                                  const struct mn_log *log);
@@ -135,10 +152,12 @@ enum mn_status session_read_injected(struct session *session, uint32_t sequence,
                                      float *injected);
 enum mn_status session_write_injected(struct session *session, uint32_t sequence, uint32_t first, const float *injected,
                                       uint32_t n);
-/* Sets the initial states of n positions: states [n, n_embd]. Rows that enter with `given_states` start from them. */
+/* Sets the initial states of n positions: states [n, n_embd]. Rows that enter as given ones start from them. */
 enum mn_status session_write_states(struct session *session, uint32_t sequence, uint32_t first, const float *states,
                                     uint32_t n);
-/* Replaces the sampler (and the seed). */
+/* Replaces the sampler (and the seed) of all sequences, or of one. */
 void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
+void session_set_sequence_sampler(struct session *session, uint32_t sequence, const struct sampler_params *sampler,
+                                  float init_scale);
 
 #endif

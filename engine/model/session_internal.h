@@ -33,8 +33,8 @@ struct session {
     struct stream stream;
     struct kv_cache cache;
     struct arena scratch, shared;
-    struct sampler_params sampler;
-    float init_scale;
+    struct sampler_params samplers[SESSION_MAX_ROWS]; /* by sequence */
+    float init_scales[SESSION_MAX_ROWS];
     struct span state;                 /* the state buffer, host-visible */
     struct span x, y;                  /* [rows, d] a block's input, and the sum after its attention */
     struct span query;                 /* [rows, heads, head_pad] */

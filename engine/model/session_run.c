@@ -23,6 +23,22 @@ static void write_table(struct session *s, uint32_t *head, uint32_t table, const
     head[STATE_GROUPS + 3 * table + 2] = shared_rows ? (count + shared_rows - 1) / shared_rows : count;
 }
 
+static void write_settings(const struct session *s, uint32_t *words, const struct session_run_params *p, uint32_t i)
+{
+    const uint32_t sequence = p->rows[i].sequence, first_new = p->n_rows - p->n_new;
+    const struct sampler_params *sampler = &s->samplers[sequence];
+    const float init_scale = s->init_scales[sequence];
+    const bool given = i >= first_new && i < first_new + p->n_given;
+    words[SETTING_SEED_LO] = (uint32_t)sampler->seed;
+    words[SETTING_SEED_HI] = (uint32_t)(sampler->seed >> 32);
+    words[SETTING_TEMPERATURE] = bits_of(sampler->temperature);
+    words[SETTING_TOP_K] = sampler->top_k;
+    words[SETTING_TOP_P] = bits_of(sampler->top_p);
+    words[SETTING_MIN_P] = bits_of(sampler->min_p);
+    words[SETTING_INIT_MODE] = given ? INIT_GIVEN : init_scale != 0.0f ? INIT_NORMAL : INIT_ZERO;
+    words[SETTING_INIT_STD] = bits_of((float)s->model->config.state_std * init_scale);
+}
+
 void session_write_state(struct session *s, const struct session_run_params *p)
 {
     uint32_t *head = span_host(s->state);
@@ -30,15 +46,9 @@ void session_write_state(struct session *s, const struct session_run_params *p)
     write_table(s, head, TABLE_CORE, p, 0, p->n_rows);
     write_table(s, head, TABLE_CODA, p, 0, p->n_rows);
     write_table(s, head, TABLE_HEAD, p, p->n_rows - p->n_head, p->n_head);
-    head[STATE_SEED_LO] = (uint32_t)s->sampler.seed;
-    head[STATE_SEED_HI] = (uint32_t)(s->sampler.seed >> 32);
-    head[STATE_TEMPERATURE] = bits_of(s->sampler.temperature);
-    head[STATE_TOP_K] = s->sampler.top_k;
-    head[STATE_TOP_P] = bits_of(s->sampler.top_p);
-    head[STATE_MIN_P] = bits_of(s->sampler.min_p);
-    head[STATE_INIT_MODE] = p->given_states ? INIT_GIVEN : s->init_scale != 0.0f ? INIT_NORMAL : INIT_ZERO;
-    head[STATE_INIT_STD] = bits_of((float)s->model->config.state_std * s->init_scale);
     memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
+    for (uint32_t i = 0; i < p->n_rows; i++)
+        write_settings(s, head + STATE_SETTINGS + SETTING_WORDS * i, p, i);
 }
 
 enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, uint32_t n, const struct mn_log *log)
@@ -74,7 +84,8 @@ static enum mn_status check_run(struct session *s, const struct session_run_para
 {
     const struct mn_log *log = s->model->device->log;
     const uint32_t most = p->prefill ? s->info.prefill_rows : s->info.max_rows;
-    if (p->n_rows < 1 || p->n_rows > most || p->n_new > p->n_rows || p->n_head > p->n_rows || (p->n_head && !p->coda))
+    if (p->n_rows < 1 || p->n_rows > most || p->n_new > p->n_rows || p->n_given > p->n_new || p->n_head > p->n_rows ||
+        (p->n_head && !p->coda))
         return log_fail(log, MN_ERR_USAGE, "run of %u rows (%u new, %u with logits) is not possible", p->n_rows,
                         p->n_new, p->n_head);
     for (uint32_t i = 0; i < p->n_rows; i++) {
@@ -135,13 +146,22 @@ struct progress *session_progress(struct session *s)
     return &s->model->device->progress;
 }
 
+/* Does a head row's token come from a sampler? Greedy rows beside it take the argmax in the same kernel. */
+static bool any_sampled(const struct session *s, const struct session_run_params *p)
+{
+    bool any = false;
+    for (uint32_t i = p->n_rows - p->n_head; i < p->n_rows; i++)
+        any |= s->samplers[p->rows[i].sequence].temperature > 0.0f;
+    return any;
+}
+
 enum mn_status session_run(struct session *s, const struct session_run_params *p, uint32_t *tokens)
 {
     enum mn_status status = check_run(s, p);
     if (status)
         return status;
     const struct weights *w = &s->model->weights;
-    const enum pass head = s->sampler.temperature > 0.0f ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
+    const enum pass head = any_sampled(s, p) ? PASS_HEAD_SAMPLED : PASS_HEAD_GREEDY;
     const uint32_t stamp = session_stamp(p->n_rows, p->prefill), stamp_new = session_stamp(p->n_new, p->prefill),
                    stamp_head = session_stamp(p->n_head, p->prefill);
     struct pace pace = {.session = s, .teaches = true};
