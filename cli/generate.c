@@ -43,7 +43,9 @@ static const struct command_option table[] = {
      .kind = OPTION_TEXT,
      .offset = AT(batch),
      .argument = "FILE.jsonl",
-     .help = "many prompts, a JSON object per line: \"prompt\" or \"ids\", and \"n\", \"num_steps\", \"id\" if wanted"},
+     .help =
+         "many prompts, a JSON object per line: \"prompt\" or \"ids\", and \"n\", \"num_steps\", \"id\" if wanted; - "
+         "for lines as they come on standard input"},
     {.name = "parallel",
      .kind = OPTION_U32,
      .offset = AT(parallel),
@@ -327,6 +329,11 @@ const struct command command_generate = {
         "--batch prints a JSON line per sequence, in the order in which they end, and one with the total. A prompt "
         "that\n"
         "cannot run has an \"error\" in its line; the others run, and the exit code is that of the first such line.\n"
+        "--batch - is a worker: it reads lines as they come, which may also have strategy, draft_steps, lookahead,\n"
+        "max_inflight, temp, top_k, top_p, min_p, seed, stop and ignore_eos, answers each as it ends, and ends with "
+        "its\n"
+        "input. --num-steps is the most that a line may ask for; --ctx, if not given, what the model knows or memory "
+        "holds.\n"
         "On a terminal, control characters and marks of direction in the text are spelled out (\\u001b); a pipe gets "
         "its\n"
         "bytes.\n"

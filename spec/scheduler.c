@@ -123,6 +123,7 @@ static void say_end(struct scheduler *s, struct sequence *q)
     note_time(&q->generation);
     s->busy = true;
     s->stats.n_ended++;
+    s->stats.total.n_sequences += q->generation.stats->n_new > 0;
     stats_add_sequence(&s->stats.total, q->generation.stats);
     if (q->on_end)
         q->on_end(q->user, q->id, q->generation.stats);

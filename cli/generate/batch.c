@@ -14,7 +14,7 @@
 #include "engine/base/system.h"
 #include "engine/files/lines.h"
 
-enum { DEFAULT_PARALLEL = 8, ROWS_MAX = 128, LINES_MAX = 1 << 16, ID_BYTES_MAX = 256 };
+enum { LINES_MAX = 1 << 16 };
 
 /* Messages about a sequence: with the line it comes from, kept for its JSON line. */
 struct batch_line {
@@ -59,95 +59,6 @@ static void write_line(void *user, enum mn_log_level level, const char *text)
 
 /* ---- reading ---- */
 
-static enum mn_status check_keys(const struct json_doc *doc)
-{
-    static const char *const known[] = {"prompt", "ids", "n", "num_steps", "id"};
-    const cJSON *member;
-    if (!cJSON_IsObject(doc->root))
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: must be an object with a \"prompt\" or \"ids\"", doc->file);
-    cJSON_ArrayForEach (member, doc->root) {
-        bool good = false;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            good |= !strcmp(member->string, known[i]);
-        if (!good)
-            return json_refuse(doc, MN_ERR_FORMAT, member->string, member,
-                               "must be one of prompt, ids, n, num_steps and id");
-    }
-    const bool prompt = json_find(doc->root, "prompt") != NULL, ids = json_find(doc->root, "ids") != NULL;
-    if (prompt == ids)
-        return log_fail(doc->log, MN_ERR_FORMAT, "%s: needs either \"prompt\" or \"ids\"%s", doc->file,
-                        prompt ? ", not both" : "");
-    return MN_OK;
-}
-
-static enum mn_status take_id(struct generate_run *run, const struct json_doc *doc)
-{
-    const cJSON *id = json_find(doc->root, "id");
-    const char *text;
-    uint64_t number;
-    if (!id)
-        return MN_OK;
-    enum mn_status status = cJSON_IsString(id) ? json_as_string(doc, "id", id, ID_BYTES_MAX, &text)
-                                               : json_as_u64(doc, "id", id, 0, JSON_INTEGER_MAX, &number);
-    if (status)
-        return status;
-    size_t n_bytes;
-    FILE *out = memory_open(&run->id, &n_bytes);
-    if (!out)
-        return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
-    if (cJSON_IsString(id))
-        json_write_string(out, text, strlen(text));
-    else
-        fprintf(out, "%" PRIu64, number);
-    return memory_close(out, &run->id, &n_bytes) ? MN_OK
-                                                 : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
-}
-
-static enum mn_status take_ids(struct generate_run *run, const struct json_doc *doc)
-{
-    struct id_list list;
-    enum mn_status status = lines_get_ids(doc, "ids", run->info.shape.vocab_size, &list.ids, &list.n);
-    if (!status)
-        status = run_take_ids(run, &list);
-    free(list.ids);
-    return status;
-}
-
-/* A prompt that cannot be turned into ids is not a malformed line: the others run. The tokenizer's messages go to the
- * engine's log. */
-static enum mn_status take_text(struct generate_run *run, const struct json_doc *doc, const struct mn_log *line_log)
-{
-    const char *text;
-    enum mn_status status = json_get_string(doc, doc->root, "prompt", TEXT_FILE_BYTES_MAX, &text);
-    if (status)
-        return status;
-    run->log = *run->engine_log = line_log;
-    run->status = run_take_text(run, text, strlen(text));
-    run->n_prompt = run->status ? 0 : run->n_prompt;
-    if (run->status == MN_ERR_USAGE)
-        run->status = MN_ERR_FORMAT; /* a bad line in a file, whoever noticed */
-    return MN_OK;
-}
-
-static enum mn_status fill_run(struct generate_run *run, const char *line, size_t n_bytes, const struct mn_log *log,
-                               const struct mn_log *line_log)
-{
-    struct json_doc doc = {0};
-    enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, TEXT_FILE_BYTES_MAX, log);
-    if (!status)
-        status = check_keys(&doc);
-    if (!status)
-        status = json_get_u32_or(&doc, doc.root, "n", 1, IDS_MAX, run->options->n_new, &run->n_new);
-    if (!status)
-        status = json_get_u32_or(&doc, doc.root, "num_steps", 1, 4096, run->options->num_steps, &run->num_steps);
-    if (!status)
-        status = take_id(run, &doc);
-    if (!status)
-        status = json_find(doc.root, "ids") ? take_ids(run, &doc) : take_text(run, &doc, line_log);
-    json_destroy(&doc);
-    return status == MN_ERR_USAGE ? MN_ERR_FORMAT : status; /* a bad line in a file, whoever noticed */
-}
-
 static enum mn_status take_line(void *user, size_t number, const char *line, size_t n_bytes, const struct mn_log *log)
 {
     struct batch *b = user;
@@ -159,7 +70,7 @@ static enum mn_status take_line(void *user, size_t number, const char *line, siz
     run->collects = run->in_batch = true;
     run->index = b->n++;
     run->n_new = run->num_steps = 0;
-    enum mn_status status = fill_run(run, line, n_bytes, log, &at->log);
+    enum mn_status status = line_read(run, NULL, line, n_bytes, log, &at->log);
     run->log = *run->engine_log = b->common->log;
     return status;
 }
@@ -307,14 +218,14 @@ static enum mn_status open_session(struct mn_session **session, struct batch *b,
 {
     const struct generate_run *common = b->common;
     const uint32_t rows = rows_per_sequence(common->options);
-    const uint32_t wanted = common->options->parallel ? common->options->parallel : DEFAULT_PARALLEL;
+    const uint32_t wanted = common->options->parallel ? common->options->parallel : BATCH_PARALLEL;
     struct kept_error kept = {.next = common->log};
     const struct mn_log keeping = {keep_error, &kept};
     enum mn_status status;
     do {
         params->n_sequences = wanted < b->n_ready ? wanted : b->n_ready;
-        if (params->n_sequences > ROWS_MAX / rows)
-            params->n_sequences = ROWS_MAX / rows;
+        if (params->n_sequences > BATCH_ROWS_MAX / rows)
+            params->n_sequences = BATCH_ROWS_MAX / rows;
         params->max_rows = params->n_sequences * rows;
         *common->engine_log = &keeping;
         status = cli_open_session(session, common->engine, params);

@@ -31,6 +31,8 @@ static enum mn_status check_options(const struct generate_options *options, cons
         return log_fail(log, MN_ERR_USAGE, "more than one prompt: give exactly one of " WAYS);
     if (options->batch && options->compare_ar)
         return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
+    if (options->batch && !strcmp(options->batch, "-") && options->trace)
+        return log_fail(log, MN_ERR_USAGE, "--trace: not with --batch -; trace a file of lines");
     if (options->top_p == 0.0f) /* which is off for the library: here that is 1 */
         return log_fail(log, MN_ERR_USAGE, "--top-p 0: must be above 0 and at most 1");
     enum mn_status status = options->kv_policy ? mn_kv_policy_check(options->kv_policy, log) : MN_OK;
@@ -111,7 +113,9 @@ static enum mn_status run_engine(struct generate_run *run, const char *text, siz
 {
     const struct generate_options *options = run->options;
     mn_engine_info(run->engine, &run->info);
-    enum mn_status status = options->batch ? generate_file(run) : run_single(run, text, n_bytes);
+    enum mn_status status = !options->batch               ? run_single(run, text, n_bytes)
+                            : strcmp(options->batch, "-") ? generate_file(run)
+                                                          : generate_worker(run);
     /* However it ended: what happened until then is a trace. A run that was refused has none, and the old one stays. */
     const bool traced = run->trace && (run->trace->n_bytes || run->trace->failed);
     const enum mn_status kept = traced ? output_commit(run->trace, run->log) : MN_OK;

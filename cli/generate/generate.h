@@ -1,5 +1,5 @@
-/* muninn generate in five files: from the options to one sequence or many (generate.c), one from its prompt to its text
- * (run.c), many of them from a file (batch.c), and how it went (report.c,
+/* muninn generate: from the options to one sequence or many (generate.c), one from its prompt to its text (run.c), many
+ * of them from a file (batch.c) or as they come (worker.c) in lines of JSON (line.c), and how it went (report.c,
  * figures.c). The option table is cli/generate.c. */
 #ifndef MUNINN_CLI_GENERATE_GENERATE_H
 #define MUNINN_CLI_GENERATE_GENERATE_H
@@ -61,9 +61,10 @@ struct generate_run {
     bool ended_by_eos, compared;
     bool default_depth; /* num_steps is the model's own */
     bool in_batch;
-    uint32_t index; /* in the batch, from 0 */
-    char *id;       /* the batch line's "id" as JSON text, owned; NULL: none */
-    char *error;    /* why it cannot run, owned; NULL: it can */
+    uint32_t index;   /* in the batch, from 0 */
+    char *id;         /* the batch line's "id" as JSON text, owned; NULL: none */
+    char *stop_texts; /* that a line brought, owned; NULL: none */
+    char *error;      /* why it cannot run, owned; NULL: it can */
 };
 
 /* ---- generate.c ---- */
@@ -97,10 +98,22 @@ enum mn_status run_finish(struct generate_run *run, enum mn_status status);
 /* Frees what the run owns; the engine is not among it. */
 void run_free(struct generate_run *run);
 
-/* ---- batch.c ---- */
+/* ---- line.c ---- */
+
+/* Reads a line into a run with `options` set. `own` (may be NULL): the run's options, where the line may have settings
+ * of its own. `log` is told what is malformed, `line_log` why a prompt cannot be turned into ids: that is no malformed
+ * line, and goes into run->status. */
+enum mn_status line_read(struct generate_run *run, struct generate_options *own, const char *line, size_t n_bytes,
+                         const struct mn_log *log, const struct mn_log *line_log);
+
+/* ---- batch.c, worker.c ---- */
+
+enum { BATCH_PARALLEL = 8, BATCH_ROWS_MAX = 128 };
 
 /* All sequences of options->batch on one session. `engine` and `info` of `common` are set. */
 enum mn_status generate_file(const struct generate_run *common);
+/* The same for lines that come on standard input, each answered as soon as it ends. */
+enum mn_status generate_worker(const struct generate_run *common);
 
 /* ---- report.c ---- */
 

@@ -220,5 +220,6 @@ void run_free(struct generate_run *run)
     free(run->tokens);
     free(run->prompt);
     free(run->id);
+    free(run->stop_texts);
     free(run->error);
 }
