@@ -135,6 +135,17 @@ uint64_t kv_piece_bytes(const struct kv_shape *shape)
     return (bytes + KV_WORD - 1) / KV_WORD * KV_WORD; /* what is not a whole word is the end of the scales */
 }
 
+uint32_t kv_parts(const struct kv_shape *shape, struct kv_part parts[KV_PARTS_MAX])
+{
+    const bool q8 = shape->type == KV_Q8;
+    const uint64_t bytes = q8 ? kv_q8_pad(shape->head_dim) : types[shape->type].bytes(shape->head_dim),
+                   all = bytes * shape->n_ctx;
+    parts[0] = (struct kv_part){0, bytes};
+    parts[1] = (struct kv_part){all, bytes};
+    parts[2] = (struct kv_part){2 * all, kv_q8_groups(shape->head_dim) * UINT64_C(4)};
+    return q8 ? 3 : 2;
+}
+
 uint64_t kv_block_bytes(const struct kv_shape *shape, uint32_t block)
 {
     return (uint64_t)shape->n_sequences * kv_block_slots(shape, block) * shape->n_kv_heads * kv_piece_bytes(shape);

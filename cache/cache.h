@@ -70,6 +70,13 @@ uint32_t kv_block_slots(const struct kv_shape *shape, uint32_t block);
 uint64_t kv_entry_bytes(const struct kv_shape *shape);
 /* Bytes of the keys and values of one (sequence, slot, head) of a block. */
 uint64_t kv_piece_bytes(const struct kv_shape *shape);
+/* The parts of a piece, in each of which positions lie behind each other: keys, values, and in q8 their scales. Returns
+ * how many. */
+enum { KV_PARTS_MAX = 3 };
+struct kv_part {
+    uint64_t offset, position_bytes;
+};
+uint32_t kv_parts(const struct kv_shape *shape, struct kv_part parts[KV_PARTS_MAX]);
 /* Bytes of one block. */
 uint64_t kv_block_bytes(const struct kv_shape *shape, uint32_t block);
 /* Bytes of one position in all blocks and slots. */

@@ -146,6 +146,12 @@ enum mn_status generation_begin(struct generation *g, uint32_t sequence, uint32_
     return status ? status : session_prompt_begin(g->session, &g->prompt, &prefill, skip);
 }
 
+void generation_skip(struct generation *g, uint32_t n)
+{
+    g->prompt.at = n;
+    g->stats->n_reused = n;
+}
+
 enum mn_status generation_prompt(struct generation *g, uint32_t *rows, uint32_t *token)
 {
     enum mn_status status = session_prompt_run(g->session, &g->prompt, rows, token);

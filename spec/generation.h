@@ -21,6 +21,8 @@ enum mn_status generation_open(struct generation *generation, struct session *se
 /* Takes the cache's `sequence`, where the first `skip` positions of the prompt are already; sets its sampler. Measures
  * costs there, if the strategy decides by them and there are none. */
 enum mn_status generation_begin(struct generation *generation, uint32_t sequence, uint32_t skip);
+/* Nothing of the prompt is read yet, or only skipped: so many positions of it have come into the cache. */
+void generation_skip(struct generation *generation, uint32_t n);
 /* Reads up to *rows rows of the prompt, as generation_prompt has it; behind the last one it commits the first token. */
 enum mn_status generation_read(struct generation *generation, uint32_t *rows);
 /* Begins and reads everything. */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LEAST_COPIED = 16 }; /* positions: fewer are read as fast */
+
 struct place {
     bool taken;
     uint32_t *ids; /* [n] positions that are there, owned, room for n_ctx; NULL where nothing is kept */
@@ -104,14 +106,37 @@ void prefix_enter(struct prefix_store *store, const struct generation *g, uint32
     p->seed = seed_of(g);
 }
 
+bool prefix_find(const struct prefix_store *store, const struct generation *g, uint32_t *from, uint32_t *n)
+{
+    bool found = false;
+    *n = g->prompt.at;
+    for (uint32_t i = 0; i < store->n_places; i++) {
+        const uint32_t here = i == g->sequence ? 0 : common(store, &store->places[i], g);
+        if (here >= *n + (found ? 1 : LEAST_COPIED)) {
+            found = true;
+            *from = i;
+            *n = here;
+        }
+    }
+    return found;
+}
+
+void prefix_read(struct prefix_store *store, const struct generation *g)
+{
+    struct place *p = &store->places[g->sequence];
+    if (!is_usual(store, g))
+        return;
+    if (g->prompt.at > p->n)
+        memcpy(p->ids + p->n, g->params->prompt + p->n, (g->prompt.at - p->n) * sizeof *p->ids);
+    p->n = g->prompt.at;
+}
+
 void prefix_leave(struct prefix_store *store, const struct generation *g, bool keep)
 {
     struct place *p = &store->places[g->sequence];
     p->taken = false;
     p->used = ++store->now;
-    p->n = keep && is_usual(store, g) ? g->prompt.at : 0;
-    if (p->n)
-        memcpy(p->ids, g->params->prompt, p->n * sizeof *p->ids);
+    p->n = keep ? p->n : 0;
 }
 
 void prefix_forget(struct prefix_store *store)

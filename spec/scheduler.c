@@ -204,6 +204,22 @@ static bool any_decodes(const struct scheduler *s)
     return false;
 }
 
+/* Before its first piece, when the prompts before it have been read: what one of them, or an older one, has in common
+ * with this one is copied. */
+static enum mn_status copy_prefix(struct scheduler *s, struct generation *g)
+{
+    const uint32_t had = g->prompt.at;
+    uint32_t from, n;
+    if (g->prompt.begun || !prefix_find(s->prefixes, g, &from, &n))
+        return MN_OK;
+    enum mn_status status = session_copy_positions(s->session, from, g->sequence, had, n - had, g->num_steps);
+    if (status)
+        return status;
+    generation_skip(g, n);
+    s->stats.reused_rows += n - had;
+    return MN_OK;
+}
+
 /* A piece of a prompt, as a phase of its own for whoever waits. */
 static enum mn_status read_piece(struct scheduler *s, struct generation *g, uint32_t *rows)
 {
@@ -214,6 +230,8 @@ static enum mn_status read_piece(struct scheduler *s, struct generation *g, uint
                                            (uint64_t)min_u32(*rows, left) * g->num_steps);
     if (!status)
         status = generation_read(g, rows);
+    if (!status)
+        prefix_read(s->prefixes, g);
     status = progress_end(progress, status);
     s->stats.total.prefill_ns += g->stats->prefill_ns - before;
     s->stats.prompt_rows += status ? 0 : *rows;
@@ -229,7 +247,9 @@ static enum mn_status read_prompts(struct scheduler *s)
         uint32_t rows = left;
         if (g->read)
             continue;
-        status = read_piece(s, g, &rows);
+        status = copy_prefix(s, g);
+        if (!status)
+            status = read_piece(s, g, &rows);
         left -= rows;
     }
     return status;

@@ -154,7 +154,7 @@ static void draw_strategy(const struct world *w, const struct model_config *conf
     struct mn_generate_params *p = &q->p;
     /* Under sharing, what auto says depends on when it changes its mind. */
     p->strategy = strategies[config->family->fixed_depth ? 0 : draw(d, 0, w->share ? 2 : 3)];
-    p->num_steps = w->num_steps > 2 ? draw(d, 2, w->num_steps) : w->num_steps;
+    p->num_steps = w->num_steps > 2 && one_in(d, 2) ? draw(d, 2, w->num_steps) : w->num_steps;
     p->speculation.draft_steps = draw(d, 1, p->num_steps > 1 ? p->num_steps - 1 : 1);
     p->speculation.lookahead = draw(d, 1, 3);
     p->speculation.max_inflight = draw(d, 1, 6);
@@ -173,17 +173,17 @@ static void draw_strategy(const struct world *w, const struct model_config *conf
 /* Half of the prompts begin alike. */
 static void draw_sequence(const struct world *w, const struct model_config *config, struct watched *q, struct dice *d)
 {
-    const uint32_t same = one_in(d, 2) ? draw(d, 1, PROMPT_MAX) : 0;
+    const uint32_t same = one_in(d, 2) ? draw(d, 18, PROMPT_MAX) : 0;
     memset(q, 0, sizeof *q);
     q->p = (struct mn_generate_params){.prompt = q->prompt,
-                                       .n_prompt = one_in(d, 3) ? draw(d, 20, PROMPT_MAX) : draw(d, 1, 12),
+                                       .n_prompt = same || one_in(d, 4) ? draw(d, 20, PROMPT_MAX) : draw(d, 1, 12),
                                        .n_new = one_in(d, 6) ? 1 : draw(d, 2, 20),
                                        .ignore_eos = one_in(d, 2),
                                        .sampler = {.temperature = one_in(d, 2) ? 0.0f : 0.1f * (float)draw(d, 5, 15),
                                                    .top_k = one_in(d, 2) ? draw(d, 1, 40) : 0,
                                                    .top_p = one_in(d, 2) ? 0.9f : 0.0f,
                                                    .seed = draw(d, 1, 3)}};
-    if (config->family->injects && one_in(d, 3))
+    if (config->family->injects && one_in(d, 4))
         q->p.init_scale = 0.5f;
     for (uint32_t i = 0; i < PROMPT_MAX; i++)
         q->prompt[i] = i < same ? (7 * i + 3) % config->vocab_size : draw(d, 0, config->vocab_size - 1);

@@ -155,6 +155,10 @@ enum mn_status session_write_injected(struct session *session, uint32_t sequence
 /* Sets the initial states of n positions: states [n, n_embd]. Rows that enter as given ones start from them. */
 enum mn_status session_write_states(struct session *session, uint32_t sequence, uint32_t first, const float *states,
                                     uint32_t n);
+/* Copies what the cache holds of n positions from `first`, all of them after num_steps steps, to another sequence. They
+ * can be read there, not resumed: latent states stay where they are. */
+enum mn_status session_copy_positions(struct session *session, uint32_t from, uint32_t to, uint32_t first, uint32_t n,
+                                      uint32_t num_steps);
 /* Replaces the sampler (and the seed) of all sequences, or of one. */
 void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
 void session_set_sequence_sampler(struct session *session, uint32_t sequence, const struct sampler_params *sampler,

@@ -1,4 +1,4 @@
-/* Logits, states and injected vectors from and to the host. */
+/* Logits, states and injected vectors from and to the host; cache entries from one sequence to another. */
 #include <math.h>
 
 #include "engine/model/session_internal.h"
@@ -80,4 +80,51 @@ enum mn_status session_write_injected(struct session *s, uint32_t sequence, uint
                                       uint32_t n)
 {
     return write_vectors(s, s->injected, sequence, first, n, injected);
+}
+
+/* ---- cache entries ---- */
+
+struct copy {
+    const struct kv_shape *shape;
+    uint32_t from, to, first, n; /* sequences; positions */
+};
+
+/* One slot of a block: all heads, all parts. */
+static enum mn_status copy_slot(struct session *s, const struct copy *c, const struct kv_block *block, uint32_t slot)
+{
+    enum { PIECES = 384 };
+    const uint64_t piece = kv_piece_bytes(c->shape), slot_bytes = c->shape->n_kv_heads * piece;
+    struct stream_piece pieces[PIECES];
+    struct kv_part parts[KV_PARTS_MAX];
+    const uint32_t n_parts = kv_parts(c->shape, parts);
+    enum mn_status status = MN_OK;
+    uint32_t n = 0;
+    for (uint32_t head = 0; head < c->shape->n_kv_heads && !status; head++) {
+        for (uint32_t i = 0; i < n_parts; i++) {
+            const uint64_t at = head * piece + parts[i].offset + c->first * parts[i].position_bytes;
+            pieces[n++] = (struct stream_piece){.from = ((uint64_t)c->from * block->n_slots + slot) * slot_bytes + at,
+                                                .to = ((uint64_t)c->to * block->n_slots + slot) * slot_bytes + at,
+                                                .bytes = c->n * parts[i].position_bytes};
+        }
+        if (n + KV_PARTS_MAX <= PIECES && head + 1 < c->shape->n_kv_heads)
+            continue;
+        status = stream_copy_pieces(&s->stream, block->kv, pieces, n);
+        n = 0;
+    }
+    return status;
+}
+
+enum mn_status session_copy_positions(struct session *s, uint32_t from, uint32_t to, uint32_t first, uint32_t n,
+                                      uint32_t num_steps)
+{
+    const struct copy c = {&s->cache.shape, from, to, first, n};
+    const uint64_t n_ctx = s->info.n_ctx, word = sizeof(uint32_t);
+    const struct stream_piece depths = {(from * n_ctx + first) * word, (to * n_ctx + first) * word, n * word};
+    enum mn_status status = stream_copy_pieces(&s->stream, s->cache.depths, &depths, 1);
+    for (uint32_t i = 0; i < kv_n_blocks(c.shape) && !status; i++) {
+        const struct kv_block *block = &s->cache.blocks[i];
+        for (uint32_t slot = 0; slot < block->n_slots && slot < num_steps && !status; slot++)
+            status = copy_slot(s, &c, block, slot);
+    }
+    return status;
 }

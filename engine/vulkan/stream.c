@@ -462,6 +462,31 @@ enum mn_status stream_download(struct stream *stream, struct span from, uint64_t
     return status;
 }
 
+enum mn_status stream_copy_pieces(struct stream *stream, struct span in, const struct stream_piece *pieces, uint32_t n)
+{
+    enum { AT_ONCE = 256 };
+    VkBufferCopy regions[AT_ONCE];
+    struct recording recording = {.handle = stream->vk->transfer};
+    if (stream->device->lost)
+        return lost(stream);
+    enum mn_status status = progress_poll(&stream->device->progress);
+    if (!status)
+        status = begin(stream, recording.handle);
+    if (status)
+        return status;
+    for (uint32_t at = 0, count; at < n; at += count) {
+        count = n - at < AT_ONCE ? n - at : AT_ONCE;
+        for (uint32_t i = 0; i < count; i++)
+            regions[i] = (VkBufferCopy){.srcOffset = in.offset + pieces[at + i].from,
+                                        .dstOffset = in.offset + pieces[at + i].to,
+                                        .size = pieces[at + i].bytes};
+        stream->device->vk->CmdCopyBuffer(recording.handle, in.block->buffer, in.block->buffer, count, regions);
+    }
+    barrier(stream, recording.handle);
+    status = stream_end(stream, &recording);
+    return status ? status : submit_and_wait(stream, &stream->vk->transfer, 1);
+}
+
 static enum mn_status fill_piece(struct stream *stream, VkBuffer buffer, uint64_t offset, uint64_t n, uint32_t word)
 {
     struct recording recording = {.handle = stream->vk->transfer};

@@ -69,6 +69,12 @@ enum mn_status stream_wait(struct stream *stream);
 /* Copies back, and waits until that is done. */
 enum mn_status stream_download(struct stream *stream, struct span from, uint64_t offset, void *to, uint64_t bytes);
 enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word);
+/* Copies inside a span, n pieces of which none overlaps another one, and waits. Offsets and bytes are multiples of 4.
+ */
+struct stream_piece {
+    uint64_t from, to, bytes;
+};
+enum mn_status stream_copy_pieces(struct stream *stream, struct span in, const struct stream_piece *pieces, uint32_t n);
 /* Timer values in nanoseconds since timer 0; all zero on a device without timestamps. */
 enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns);
 
