@@ -112,10 +112,12 @@ worker.end()
 # What is wrong with a line is its answer; the others do not notice.
 worker = Worker('-n', '9', '--ctx', '64')
 bad = [('nonsense', 'JSON'), ('{}', 'needs either'), ({'prompt': 'a', 'colour': 1}, 'colour'),
-       ({'prompt': 1}, 'prompt'), ({'prompt': 'a', 'strategy': 'none'}, 'strategy'), ({'prompt': 'a', 'strategy': 'diffusion'}, 'diffusion'),
+       ({'prompt': 1}, 'prompt'), ({'prompt': 'a', 'strategy': 'none'}, 'strategy'),
+       ({'prompt': 'a', 'strategy': 'diffusion'}, 'diffusion'),
        ({'prompt': 'a', 'num_steps': 5}, 'num_steps 5'), ({'prompt': 'a', 'n': 100}, 'does not fit|would fit'),
        ({'prompt': 'a', 'temp': -1}, 'temp'), ({'prompt': 'a', 'top_p': 0}, 'top_p'),
-       ({'prompt': 'a', 'stop': ''}, 'stop'), ({'prompt': 'a', 'stop': 17 * ['x']}, 'stop'), ({'prompt': 'a', 'seed': 1.5}, 'seed'),
+       ({'prompt': 'a', 'stop': ''}, 'stop'), ({'prompt': 'a', 'stop': 17 * ['x']}, 'stop'),
+       ({'prompt': 'a', 'seed': 1.5}, 'seed'),
        ({'prompt': 'a', 'strategy': 'draft-verify', 'draft_steps': 4}, 'draft_steps 4'),
        ({'prompt': 'a', 'strategy': 'draft-verify', 'lookahead': 63}, 'lookahead 63'), ({'ids': [512]}, '512')]
 for line, word in bad:
