@@ -14,10 +14,23 @@ static enum mn_status run_cases(const struct kernel_cases_params *params)
     return independence ? independence : status;
 }
 
+struct reporter {
+    const struct selftest_params *params;
+    bool matrix_units;
+};
+
+static void hand_on(void *user, const struct kernel_case_result *result)
+{
+    const struct reporter *reporter = user;
+    if (reporter->params->report)
+        reporter->params->report(reporter->params->user, result, reporter->matrix_units);
+}
+
 static enum mn_status run_on_device(struct device *device, const struct selftest_params *params, bool matrix_units)
 {
     struct kernels kernels = {0};
     struct stream stream = {0};
+    struct reporter reporter = {params, matrix_units};
     enum mn_status status = kernels_init(&kernels, device);
     if (!status)
         status = stream_init(&stream, device, &kernels);
@@ -27,8 +40,8 @@ static enum mn_status run_on_device(struct device *device, const struct selftest
                                                          .stream = &stream,
                                                          .quick = params->quick,
                                                          .matrix_units = matrix_units,
-                                                         .report = params->report,
-                                                         .user = params->user});
+                                                         .report = hand_on,
+                                                         .user = &reporter});
     if (stream.device)
         stream_finish(&stream);
     kernels_finish(&kernels);
@@ -69,7 +82,11 @@ enum mn_status selftest_run(const struct selftest_params *params)
     char banner[1024];
     device_banner(&device->caps, banner, sizeof banner);
     if (params->begin)
-        params->begin(params->user, banner);
+        params->begin(params->user, &(struct selftest_device){.banner = banner,
+                                                              .name = device->caps.name,
+                                                              .driver = device->caps.driver,
+                                                              .id = device->caps.id,
+                                                              .driver_version = device->caps.driver_version});
     status = run_on_device(device, params, false);
     if (!status || status == MN_ERR_CHECK) {
         const enum mn_status units = run_matrix_units(device, params);

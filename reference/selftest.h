@@ -6,14 +6,20 @@
 
 #include "reference/kernel_case.h"
 
+/* The device under test; strings are valid during the call. */
+struct selftest_device {
+    const char *banner, *name, *driver, *id; /* as in mn_device_info */
+    uint32_t driver_version;
+};
+
 struct selftest_params {
-    const char *device;                            /* NULL: the best one; an index; or part of a name */
-    bool quick;                                    /* a few cases per kernel; else all of them, and row independence */
-    void (*begin)(void *user, const char *banner); /* the device is open; may be NULL */
-    void (*note)(void *user, const char *text);    /* what is not tested, and why; may be NULL */
-    void (*report)(void *user, const struct kernel_case_result *result); /* may be NULL */
-    void *user;                                                          /* of both */
-    struct mn_progress progress;                                         /* a stop ends it with MN_ERR_INTERRUPTED */
+    const char *device; /* NULL: the best one; an index; or part of a name */
+    bool quick;         /* a few cases per kernel; else all of them, and row independence */
+    void (*begin)(void *user, const struct selftest_device *device); /* it is open; may be NULL */
+    void (*note)(void *user, const char *text);                      /* what is not tested, and why; may be NULL */
+    void (*report)(void *user, const struct kernel_case_result *result, bool matrix_units); /* may be NULL */
+    void *user;                                                                             /* of all three */
+    struct mn_progress progress; /* a stop ends it with MN_ERR_INTERRUPTED */
     const struct mn_log *log;
 };
 

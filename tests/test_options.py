@@ -90,6 +90,11 @@ for needy, enough, line in beside:
 for needy in ['--no-bos'], ['--chat']:
     refused(f'{needy[0]} has no effect with --ids', 'generate', '-m', 'none', '--ids', '1', *needy)
 
+for option, value in ('num-steps', 4), ('weight-type', 'f16'), ('kv-type', 'q8'), ('matrix-units', 'on'):
+    refused(f'--{option} has no effect without --model or --synthetic', 'selftest', f'--{option}', value)
+    code, _, err = run('selftest', '-m', 'none', f'--{option}', value)
+    check(f'selftest -m: {option}', code == 4, code, err)
+refused('--synthetic and --model exclude each other', 'selftest', '-m', 'none', '--synthetic', 'raven-tiny')
 refused('--raw has no effect with --prompt', *ask, '--raw')
 trace = 'trace', '-m', 'none', '-p', 'x'
 for option, value, needed in (('init-scale', 2, 'inits'), ('seed', 1, 'inits'), ('ignore-eos', None, 'max-new-tokens')):
@@ -171,13 +176,14 @@ short = '-n', 3, '--num-steps', 2
 shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
 commands = [('generate', '-p', 'x', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
             ('tokenize',), ('info', '--memory', 8), ('devices',), ('pipelines', '--synthetic', shape),
+            ('selftest', '--synthetic', shape, '--quick'),
             ('quantize', '-o', 'folder', '--weight-type', 'q8_0'), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),
             ('bench', '--synthetic', shape, '--strategy', 'ar', '-r', 1, '--min-seconds', 0, '-n', 2, '--results', 'rows', '-o', 'json'),
             ('divergence', '-f', 'texts', '--weight-type', 'bf16', '--num-steps', 2), ('merge', 'rows'), ('compare', 'rows', 'rows'), ('report', 'rows', '-o', 'page.html')]
 open('texts', 'w').write('{"ids":[1,2,3]}\n')
-# Those that say nothing while they run, or nothing but what they print: selftest takes minutes, man and completion a millisecond.
+# Those that say nothing while they run, or nothing but what they print, in a millisecond.
 listed = re.findall(r'^  ([a-z]+) +[A-Z]', run('help')[1].split('Options:')[0], re.M)
-missing = set(listed) - {c[0] for c in commands} - {'help', 'selftest', 'man', 'completion'}
+missing = set(listed) - {c[0] for c in commands} - {'help', 'man', 'completion'}
 check('every command is tried with -q and -v', len(listed) > 10 and not missing, missing)
 for command in commands:
     name = ' '.join(map(str, command))
@@ -192,7 +198,8 @@ for command in commands:
     said, more = ([line for line in text.splitlines() if 'read bandwidth' not in line] for text in (usual[2], verbose[2]))
     check(f'{name} -v says more', len(more) > len(said), usual[2], verbose[2])
     check(f'{name} -v ends with what it took', verbose[2].splitlines()[-1].startswith(f'muninn: {command[0]}: '), verbose[2])
-    if command[0] not in ('bench', 'trace', 'divergence') and 'json' not in command: # whose output holds times
+    # The others' output holds times, or what hangs on them.
+    if command[0] not in ('bench', 'trace', 'divergence', 'selftest') and 'json' not in command:
         check(f'{name}: the same output', usual[1] == quiet[1] == verbose[1], usual[1], quiet[1], verbose[1])
 code, out, err = run('generate', '-m', 'none', '-p', 'x', '-q')
 check('-q: errors are said', code == 4 and err.startswith('muninn: none/config.json:') and err.count('\n') == 1, code, err)

@@ -56,6 +56,7 @@ long_ones = {
     'bench': [*bench, '--strategy', 'ar,auto'],
     'bench --kernels': [*bench, '--kernels'],
     'selftest': ['selftest', '--quick'],
+    'selftest -m': ['selftest', '-m', tiny, '--num-steps', '8'],
     'divergence': ['divergence', '-m', tiny, '-f', 'texts.jsonl', '--num-steps', '4', '--weight-type', 'bf16'],
     'logits': ['logits', '-m', tiny, '--ids', '0,23,29,263', '--num-steps', '16'],
 }

@@ -67,9 +67,27 @@ def test_results(browser, report):
         if any(row["strategy"] == "draft-verify" for row in runs):
             check(f"{path.name}: figures of drafting", all(marks.get(name) for name in ("acceptance", "lengths", "positions")), marks)
         same(f"{path.name}: every row is in the table", browser.js("return allRows.length"), len(rows))
-        known = (None, "run", "pass", "kernel", "floor", "trace", "trace_header", "trace_summary", "pipeline")
+        known = (None, "run", "pass", "kernel", "floor", "trace", "trace_header", "trace_summary", "pipeline",
+                 "selftest")
         others, said = {row["bench"] for row in rows if row.get("bench") not in known}, browser.one("#summary").text
         check(f"{path.name}: kinds that the page does not know are named", all(kind in said for kind in others), others, said)
+
+
+def test_selftest(browser, report):
+    """A self-test that failed stands above everything; one without a model makes no card of a model."""
+    common = {"bench": "selftest", "device": "GPU one", "driver": "d", "model": "", "model_hash": ""}
+    rows = [{"key": "a", **common, "check": "kernel", "what": "norm", "cases": 5, "failed": 0, "detail": ""},
+            {"key": "b", **common, "model": "tiny", "model_hash": "1", "check": "D2", "what": "wavefront K 4", "cases": 1,
+             "failed": 0, "detail": ""}]
+    open_quietly(browser, report.page(rows), "selftest")
+    said = browser.one("#summary").text
+    check("selftest: what holds is counted", "5 of 5" in said and "1 of 1" in said and "failed" not in said, said)
+    cards = [e.text for e in browser.all("#measured .card h3")]
+    same("selftest: a card of the device, one of the model", cards, ["GPU one", "tiny"])
+    rows[1].update({"failed": 1, "detail": "token 3 is 7 instead of 9"})
+    open_quietly(browser, report.page(rows), "failed selftest")
+    said = browser.one("#summary .callout").text
+    check("selftest: what failed is named", "D2 wavefront K 4: token 3 is 7 instead of 9" in said, said)
 
 
 def decoding(sequence=None, tokens=6, **more):
@@ -175,6 +193,7 @@ def test_title(browser, report):
         ([ar, draft, setting("GPU one", "draft-verify", 2, 1, **forced)], "Decoding speed: tiny on GPU one"),
         ([{"bench": "kernel", **one}, {"bench": "floor", **one}], "Kernels: tiny on GPU one"),
         ([{"bench": "pipeline", **one}], "Pipelines: tiny on GPU one"),
+        ([{"bench": "selftest", "check": "kernel", "model": "", "device": "GPU one"}], "Self-test: GPU one"),
         ([scored(1, 4, True)], "Accuracy: tiny on GPU one"),
         ([{"bench": "quantisation", **one}, {"bench": "quantisation_exit", **one}], "Quantisation: tiny on GPU one"),
         ([{**trace, "bench": "trace_header"}, trace], "Traces of the recurrence: tiny on GPU one"),
@@ -319,7 +338,8 @@ def test_comparison(browser, report):
 
 def main():
     tests = [
-        test_kinds, test_classes, test_given_by_depth, test_title, test_cards, test_anchor, test_saving, test_points,
+        test_kinds, test_selftest, test_classes, test_given_by_depth, test_title, test_cards, test_anchor, test_saving,
+        test_points,
         test_comparison, test_results,
     ]
     return run_tests(sys.argv[1:3], [test_other_kinds], tests)

@@ -151,11 +151,25 @@ def pipelines():
              "statistics": [{"name": "a", "value": i}]} for i in range(12)]
 
 
+def selftests():
+    """As `muninn selftest --results` writes them, made up."""
+    common = {"bench": "selftest", "device": "GPU one", "driver": "d", "model": "", "model_hash": "", "weight_type": "",
+              "quick": False, "detail": ""}
+    detail = "of states; 8 x 1 lanes sharing, q8_0, 5 rows: output: NMSE"
+    kernels = [{"key": f"k{i}", **common, "check": "kernel", "what": f"kernel_{i}", "matrix_units": "off", "cases": 20,
+                "failed": i // 3, "nmse": 1e-14, "limit": 1e-11, "detail": detail if i // 3 else ""} for i in range(4)]
+    model = {"model": "tiny", "model_hash": "1", "weight_type": "bf16", "matrix_units": "on", "num_steps": 32}
+    trials = [{"key": f"t{i}", **common, **model, "check": f"D{i}", "what": "draft-verify K 4 L 4, sampled", "cases": 1,
+               "failed": 0, "compared": 4096, "differ": 0, "drafted": 9, "accepted": 8} for i in range(3)]
+    return kernels + trials
+
+
 def kinds():
     quality = whole() + [quality_row(f"bf16+{group}=q4_1", 2, 1e-7, 1e-3) for group in ("adapter", "core.mlp.fc", "coda")]
     answered = [run("ar", 50, r=4), run("wavefront", 90, k=1, w=4, r=4), run("ar", 40, r=16)]
     return {"bench": bench(), "kernels": kernels(), "scores": scores() + answered, "traces": traces(), "decodings": wave() + rounds(),
-            "quantisation": quality, "pipelines": pipelines(), "one row": [setting("GPU one", "ar")], "everything": bench() + kernels() + scores() + traces() + wave() + quality}
+            "quantisation": quality, "pipelines": pipelines(), "selftests": selftests(),
+            "one row": [setting("GPU one", "ar")], "everything": bench() + kernels() + scores() + traces() + wave() + quality}
 
 
 def look(browser, name, page):

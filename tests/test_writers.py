@@ -91,6 +91,7 @@ writers = {
     'score --results': (['score', '-f', 'lines.jsonl', '--num-steps', '4', '--results'], is_lines, True),
     'divergence --results': (['divergence', '-f', 'texts.jsonl', '--weight-type', 'f32', '--num-steps', '4', '--results'], is_lines, True),
     'bench --results': ([*bench, '--results'], is_lines, True),
+    'selftest --results': (['selftest', '--synthetic', shape, '--quick', '--results'], is_lines, True),
 }
 old = b'{"key":"old"}\n'
 

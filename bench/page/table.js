@@ -50,6 +50,12 @@ function drawSummary(root, view) {
                 `${settingName(row)}, ${short(number(row, "gb_s"))} of ${short(number(row, "ceiling_gb_s"))} GB/s${
                     isAboveCeiling(row) ? ": " + ceilingCause(row) : ""}`));
     }
+    const checks = view.of("selftest");
+    for (const [words, rows] of [["kernels' cases within their limits", checks.filter((row) => row.check === "kernel")],
+             ["trials that keep D0 to D2", checks.filter((row) => row.check !== "kernel")]]) {
+        const sum = (key) => rows.reduce((total, row) => total + (number(row, key) ?? 0), 0);
+        if (rows.length) tiles.append(tile(words, `${sum("cases") - sum("failed")} of ${sum("cases")}`, "self-test"));
+    }
     if (runs.length) {
         const promise = runs.filter((row) => isLossy(row) === false),
               kept = promise.filter((row) => row.equals_ar === true);
@@ -66,6 +72,13 @@ function drawSummary(root, view) {
         root.append(html("p", {class: "callout", role: "alert"},
             `${count(broken.length, "lossless row")} with other tokens than ar: `,
             broken.slice(0, 5).map(settingName).join("; ")));
+    const failed = checks.filter((row) => (number(row, "failed") ?? 0) > 0);
+    if (failed.length)
+        root.append(html("p", {class: "callout", role: "alert"}, `The self-test failed: `,
+            failed.slice(0, 5)
+                .map((row) => `${say(row, "check")} ${say(row, "what")}: ${text(word(row, "detail") ?? "", 160)}`)
+                .join("; "),
+            failed.length > 5 ? `; and ${failed.length - 5} more` : "", ". Speeds of such a device say nothing."));
     const outliers = runs.filter((row) => (number(row, "decode_outliers") ?? 0) > 0).length,
           loose = runs.filter((row) => (number(row, "decode_spread") ?? 0) > 0.1).length;
     if (outliers || loose)
@@ -132,7 +145,8 @@ const CARDS_MAX = 24;
 function drawMeasured(root, view) {
     const cards = html("div", {class: "cards"});
     const add = (keys, make) => {
-        const groups = joined(conditions(view.rows.filter((row) => Object.hasOwn(row, keys[0])), keys), keys);
+        const named = view.rows.filter((row) => Object.hasOwn(row, keys[0]) && row[keys[0]] !== "");
+        const groups = joined(conditions(named, keys), keys);
         cards.append(...groups.slice(0, CARDS_MAX).map(make));
         if (groups.length > CARDS_MAX)
             cards.append(html("p", {class: "note"}, `${groups.length - CARDS_MAX} more are not listed.`));
@@ -216,6 +230,12 @@ const COLUMNS = {
         ["code_bytes", "code bytes"], ["instructions"], ["waves"], ["weight_type", "weights"], ["model", "model", true],
         ["device", "device", true], ["commit", "commit", true], ["time", "time", true]
     ],
+    selftest: [
+        ["check"], ["what"], ["num_steps", "R"], ["matrix_units", "matrix units"], ["cases"], ["failed"],
+        ["nmse", "NMSE"], ["limit"], ["compared"], ["differ"], ["drafted"], ["accepted"], ["detail", "first failure"],
+        ["weight_type", "weights"], ["kv_type", "cache type", true], ["model", "model"], ["device", "device", true],
+        ["commit", "commit", true], ["time", "time", true]
+    ],
     quantisation: [
         ["weight_type", "weights"], ["kv_type", "cache type"], ["num_steps", "R"], ["kl_mean", "KL, nats"],
         ["kl_low", "95 % from"], ["kl_high", "to"], ["kl_p99", "99 % below"], ["kl_max", "largest"],
@@ -235,7 +255,7 @@ const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "mean_
 /* Not every system shows them, and rows of older versions have none. */
 const OPTIONAL = new Set([
     "shared_bytes", "registers", "scalar_registers", "spills", "scratch_bytes", "code_bytes", "instructions", "waves",
-    "subgroup_size",
+    "subgroup_size", "nmse", "limit", "compared", "differ", "drafted", "accepted",
     "ttft_ms", "inter_token_p50_ms", "inter_token_p95_ms", "inter_token_p99_ms", "joules_per_token", "power_w",
     "clock_mhz", "device_peak_bytes", "host_peak_bytes"
 ]);

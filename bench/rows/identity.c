@@ -80,9 +80,11 @@ enum mn_status identity_init(struct identity *identity, const struct mn_model_in
                              const char *synthetic, const char *cpu_threads, const struct mn_log *log)
 {
     *identity = (struct identity){0};
-    enum mn_status status = dir ? identity_model_name(identity->model, dir, log)
-                                : synthetic_name(identity->model, synthetic, log);
-    hash_write(info->model_hash, identity->model_hash);
+    enum mn_status status = dir         ? identity_model_name(identity->model, dir, log)
+                            : synthetic ? synthetic_name(identity->model, synthetic, log)
+                                        : MN_OK;
+    if (dir || synthetic)
+        hash_write(info->model_hash, identity->model_hash);
     snprintf(identity->driver_version, sizeof identity->driver_version, "%08" PRIx32, info->driver_version);
     /* A GPU does not look at the threads that a CPU device would be given. */
     const char *threads = cpu_threads && !strcmp(info->device_type, "cpu") ? cpu_threads : "";

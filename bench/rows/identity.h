@@ -24,8 +24,9 @@ struct identity {
     char model[IDENTITY_NAME_BYTES], model_hash[HASH_TEXT_BYTES], driver_version[IDENTITY_NUMBER_BYTES];
 };
 
-/* `dir` or `synthetic`, the other NULL. `cpu_threads`: the worker threads of a CPU device, NULL where results do not
- * depend on them. Points into *identity and to the engine's strings: do not copy it. MN_ERR_FILE: the folder is gone.
+/* `dir` or `synthetic`, the other NULL; without either there is no model, and its texts are empty. `cpu_threads`: the
+ * worker threads of a CPU device, NULL where results do not depend on them. Points into *identity and to the engine's
+ * strings: do not copy it. MN_ERR_FILE: the folder is gone.
  */
 enum mn_status identity_init(struct identity *identity, const struct mn_model_info *info, const char *dir,
                              const char *synthetic, const char *cpu_threads, const struct mn_log *log);

@@ -124,11 +124,29 @@ static const struct column pipeline_columns[] = {
     {"code", "code_bytes", CELL_NUMBER, 9, COLUMN_GOES, 3, NULL, NULL},
     {"instructions", "instructions", CELL_NUMBER, 9, COLUMN_GOES, 7, NULL, NULL},
     {"waves", "waves", CELL_NUMBER, 9, COLUMN_STAYS, 0, NULL, NULL}};
+static const struct column selftest_columns[] = {
+    {"model", "model", CELL_TEXT, 0, COLUMN_FOLDS, 0, NULL, NULL},
+    {"device", "device", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on ", NULL},
+    {"driver", "driver", CELL_TEXT, 0, COLUMN_FOLDS, 0, "driver ", NULL},
+    {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
+    {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
+    {"cache type", "kv_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "cache type ", NULL},
+    {"matrix units", "matrix_units", CELL_TEXT, 0, COLUMN_FOLDS, 0, "matrix units ", NULL},
+    {"check", "check", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"of", "what", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
+    {"R", "num_steps", CELL_COUNT, 9, COLUMN_GOES, 3, NULL, NULL},
+    {"cases", "cases", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"failed", "failed", CELL_NUMBER, 9, COLUMN_STAYS, 0, NULL, NULL},
+    {"NMSE", "nmse", CELL_NUMBER, 3, COLUMN_GOES, 2, NULL, NULL},
+    {"limit", "limit", CELL_NUMBER, 3, COLUMN_GOES, 1, NULL, NULL},
+    {"compared", "compared", CELL_COUNT, 9, COLUMN_GOES, 4, NULL, NULL},
+    {"first failure", "detail", CELL_TEXT, 0, COLUMN_GOES, 5, NULL, NULL}};
 #define COUNT(array) (size_t)(sizeof(array) / sizeof *(array))
 const struct table_kind table_kinds[] = {{"run", run_columns, COUNT(run_columns)},
                                          {"pass", pass_columns, COUNT(pass_columns)},
                                          {"kernel", kernel_columns, COUNT(kernel_columns)},
                                          {"floor", floor_columns, COUNT(floor_columns)},
                                          {"quantisation", quantisation_columns, COUNT(quantisation_columns)},
-                                         {"pipeline", pipeline_columns, COUNT(pipeline_columns)}};
+                                         {"pipeline", pipeline_columns, COUNT(pipeline_columns)},
+                                         {"selftest", selftest_columns, COUNT(selftest_columns)}};
 const size_t table_n_kinds = COUNT(table_kinds);
