@@ -166,6 +166,9 @@ struct read_args {
     U32 group_chunks; /* 0: threads take turns over the whole buffer; else each group reads so many in a row */
 };
 
+/* constant_id of what is the device's and no pipeline's: shaders/halves.glsl. */
+#define CONSTANT_OWN_HALVES 31
+
 #ifndef VULKAN
 /* The constants a pipeline is built with: member i is the shader's constant_id i, and all are words. */
 struct row_constants { /* argmax, sample, read: nothing but the workgroup's size */

@@ -39,7 +39,7 @@ float score_q8(uint key, uint scales, Query q, out vec2 first)
                     s_hi = dot4(query_word(q, 4 * w + 2 * i + 1), hi, s_hi);
                 }
         }
-        vec2 both = unpackHalf2x16(loaded[(scales + g) % 4]);
+        vec2 both = from_half2(loaded[(scales + g) % 4]);
         if (g == 0)
             first = both;
         score = fma(both.x, s_lo + s_hi, score);
@@ -132,7 +132,7 @@ void main()
                     precise float scaled = weight;
                     if (KV_TYPE == CACHE_Q8 && SCALES > 1) {
                         uint at = q8_scales(OCTETS, args.n_ctx, piece, position) + own_unit / 2;
-                        scaled *= unpackHalf2x16(load4(cache, at / 4)[at % 4]).y;
+                        scaled *= from_half2(load4(cache, at / 4)[at % 4]).y;
                     }
                     [[unroll]] for (uint i = 0; i < UNIT; i++) {
                         o_lo[p * UNIT + i] = fma(vec4(scaled), lo[i], o_lo[p * UNIT + i]);

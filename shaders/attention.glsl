@@ -8,6 +8,7 @@
 // far, else the deepest that position j has (drafts, early exits).
 #include "rows.glsl"
 #include "q8.glsl"
+#include "halves.glsl"
 
 layout(constant_id = 2) const uint KV_TYPE = CACHE_F16;
 layout(constant_id = 3) const uint CORE = 0;
@@ -36,8 +37,8 @@ void load_octet(uint at, out vec4 lo, out vec4 hi)
 {
     if (KV_TYPE == CACHE_F16) {
         uvec4 v = load4(cache, at);
-        lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-        hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+        lo = vec4(from_half2(v.x), from_half2(v.y));
+        hi = vec4(from_half2(v.z), from_half2(v.w));
     } else {
         lo = uintBitsToFloat(load4(cache, 2 * at));
         hi = uintBitsToFloat(load4(cache, 2 * at + 1));
@@ -97,7 +98,7 @@ void load_scaled(uint begin, uint scales, uint which, uint c, out vec4 x[UNIT_WO
     load_unit(begin + c, lo, hi);
     float scale = 1.0;
     if (KV_TYPE == CACHE_Q8)
-        scale = unpackHalf2x16(load4(cache, (scales + c / 2) / 4)[(scales + c / 2) % 4])[which];
+        scale = from_half2(load4(cache, (scales + c / 2) / 4)[(scales + c / 2) % 4])[which];
     [[unroll]] for (uint i = 0; i < UNIT; i++) {
         x[2 * i] = KV_TYPE == CACHE_Q8 ? lo[i] * scale : lo[i];
         x[2 * i + 1] = KV_TYPE == CACHE_Q8 ? hi[i] * scale : hi[i];

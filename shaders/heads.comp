@@ -100,7 +100,7 @@ void write_groups(uint slot, uint base, uint position, float r)
                 largest = max(largest, max(abs(y[k].x), abs(y[k].y)));
             }
             const uint scale = q8_scale(largest);
-            const float s = unpackHalf2x16(scale).x, inverse = s > 0.0 ? 1.0 / s : 0.0;
+            const float s = from_half2(scale).x, inverse = s > 0.0 ? 1.0 / s : 0.0;
             scales |= scale << (16 * part);
             uvec4 packed[2] = {uvec4(0), uvec4(0)};
             [[unroll]] for (uint k = 0; k < 16; k++) {

@@ -14,6 +14,8 @@
 // Who includes this declares WEIGHT_TYPE and, to read, defines weight_word(at), the 16-byte word number `at` of the matrix.
 // docs/shaders.md says what a new type needs.
 
+#include "halves.glsl"
+
 const bool QUANTISED = WEIGHT_TYPE == WEIGHT_Q8_0 || WEIGHT_TYPE == WEIGHT_Q4_1;
 const uint GROUP_CHUNKS = QUANTISED ? 4 : 1; // chunks of 8 that are stored together
 const uint GROUP_WORDS = WEIGHT_TYPE == WEIGHT_F32 || WEIGHT_TYPE == WEIGHT_Q8_0 ? 2 : 1; // for a group's values
@@ -45,8 +47,8 @@ vec2 load_scale(uint row_at, uint n_chunks, uint chunk)
     const uint in_word = group * GROUP_SCALE_BYTES / 4 % 4;
     const uint two = in_word < 2 ? (in_word == 0 ? word.x : word.y) : (in_word == 2 ? word.z : word.w);
     if (WEIGHT_TYPE == WEIGHT_Q4_1)
-        return unpackHalf2x16(two);
-    const float scale = unpackHalf2x16(group % 2 == 0 ? two : two >> 16).x;
+        return from_half2(two);
+    const float scale = from_half2(group % 2 == 0 ? two : two >> 16).x;
     return vec2(scale, -128.0 * scale);
 }
 
@@ -57,8 +59,8 @@ void unpack_chunk(uvec4 v, uint row_at, vec2 scale, uint chunk, out vec4 lo, out
         lo = uintBitsToFloat(v);
         hi = uintBitsToFloat(weight_word(row_at + 2 * chunk + 1));
     } else if (WEIGHT_TYPE == WEIGHT_F16) {
-        lo = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-        hi = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+        lo = vec4(from_half2(v.x), from_half2(v.y));
+        hi = vec4(from_half2(v.z), from_half2(v.w));
     } else if (WEIGHT_TYPE == WEIGHT_BF16) {
         lo = uintBitsToFloat(uvec4(v.x << 16, v.x & 0xffff0000u, v.y << 16, v.y & 0xffff0000u));
         hi = uintBitsToFloat(uvec4(v.z << 16, v.z & 0xffff0000u, v.w << 16, v.w & 0xffff0000u));
@@ -79,7 +81,7 @@ void load_group(uint row_at, uint n_chunks, uint chunk, out vec4 lo, out vec4 hi
 
 uint half_of(float x)
 {
-    return WEIGHT_TYPE == WEIGHT_BF16 ? floatBitsToUint(x) >> 16 : packHalf2x16(vec2(x, 0.0)) & 0xffffu;
+    return WEIGHT_TYPE == WEIGHT_BF16 ? floatBitsToUint(x) >> 16 : to_half2(vec2(x, 0.0)) & 0xffffu;
 }
 
 // Synthetic weights: the words of a group from a byte b for each value, which stands for (2 b - 255) * step, a power of two; where
@@ -110,5 +112,5 @@ void encode_group(uint b[32], bool live[32], float step, out uvec4 words[2])
 // What a synthetic group's scale (and minimum) is, as two f16: q8_0 has 2 step (b - 128), q4_1 32 step (b / 16) - 240 step.
 uint synthetic_scale(float step)
 {
-    return WEIGHT_TYPE == WEIGHT_Q4_1 ? packHalf2x16(vec2(32.0 * step, -240.0 * step)) : packHalf2x16(vec2(2.0 * step));
+    return WEIGHT_TYPE == WEIGHT_Q4_1 ? to_half2(vec2(32.0 * step, -240.0 * step)) : to_half2(vec2(2.0 * step));
 }

@@ -159,11 +159,11 @@ enum mn_status profile_time_operations(struct profile *p, double *us)
     const struct recording *list = &p->timed.recording;
     const uint32_t n = p->timed.n_operations;
     double now[STREAM_MAX_TIMERS];
-    if (n == 0)
-        return MN_OK;
     if (!stream->has_timers)
         return log_fail(p->session->info.log, MN_ERR_UNSUPPORTED, "device '%s' has no timestamps",
                         p->session->model->device->caps.name);
+    if (n == 0)
+        return MN_OK;
     if (stream->n_profiled != n)
         return log_fail(p->session->info.log, MN_ERR_UNSUPPORTED, "the pass has %u dispatches, %u can be timed", n,
                         stream->n_profiled);

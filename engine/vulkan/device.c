@@ -12,9 +12,11 @@
 #include "engine/vulkan/subgroups.h"
 #include "engine/vulkan/vk.h"
 
-enum { MAX_FAMILIES = 32, MAX_EXTENSIONS = 512 };
+enum { MAX_FAMILIES = 32, MAX_EXTENSIONS = 128 };
 
 static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
+/* Of the beta headers, which nothing else needs. */
+static const char portability_subset[] = "VK_KHR_portability_subset";
 
 static enum mn_status status_of_result(VkResult result)
 {
@@ -97,6 +99,28 @@ static bool has_layer(struct device *device, const char *name)
     return false;
 }
 
+/* Without this the loader keeps drivers of a portable subset of Vulkan to itself: MoltenVK. */
+static VkInstanceCreateFlags ask_for_portability(struct device *device, const char **extensions, uint32_t *n_extensions)
+{
+#ifdef VK_KHR_portability_enumeration
+    PFN_vkEnumerateInstanceExtensionProperties enumerate = (PFN_vkEnumerateInstanceExtensionProperties)
+                                                               device->vk->get_instance_proc(
+                                                                   NULL, "vkEnumerateInstanceExtensionProperties");
+    VkExtensionProperties list[MAX_EXTENSIONS];
+    uint32_t n = MAX_EXTENSIONS;
+    if (!enumerate || enumerate(NULL, &n, list) < 0)
+        return 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(list[i].extensionName, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+            extensions[(*n_extensions)++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+            return VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
+        }
+#else
+    (void)device, (void)extensions, (void)n_extensions;
+#endif
+    return 0;
+}
+
 static enum mn_status create_instance(struct device *device, bool validate)
 {
     PFN_vkCreateInstance create = (PFN_vkCreateInstance)device->vk->get_instance_proc(NULL, "vkCreateInstance");
@@ -122,13 +146,16 @@ static enum mn_status create_instance(struct device *device, bool validate)
                                                     .pfnUserCallback = on_message,
                                                     .pUserData = device};
     const char *layers[] = {validation_layer};
-    const char *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    const char *extensions[2] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    uint32_t n_extensions = validate ? 1 : 0;
+    const VkInstanceCreateFlags flags = ask_for_portability(device, extensions, &n_extensions);
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
                                  .pNext = validate ? &messenger : NULL,
+                                 .flags = flags,
                                  .pApplicationInfo = &app,
                                  .enabledLayerCount = validate ? 1 : 0,
                                  .ppEnabledLayerNames = layers,
-                                 .enabledExtensionCount = validate ? 1 : 0,
+                                 .enabledExtensionCount = n_extensions,
                                  .ppEnabledExtensionNames = extensions};
     VkResult result = create(&info, NULL, &device->vk->instance);
     if (result != VK_SUCCESS) {
@@ -171,7 +198,9 @@ bool device_has_extension(struct device *device, VkPhysicalDevice physical, cons
     return found;
 }
 
-static bool find_queue_family(struct device *device, VkPhysicalDevice physical, uint32_t *family, bool *timestamps)
+/* *timestamp_bits: of a timestamp there; 0: it has none. */
+static bool find_queue_family(struct device *device, VkPhysicalDevice physical, uint32_t *family,
+                              uint32_t *timestamp_bits)
 {
     VkQueueFamilyProperties families[MAX_FAMILIES];
     uint32_t n = MAX_FAMILIES;
@@ -179,7 +208,7 @@ static bool find_queue_family(struct device *device, VkPhysicalDevice physical, 
     for (uint32_t i = 0; i < n; i++)
         if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
             *family = i;
-            *timestamps = families[i].timestampValidBits != 0;
+            *timestamp_bits = families[i].timestampValidBits;
             return true;
         }
     return false;
@@ -278,6 +307,7 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
     caps->is_cpu = caps->type == DEVICE_CPU;
     subgroups_read(caps, &subgroup, control ? &size_control : NULL, &control_features);
     caps->fp16 = fp16.shaderFloat16;
+    caps->own_halves = caps->is_cpu && !caps->fp16;
     caps->int8_dot = device_has_extension(device, physical, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     caps->matrix_cores = device_has_extension(device, physical, "VK_KHR_cooperative_matrix") ||
                          device_has_extension(device, physical, "VK_NV_cooperative_matrix");
@@ -297,10 +327,9 @@ static const char *read_caps(struct device *device, VkPhysicalDevice physical, s
         caps->uma = false; /* a resizable BAR shows the whole heap, but reading through it is slow */
 
     uint32_t family;
-    bool timestamps = false;
-    if (!find_queue_family(device, physical, &family, &timestamps))
+    if (!find_queue_family(device, physical, &family, &caps->timestamp_bits))
         return "it has no compute queue";
-    caps->timestamp_ns = timestamps ? (double)limits->timestampPeriod : 0.0;
+    caps->timestamp_ns = caps->timestamp_bits ? (double)limits->timestampPeriod : 0.0;
     return refusal_of(caps, limits);
 }
 
@@ -367,9 +396,9 @@ static enum mn_status load_functions(struct device *device)
 
 static enum mn_status create_logical(struct device *device, bool statistics_wanted)
 {
-    bool timestamps;
+    uint32_t timestamp_bits;
     device->has_statistics = statistics_wanted && offers_statistics(device);
-    find_queue_family(device, device->vk->physical, &device->vk->queue_family, &timestamps);
+    find_queue_family(device, device->vk->physical, &device->vk->queue_family, &timestamp_bits);
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     device->vk->GetPhysicalDeviceMemoryProperties2(device->vk->physical, &memory);
     device->vk->memory = memory.memoryProperties;
@@ -378,9 +407,11 @@ static enum mn_status create_logical(struct device *device, bool statistics_want
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .subgroupSizeControl = VK_TRUE,
         .computeFullSubgroups = VK_TRUE};
-    const char *extensions[3];
+    const char *extensions[4];
     uint32_t n_extensions = 0;
     void *next = NULL;
+    if (device_has_extension(device, device->vk->physical, portability_subset))
+        extensions[n_extensions++] = portability_subset; /* Vulkan wants it; nothing of what it offers is used */
     struct matrix_units_features units;
     if (device->caps.subgroup_size_control) {
         next = &control;

@@ -32,6 +32,7 @@ struct caps {
     bool subgroup_size_control;  /* subgroups can be had full, and of one size */
     bool subgroup_size_required; /* which has to be asked for; otherwise the device has no other */
     bool fp16, int8_dot, matrix_cores;
+    bool own_halves;  /* shaders take f16 apart themselves: a software device without f16 */
     bool texel_loads; /* buffers that are only read are bound as texel buffers: faster on software devices */
     uint32_t
         matrix_side; /* of the squares that its matrix units multiply for shaders/matrix; 0: none, see matrix_units.h */
@@ -42,6 +43,7 @@ struct caps {
     uint64_t max_allocation_bytes;
     uint64_t device_heap_bytes; /* size of the largest device-local heap */
     double timestamp_ns;        /* nanoseconds per timestamp tick; 0: no timestamps */
+    uint32_t timestamp_bits;    /* that a timestamp has before it begins anew */
 };
 
 struct vk; /* vk.h: handles and functions; for this folder and for tests */

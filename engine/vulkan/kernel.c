@@ -24,6 +24,9 @@ static const struct kernel_info table[KERNEL_COUNT] = {
 #include "engine/vulkan/kernels.def"
 #undef KERNEL
 
+_Static_assert(CONSTANT_OWN_HALVES == SPIRV_DEVICE_CONSTANT, "one constant is the device's");
+_Static_assert((int)KERNEL_MAX_CONSTANTS <= (int)SPIRV_DEVICE_CONSTANT, "and no kernel's");
+
 const struct kernel_info *kernel_info(enum kernel_id id)
 {
     return &table[id];
@@ -171,9 +174,11 @@ static enum mn_status create_module(const struct kernels *kernels, struct pipeli
 {
     const struct device *device = kernels->device;
     const struct kernel_code *code = pipeline_code(kernels, pipeline);
-    const struct spirv_constants constants = {pipeline->constants, pipeline->n_constants};
+    uint32_t values[SPIRV_DEVICE_CONSTANT + 1] = {[SPIRV_DEVICE_CONSTANT] = device->caps.own_halves};
+    const struct spirv_constants constants = {values, SPIRV_DEVICE_CONSTANT + 1};
     uint32_t *words;
     size_t n_words;
+    memcpy(values, pipeline->constants, pipeline->n_constants * sizeof *values); /* the module has no others: checked */
     enum mn_status status = spirv_specialise(&words, &n_words, code->words, code->bytes / sizeof *words, &constants,
                                              table[pipeline->id].name, device->log);
     if (status)

@@ -99,6 +99,8 @@ static const char *add_decoration(struct spirv_interface *out, const struct modu
     const uint32_t id = at[1], value = at[3];
     switch (at[2]) {
     case DECORATION_SPEC_ID:
+        if (value == SPIRV_DEVICE_CONSTANT)
+            return NULL;
         out->n_constants = value < UINT32_MAX ? max_u32(out->n_constants, value + 1) : UINT32_MAX;
         return NULL;
     case DECORATION_SET: return value == 0 ? NULL : "a binding lies in another set than 0";

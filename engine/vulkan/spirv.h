@@ -18,8 +18,11 @@ struct spirv_interface {
     uint32_t bindings;       /* bit i: binding i exists */
     uint32_t texel_bindings; /* bit i: binding i is a storage texel buffer; else it is a storage buffer */
     uint32_t push_bytes;     /* the push-constant block, words throughout; 0: none */
-    uint32_t n_constants;    /* the highest constant_id + 1 */
+    uint32_t n_constants;    /* the highest constant_id + 1, but for SPIRV_DEVICE_CONSTANT */
 };
+
+/* The constant_id of what is the same in all pipelines of a device. */
+enum { SPIRV_DEVICE_CONSTANT = 31 };
 
 /* MN_ERR_FORMAT: not a module, or an interface that this project's shaders do not have (other kinds of bindings, other
  * descriptor sets than 0, push constants that are not 32-bit words). `name` is for the message. */

@@ -516,6 +516,8 @@ enum mn_status stream_fill(struct stream *stream, struct span to, uint32_t word)
 enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns)
 {
     uint64_t ticks[STREAM_MAX_TIMERS];
+    const uint32_t bits = stream->device->caps.timestamp_bits;
+    const uint64_t mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX; /* short ones begin anew within minutes */
     memset(ns, 0, n * sizeof *ns);
     if (!stream->vk->timers)
         return MN_OK;
@@ -525,6 +527,6 @@ enum mn_status stream_read_timers(struct stream *stream, uint32_t n, double *ns)
     if (result != VK_SUCCESS)
         return device_fail(stream->device, result, "vkGetQueryPoolResults");
     for (uint32_t i = 0; i < n; i++)
-        ns[i] = (double)(ticks[i] - ticks[0]) * stream->device->caps.timestamp_ns;
+        ns[i] = (double)((ticks[i] - ticks[0]) & mask) * stream->device->caps.timestamp_ns;
     return MN_OK;
 }
