@@ -22,6 +22,11 @@ void process_catch(void (*handler)(int reason));
 /* Ends it at once as if nothing had been caught: out of a handler. */
 void process_end_at_once(int reason);
 
+/* Is there something to read on standard input, or its end? Waits up to so many milliseconds for it. */
+bool process_input_waits(int milliseconds);
+/* Bytes of standard input as they come, at most n_bytes; 0: its end; -1: errno says why not. */
+long process_input_read(char *bytes, size_t n_bytes);
+
 /* Does nobody read standard output any more? What an earlier write failed of is forgotten by now. */
 bool process_reader_is_gone(void);
 /* Columns of the terminal behind standard error; 0: unknown. */

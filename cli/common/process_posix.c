@@ -49,6 +49,17 @@ void process_end_at_once(int reason)
     raise(reason);
 }
 
+bool process_input_waits(int milliseconds)
+{
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&input, 1, milliseconds) > 0 && input.revents != 0;
+}
+
+long process_input_read(char *bytes, size_t n_bytes)
+{
+    return (long)read(STDIN_FILENO, bytes, n_bytes);
+}
+
 bool process_reader_is_gone(void)
 {
     struct pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT};

@@ -105,6 +105,27 @@ bool process_reader_is_gone(void)
            (GetLastError() == ERROR_NO_DATA || GetLastError() == ERROR_BROKEN_PIPE);
 }
 
+/* Of a pipe the system says how much there is, but lets nobody wait for it; the others can be waited for. */
+bool process_input_waits(int milliseconds)
+{
+    const HANDLE input = GetStdHandle(STD_INPUT_HANDLE);
+    if (GetFileType(input) != FILE_TYPE_PIPE)
+        return WaitForSingleObject(input, (DWORD)milliseconds) == WAIT_OBJECT_0;
+    for (int waited = 0;; waited += 10) {
+        DWORD n = 0;
+        if (!PeekNamedPipe(input, NULL, 0, NULL, &n, NULL) || n > 0) /* a closed pipe is at its end */
+            return true;
+        if (waited >= milliseconds)
+            return false;
+        Sleep(10);
+    }
+}
+
+long process_input_read(char *bytes, size_t n_bytes)
+{
+    return _read(0, bytes, (unsigned)n_bytes);
+}
+
 /* ---- the terminal ---- */
 
 size_t process_terminal_columns(void)

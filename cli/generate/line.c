@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/generate/generate.h"
+#include "engine/base/system.h"
 #include "engine/files/lines.h"
 
 enum { ID_BYTES_MAX = 256, NAME_BYTES_MAX = 64, STOP_BYTES_MAX = 1 << 16 };
@@ -57,14 +58,15 @@ static enum mn_status take_id(struct generate_run *run, const struct json_doc *d
     if (status)
         return status;
     size_t n_bytes;
-    FILE *out = open_memstream(&run->id, &n_bytes);
+    FILE *out = memory_open(&run->id, &n_bytes);
     if (!out)
         return log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
     if (cJSON_IsString(id))
         json_write_string(out, text, strlen(text));
     else
         fprintf(out, "%" PRIu64, number);
-    return fclose(out) == 0 ? MN_OK : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
+    return memory_close(out, &run->id, &n_bytes) ? MN_OK
+                                                 : log_fail(run->log, MN_ERR_MEMORY, "out of host memory for an id");
 }
 
 static enum mn_status take_ids(struct generate_run *run, const struct json_doc *doc)

@@ -2,14 +2,13 @@
  * each ends. Standard input may stay open: those under way go on while nothing comes. */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
+#include "cli/common/process.h"
 #include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "cli/generate/generate.h"
@@ -193,7 +192,7 @@ static enum mn_status read_more(struct worker *w)
         w->bytes = larger;
         w->capacity *= 2;
     }
-    const ssize_t n = read(STDIN_FILENO, w->bytes + w->n_bytes, READ_BYTES);
+    const long n = process_input_read(w->bytes + w->n_bytes, READ_BYTES);
     if (n < 0 && errno != EINTR && errno != EAGAIN)
         return log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", source, strerror(errno));
     w->ended = n == 0;
@@ -235,10 +234,10 @@ static enum mn_status take_input(struct worker *w)
             status = take_line(w, line, n);
             continue;
         }
-        struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-        if (w->ended || (poll(&in, 1, w->n_alive ? 0 : IDLE_MS) <= 0 && w->n_alive))
+        const bool waits = !w->ended && process_input_waits(w->n_alive ? 0 : IDLE_MS);
+        if (w->ended || (!waits && w->n_alive))
             break;
-        if (in.revents)
+        if (waits)
             status = read_more(w);
     }
     return status;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/sweep/measure.h"
+#include "engine/base/system.h"
 
 #define KIND "selftest"
 
@@ -53,14 +54,14 @@ static char *make_key(const struct selftest_rows *r, const char *check, const ch
 {
     char *key = NULL;
     size_t n;
-    FILE *out = open_memstream(&key, &n);
+    FILE *out = memory_open(&key, &n);
     if (!out)
         return NULL;
     fputs(KIND "|", out);
     identity_write_key(&r->identity, out);
     fprintf(out, "%s|%s|%s|R%" PRIu32 "|units %s%s", r->kv_type ? r->kv_type : "", check, what, num_steps, units,
             r->quick ? "|quick" : "");
-    if (fclose(out) == 0)
+    if (memory_close(out, &key, &n))
         return key;
     free(key);
     return NULL;
