@@ -18,9 +18,9 @@ enum { STEPS = 8, N_ROWS = 4, N_NEW = 12 };
 
 static const char manifest[] = "/usr/lib/chromium/vk_swiftshader_icd.json";
 
-static void report(void *user, const struct kernel_case_result *result)
+static void report(void *user, const struct kernel_case_result *result, bool matrix_units)
 {
-    (void)result;
+    (void)result, (void)matrix_units;
     ++*(uint32_t *)user;
 }
 
