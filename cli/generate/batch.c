@@ -70,7 +70,7 @@ static enum mn_status take_line(void *user, size_t number, const char *line, siz
     run->collects = run->in_batch = true;
     run->index = b->n++;
     run->n_new = run->num_steps = 0;
-    enum mn_status status = line_read(run, NULL, line, n_bytes, log, &at->log);
+    enum mn_status status = line_settings_read(run, NULL, line, n_bytes, log, &at->log);
     run->log = *run->engine_log = b->common->log;
     return status;
 }

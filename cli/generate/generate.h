@@ -103,8 +103,8 @@ void run_free(struct generate_run *run);
 /* Reads a line into a run with `options` set. `own` (may be NULL): the run's options, where the line may have settings
  * of its own. `log` is told what is malformed, `line_log` why a prompt cannot be turned into ids: that is no malformed
  * line, and goes into run->status. */
-enum mn_status line_read(struct generate_run *run, struct generate_options *own, const char *line, size_t n_bytes,
-                         const struct mn_log *log, const struct mn_log *line_log);
+enum mn_status line_settings_read(struct generate_run *run, struct generate_options *own, const char *line,
+                                  size_t n_bytes, const struct mn_log *log, const struct mn_log *line_log);
 
 /* ---- batch.c, worker.c ---- */
 

@@ -181,8 +181,8 @@ static enum mn_status take_own(struct generate_run *run, struct generate_options
     return status ? status : take_stops(run, own, doc);
 }
 
-enum mn_status line_read(struct generate_run *run, struct generate_options *own, const char *line, size_t n_bytes,
-                         const struct mn_log *log, const struct mn_log *line_log)
+enum mn_status line_settings_read(struct generate_run *run, struct generate_options *own, const char *line,
+                                  size_t n_bytes, const struct mn_log *log, const struct mn_log *line_log)
 {
     struct json_doc doc = {0};
     enum mn_status status = json_parse(&doc, "JSON", line, n_bytes, TEXT_FILE_BYTES_MAX, log);

@@ -162,7 +162,7 @@ static enum mn_status take_line(struct worker *w, const char *text, size_t n_byt
         return status;
     struct generate_run *run = &line->run;
     run->log = *run->engine_log = &line->log;
-    status = line_read(run, &line->options, text, n_bytes, &line->log, &line->log);
+    status = line_settings_read(run, &line->options, text, n_bytes, &line->log, &line->log);
     status = status ? status : run->status;
     if (!status)
         status = add_line(w, line);
