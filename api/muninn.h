@@ -581,9 +581,9 @@ enum mn_status mn_generate_batch(struct mn_session *session, const struct mn_gen
  * session's n_sequences places and the rows of all together (mn_strategy_rows of each) stay within max_rows: nobody is
  * overtaken; (2) reads prompts, the one let in first coming first: up to prompt_rows rows in all, through all their
  * steps, or 128 where nobody decodes; (3) takes every decoding sequence the same number of passes further, at least
- * one: as many as the request that is nearest to its end has left. So between two passes of a sequence others' prompts
- * take prompt_rows rows at most; the oldest prompt that is not read yet gets at least one row in every step; and since
- * each sequence ends after n_new tokens, the turn of each one comes. */
+ * one: as many as the request that is nearest to its end has left. So between two rounds of a sequence others' prompts
+ * take prompt_rows rows at most; the oldest prompt that is not read yet gets so many in every step, or what is left of
+ * it; and since each sequence ends after n_new tokens, the turn of each one comes. */
 struct mn_scheduler;
 
 struct mn_scheduler_params {
