@@ -56,7 +56,7 @@ static void open_device(void *user, const struct selftest_device *device)
 {
     struct tally *tally = user;
     begin(tally, device->banner);
-    tally->status = selftest_rows_open_device(&tally->rows, device);
+    tally->status = selftest_rows_of_device(&tally->rows, device);
 }
 
 static void print_note(void *user, const char *text)
@@ -136,7 +136,7 @@ static enum mn_status test_model(struct tally *tally, const struct selftest_opti
     struct mn_model_info info;
     enum mn_status status = open_engine(&engine, o, dir, tally->log);
     if (!status)
-        status = selftest_rows_open_model(&tally->rows, engine, o->model ? dir : NULL, o->synthetic);
+        status = selftest_rows_of_model(&tally->rows, engine, o->model ? dir : NULL, o->synthetic);
     if (!status) {
         mn_engine_info(engine, &info);
         begin(tally, info.device_banner);
@@ -165,7 +165,6 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     const bool model = o->model || o->synthetic;
     struct tally tally = {.log = log,
                           .rows = {.log = log,
-                                   .path = o->results,
                                    .matrix_units = model ? o->matrix_units : NULL,
                                    .kv_type = model ? o->kv_type : NULL,
                                    .quick = o->quick}};
@@ -174,6 +173,8 @@ static enum mn_status run(const void *values, const struct mn_log *log)
     const struct output_use uses[] = {{"--results", o->results, true}, {"--synthetic", o->synthetic, false}};
     const size_t n = sizeof uses / sizeof *uses;
     enum mn_status status = o->model ? cli_check_outputs(o->model, uses, n, log) : output_check(uses, n, log);
+    if (!status)
+        status = selftest_rows_open(&tally.rows, o->results);
     if (status)
         return status;
     cli_catch_interrupt();

@@ -6,7 +6,7 @@ import os, subprocess, sys
 
 build = os.path.abspath(sys.argv[2])
 os.chdir(sys.argv[1])
-TABLES = [('docs/portability.md', ['bench/vendors.py', 'table', 'bench/results/2026-11-28-mesa-26.2.6-pipelines.jsonl']),
+TABLES = [('docs/portability.md', ['bench/vendors.py', 'table', 'bench/results/2026-11-29-mesa-26.2.6-pipelines.jsonl']),
           ('docs/roofline.md', ['bench/roofline.py', 'table']), ('docs/roofline.md', ['bench/roofline.py', 'cards'])]
 if os.path.exists(build + '/test_odd_devices'): # not on systems whose linker cannot wrap functions
     TABLES.append(('docs/portability.md', [build + '/test_odd_devices', 'table']))

@@ -12,19 +12,15 @@
 
 /* ---- the file ---- */
 
-static enum mn_status open_rows(struct selftest_rows *r, const char *dir, const char *synthetic)
+enum mn_status selftest_rows_open(struct selftest_rows *r, const char *path)
 {
-    enum mn_status status = identity_init(&r->identity, &r->info, dir, synthetic, NULL, r->log);
-    if (!status)
-        status = rows_open(&r->file, r->path, NULL, r->log);
-    r->is_open = !status;
+    enum mn_status status = path ? rows_open(&r->file, path, NULL, r->log) : MN_OK;
+    r->is_open = path && !status;
     return status;
 }
 
-enum mn_status selftest_rows_open_device(struct selftest_rows *r, const struct selftest_device *device)
+enum mn_status selftest_rows_of_device(struct selftest_rows *r, const struct selftest_device *device)
 {
-    if (!r->path)
-        return MN_OK;
     snprintf(r->banner, sizeof r->banner, "%s", device->banner);
     snprintf(r->name, sizeof r->name, "%s", device->name);
     snprintf(r->driver, sizeof r->driver, "%s", device->driver);
@@ -35,16 +31,14 @@ enum mn_status selftest_rows_open_device(struct selftest_rows *r, const struct s
                                      .device_id = r->id,
                                      .driver_version = device->driver_version,
                                      .weight_type = ""};
-    return open_rows(r, NULL, NULL);
+    return identity_init(&r->identity, &r->info, NULL, NULL, NULL, r->log);
 }
 
-enum mn_status selftest_rows_open_model(struct selftest_rows *r, const struct mn_engine *engine, const char *dir,
-                                        const char *synthetic)
+enum mn_status selftest_rows_of_model(struct selftest_rows *r, const struct mn_engine *engine, const char *dir,
+                                      const char *synthetic)
 {
-    if (!r->path)
-        return MN_OK;
     mn_engine_info(engine, &r->info);
-    return open_rows(r, dir, synthetic);
+    return identity_init(&r->identity, &r->info, dir, synthetic, NULL, r->log);
 }
 
 /* ---- rows ---- */

@@ -18,10 +18,9 @@ struct selftest_kernel {
     double nmse, limit; /* of the case closest to its limit */
 };
 
-/* Zeroed, but for the first four: nothing is kept until it is open. */
+/* Zeroed, but for the first three: nothing is kept until it is open. */
 struct selftest_rows {
     const struct mn_log *log;
-    const char *path;                   /* of the results; NULL: none */
     const char *matrix_units, *kv_type; /* of a model, else NULL */
     bool quick;
     bool is_open;
@@ -33,11 +32,12 @@ struct selftest_rows {
     uint32_t n_kernels;
 };
 
-/* Opens the file to append to, of a test of kernels on a device, or of a model: `dir` or `synthetic`, the other NULL.
- * Without a path nothing happens. */
-enum mn_status selftest_rows_open_device(struct selftest_rows *rows, const struct selftest_device *device);
-enum mn_status selftest_rows_open_model(struct selftest_rows *rows, const struct mn_engine *engine, const char *dir,
-                                        const char *synthetic);
+/* Opens the file to append to; `path` NULL: none, and all that follows does nothing. */
+enum mn_status selftest_rows_open(struct selftest_rows *rows, const char *path);
+/* What the rows are of: a device, or a model from `dir` or `synthetic`, the other NULL. */
+enum mn_status selftest_rows_of_device(struct selftest_rows *rows, const struct selftest_device *device);
+enum mn_status selftest_rows_of_model(struct selftest_rows *rows, const struct mn_engine *engine, const char *dir,
+                                      const char *synthetic);
 /* Remembers a case for its kernel's row. */
 void selftest_rows_case(struct selftest_rows *rows, const struct kernel_case_result *result, bool matrix_units);
 /* Appends a trial's row. */

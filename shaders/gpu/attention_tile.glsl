@@ -8,11 +8,12 @@ const uint WIDTH = UNITS < LOCAL ? UNITS : LOCAL; // lanes that cover a head's d
 const uint N_GROUPS = LOCAL / WIDTH;              // positions handled at the same time by such lanes
 const uint PASSES = (UNITS + WIDTH - 1) / WIDTH;
 const uint QUADS = (TILE_ROWS + 3) / 4, BLOCK = PER_LANE * LOCAL;
+const uint SHARED = BLOCK * QUADS > 2 * LOCAL ? BLOCK * QUADS : 2 * LOCAL;
 
 #include "exchange.glsl"
 
 shared vec4 tile_query[8 * UNIT * UNITS * QUADS]; // [dimension, rows in fours]
-shared vec4 tile_weights[BLOCK * QUADS];          // [position, rows in fours]
+shared vec4 tile_weights[SHARED];                 // [position, rows in fours]; at the end [lane, 2]
 shared uvec2 tile_values[BLOCK];                  // where a position's value and scales begin
 
 uint limit[4 * QUADS]; // positions that a row reads; 0: it is not in the walk under way
@@ -25,8 +26,8 @@ void share_query(uint lane, uint first, uint n0, uint count, uint head)
         const uint quad = at % QUADS, word = at / QUADS;
         vec4 x[4];
         [[unroll]] for (uint j = 0; j < 4; j++) {
-            const uint index = first + min(n0 + 4 * quad + j, count - 1);
-            x[j] = uintBitsToFloat(load4(query, (index * args.n_heads + head) * QUERY_WORDS + min(word, QUERY_WORDS - 1)));
+            const uint index = (first + min(n0 + 4 * quad + j, count - 1)) * args.n_heads + head;
+            x[j] = uintBitsToFloat(load4(query, index * QUERY_WORDS + min(word, QUERY_WORDS - 1)));
             x[j] = word < QUERY_WORDS ? x[j] : vec4(0.0);
         }
         [[unroll]] for (uint i = 0; i < 4; i++)
@@ -134,13 +135,27 @@ void add_sums(uint lane)
     barrier();
 }
 
+// What the groups of WIDTH lanes have, group by group: add_groups through shared memory and in a loop. Shuffles were
+// most of this kernel's instructions where heads are small.
+void add_tile_groups(inout vec4 lo, inout vec4 hi, uint lane, uint unit)
+{
+    barrier();
+    tile_weights[2 * lane] = lo;
+    tile_weights[2 * lane + 1] = hi;
+    barrier();
+    [[dont_unroll]] for (uint at = unit + WIDTH; at < N_GROUPS * WIDTH; at += WIDTH) {
+        lo += tile_weights[2 * at];
+        hi += tile_weights[2 * at + 1];
+    }
+}
+
 void store(uint lane, uint n, uint row_index, uint head, bool live)
 {
     const uint unit = lane % WIDTH, group = lane / WIDTH;
     const float scale = 1.0 / sum[n / 4][n % 4];
     [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++) {
         vec4 lo = o[(n * PASSES * UNIT + p) * 2], hi = o[(n * PASSES * UNIT + p) * 2 + 1];
-        add_groups(lo, hi, lane, unit);
+        add_tile_groups(lo, hi, lane, unit);
         const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
         if (live && group == 0 && octet < OCTETS) {
             const uint at = ((row_index * args.n_heads + head) * OCTETS + octet) * 2;
