@@ -1,0 +1,388 @@
+#!/usr/bin/env python3
+"""Goal: python/muninn is muninn.h and nothing else: its declarations are the header's, its results the command line's,
+it ends when it is told to, its errors carry the library's words, and its wheel works by itself.
+Method: a C program prints the size and every offset of every struct, and every constant, and cffi's are compared; the
+same runs by the command line and by Python; streams that are dropped, signals, exceptions in callbacks; the class for
+the lm-evaluation-harness behind a stand-in for its base class (the real one pulls in PyTorch and more), with the
+windows of its own documentation; the wheel built by the command of docs/python.md, put into a fresh virtual environment
+without a network, and the Python of docs/python.md run there.
+
+usage: test_python.py path/to/muninn path/to/libmuninn.so source_dir     (exit 77: skipped, with the reason)"""
+import glob
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import types
+
+muninn_cli, library, source = map(os.path.abspath, sys.argv[1:4])
+environment = dict(os.environ, MUNINN_LIBRARY=library, LP_NUM_THREADS='0', PYTHONDONTWRITEBYTECODE='1')
+if 'MUNINN_LIBRARY' not in os.environ:  # the driver reads its settings when a process starts
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+try:
+    import cffi
+except ImportError:
+    print('skipped: there is no cffi for this Python (python3-cffi)')
+    sys.exit(77)
+if subprocess.run([muninn_cli, 'devices'], capture_output=True).returncode == 3:
+    print('skipped: there is no Vulkan device')
+    sys.exit(77)
+sys.dont_write_bytecode = True
+sys.path.insert(0, source + '/python')
+import muninn
+import muninn.lm_eval
+from muninn import _native
+from muninn.generation import StopText
+
+MODEL = source + '/models/raven-tiny'
+PROMPT = 'sort 2 8 0 1 9 4 :'
+# Of 400 such tokens nobody waits for the last one: it takes minutes.
+LONG = {'num_steps': 1000, 'kv_policy': 'share:1', 'ignore_eos': True}
+# Of the same name in `generate -o json`, but shortened there, or of another meaning where nothing is drafted.
+SPOKEN = ('accepted_lengths', 'mean_acceptance_length', 'tick_weight_bytes')
+top = tempfile.TemporaryDirectory()
+failed = 0
+
+
+def check(name, good, *seen):
+    global failed
+    failed += not good
+    print(('ok      ' if good else 'FAILED  ') + name, *(() if good else map(repr, seen)), flush=True)
+
+
+def raised(kind, function, *args, **settings):
+    try:
+        function(*args, **settings)
+    except kind as error:
+        return error
+    return None
+
+
+def cli(*args, stdin=None):
+    done = subprocess.run([muninn_cli, *args], input=stdin, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, (args, done.stderr)
+    return done.stdout
+
+
+# ---- declarations ----
+
+def layouts_of_c(structs, enums):
+    """{name: number} as a C compiler has them."""
+    lines = ['#include <stdio.h>', '#include "api/muninn.h"', 'int main(void)', '{']
+    for name, fields in structs.items():
+        lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
+        lines += [f'printf("{name}.{f} %zu %zu\\n", offsetof(struct {name}, {f}), sizeof ((struct {name} *)0)->{f});'
+                  for f in fields]
+    lines += [f'printf("{name} %lld\\n", (long long){name});' for name in enums] + ['return 0;', '}']
+    path = top.name + '/layout.c'
+    with open(path, 'w') as file:
+        file.write('\n'.join(lines))
+    subprocess.run([os.environ.get('CC', 'cc'), '-I', source, path, '-o', top.name + '/layout'], check=True)
+    out = subprocess.run([top.name + '/layout'], check=True, capture_output=True, text=True).stdout
+    return dict(line.split(' ', 1) for line in out.splitlines())
+
+
+def test_declarations():
+    with open(source + '/api/muninn.h') as file:
+        header = re.sub(r'/\*.*?\*/', '', file.read(), flags=re.S)
+    ffi, structs = _native.ffi, {}
+    for name in re.findall(r'^struct (\w+) \{', header, re.M):
+        structs[name] = dict(ffi.typeof('struct ' + name).fields)
+    constants = [c for body in re.findall(r'^enum \w*\s*\{(.*?)\}', header, re.M | re.S) for c in re.findall(r'\b(MN_\w+)\b(?=\s*(?:=|,|$))', body)]
+    constants = sorted(set(constants))
+    of_c = layouts_of_c(structs, constants)
+    of_python = {c: str(getattr(_native.lib, c)) for c in constants}
+    for name, fields in structs.items():
+        of_python[name] = str(ffi.sizeof('struct ' + name))
+        of_python.update({f'{name}.{f}': f'{field.offset} {ffi.sizeof(field.type)}' for f, field in fields.items()})
+    check(f'{len(structs)} structs and {len(constants)} constants lie where a C compiler has them',
+          of_c == of_python and len(structs) > 35 and len(constants) > 40,
+          {k: (of_c.get(k), of_python.get(k)) for k in of_c if of_c[k] != of_python.get(k)}, len(structs), len(constants))
+    functions = set(re.findall(r'\b(mn_\w+)\(', header))
+    missing = [f for f in functions if not hasattr(_native.lib, f)]
+    check(f'{len(functions)} functions are in the library', not missing and len(functions) > 50, missing, len(functions))
+    # The comparison itself can fail.
+    other = cffi.FFI()
+    other.cdef(_native.declarations('struct mn_likelihood { bool is_greedy; double logprob; };'))
+    moved = dict(other.typeof('struct mn_likelihood').fields)['logprob'].offset
+    check('a struct copied in another order would be found', str(moved) != of_c['mn_likelihood.logprob'].split()[0], moved)
+    check('versions', muninn.__version__ == _native.header_version in cli('--version'), muninn.__version__)
+
+
+# ---- the command line's results ----
+
+def test_generate(model):
+    cases = {
+        'ar, sampled, early exit, special tokens': (
+            {'temperature': 0.9, 'top_k': 40, 'top_p': 0.95, 'min_p': 0.01, 'seed': 7, 'skip_special_tokens': False,
+             'ignore_eos': True, 'exit': {'rule': 'kl:0.01', 'min_steps': 2}},
+            ['--temp', '0.9', '--top-k', '40', '--top-p', '0.95', '--min-p', '0.01', '--seed', '7', '--special',
+             '--ignore-eos', '--exit', 'kl:0.01', '--exit-min-steps', '2']),
+        'draft-verify, stop strings': (
+            {'strategy': 'draft-verify', 'draft_steps': 3, 'lookahead': 5, 'stop': ['4', '1 2']},
+            ['--strategy', 'draft-verify', '--draft-steps', '3', '--lookahead', '5', '--stop', '4', '--stop', '1 2']),
+        'wavefront, lossy cache': (
+            {'strategy': 'wavefront', 'max_inflight': 6, 'kv_policy': 'share:2'},
+            ['--strategy', 'wavefront', '--max-inflight', '6', '--kv-policy', 'share:2']),
+        'diffusion': ({'strategy': 'diffusion', 'diffusion': {'embed_average': 0.1}}, ['--strategy', 'diffusion'])}
+    for name, (settings, options) in cases.items():
+        said = json.loads(cli('generate', '-m', MODEL, '-p', PROMPT, '-n', '12', '--num-steps', '8', '-o', 'json', *options))
+        got = model.generate(PROMPT, 12, num_steps=8, **settings)
+        of_cli, of_python = said['stats'], vars(got.stats)
+        same = [k for k in of_cli if k in of_python and k not in SPOKEN and not k.endswith(('_tok_s', 'gb_s'))]
+        differ = {k: (of_cli[k], of_python[k]) for k in same if of_cli[k] != of_python[k]}
+        check(f'generate, {name}: {got.text!r}', got.text == said['text'] and got.ids == said['tokens'] and
+              got.prompt_ids == said['prompt_ids'] and got.finish_reason == of_cli['finish_reason'] and not differ and
+              len(same) > 12, said['text'], said['tokens'], got, differ)
+        if 'lossy' in name:
+            check('it says that it is lossy', not got.stats.lossless and 'share' in got.stats.lossy_because, got.stats)
+    auto, ar = (model.generate(PROMPT, 12, num_steps=8, strategy=strategy).ids for strategy in ('auto', 'ar'))
+    check('auto gives the tokens of ar', auto == ar, auto, ar)
+
+
+def test_batch(model):
+    lines = ''.join(json.dumps({'prompt': p}) + '\n' for p in (PROMPT, 'sort 5 4 3 :', 'sort 1 0 :'))
+    path = top.name + '/prompts.jsonl'
+    with open(path, 'w') as file:
+        file.write(lines)
+    said = [json.loads(line) for line in cli('generate', '-m', MODEL, '--batch', path, '-n', '8', '--num-steps', '8').splitlines()]
+    said = sorted((s for s in said if 'total' not in s), key=lambda s: s['index'])
+    got = model.generate([PROMPT, 'sort 5 4 3 :', 'sort 1 0 :'], 8, num_steps=8)
+    check('a batch', [g.text for g in got] == [s['text'] for s in said], got, said)
+    mixed = model.generate_batch([PROMPT, [1] * 600, 'sort 1 0 :'], 8, num_steps=8)
+    check('a prompt that cannot run does not end the others', [m.error is None for m in mixed] == [True, False, True] and
+          mixed[0].text == got[0].text and mixed[1].finish_reason == 'error' and isinstance(mixed[1].error, muninn.UsageError)
+          and '600' in str(mixed[1].error), mixed[1])
+
+
+def test_tokenizer(model):
+    for text in PROMPT, 'né 漢字 \U0001f642', '':
+        ids = model.tokenizer.encode(text, add_special_tokens=False)
+        said = cli('tokenize', '-m', MODEL, stdin=json.dumps({'text': text}) + '\n')
+        check(f'tokenize {text!r}', ids == json.loads(said)['ids'] and model.tokenizer.decode(ids) == text, ids, said)
+    bos = model.info.bos_token_id
+    check('begin token', bos is not None and model.tokenizer.encode(PROMPT)[0] == bos)
+    check('special tokens are left out', model.tokenizer.decode([bos], skip_special_tokens=True) == '' !=
+          model.tokenizer.decode([bos]))
+    check('a tokenizer by itself', muninn.Tokenizer(MODEL).encode(PROMPT) == model.tokenizer.encode(PROMPT)[1:])
+    chat = [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'sort 2 1 :'}]
+    said = json.loads(cli('generate', '-m', MODEL, '--chat', '--system', 'Be brief.', '-p', 'sort 2 1 :', '-n', '1',
+                          '--num-steps', '1', '-o', 'json'))['prompt_ids']
+    ids = model.tokenizer.apply_chat_template(chat)
+    check('a conversation', ids == said and len(ids) > 10 and
+          model.tokenizer.apply_chat_template(chat, tokenize=False) == model.tokenizer.decode(ids), ids, said)
+    check('a lone surrogate is no text', raised(ValueError, model.tokenizer.encode, '\ud800') is not None)
+
+
+def test_scores(model):
+    tasks = [('sort 2 1 :', ' 1 2'), ('sort 2 1 : ', '2 1'), ('', 'sort')]
+    lines = ''.join(json.dumps({'context': a, 'continuation': b}) + '\n' for a, b in tasks)
+    said = [json.loads(line) for line in cli('score', '-m', MODEL, '-f', '-', '--num-steps', '2,8', stdin=lines).splitlines()]
+    said = {(row['line'], row['num_steps']): (row['logprob'], row['is_greedy']) for row in said if 'logprob' in row}
+    got = model.loglikelihood(tasks, num_steps=[2, 8])
+    got = {(i + 1, r): likelihoods[k][:2] for i, likelihoods in enumerate(got) for k, r in enumerate((2, 8))}
+    check('scores', len(got) == 6 and got == said, got, said)
+    check('one score', model.score(*tasks[0], num_steps=8)[:2] == said[1, 8])
+    said = [json.loads(line) for line in cli('logits', '-m', MODEL, '--ids', '0,301,270', '--num-steps', '4').splitlines()]
+    logits = model.logits([0, 301, 270], num_steps=4)
+    check('logits', logits.shape == (3, 512) and all(abs(logits[i, j] - said[i][j]) <= 1e-6 * abs(said[i][j]) + 1e-12
+                                                     for i in range(3) for j in range(512)))
+    trace = model.trace([0, 301, 270], 2, num_steps=4, n_inits=2)
+    best = [[max(range(512), key=lambda j: rows[i, j]) for rows in (model.logits([0, 301, 270], num_steps=t) for t in (1, 2, 3, 4))]
+            for i in range(3)]
+    check('a trace predicts what logits say', [[int(x) for x in row] for row in trace.steps['top1'][:3]] == best and
+          len(trace.tokens) == 5 and [t.generated for t in trace.tokens] == [False] * 3 + [True] * 2, trace.steps['top1'], best)
+    norm = math.sqrt(sum(float(x) ** 2 for x in trace.states[1][4]))
+    check('its states have its norms', math.isclose(norm, trace.steps['norm'][1][3], rel_tol=1e-5), norm, trace.steps['norm'][1])
+
+
+# ---- streams, interruption, threads ----
+
+def test_streams(model):
+    whole = model.generate(PROMPT, 16, num_steps=8, stop='8')
+    stream = model.stream(PROMPT, 16, num_steps=8, stop='8')
+    pieces = list(stream)
+    check('pieces are the text', ''.join(pieces) == whole.text and len(pieces) > 1 and stream.result.ids == whole.ids, pieces, whole)
+    with model.stream(PROMPT, 400, **LONG) as stream:
+        next(stream)
+        check('a tokenizer can be used meanwhile', len(model.tokenizer.encode(PROMPT)) > 3)
+    check('a closed stream has stopped', not any(t.name == 'muninn stream' for t in threading.enumerate()) and stream.result is None)
+    stream = model.stream(PROMPT, 400, **LONG)
+    next(stream)
+    del stream
+    check('so has a dropped one', not any(t.name == 'muninn stream' for t in threading.enumerate()))
+    check('the model goes on', model.generate(PROMPT, 16, num_steps=8, stop='8').text == whole.text)
+    error = raised(muninn.UsageError, list, model.stream(PROMPT, 4, strategy='draft-verify', num_steps=8, draft_steps=8))
+    check('errors come out where pieces are read', error is not None and 'draft_steps' in str(error), error)
+    for stops, text, want in ((['ab', 'b'], 'xab', 'x'), (['abc', 'b'], 'xabc', 'xa'), ('aab', 'aaab', 'a'), (['é'], 'zé', 'z')):
+        cut = StopText(stops)
+        given = ''.join(cut.push(c) for c in text) + cut.finish()
+        at_once = StopText(stops)
+        check(f'stop {stops}', cut.stopped and given == want == at_once.push(text) and cut.text == want, given)
+    held = StopText('END')
+    check('what may begin a stop string is held back', [held.push(c) for c in ('a', 'E', 'N', 'x')] == ['a', '', '', 'ENx'])
+
+
+def test_interruption(model):
+    def at_once(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    def wrong(*_):
+        raise LookupError('mine')
+
+    check('Ctrl-C while a model is loaded', raised(KeyboardInterrupt, muninn.load, MODEL, progress=at_once) is not None)
+    check('what a callback raises comes out', str(raised(LookupError, muninn.load, MODEL, progress=wrong)) == "mine")
+    threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    error = raised(KeyboardInterrupt, model.generate, PROMPT, 400, **LONG)
+    check('Ctrl-C while it generates', error is not None)
+    threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    error = raised(KeyboardInterrupt, list, model.stream(PROMPT, 400, stop='no such text', **LONG))
+    check('Ctrl-C while a stream is read', error is not None and not any(t.name == 'muninn stream' for t in threading.enumerate()))
+    inside = []
+
+    def again(*_):
+        inside.append(raised(RuntimeError, other.generate, PROMPT, 2))
+    other = muninn.load(MODEL)
+    other._engine._progress = again
+    other.generate(PROMPT, 2, num_steps=4)
+    check('a callback cannot call its own engine', inside and 'callback' in str(inside[0]), inside[:1])
+    other.close()
+    error = raised(ValueError, other.generate, PROMPT, 2)
+    check('a closed model says so', 'closed' in str(error), error)
+    script = f'''import sys; sys.path.insert(0, {source + "/python"!r}); import muninn
+s = muninn.load({MODEL!r}).stream({PROMPT!r}, 400, **{LONG}); next(s); print("end", flush=True)'''
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, env=environment)
+    check('a program that ends with a stream open ends', (done.returncode, done.stdout) == (0, 'end\n'), done)
+
+
+def test_threads(model):
+    want, got = [model.generate(PROMPT, 8, num_steps=r).ids for r in (4, 8)], {}
+    threads = [threading.Thread(target=lambda i=i: got.update({i: model.generate(PROMPT, 8, num_steps=(4, 8)[i % 2]).ids}))
+               for i in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    check('four threads wait for each other', [got.get(i) for i in range(4)] == want * 2, got, want)
+
+
+def test_errors(model):
+    error = raised(muninn.FileError, muninn.load, top.name + '/nothing')
+    check('a missing folder', error is not None and 'nothing' in error.lines[0] and error.status == muninn.Status.FILE and
+          error.exit_code == 4, error)
+    error = raised(ValueError, model.generate, PROMPT, 4, strategy='none')
+    check('an unknown strategy', isinstance(error, muninn.UsageError) and 'none' in str(error) and error.exit_code == 2, error)
+    check('an unknown setting', 'steps' in str(raised(TypeError, model.generate, PROMPT, 4, steps=3)))
+    check('an id that is none', 'token id' in str(raised(ValueError, model.generate, [-1], 4)))
+    check('an id beyond the vocabulary', '512' in str(raised(muninn.UsageError, model.generate, [0, 512], 4)))
+    check('no prompt', raised(muninn.UsageError, model.generate, [], 4) is not None)
+    check('a field that no struct has', 'rul' in str(raised(TypeError, model.generate, PROMPT, 4, exit={'rul': 'kl'})))
+    check('a prompt longer than the context', raised(muninn.UsageError, model.generate, [1] * 600, 4) is not None)
+    check('a stop string that is empty', raised(ValueError, model.generate, PROMPT, 4, stop='') is not None)
+    check('a continuation without tokens', raised(ValueError, model.score, 'sort', '') is not None)
+    check('a device that is not there', raised(muninn.Error, muninn.load, MODEL, device='no such device') is not None)
+    check('neither folder nor shape', raised(ValueError, muninn.load) is not None)
+    with muninn.load(synthetic='d=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64') as plain:
+        result = plain.generate([1, 2], 4)
+        check('a model without a tokenizer', plain.tokenizer is None and result.text is None and len(result.ids) == 4 and
+              list(plain.stream([1, 2], 4)) == result.ids and raised(ValueError, plain.generate, PROMPT, 4) is not None)
+    check('devices', any(d.refusal is None for d in muninn.devices()))
+
+
+# ---- the lm-evaluation-harness ----
+
+def with_stand_in(seen):
+    """muninn.lm_eval as it is where the harness is installed: its base class does what the real one does with it."""
+    class LM:
+        def __init__(self):
+            self._rank, self._world_size, self.cache_hook = 0, 1, types.SimpleNamespace(add_partial=lambda *a: seen.append(a))
+    names = {'lm_eval': {}, 'lm_eval.api': {}, 'lm_eval.api.model': {'LM': LM}, 'lm_eval.api.registry': {
+        'register_model': lambda *names: lambda cls: seen.append(names) or cls}}
+    for name, values in names.items():
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(values)
+    sys.modules.pop('muninn.lm_eval')
+    import importlib
+    module = importlib.import_module('muninn.lm_eval')
+    [sys.modules.pop(name) for name in names]
+    return module, LM
+
+
+def test_lm_eval(model):
+    request = lambda *args: types.SimpleNamespace(args=args)
+    check('without the harness the class is there', muninn.lm_eval.MuninnLM.__mro__[1] is object)
+    seen = []
+    module, base = with_stand_in(seen)
+    check('with it, it is one of its models', issubclass(module.MuninnLM, base) and seen == [('muninn',)], seen)
+    lm = module.MuninnLM(model=model, num_steps=8)
+    pairs = [('sort 2 1 :', ' 1 2'), ('sort 2 1 : ', '2 1'), ('', 'sort')]
+    got = lm.loglikelihood([request(*pair) for pair in pairs])
+    check('loglikelihood', got == [tuple(l[:2]) for l in model.loglikelihood(pairs, 8)] and seen[1:] ==
+          [('loglikelihood', pair, found) for pair, found in zip(pairs, got)], got, seen)
+    lm.model = types.SimpleNamespace(n_ctx=4, info=types.SimpleNamespace(bos_token_id=99))
+    check('windows as the harness documents them', lm._windows(list(range(10))) ==
+          [([99], [0, 1, 2, 3]), ([3], [4, 5, 6, 7]), ([5, 6, 7], [8, 9])], lm._windows(list(range(10))))
+    check('a context that is too long is cut from the left', lm._cut([1, 2, 3, 4], [5, 6]) == ([2, 3, 4], [5, 6]))
+    check('a continuation that is, is refused', raised(ValueError, lm._cut, [1], [2, 3, 4, 5, 6]) is not None)
+    lm.model = model
+    got = lm.loglikelihood_rolling([request('sort 2 1 : 1 2'), request('')])
+    check('loglikelihood_rolling', got == [model.score('', 'sort 2 1 : 1 2', 8).logprob, 0], got)
+    wants = [(PROMPT, {'until': ['8'], 'max_gen_toks': 12}), ('sort 2 1 :', {'until': '\n', 'max_gen_toks': 6}),
+             ('sort 2 1 :', {'until': [], 'max_gen_toks': 6, 'do_sample': True, 'temperature': 0.8, 'seed': 3})]
+    got = lm.generate_until([request(*w) for w in wants])
+    check('generate_until', got == [model.generate(PROMPT, 12, num_steps=8, stop='8').text,
+                                    model.generate('sort 2 1 :', 6, num_steps=8, stop='\n').text,
+                                    model.generate('sort 2 1 :', 6, num_steps=8, temperature=0.8, seed=3).text], got)
+    check('what it cannot do it refuses', 'num_beams' in str(raised(ValueError, lm.generate_until, [request('a', {'num_beams': 2})])))
+
+
+# ---- the wheel ----
+
+def test_wheel():
+    for name in 'setuptools', 'wheel', 'pip':
+        if subprocess.run([sys.executable, '-c', 'import ' + name], capture_output=True).returncode:
+            return print(f'skipped the wheel: there is no {name} for this Python (python3-{name})')
+    tree, page = top.name + '/tree', open(source + '/docs/python.md').read()
+    for folder in 'python', 'api':
+        shutil.copytree(f'{source}/{folder}', f'{tree}/{folder}', ignore=shutil.ignore_patterns('build', '*.egg-info', '__pycache__'))
+    os.symlink(source + '/models', tree + '/models')
+    command = re.search(r'^    pip (wheel .*)$', page, re.M)[1].split()
+    quiet = dict(environment, PIP_DISABLE_PIP_VERSION_CHECK='1', PIP_NO_INDEX='1', PIP_ROOT_USER_ACTION='ignore')
+    quiet.pop('PYTHONPATH', None)
+    done = subprocess.run([sys.executable, '-m', 'pip', *command], cwd=tree, env=quiet, capture_output=True, text=True)
+    wheels = glob.glob(tree + '/dist/*.whl')
+    check('the wheel is built without a network', done.returncode == 0 and len(wheels) == 1 and re.fullmatch(
+        rf'muninn-{re.escape(muninn.__version__)}-py3-none-\w+\.whl', os.path.basename(wheels[0])), done.stderr[-600:], wheels)
+    if not wheels:
+        return
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', '--system-site-packages', top.name + '/venv'], check=True)
+    python = top.name + '/venv/bin/python'
+    subprocess.run([python, '-m', 'pip', 'install', '-q', '--no-deps', wheels[0]], check=True, env=quiet)
+    quiet.pop('MUNINN_LIBRARY')
+    where = subprocess.run([python, '-c', 'import muninn._native as n; print(n.library_path(), n.header_path())'], cwd=top.name,
+                           env=quiet, capture_output=True, text=True)
+    check('it brings its library and header', where.stdout.count(top.name + '/venv/lib') == 2, where)
+    with open(tree + '/page.py', 'w') as file:
+        file.write('\n'.join(re.findall(r'^```python\n(.*?)^```$', page, re.M | re.S)))
+    shutil.rmtree(tree + '/python')
+    done = subprocess.run([python, tree + '/page.py'], cwd=tree, env=quiet, capture_output=True, text=True)
+    check('the Python of docs/python.md runs with it', done.returncode == 0, done.stderr[-1500:])
+
+
+test_declarations()
+with muninn.load(MODEL) as loaded:
+    for test in (test_generate, test_batch, test_tokenizer, test_scores, test_streams, test_interruption, test_threads,
+                 test_errors, test_lm_eval):
+        started = time.monotonic()
+        test(loaded)
+        print(f'        {test.__name__}: {time.monotonic() - started:.1f} s')
+started = time.monotonic()
+test_wheel()
+print(f'        test_wheel: {time.monotonic() - started:.1f} s')
+print(f'{failed} failed')
+sys.exit(bool(failed))
