@@ -23,13 +23,14 @@ enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struc
         return status;
     cpu_device_prepare(choice->cpu_threads, dir);
     const double started = clock_s();
-    status = mn_engine_create(engine, &(struct mn_engine_params){.model_dir = dir,
-                                                                 .device = choice->device,
-                                                                 .weight_type = choice->weight_type,
-                                                                 .matrix_units = choice->matrix_units,
-                                                                 .validate = choice->validate,
-                                                                 .log = log,
-                                                                 .progress = cli_progress()});
+    status = mn_engine_create(
+        engine, &(struct mn_engine_params){.model_dir = dir,
+                                           .device = choice->device,
+                                           .weight_type = choice->weight_type,
+                                           .matrix_units = choice->matrix_units,
+                                           .validate = choice->validate,
+                                           .log = log,
+                                           .progress = choice->progress.report ? choice->progress : cli_progress()});
     if (!status)
         say_engine(*engine, clock_s() - started);
     return status;

@@ -12,6 +12,7 @@
 struct engine_choice {
     const char *model, *device, *weight_type, *cpu_threads, *matrix_units;
     bool validate;
+    struct mn_progress progress; /* no report: cli_progress */
 };
 
 /* mn_session_create, which takes its time for pipelines; --verbose says how long. */

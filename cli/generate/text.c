@@ -92,6 +92,7 @@ static size_t held_back(const struct text_out *out)
 
 static void print_until(struct text_out *out, size_t end)
 {
+    out->n_final = end > out->n_final ? end : out->n_final;
     if (out->stream && end > out->n_printed) {
         text_write(out->stream, out->text + out->n_printed, end - out->n_printed);
         out->n_printed = end;

@@ -12,6 +12,7 @@ struct text_out {
     FILE *stream; /* NULL: the text is only collected */
     char *text;   /* [n], owned */
     size_t n, capacity, n_printed;
+    size_t n_final; /* of the text, whole characters: no stop string can take them back */
     /* How far each stop string is matched behind the last byte, and tables to go on from there: a byte costs a constant
      * number of comparisons per stop string, however long those are. */
     uint32_t *matched; /* [stops->n], and the tables of all stop strings behind them; NULL before the first text */
