@@ -22,18 +22,20 @@ static double now = 1;
 
 double __wrap_clock_ns(void);
 enum mn_status __wrap_session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
-enum mn_status __wrap_session_prefill(struct session *session, const struct session_prefill_params *params,
-                                      uint32_t *token);
+enum mn_status __wrap_session_prompt_run(struct session *session, struct session_prompt *prompt, uint32_t *rows,
+                                         uint32_t *token);
 
 double __wrap_clock_ns(void)
 {
     return now;
 }
 
-enum mn_status __wrap_session_prefill(struct session *session, const struct session_prefill_params *p, uint32_t *token)
+enum mn_status __wrap_session_prompt_run(struct session *session, struct session_prompt *prompt, uint32_t *rows,
+                                         uint32_t *token)
 {
-    (void)session;
-    *token = p->ids[0];
+    (void)session, (void)rows;
+    *token = prompt->params.ids[0];
+    prompt->done = true;
     return MN_OK;
 }
 

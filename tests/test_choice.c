@@ -1,9 +1,10 @@
 /* Goal: auto's two bounds. It is never slower than ar by more than 5 %, on any kind of text and device, also in short
  * runs; and it is within 10 % of the best fixed setting on the default model's text, over 64 tokens and over 160.
- * Method: a clock and a model of our own. The linker hands session_run, session_prefill and clock_ns, as the strategies
- * call them, to this file: a run takes what a table says for its passes and rows, the clock stands still otherwise, and
- * what a row predicts at a depth is looked up. So times are exact, the same everywhere, and thousands of tokens take a
- * moment. Text is made from profiles of how early predictions settle; one is recorded from the default model. */
+ * Method: a clock and a model of our own. The linker hands session_run, session_prompt_run and clock_ns, as the
+ * strategies call them, to this file: a run takes what a table says for its passes and rows, the clock stands still
+ * otherwise, and what a row predicts at a depth is looked up. So times are exact, the same everywhere, and thousands of
+ * tokens take a moment. Text is made from profiles of how early predictions settle; one is recorded from the default
+ * model. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,21 +59,23 @@ static bool real; /* hand calls on: while the default model is recorded */
 double __wrap_clock_ns(void);
 enum mn_status __real_session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
 enum mn_status __wrap_session_run(struct session *session, const struct session_run_params *params, uint32_t *tokens);
-enum mn_status __real_session_prefill(struct session *session, const struct session_prefill_params *params,
-                                      uint32_t *token);
-enum mn_status __wrap_session_prefill(struct session *session, const struct session_prefill_params *params,
-                                      uint32_t *token);
+enum mn_status __real_session_prompt_run(struct session *session, struct session_prompt *prompt, uint32_t *rows,
+                                         uint32_t *token);
+enum mn_status __wrap_session_prompt_run(struct session *session, struct session_prompt *prompt, uint32_t *rows,
+                                         uint32_t *token);
 
 double __wrap_clock_ns(void)
 {
     return now;
 }
 
-enum mn_status __wrap_session_prefill(struct session *session, const struct session_prefill_params *p, uint32_t *token)
+enum mn_status __wrap_session_prompt_run(struct session *session, struct session_prompt *prompt, uint32_t *rows,
+                                         uint32_t *token)
 {
     if (real)
-        return __real_session_prefill(session, p, token);
-    *token = predictions[p->n - 1][R];
+        return __real_session_prompt_run(session, prompt, rows, token);
+    *token = predictions[prompt->params.n - 1][R];
+    prompt->done = true;
     return MN_OK;
 }
 

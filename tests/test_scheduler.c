@@ -1,21 +1,17 @@
 /* Goal: what mn_scheduler promises. Sequences that come, go and are cancelled at any time, each with its own depth,
- * strategy, sampler and rules for ending, emit the tokens they emit alone; a step is fair; a pass that fails ends those
- * it was for, says so to each, and leaves the others.
+ * strategy, sampler and rules for ending, emit the tokens they emit alone; a step is fair.
  * Method: settings drawn anew at every run (MUNINN_TEST_SEED repeats one) on several families, policies and types of
- * the cache, against mn_generate of each sequence alone, token for token; rows and tokens counted step by step; calls
- * of the driver that fail. The Vulkan validation layer must stay silent. */
-#include <malloc.h>
+ * the cache, against mn_generate of each sequence alone, token for token; rows and tokens counted step by step. The
+ * Vulkan validation layer must stay silent. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "engine/model/family.h"
-#include "spec/scheduler.h"
-#include "tests/testing.h"
-#include "tests/vk_hooks.h"
+#include "tests/watched.h"
 
-enum { N_DRAWN = 14, PROMPT_MAX = 70, N_CTX = 96, WHAT_BYTES = 512 };
+enum { N_DRAWN = 14, WHAT_BYTES = 512 };
 
 /* ---- dice ---- */
 
@@ -40,71 +36,6 @@ static uint64_t chosen_seed(void)
 {
     const char *text = getenv("MUNINN_TEST_SEED");
     return text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
-}
-
-/* ---- one sequence of a test ---- */
-
-struct watched {
-    struct mn_generate_params p;
-    uint32_t prompt[PROMPT_MAX], stop_id;
-    char rule[32];
-    struct token_list expected, got;
-    uint32_t cancel_at; /* after so many tokens; 0: never */
-    uint64_t id;
-    uint32_t n_ends;
-    bool cancelled;
-    struct mn_stats stats; /* at its end */
-};
-
-static int on_token(void *user, uint32_t token)
-{
-    struct watched *w = user;
-    assert_int_equal(w->n_ends, 0);
-    assert_false(w->cancelled);
-    return token_list_add(&w->got, token);
-}
-
-static void on_end(void *user, uint64_t id, const struct mn_stats *stats)
-{
-    struct watched *w = user;
-    w->n_ends++;
-    w->id = w->id ? w->id : id;
-    assert_int_equal(id, w->id);
-    assert_int_equal(stats->n_new, w->got.n);
-    assert_int_equal(stats->n_prompt, w->p.n_prompt);
-    w->stats = *stats;
-}
-
-static void add(struct scheduler *s, struct watched *w)
-{
-    w->p.on_token = on_token;
-    w->p.user = w;
-    const struct sequence_params params = {.generate = &w->p, .on_end = on_end, .user = w};
-    assert_int_equal(scheduler_add(s, &params, &w->id), MN_OK);
-}
-
-static struct scheduler *scheduler_of(struct session *session, uint32_t prompt_rows)
-{
-    static struct mn_cost_table costs; /* of this session alone: of no other */
-    struct scheduler *s;
-    costs = (struct mn_cost_table){0};
-    assert_int_equal(scheduler_create(&s, session, &costs, &(struct mn_scheduler_params){.prompt_rows = prompt_rows}),
-                     MN_OK);
-    return s;
-}
-
-static uint32_t step(struct scheduler *s)
-{
-    uint32_t n_alive = UINT32_MAX;
-    assert_int_equal(scheduler_step(s, &n_alive), MN_OK);
-    return n_alive;
-}
-
-static struct mn_scheduler_stats stats_of(const struct scheduler *s)
-{
-    struct mn_scheduler_stats stats;
-    scheduler_stats(s, &stats);
-    return stats;
 }
 
 /* ---- drawn sequences against the same ones alone ---- */
@@ -305,41 +236,6 @@ static void test_drawn(void **state)
 
 /* ---- fairness, by counts ---- */
 
-struct tiny {
-    struct test_log log;
-    struct mn_engine *engine;
-    struct session *session;
-    struct scheduler *scheduler;
-};
-
-static void tiny_open(struct tiny *t, const struct session_params *params, uint32_t prompt_rows)
-{
-    test_log_init(&t->log);
-    t->engine = test_engine(&t->log, RAVEN_TINY, NULL);
-    t->session = test_session(t->engine, params);
-    t->scheduler = scheduler_of(t->session, prompt_rows);
-}
-
-static void tiny_close(struct tiny *t)
-{
-    scheduler_destroy(t->scheduler);
-    session_destroy(t->session);
-    test_engine_done(t->engine);
-}
-
-static void usual(struct watched *w, uint32_t n_prompt, uint32_t n_new, uint32_t num_steps)
-{
-    memset(w, 0, sizeof *w);
-    for (uint32_t i = 0; i < n_prompt; i++)
-        w->prompt[i] = (31 * i + 3) % 400;
-    w->p = (struct mn_generate_params){.prompt = w->prompt,
-                                       .n_prompt = n_prompt,
-                                       .n_new = n_new,
-                                       .num_steps = num_steps,
-                                       .strategy = "ar",
-                                       .ignore_eos = true};
-}
-
 /* A long prompt goes in pieces between the passes of those under way, which get a token in every step. */
 static void test_prompts_do_not_stall(void **state)
 {
@@ -428,214 +324,10 @@ static void test_nobody_starves(void **state)
     tiny_close(&t);
 }
 
-/* Rounds of the same work take the same memory. */
-static void test_memory_is_stable(void **state)
-{
-    (void)state;
-    enum { N = 6, N_ROUNDS = 40 };
-    static struct watched q[N];
-    struct tiny t;
-    tiny_open(&t, &(struct session_params){.num_steps = 2, .max_rows = 4, .n_sequences = 2, .n_ctx = N_CTX}, 0);
-    size_t before = 0;
-    const uint64_t device_bytes = t.engine->model->device->reserved_bytes;
-    for (uint32_t round = 0; round < N_ROUNDS; round++) {
-        for (uint32_t i = 0; i < N; i++) {
-            usual(&q[i], 50, 4, 2);
-            q[i].p.strategy = i % 2 ? "draft-verify" : "ar";
-            q[i].p.speculation.draft_steps = q[i].p.speculation.lookahead = 1;
-            add(t.scheduler, &q[i]);
-        }
-        step(t.scheduler);
-        for (uint32_t i = 0; i < N; i += 2) /* one is decoding, the others wait */
-            assert_int_equal(scheduler_cancel(t.scheduler, q[i].id), MN_OK);
-        while (step(t.scheduler)) {
-        }
-        before = round == 4 ? mallinfo2().uordblks : before;
-    }
-    assert_true(mallinfo2().uordblks < before + 32768); /* a sequence takes 4 KB and more */
-    assert_int_equal(t.engine->model->device->reserved_bytes, device_bytes);
-    tiny_close(&t);
-}
-
-/* ---- what is refused ---- */
-
-static struct scheduler *called_back;
-static enum mn_status back[4];
-
-static int call_back(void *user, uint32_t token)
-{
-    struct watched *w = user;
-    const struct sequence_params params = {.generate = &w->p};
-    (void)token;
-    back[0] = scheduler_add(called_back, &params, NULL);
-    back[1] = scheduler_cancel(called_back, w->id);
-    back[2] = scheduler_step(called_back, NULL);
-    return 0;
-}
-
-static void test_refusals(void **state)
-{
-    (void)state;
-    static struct watched q;
-    struct tiny t;
-    uint64_t id = 0;
-    tiny_open(&t, &(struct session_params){.num_steps = 4, .max_rows = 4, .n_sequences = 2, .n_ctx = N_CTX}, 0);
-    const struct sequence_params params = {.generate = &q.p, .on_end = on_end, .user = &q};
-    usual(&q, 4, 4, 4);
-#define REFUSED(change, word) \
-    do { \
-        usual(&q, 4, 4, 4); \
-        change; \
-        test_refused(&t.log, scheduler_add(t.scheduler, &params, &id), word, word); \
-    } while (0)
-    REFUSED(q.p.strategy = "diffusion", "strategy diffusion: cannot run beside others");
-    REFUSED(q.p.strategy = "none", "strategy none");
-    REFUSED(q.p.num_steps = 5, "num_steps 5");
-    REFUSED(q.p.n_prompt = 0, "the prompt is empty");
-    REFUSED(q.p.n_new = 95, "n_new 93 would fit");
-    REFUSED(q.p.n_prompt = UINT32_MAX, "does not fit");
-    REFUSED(q.p.n_stop_ids = 1, "stop_ids");
-    REFUSED((q.stop_id = 1u << 30, q.p.stop_ids = &q.stop_id, q.p.n_stop_ids = 1), "token id 1073741824");
-#undef REFUSED
-    test_refused(&t.log, scheduler_cancel(t.scheduler, 0), "was never added", "0");
-    test_refused(&t.log, scheduler_cancel(t.scheduler, 1), "was never added", "1");
-    assert_int_equal(step(t.scheduler), 0);
-    usual(&q, 4, 2, 4);
-    q.p.on_token = call_back;
-    q.p.user = &q;
-    called_back = t.scheduler;
-    assert_int_equal(scheduler_add(t.scheduler, &(struct sequence_params){.generate = &q.p}, &q.id), MN_OK);
-    while (step(t.scheduler)) {
-    }
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(back[i], MN_ERR_USAGE);
-    assert_int_equal(t.log.n_errors, 6); /* of two tokens */
-    t.log.n_errors = 0;
-    tiny_close(&t);
-}
-
-/* ---- passes that fail ---- */
-
-enum { N_FAILING = 5, N_FAILING_NEW = 8 };
-
-/* Two run, two wait, one has ended when the call fails. */
-static void check_failure(enum call call, uint32_t index, VkResult result, enum mn_status expected)
-{
-    static struct watched q[N_FAILING];
-    static struct token_list alone;
-    struct tiny t;
-    struct mn_stats stats;
-    tiny_open(&t, &(struct session_params){.num_steps = 4, .max_rows = 2, .n_sequences = 2, .n_ctx = N_CTX}, 0);
-    usual(&q[0], 4, N_FAILING_NEW, 4);
-    q[0].p.on_token = token_list_add;
-    q[0].p.user = &alone;
-    alone = (struct token_list){0};
-    assert_int_equal(generate(t.session, &q[0].p, &stats), MN_OK);
-    hooks_install(t.engine->model->device);
-    t.session->submit_ns = 0.0; /* as if every pass took for ever: each in its own submit */
-    for (uint32_t i = 0; i < N_FAILING; i++) {
-        usual(&q[i], 4, i == 0 ? 2 : N_FAILING_NEW, 4);
-        add(t.scheduler, &q[i]);
-    }
-    step(t.scheduler);
-    step(t.scheduler);
-    assert_int_equal(q[0].n_ends, 1);
-    assert_int_equal(q[0].stats.end, MN_END_LENGTH);
-    hooks_arm(call, index, result);
-    uint32_t n_alive = 9;
-    assert_int_equal(scheduler_step(t.scheduler, &n_alive), expected);
-    hooks_disarm();
-    const bool lost = expected == MN_ERR_DEVICE_LOST;
-    assert_int_equal(t.log.n_errors, 1);
-    assert_int_equal(n_alive, lost ? 0 : 2);
-    for (uint32_t i = 1; i < N_FAILING; i++) {
-        assert_int_equal(q[i].n_ends, lost || i < 3);
-        if (q[i].n_ends) {
-            assert_int_equal(q[i].stats.end, MN_END_FAILED);
-            assert_int_equal(q[i].stats.status, expected);
-        }
-    }
-    if (lost) {
-        usual(&q[0], 4, 4, 4);
-        add(t.scheduler, &q[0]);
-        assert_int_equal(scheduler_step(t.scheduler, &n_alive), MN_ERR_DEVICE_LOST);
-        assert_int_equal(q[0].n_ends, 1);
-        assert_int_equal(hooks_n_calls(), 0);
-    } else {
-        while (step(t.scheduler)) {
-        }                                                       /* the others get what they get alone */
-        assert_int_equal(stats_of(t.scheduler).reused_rows, 3); /* of the third, before */
-    }
-    for (uint32_t i = 1; i < N_FAILING; i++)
-        assert_memory_equal(q[i].got.ids, alone.ids, q[i].got.n * sizeof *alone.ids);
-    if (!lost)
-        assert_int_equal(q[4].got.n, N_FAILING_NEW);
-    t.log.n_errors = 0;
-    *t.engine->model->device->vk = hooks.real;
-    tiny_close(&t);
-}
-
-static void test_failures(void **state)
-{
-    (void)state;
-    check_failure(CALL_QueueSubmit, 0, VK_ERROR_OUT_OF_DEVICE_MEMORY, MN_ERR_MEMORY);
-    check_failure(CALL_QueueSubmit, 1, VK_ERROR_OUT_OF_HOST_MEMORY, MN_ERR_MEMORY);
-    check_failure(CALL_QueueSubmit, 0, VK_ERROR_DEVICE_LOST, MN_ERR_DEVICE_LOST);
-    check_failure(CALL_WaitForFences, 1, VK_TIMEOUT, MN_ERR_DEVICE_LOST);
-}
-
-/* Whoever waits may say no at any pass: those under way end, the session is as good as before. */
-struct patience {
-    uint32_t left;
-};
-
-static int ask(void *user, const char *what, uint64_t done, uint64_t total)
-{
-    struct patience *p = user;
-    (void)what, (void)done, (void)total;
-    return p->left && --p->left == 0;
-}
-
-static void test_interrupted(void **state)
-{
-    (void)state;
-    static struct watched q[3];
-    struct tiny t;
-    struct patience patience = {0};
-    tiny_open(&t, &(struct session_params){.num_steps = 4, .max_rows = 2, .n_sequences = 2, .n_ctx = N_CTX}, 0);
-    struct progress *progress = session_progress(t.session);
-    progress->to = (struct mn_progress){ask, &patience};
-    for (uint32_t left = 1; left < 12; left++) {
-        for (uint32_t i = 0; i < 3; i++) {
-            usual(&q[i], 6, 5, 4);
-            add(t.scheduler, &q[i]);
-        }
-        patience.left = left;
-        enum mn_status status = MN_OK;
-        while (!status)
-            status = scheduler_step(t.scheduler, NULL);
-        assert_int_equal(status, MN_ERR_INTERRUPTED);
-        while (step(t.scheduler)) {
-        }
-        for (uint32_t i = 0; i < 3; i++) {
-            assert_int_equal(q[i].n_ends, 1);
-            assert_int_equal(q[i].stats.end, i < 2 ? MN_END_FAILED : MN_END_LENGTH);
-            assert_memory_equal(q[i].got.ids, q[2].got.ids, q[i].got.n * sizeof q[i].got.ids[0]);
-        }
-    }
-    assert_int_equal(t.log.n_errors, 0);
-    tiny_close(&t);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_drawn),
-                                       cmocka_unit_test(test_prompts_do_not_stall),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_drawn), cmocka_unit_test(test_prompts_do_not_stall),
                                        cmocka_unit_test(test_depths_share_passes),
-                                       cmocka_unit_test(test_nobody_starves),
-                                       cmocka_unit_test(test_memory_is_stable),
-                                       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_failures),
-                                       cmocka_unit_test(test_interrupted)};
+                                       cmocka_unit_test(test_nobody_starves)};
     return RUN_ON_EVERY_DEVICE(tests, NULL, NULL);
 }
