@@ -125,14 +125,31 @@ def run(*arguments, stdin=None):
     return done.stdout
 
 
-def generate(*arguments, text=prompt):
-    return json.loads(run('generate', '-m', tiny, '-p', text, '--num-steps', STEPS, '-o', 'json', *arguments))
+def generate(**lines):
+    """Each line alone on its place; one process, because each start builds pipelines."""
+    text = ''.join(json.dumps({'prompt': prompt, 'id': name, **line}) + '\n' for name, line in lines.items())
+    answers = run('generate', '-m', tiny, '--batch', '-', '--num-steps', STEPS, '--parallel', 1, '-o', 'json', stdin=text)
+    return {answer['id']: answer for answer in map(json.loads, answers.splitlines()) if 'id' in answer}
 
 
-def score(context, continuation, steps=STEPS):
-    line = json.dumps({'context_ids': context, 'continuation_ids': continuation})
-    rows = run('score', '-m', tiny, '-f', '-', '--num-steps', steps, stdin=line + '\n').splitlines()
-    return next(json.loads(row)['logprob'] for row in rows if '"logprob"' in row)
+scored = []  # what, sum of the server's numbers, context, continuation, depth
+
+
+def score(what, numbers, context, continuation, steps=STEPS):
+    total = 0.0
+    for number in numbers:  # in order, as `muninn score` adds them
+        total += number
+    scored.append((what, total, context, continuation, steps))
+
+
+def check_scores():
+    lines = ''.join(json.dumps({'context_ids': context, 'continuation_ids': continuation, 'number': i}) + '\n'
+                    for i, (_, _, context, continuation, _) in enumerate(scored))
+    depths = sorted({steps for *_, steps in scored})
+    rows = run('score', '-m', tiny, '-f', '-', '--num-steps', ','.join(map(str, depths)), stdin=lines).splitlines()
+    wants = {(row['number'], row['num_steps']): row['logprob'] for row in map(json.loads, rows) if 'number' in row}
+    for i, (what, total, _, _, steps) in enumerate(scored):
+        check(f'{what}: the number of `muninn score`', total == wants.get((i, steps)), total, wants.get((i, steps)))
 
 
 if subprocess.run([muninn, 'devices'], capture_output=True).returncode == 3:
@@ -146,11 +163,12 @@ if 'libmicrohttpd' in trial.stderr:
 check('a bad host', trial.returncode == 2 and '--host 256.0.0.1: ' in trial.stderr, trial.stderr)
 
 server = Server('--parallel', '4', '--queue', '8', '--max-body', '64')
-alone = {'plain': generate('-n', 9), 'sampled': generate('-n', 12, '--temp', '0.9', '--seed', 5, '--ignore-eos'),
-         'next': generate('-n', 12, '--temp', '0.9', '--seed', 6, '--ignore-eos'),
-         'filtered': generate('-n', 12, '--temp', '1.1', '--seed', 7, '--top-k', 40, '--top-p', '0.9', '--min-p', '0.01'),
-         'stopped': generate('-n', 9, '--stop', '2'), 'shallow': generate('-n', 9, '--num-steps', 3),
-         'chat': generate('-n', 9, '--chat', '--system', 'Be brief.')}
+alone = generate(plain={'n': 9}, sampled={'n': 12, 'temp': 0.9, 'seed': 5, 'ignore_eos': True},
+                 next={'n': 12, 'temp': 0.9, 'seed': 6, 'ignore_eos': True},
+                 filtered={'n': 12, 'temp': 1.1, 'seed': 7, 'top_k': 40, 'top_p': 0.9, 'min_p': 0.01},
+                 stopped={'n': 9, 'stop': '2'}, shallow={'n': 9, 'num_steps': 3})
+alone['chat'] = json.loads(run('generate', '-m', tiny, '-p', prompt, '--num-steps', STEPS, '-o', 'json', '-n', 9, '--chat',
+                               '--system', 'Be brief.'))
 sampled = {'temperature': 0.9, 'seed': 5, 'ignore_eos': True, 'max_tokens': 12}
 
 
@@ -230,32 +248,20 @@ for extra in {}, {'strategy': 'draft-verify', 'draft_steps': 2, 'lookahead': 3},
     check(f'echo {extra}: text', choice['text'].startswith(prompt), choice)
     check(f'echo {extra}: one each', len(shown['tokens']) == len(shown['token_logprobs']) == len(shown['top_logprobs']) ==
           len(shown['text_offset']) == len(ids) + len(tokens) and shown['token_logprobs'][0] is None, shown)
-    total = 0.0
-    for number in shown['token_logprobs'][1:]:
-        total += number
-    want = score(ids[:1], ids[1:] + tokens, steps)
-    check(f'echo {extra}: the number of `muninn score`', total == want, total, want)
-    total = 0.0
-    for number in one(logprobs=0, **extra)['logprobs']['token_logprobs']:
-        total += number
-    want = score(ids, tokens, steps)
-    check(f'logprobs {extra}: the number of `muninn score`', total == want, total, want)
+    score(f'echo {extra}', shown['token_logprobs'][1:], ids[:1], ids[1:] + tokens, steps)
+    score(f'logprobs {extra}', one(logprobs=0, **extra)['logprobs']['token_logprobs'], ids, tokens, steps)
     best = [max(top, key=top.get) for top in shown['top_logprobs'][len(ids):]]
     check(f'echo {extra}: greedy tokens are the best', best == shown['tokens'][len(ids):], best)
     characters = choice['text']
     check(f'echo {extra}: offsets', all(characters.startswith(t, at) for t, at in zip(shown['tokens'][1:], shown['text_offset'][1:])), shown)
 choice = one(echo=True, logprobs=1, max_tokens=0)
-total = 0.0
-for number in choice['logprobs']['token_logprobs'][1:]:
-    total += number
-check('max_tokens 0', choice['text'] == prompt and choice['token_ids'] == [] and total == score(ids[:1], ids[1:]), choice)
+score('max_tokens 0', choice['logprobs']['token_logprobs'][1:], ids[:1], ids[1:])
+check('max_tokens 0', choice['text'] == prompt and choice['token_ids'] == [], choice)
 whole = server.post('/v1/chat/completions', {'messages': messages, 'max_tokens': 9, 'logprobs': True, 'top_logprobs': 2})[2]['choices'][0]
 content = whole['logprobs']['content']
-total = 0.0
-for token in content:
-    total += token['logprob']
-check('chat logprobs', total == score(alone['chat']['prompt_ids'], alone['chat']['tokens']) and
-      all(len(t['top_logprobs']) == 2 and bytes(t['bytes']).decode() == t['token'] for t in content), content)
+score('chat logprobs', [token['logprob'] for token in content], alone['chat']['prompt_ids'], alone['chat']['tokens'])
+check_scores()
+check('chat logprobs: alternatives', all(len(t['top_logprobs']) == 2 and bytes(t['bytes']).decode() == t['token'] for t in content), content)
 
 # ---- the other paths ----
 
@@ -274,7 +280,7 @@ after = server.figures()
 for name, more in ('muninn_generated_tokens_total', 5), ('muninn_prompt_tokens_total', n_prompt), ('muninn_request_seconds_count', 1), \
         ('muninn_first_token_seconds_count', 1), ('muninn_requests_total{path="/v1/completions",code="200"}', 1), \
         ('muninn_requests_total{path="/metrics",code="200"}', 1):
-    check(f'metrics: {name}', after[name] - before[name] == more, before[name], after[name])
+    check(f'metrics: {name}', after[name] - before.get(name, 0) == more, before.get(name), after[name])
 check('metrics: acceptance by depth', after['muninn_drafted_tokens_total{draft_steps="2"}'] > before['muninn_drafted_tokens_total{draft_steps="2"}'])
 check('metrics: a histogram rises', after['muninn_request_seconds_bucket{le="+Inf"}'] == after['muninn_request_seconds_count'])
 
