@@ -41,11 +41,25 @@ def check(what, good, *got):
 
 class Server:
     def __init__(self, *options, **more):
+        if '-q' not in options:
+            options = '-v', '--port', '0', *options
         self.log = open(os.path.join(folder.name, f'log{len(os.listdir(folder.name))}'), 'w+b')
-        self.process = subprocess.Popen([muninn, 'serve', '-v', '-m', tiny, '--num-steps', str(STEPS), '--port', '0',
-                                         *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=self.log, env={**environment, **more})
+        self.process = subprocess.Popen([muninn,
+                                         'serve',
+                                         '-m',
+                                         tiny,
+                                         '--num-steps',
+                                         str(STEPS),
+                                         *options],
+                                        stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL,
+                                        stderr=self.log,
+                                        env={**environment,
+                                             **more})
         self.key = None
+        if '-q' in options:
+            self.port = int(options[-1])
+            return
         while not (found := re.search(rb'listening on http://127\.0\.0\.1:(\d+)', self.said())):
             if self.process.poll() is not None:
                 sys.exit(f'FAILED: the server did not start: {self.said().decode()}')
@@ -128,7 +142,19 @@ def run(*arguments, stdin=None):
 def generate(**lines):
     """Each line alone on its place; one process, because each start builds pipelines."""
     text = ''.join(json.dumps({'prompt': prompt, 'id': name, **line}) + '\n' for name, line in lines.items())
-    answers = run('generate', '-m', tiny, '--batch', '-', '--num-steps', STEPS, '--parallel', 1, '-o', 'json', stdin=text)
+    answers = run(
+        'generate',
+        '-m',
+        tiny,
+        '--batch',
+        '-',
+        '--num-steps',
+        STEPS,
+        '--parallel',
+        1,
+        '-o',
+        'json',
+        stdin=text)
     return {answer['id']: answer for answer in map(json.loads, answers.splitlines()) if 'id' in answer}
 
 
@@ -167,8 +193,8 @@ alone = generate(plain={'n': 9}, sampled={'n': 12, 'temp': 0.9, 'seed': 5, 'igno
                  next={'n': 12, 'temp': 0.9, 'seed': 6, 'ignore_eos': True},
                  filtered={'n': 12, 'temp': 1.1, 'seed': 7, 'top_k': 40, 'top_p': 0.9, 'min_p': 0.01},
                  stopped={'n': 9, 'stop': '2'}, shallow={'n': 9, 'num_steps': 3})
-alone['chat'] = json.loads(run('generate', '-m', tiny, '-p', prompt, '--num-steps', STEPS, '-o', 'json', '-n', 9, '--chat',
-                               '--system', 'Be brief.'))
+alone['chat'] = json.loads(run('generate', '-m', tiny, '-p', prompt, '--num-steps', STEPS,
+                           '-o', 'json', '-n', 9, '--chat', '--system', 'Be brief.'))
 sampled = {'temperature': 0.9, 'seed': 5, 'ignore_eos': True, 'max_tokens': 12}
 
 
@@ -177,8 +203,14 @@ sampled = {'temperature': 0.9, 'seed': 5, 'ignore_eos': True, 'max_tokens': 12}
 def same(what, choice, want):
     got = choice['token_ids'], choice['message']['content'] if 'message' in choice else choice['text']
     check(f'{what}: tokens and text', got == (want['tokens'], want['text']), got, want['tokens'], want['text'])
-    check(f'{what}: reason', choice['finish_reason'] == {'eos': 'stop'}.get(want['stats']['finish_reason'], want['stats']['finish_reason']),
-          choice['finish_reason'], want['stats']['finish_reason'])
+    check(
+        f'{what}: reason',
+        choice['finish_reason'] == {
+            'eos': 'stop'}.get(
+            want['stats']['finish_reason'],
+            want['stats']['finish_reason']),
+        choice['finish_reason'],
+        want['stats']['finish_reason'])
 
 
 def one(**body):
@@ -186,16 +218,24 @@ def one(**body):
 
 
 same('plain', one(), alone['plain'])
-same('ids', server.complete(prompt=alone['plain']['prompt_ids'], return_token_ids=True, max_tokens=9)['choices'][0], alone['plain'])
+same(
+    'ids',
+    server.complete(
+        prompt=alone['plain']['prompt_ids'],
+        return_token_ids=True,
+        max_tokens=9)['choices'][0],
+    alone['plain'])
 same('sampled', one(**sampled), alone['sampled'])
 same('filtered', one(temperature=1.1, seed=7, top_k=40, top_p=0.9, min_p=0.01, max_tokens=12), alone['filtered'])
 same('stopped', one(stop='2'), alone['stopped'])
 same('stopped by one of several', one(stop=['no such text', '2']), alone['stopped'])
 same('shallow', one(num_steps=3), alone['shallow'])
-for strategy in {'strategy': 'draft-verify', 'draft_steps': 2, 'lookahead': 3}, {'strategy': 'wavefront', 'draft_steps': 2}, {'strategy': 'auto'}:
+for strategy in {'strategy': 'draft-verify', 'draft_steps': 2,
+                 'lookahead': 3}, {'strategy': 'wavefront', 'draft_steps': 2}, {'strategy': 'auto'}:
     choice = one(**strategy)
     same(f'{strategy}', choice, alone['plain'])
-    check(f'{strategy}: figures', choice['muninn']['lossless'] is True and choice['muninn']['strategy'] == strategy['strategy'], choice)
+    check(f'{strategy}: figures', choice['muninn']['lossless']
+          is True and choice['muninn']['strategy'] == strategy['strategy'], choice)
     same(f'{strategy}, sampled', one(**{**sampled, **strategy}), alone['sampled'])
 early = one(strategy='ar', exit='kl:10')['muninn']
 check('an early exit is lossy and says why', early['lossless'] is False and 'exit' in early['lossy_because'], early)
@@ -204,9 +244,18 @@ for i, choice in enumerate(answer['choices']):
     check('n and lists: index', choice['index'] == i, choice)
     same(f'n and lists {i}', choice, alone['next' if i % 2 else 'sampled'])
 usage, n_prompt = answer['usage'], len(alone['plain']['prompt_ids'])
-check('usage', (usage['prompt_tokens'], usage['completion_tokens'], usage['total_tokens']) == (2 * n_prompt, 48, 2 * n_prompt + 48), usage)
+check(
+    'usage',
+    (usage['prompt_tokens'],
+     usage['completion_tokens'],
+     usage['total_tokens']) == (
+        2 * n_prompt,
+        48,
+        2 * n_prompt + 48),
+    usage)
 drawn = [server.complete(prompt=prompt, max_tokens=12, temperature=1, ignore_eos=True)['choices'][0] for _ in range(2)]
-check('without a seed: others each time, and the answer says which', drawn[0]['muninn']['seed'] != drawn[1]['muninn']['seed'], drawn)
+check('without a seed: others each time, and the answer says which',
+      drawn[0]['muninn']['seed'] != drawn[1]['muninn']['seed'], drawn)
 again = one(temperature=1, ignore_eos=True, max_tokens=12, seed=drawn[0]['muninn']['seed'])
 check('that seed gives the text again', again['text'] == drawn[0]['text'], again, drawn[0])
 
@@ -216,59 +265,76 @@ for body, want in ({'max_tokens': 9}, 'plain'), ({'max_tokens': 9, 'stop': ['2']
     events = server.events('/v1/completions', {'prompt': prompt, 'stream_options': {'include_usage': True}, **body})
     pieces = [e['choices'][0] for e in events if e['choices']]
     check(f'stream {want}: text', ''.join(p['text'] for p in pieces) == alone[want]['text'], pieces)
-    check(f'stream {want}: ends once', [bool(p['finish_reason']) for p in pieces] == [False] * (len(pieces) - 1) + [True], pieces)
+    check(f'stream {want}: ends once', [bool(p['finish_reason'])
+          for p in pieces] == [False] * (len(pieces) - 1) + [True], pieces)
     check(f'stream {want}: usage', events[-1]['usage']['completion_tokens'] == len(alone[want]['tokens']), events[-1])
 events = server.events('/v1/completions', {'prompt': prompt, 'n': 2, 'echo': True, **sampled})
 for i, want in enumerate(('sampled', 'next')):
     text = ''.join(e['choices'][0]['text'] for e in events if e['choices'][0]['index'] == i)
     check(f'stream of two, echo: {i}', text == prompt + alone[want]['text'], text)
 messages = [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': prompt}]
-status, _, answer = server.post('/v1/chat/completions', {'messages': messages, 'max_tokens': 9, 'return_token_ids': True})
+status, _, answer = server.post(
+    '/v1/chat/completions', {'messages': messages, 'max_tokens': 9, 'return_token_ids': True})
 check('chat', status == 200 and answer['object'] == 'chat.completion', answer)
 same('chat', answer['choices'][0], alone['chat'])
 parts = [{'role': 'system', 'content': [{'type': 'text', 'text': 'Be '}, {'type': 'text', 'text': 'brief.'}]}, messages[1]]
-status, _, answer = server.post('/v1/chat/completions', {'messages': parts, 'max_completion_tokens': 9, 'return_token_ids': True})
+status, _, answer = server.post(
+    '/v1/chat/completions', {'messages': parts, 'max_completion_tokens': 9, 'return_token_ids': True})
 same('chat in parts', answer['choices'][0], alone['chat'])
 events = server.events('/v1/chat/completions', {'messages': messages, 'max_tokens': 9})
 check('chat stream', ''.join(e['choices'][0]['delta']['content'] for e in events) == alone['chat']['text'] and
       [e['choices'][0]['delta'].get('role') for e in events] == ['assistant'] + [None] * (len(events) - 1), events)
 turns = messages + [{'role': 'assistant', 'content': '0 1'}, {'role': 'user', 'content': 'and again'}]
 ids = server.post('/tokenize', {'messages': turns})[2]['tokens']
-check('several turns: the first is how it begins', ids[:len(alone['chat']['prompt_ids'])] == alone['chat']['prompt_ids'], ids)
+check('several turns: the first is how it begins', ids[:len(
+    alone['chat']['prompt_ids'])] == alone['chat']['prompt_ids'], ids)
 status, _, answer = server.post('/v1/chat/completions', {'messages': turns, 'max_tokens': 9})
-check('several turns', answer['choices'][0]['message']['content'] == server.complete(prompt=ids, max_tokens=9)['choices'][0]['text'], answer)
+check('several turns', answer['choices'][0]['message']['content'] ==
+      server.complete(prompt=ids, max_tokens=9)['choices'][0]['text'], answer)
 
 # ---- log-probabilities ----
 
 ids = alone['plain']['prompt_ids']
-for extra in {}, {'strategy': 'draft-verify', 'draft_steps': 2, 'lookahead': 3}, {'strategy': 'wavefront', 'draft_steps': 2}, {'num_steps': 2}:
+for extra in {}, {'strategy': 'draft-verify', 'draft_steps': 2,
+                  'lookahead': 3}, {'strategy': 'wavefront', 'draft_steps': 2}, {'num_steps': 2}:
     steps = extra.get('num_steps', STEPS)
     choice = one(echo=True, logprobs=3, **extra)
     shown, tokens = choice['logprobs'], choice['token_ids']
     check(f'echo {extra}: text', choice['text'].startswith(prompt), choice)
-    check(f'echo {extra}: one each', len(shown['tokens']) == len(shown['token_logprobs']) == len(shown['top_logprobs']) ==
-          len(shown['text_offset']) == len(ids) + len(tokens) and shown['token_logprobs'][0] is None, shown)
+    check(
+        f'echo {extra}: one each', len(
+            shown['tokens']) == len(
+            shown['token_logprobs']) == len(
+                shown['top_logprobs']) == len(
+                    shown['text_offset']) == len(ids) + len(tokens) and shown['token_logprobs'][0] is None, shown)
     score(f'echo {extra}', shown['token_logprobs'][1:], ids[:1], ids[1:] + tokens, steps)
     score(f'logprobs {extra}', one(logprobs=0, **extra)['logprobs']['token_logprobs'], ids, tokens, steps)
     best = [max(top, key=top.get) for top in shown['top_logprobs'][len(ids):]]
     check(f'echo {extra}: greedy tokens are the best', best == shown['tokens'][len(ids):], best)
     characters = choice['text']
-    check(f'echo {extra}: offsets', all(characters.startswith(t, at) for t, at in zip(shown['tokens'][1:], shown['text_offset'][1:])), shown)
+    check(f'echo {extra}: offsets', all(characters.startswith(t, at)
+          for t, at in zip(shown['tokens'][1:], shown['text_offset'][1:])), shown)
 choice = one(echo=True, logprobs=1, max_tokens=0)
 score('max_tokens 0', choice['logprobs']['token_logprobs'][1:], ids[:1], ids[1:])
 check('max_tokens 0', choice['text'] == prompt and choice['token_ids'] == [], choice)
-whole = server.post('/v1/chat/completions', {'messages': messages, 'max_tokens': 9, 'logprobs': True, 'top_logprobs': 2})[2]['choices'][0]
+whole = server.post('/v1/chat/completions',
+                    {'messages': messages,
+                     'max_tokens': 9,
+                     'logprobs': True,
+                     'top_logprobs': 2})[2]['choices'][0]
 content = whole['logprobs']['content']
 score('chat logprobs', [token['logprob'] for token in content], alone['chat']['prompt_ids'], alone['chat']['tokens'])
 check_scores()
-check('chat logprobs: alternatives', all(len(t['top_logprobs']) == 2 and bytes(t['bytes']).decode() == t['token'] for t in content), content)
+check('chat logprobs: alternatives', all(len(t['top_logprobs']) == 2 and bytes(
+    t['bytes']).decode() == t['token'] for t in content), content)
 
 # ---- the other paths ----
 
 line = json.loads(run('tokenize', '-m', tiny, stdin=json.dumps({'text': prompt}) + '\n'))
 check('tokenize', server.post('/tokenize', {'prompt': prompt, 'add_special_tokens': False})[2]['tokens'] == line['ids'])
 answer = server.post('/tokenize', {'prompt': prompt})[2]
-check('tokenize: begin token, count', answer['tokens'] == alone['plain']['prompt_ids'] and answer['count'] == len(ids), answer)
+check('tokenize: begin token, count', answer['tokens'] == alone['plain']
+      ['prompt_ids'] and answer['count'] == len(ids), answer)
 check('detokenize', server.post('/detokenize', {'tokens': line['ids']})[2] == {'prompt': prompt})
 check('health', server.ask('GET', '/health')[::2] == (200, {'status': 'ok'}))
 models = server.ask('GET', '/v1/models')[2]['data']
@@ -281,17 +347,28 @@ for name, more in ('muninn_generated_tokens_total', 5), ('muninn_prompt_tokens_t
         ('muninn_first_token_seconds_count', 1), ('muninn_requests_total{path="/v1/completions",code="200"}', 1), \
         ('muninn_requests_total{path="/metrics",code="200"}', 1):
     check(f'metrics: {name}', after[name] - before.get(name, 0) == more, before.get(name), after[name])
-check('metrics: acceptance by depth', after['muninn_drafted_tokens_total{draft_steps="2"}'] > before['muninn_drafted_tokens_total{draft_steps="2"}'])
-check('metrics: a histogram rises', after['muninn_request_seconds_bucket{le="+Inf"}'] == after['muninn_request_seconds_count'])
+check(
+    'metrics: acceptance by depth',
+    after['muninn_drafted_tokens_total{draft_steps="2"}'] > before['muninn_drafted_tokens_total{draft_steps="2"}'])
+check(
+    'metrics: a histogram rises',
+    after['muninn_request_seconds_bucket{le="+Inf"}'] == after['muninn_request_seconds_count'])
 
 # ---- refusals ----
 
 
 def refused(what, got, status, param=None, code=None):
     error = (got[2] or {}).get('error', {})
-    check(f'{what}: {status}', got[0] == status and sorted(error) == ['code', 'message', 'param', 'type'] and error['message'] and
-          error['type'], got)
-    check(f'{what}: param and code', (param is None or error.get('param') == param) and (code is None or error.get('code') == code), got)
+    check(
+        f'{what}: {status}',
+        got[0] == status and sorted(error) == [
+            'code',
+            'message',
+            'param',
+            'type'] and error['message'] and error['type'],
+        got)
+    check(f'{what}: param and code', (param is None or error.get('param')
+          == param) and (code is None or error.get('code') == code), got)
 
 
 bad = [({'colour': 1}, 'colour'), ({'temperature': -1}, 'temperature'), ({'temperature': 'hot'}, 'temperature'), ({'top_p': 0}, 'top_p'),
@@ -310,9 +387,18 @@ for extra, param in bad:
     refused(f'{extra}', server.post('/v1/completions', {'prompt': 'a', **extra}), 400, param)
 check('a list of both', server.post('/v1/completions', {'prompt': [[1], 'a']})[0] == 200)
 refused('no prompt', server.post('/v1/completions', {}), 400, 'prompt')
-refused('another model', server.post('/v1/completions', {'prompt': 'a', 'model': 'gpt'}), 404, 'model', 'model_not_found')
-check('this model', server.post('/v1/completions', {'prompt': 'a', 'model': 'raven-tiny', 'max_tokens': 1, 'user': 'x', 'suffix': None,
-                                                    'presence_penalty': 0, 'logit_bias': {}, 'best_of': 1})[0] == 200)
+refused('another model', server.post('/v1/completions',
+        {'prompt': 'a', 'model': 'gpt'}), 404, 'model', 'model_not_found')
+check('this model',
+      server.post('/v1/completions',
+                  {'prompt': 'a',
+                   'model': 'raven-tiny',
+                   'max_tokens': 1,
+                   'user': 'x',
+                   'suffix': None,
+                   'presence_penalty': 0,
+                   'logit_bias': {},
+                   'best_of': 1})[0] == 200)
 user = {'role': 'user', 'content': 'a'}
 for extra, param in [({'messages': []}, 'messages'), ({'messages': [{}]}, 'messages'), ({'messages': [{'role': 'tool', 'content': 'a'}]}, 'messages'),
                      ({'messages': [{**user, 'name': 'x'}]}, 'messages'), ({'messages': [{'role': 'user'}]}, 'messages'),
@@ -327,16 +413,26 @@ for text in '', '{', '[]', 'null', '{"prompt":"a",}', '{"prompt":"a"} x', '{"pro
     refused(f'bad JSON {text[:20]!r}', server.post('/v1/completions', text), 400)
 for data in b'{"prompt":"\xff"}', b'{"prompt":"\xc0\x80"}', b'{"prompt":"\xed\xa0\x80"}', b'\xff\xfe{\0}\0', b'{"\x1b]0;owned\x07":1}':
     refused(f'bad bytes {data}', server.post('/v1/completions', data), 400)
-refused('a terminal sequence as a field', server.post('/v1/completions', {'\x1b]0;owned\x07': 1}), 400, '\x1b]0;owned\x07')
-refused('a terminal sequence as a model', server.post('/v1/completions', {'prompt': '\x1b[2J', 'model': '\x1b[2J'}), 404)
+refused('a terminal sequence as a field', server.post(
+    '/v1/completions', {'\x1b]0;owned\x07': 1}), 400, '\x1b]0;owned\x07')
+refused('a terminal sequence as a model', server.post(
+    '/v1/completions', {'prompt': '\x1b[2J', 'model': '\x1b[2J'}), 404)
 server.complete(prompt='\x1b[2J\x9b31m', max_tokens=1, stop='\x1b')
 refused('no such path', server.ask('GET', '/etc/passwd'), 404)
 refused('no such path, dots', server.ask('GET', '/../../etc/passwd'), 404)
 got = server.ask('GET', '/v1/completions')
 refused('GET', got, 405)
 check('GET: Allow', got[1]['Allow'] == 'POST', got)
-refused('no JSON by its type', server.post('/v1/completions', {'prompt': 'a'}, headers={'Content-Type': 'text/plain'}), 415)
-refused('no JSON by its type (a form)', server.post('/v1/completions', 'a=b', headers={'Content-Type': 'application/x-www-form-urlencoded'}), 415)
+refused('no JSON by its type', server.post('/v1/completions',
+        {'prompt': 'a'}, headers={'Content-Type': 'text/plain'}), 415)
+refused(
+    'no JSON by its type (a form)',
+    server.post(
+        '/v1/completions',
+        'a=b',
+        headers={
+            'Content-Type': 'application/x-www-form-urlencoded'}),
+    415)
 refused('a page that names itself this machine', server.ask('GET', '/v1/models', headers={'Host': 'evil.example'}), 403)
 for host in 'localhost', 'LOCALHOST:80', '127.0.0.1:1', '[::1]:80':
     check(f'Host {host}', server.ask('GET', '/v1/models', headers={'Host': host})[0] == 200)
@@ -378,7 +474,8 @@ check('a body too large, in pieces', got.startswith(b'HTTP/1.1 413 '), got)
 check('a body without an end', raw(head + 20 * chunk) == b'')
 body = json.dumps({'prompt': prompt, 'max_tokens': 9}).encode()
 got = raw(head + b''.join(b'%x\r\n%c\r\n' % (1, c) for c in body) + b'0\r\n\r\n')
-check('a body in pieces', got.startswith(b'HTTP/1.1 200 ') and json.loads(got.split(b'\r\n\r\n')[1])['choices'][0]['text'] == alone['plain']['text'], got)
+check('a body in pieces', got.startswith(b'HTTP/1.1 200 ')
+      and json.loads(got.split(b'\r\n\r\n')[1])['choices'][0]['text'] == alone['plain']['text'], got)
 raw(b'GET /health HTTP/1.1\r\nHost: localhost\r\n' + b''.join(b'X-%d: %s\r\n' % (i, 1000 * b'a') for i in range(1000)))
 raw(b'GET /health HTTP/1.1\r\nHost: localhost\r\n' + b''.join(b'X-%d: a\r\n' % i for i in range(100000)))
 raw(b'GET /' + 1000000 * b'a' + b' HTTP/1.1\r\n\r\n')
@@ -404,10 +501,17 @@ for i, half in enumerate(halves):
 alive('halves of requests')
 got = raw(request({'prompt': prompt, 'max_tokens': 9}) + b'GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n' +
           request({'prompt': prompt, 'max_tokens': 9, 'stop': '2'}, more='Connection: close\r\n'))
-check('pipelined: in order', got.count(b'HTTP/1.1 200 ') == 3 and 0 < got.find(json.dumps(alone['plain']['text']).encode()) < got.find(b'"ok"') <
-      got.find(json.dumps(alone['stopped']['text']).encode()), got)
+check(
+    'pipelined: in order',
+    got.count(b'HTTP/1.1 200 ') == 3 and 0 < got.find(
+        json.dumps(
+            alone['plain']['text']).encode()) < got.find(b'"ok"') < got.find(
+                json.dumps(
+                    alone['stopped']['text']).encode()),
+    got)
 
-# Clients that go away: before the first token, in the middle of a stream, with a further request behind, without a word.
+# Clients that go away: before the first token, in the middle of a stream,
+# with a further request behind, without a word.
 long = {'prompt': prompt, 'max_tokens': 480, 'ignore_eos': True}
 for what, body, more, first in ('waiting', {**long, 'n': 8}, b'', False), ('mid-stream', {**long, 'stream': True}, b'', True), \
         ('with a request behind', {**long, 'n': 4}, good, False), ('scored', {**long, 'logprobs': 1}, b'', False):
@@ -418,16 +522,23 @@ for what, body, more, first in ('waiting', {**long, 'n': 8}, b'', False), ('mid-
             check(f'{what}: it has begun', s.recv(4096).startswith(b'HTTP/1.1 200 '))
         else:
             server.until(f'{what}: it runs', lambda f: f['muninn_sequences_open'] >= 1)
-    server.until(f'gone, {what}: its rows are free', lambda f: f['muninn_sequences_open'] == f['muninn_sequences_decoding'] == 0)
+    server.until(f'gone, {what}: its rows are free',
+                 lambda f: f['muninn_sequences_open'] == f['muninn_sequences_decoding'] == 0)
     after = server.figures_quietly()
-    check(f'gone, {what}: cancelled', after['muninn_cancelled_total'] == before['muninn_cancelled_total'] + 1, before, after)
+    check(f'gone, {what}: cancelled', after['muninn_cancelled_total']
+          == before['muninn_cancelled_total'] + 1, before, after)
 alive('clients that went away')
 for half in halves:
     half.close()
 
 # Several at once get what each gets alone, some of them slow to read.
-wants = [('plain', {'max_tokens': 9}), ('sampled', sampled), ('stopped', {'max_tokens': 9, 'stop': '2'}), ('shallow', {'max_tokens': 9, 'num_steps': 3}),
-         ('sampled', {**sampled, 'strategy': 'draft-verify', 'draft_steps': 2}), ('plain', {'max_tokens': 9, 'strategy': 'wavefront'})]
+wants = [
+    ('plain', {
+        'max_tokens': 9}), ('sampled', sampled), ('stopped', {
+            'max_tokens': 9, 'stop': '2'}), ('shallow', {
+                'max_tokens': 9, 'num_steps': 3}), ('sampled', {
+                    **sampled, 'strategy': 'draft-verify', 'draft_steps': 2}), ('plain', {
+                        'max_tokens': 9, 'strategy': 'wavefront'})]
 answers = [[] for _ in wants]
 
 
@@ -442,7 +553,8 @@ for thread in threads:
 for thread in threads:
     thread.join()
 for (want, body), got in zip(wants, answers):
-    check(f'at once {body}', len(got) == 3 and all(g[0] == 200 and g[2]['choices'][0]['text'] == alone[want]['text'] for g in got), got)
+    check(f'at once {body}', len(got) == 3 and all(g[0] == 200 and g[2]
+          ['choices'][0]['text'] == alone[want]['text'] for g in got), got)
 
 # ---- the end ----
 
@@ -455,19 +567,37 @@ with server.open() as s:
 check('SIGTERM: what runs is finished', b'data: [DONE]' in got and b'"finish_reason":"length"' in got, got[-600:])
 check('SIGTERM: exit code 0', server.process.wait() == 0, server.process.returncode)
 said = server.said()
-check('no control characters in the log', not re.search(rb'[\0-\x09\x0b-\x1f\x7f]', said) and b'owned' not in said, said)
+check(
+    'no control characters in the log',
+    not re.search(
+        rb'[\0-\x09\x0b-\x1f\x7f]',
+        said) and b'owned' not in said,
+    said)
 
 # A second one, with a key, little room and little time.
 with open(os.path.join(folder.name, 'key'), 'w') as f:
     f.write('s3cret-key\n')
-server = Server('--parallel', '1', '--queue', '1', '--drain-seconds', '0', '--name', 'Hugin "2"', '--no-logprobs', '--strategy', 'draft-verify',
-                '--api-key-file', f.name)
+server = Server(
+    '--parallel',
+    '1',
+    '--queue',
+    '1',
+    '--drain-seconds',
+    '0',
+    '--name',
+    'Hugin "2"',
+    '--no-logprobs',
+    '--strategy',
+    'draft-verify',
+    '--api-key-file',
+    f.name)
 refused('no key', server.ask('GET', '/v1/models'), 401)
 for key in 's3cret-ke', 's3cret-key2', '', 'S3cret-key':
     refused(f'a wrong key {key}', server.ask('GET', '/metrics', headers={'Authorization': f'Bearer {key}'}), 401)
 check('health without a key', server.ask('GET', '/health')[0] == 200)
 server.key = 's3cret-key'
-check('models with a key', [m['id'] for m in server.ask('GET', '/v1/models', headers={'Host': 'any.example'})[2]['data']] == ['Hugin "2"'])
+check('models with a key', [m['id'] for m in server.ask('GET', '/v1/models',
+      headers={'Host': 'any.example'})[2]['data']] == ['Hugin "2"'])
 choice = one()
 same('the usual strategy is the option', choice, alone['plain'])
 check('the usual strategy is said', choice['muninn']['strategy'] == 'draft-verify', choice)
@@ -487,14 +617,25 @@ with server.open() as s:
 check('no time to drain: says so, or was done', b'"unavailable"' in got or b'data: [DONE]' in got, got[-600:])
 check('no time to drain: exit code 0', server.process.wait() == 0, server.process.returncode)
 
-server = Server('--timeout', '1', '--parallel', '1', MUNINN_API_KEY='from-the-environment')
+with socket.create_server(('127.0.0.1', 0)) as s:
+    port = s.getsockname()[1]
+server = Server('-q', '--timeout', '1', '--parallel', '1', '--port', str(port), MUNINN_API_KEY='from-the-environment')
+while server.process.poll() is None:
+    try:
+        if server.ask('GET', '/health')[0] == 200:
+            break
+    except ConnectionError:
+        time.sleep(0.05)
 refused('no key, from the environment', server.ask('GET', '/v1/models'), 401)
 server.key = 'from-the-environment'
 got = server.post('/v1/completions', {**long, 'n': 20})
 check('a request that takes too long', got[0] == 504 and got[2]['error']['code'] == 'timeout', got)
-taken = subprocess.run([muninn, 'serve', '-m', tiny, '--port', str(server.port)], capture_output=True, text=True, env=environment)
-check('a port that is taken', taken.returncode == 1 and taken.stderr.count('\n') == 1 and f'--port {server.port}' in taken.stderr, taken.stderr)
+taken = subprocess.run([muninn, 'serve', '-m', tiny, '--port', str(server.port)],
+                       capture_output=True, text=True, env=environment)
+check('a port that is taken', taken.returncode == 1 and taken.stderr.count(
+    '\n') == 1 and f'--port {server.port}' in taken.stderr, taken.stderr)
 check('Ctrl-C', server.end(signal.SIGINT) == 0)
+check('-q is silent', server.said() == b'', server.said())
 
 everything = b'\n'.join(seen)
 for secret in source, folder.name, 'Ygdrasil', 's3cret', 'from-the-environment', '/models/':

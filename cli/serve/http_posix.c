@@ -269,12 +269,17 @@ static void set_receiving(struct server *server, struct client *client, bool rec
     mtx_unlock(&server->lock);
 }
 
-static void queue_job(struct exchange *x, struct job *job)
+/* False: nobody would take it any more. */
+static bool queue_job(struct exchange *x, struct job *job)
 {
     struct server *server = x->http->server;
     const struct client *client = client_of(x->connection);
-    x->job = job;
     mtx_lock(&server->lock);
+    if (server->draining || server->failed) {
+        mtx_unlock(&server->lock);
+        return false;
+    }
+    x->job = job;
     job->connection = x->connection;
     job->fd = client ? client->fd : -1;
     job->suspended = true;
@@ -282,6 +287,7 @@ static void queue_job(struct exchange *x, struct job *job)
     MHD_suspend_connection(x->connection);
     jobs_add(server, job);
     mtx_unlock(&server->lock);
+    return true;
 }
 
 static enum MHD_Result answer(struct exchange *x)
@@ -298,8 +304,10 @@ static enum MHD_Result answer(struct exchange *x)
     x->body = NULL;
     if (!job)
         return send_reply(x, &reply);
-    queue_job(x, job);
-    return MHD_YES;
+    if (queue_job(x, job))
+        return MHD_YES;
+    job_release(job);
+    return refuse(x, 503, "unavailable", "this server is ending");
 }
 
 /* ---- callbacks of MHD ---- */

@@ -11,6 +11,7 @@
 #include "cli/common/progress.h"
 #include "cli/common/talk.h"
 #include "engine/base/numbers.h"
+#include "engine/base/system.h"
 #include "engine/base/text.h"
 #include "engine/files/lines.h"
 
@@ -40,7 +41,7 @@ static enum mn_status take_key(struct server *server, const char *source, const 
 
 static enum mn_status find_key(struct server *server)
 {
-    const char *path = server->options->api_key_file, *variable = getenv("MUNINN_API_KEY");
+    const char *path = server->options->api_key_file, *variable = system_variable("MUNINN_API_KEY");
     char *text = NULL;
     size_t n = 0;
     if (!path)

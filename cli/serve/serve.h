@@ -96,7 +96,6 @@ struct job {
     uint32_t n_prompts;
     struct choice *choices; /* [n_choices], owned */
     uint32_t n_choices, n_ended;
-    bool admitted;
     struct caught caught;
     struct mn_log log;
     double arrived, first; /* clock_s; first: of the first token, 0 before */

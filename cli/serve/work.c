@@ -132,6 +132,16 @@ static enum mn_status begin_choice(struct choice *choice)
     return status;
 }
 
+/* Behind the others: what is scored one by one is in order of arrival. */
+static void keep_job(struct job *job)
+{
+    struct job **at = &job->server->jobs;
+    while (*at)
+        at = &(*at)->next;
+    job->next = NULL;
+    *at = job;
+}
+
 static void begin_job(struct job *job)
 {
     struct server *server = job->server;
@@ -145,9 +155,7 @@ static void begin_job(struct job *job)
         status = begin_choice(&job->choices[i]);
     if (status)
         fail_with(job, status);
-    job->admitted = !status;
-    job->next = server->jobs;
-    server->jobs = job;
+    keep_job(job);
 }
 
 /* ---- answers ---- */
@@ -362,12 +370,10 @@ static void take_jobs(struct server *server, double seconds)
 {
     for (struct job *job = jobs_take(server, seconds), *next; job; job = next) {
         next = job->next;
-        if (server->failed || server->hurry) { /* tend says so */
-            job->next = server->jobs;
-            server->jobs = job;
-        } else {
+        if (server->failed || server->hurry)
+            keep_job(job); /* check_job says so */
+        else
             begin_job(job);
-        }
     }
 }
 
