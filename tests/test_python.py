@@ -136,7 +136,8 @@ def test_generate(model):
         said = json.loads(cli('generate', '-m', MODEL, '-p', PROMPT, '-n', '12', '--num-steps', '8', '-o', 'json', *options))
         got = model.generate(PROMPT, 12, num_steps=8, **settings)
         of_cli, of_python = said['stats'], vars(got.stats)
-        same = [k for k in of_cli if k in of_python and k not in SPOKEN and not k.endswith(('_tok_s', 'gb_s'))]
+        # How work is cut into submits depends on what it took before.
+        same = [k for k in of_cli if k in of_python and k not in SPOKEN and not k.endswith(('_tok_s', 'gb_s', 'submits'))]
         differ = {k: (of_cli[k], of_python[k]) for k in same if of_cli[k] != of_python[k]}
         check(f'generate, {name}: {got.text!r}', got.text == said['text'] and got.ids == said['tokens'] and
               got.prompt_ids == said['prompt_ids'] and got.finish_reason == of_cli['finish_reason'] and not differ and
