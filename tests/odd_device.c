@@ -112,6 +112,13 @@ static VKAPI_ATTR void VKAPI_CALL odd_GetPhysicalDeviceProperties2(VkPhysicalDev
                 OF(VkPhysicalDeviceSubgroupProperties, at)->subgroupSize = is->subgroup_size;
             odd.operations = OF(VkPhysicalDeviceSubgroupProperties, at)->supportedOperations;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES:
+            if (is->subgroup_size)
+                OF(VkPhysicalDeviceSubgroupSizeControlProperties, at)->minSubgroupSize =
+                    OF(VkPhysicalDeviceSubgroupSizeControlProperties, at)->maxSubgroupSize = is->subgroup_size;
+            if (is->one_size)
+                OF(VkPhysicalDeviceSubgroupSizeControlProperties, at)->requiredSubgroupSizeStages = 0;
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES:
             if (is->allocation_bytes)
                 OF(VkPhysicalDeviceMaintenance3Properties, at)->maxMemoryAllocationSize = is->allocation_bytes;
@@ -293,7 +300,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL odd_CreateComputePipelines(VkDevice d, VkP
     const bool pinned = i->stage.pNext != NULL;
     if (n != 1)
         offence("%u pipelines at once: only one is looked at", n);
-    if (pinned && odd.is.no_size_control)
+    if (pinned && (odd.is.no_size_control || odd.is.one_size))
         offence("a subgroup size is asked for and cannot be");
     if (pinned && odd.is.subgroup_size &&
         ((const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo *)i->stage.pNext)->requiredSubgroupSize !=

@@ -14,6 +14,7 @@ struct odd_device {
     uint32_t timestamp_bits; /* they begin anew right behind the first one that is read */
     bool no_timestamps, no_compute;
     bool no_size_control; /* subgroups may have any size, so that the engine cannot use them */
+    bool one_size;        /* subgroups have one size, which cannot be asked for */
     bool any_subgroup;    /* pipelines of its subgroup size are built with the real one: they are not to be run */
     bool plain_types;     /* no type of 8, 16 or 64 bits, neither in memory nor in registers */
     bool hidden;          /* the host does not see device-local memory */
