@@ -8,7 +8,7 @@ function number(key,    n) {
 function text(key) {
     return match($0, "\"" key "\":\"[^\"]*\"") ? substr($0, RSTART + length(key) + 4, RLENGTH - length(key) - 5) : ""
 }
-function units() { return text("matrix_units") == "on" ? ", matrix units" : "" }
+function units() { return text("matrix_units") == "" ? "" : ", matrix units" }
 function of() { return text("model") " " text("weight_type") units() }
 function count(n, word) { return n " " word (n == 1 ? "" : "s") }
 function once(list, word) { return index("; " list, "; " word "; ") ? list : list word "; " }

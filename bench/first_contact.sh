@@ -177,7 +177,7 @@ printf '%s\n' "$line" | string banner | unquoted
 
 # Does a model with so many steps fit into the device's memory?
 fits() { # shape, weight type, steps
-    limited 60 info --device "$device" --synthetic "$1" --weight-type "$2" --num-steps "$3" --ctx 128 -o json
+    limited 60 info --device "$device" --synthetic "$1" --weight-type "$2" --num-steps "$3" --ctx 256 -o json
     [ $step_rc -eq 0 ]
 }
 if [ "$kind" = cpu ]; then
@@ -218,14 +218,15 @@ echo '{"ids":[1,5,9,13,17,21,25,29,33,37,41,45]}' >"$prompts"
 measure() { # weight, name:type, further arguments
     weight_=$1 name_=${2%:*} type_=${2#*:}
     shift 2
+    with_=${1:+, matrix units}
     case $name_ in
     huginn-3.5b) set -- --synthetic "$huginn" --draft-steps 4 --lookahead 7 --num-steps 32 --acceptance huginn "$@" ;;
     raven-*) set -- --synthetic "$llama" --draft-steps 4 --lookahead 7 --num-steps 32 --acceptance retrofit "$@" ;;
     *) set -- --synthetic "$ouro" --draft-steps 1 --lookahead 4 --num-steps 4 --acceptance 0.94 "$@" ;;
     esac
     # shellcheck disable=SC2086 # $samples is words
-    step "$weight_" "$name_, weights $type_, forced agreement" bench --device "$device" --weight-type "$type_" \
-        --prompts "$prompts" -n $tokens $samples --results "$results" "$@"
+    step "$weight_" "$name_, weights $type_, forced agreement$with_" bench --device "$device" \
+        --weight-type "$type_" --prompts "$prompts" -n $tokens $samples --results "$results" "$@"
 }
 kernels() { # weight, type, further arguments
     weight_=$1 type_=$2
@@ -262,11 +263,10 @@ plan() {
         --results "$results"
     optional=0
     if [ $counting -eq 0 ] && [ $step_rc -ne 0 ]; then return 0; fi
-    "$muninn" bench --help | grep -q -e '--matrix-units' || return 0
     kernels 40 "$largest_type" --matrix-units on
     for each in $shapes; do
         case $each in
-        *:f16) measure 15 "$each" --matrix-units on --strategy ar ;;
+        *:f16) measure 20 "$each" --matrix-units on ;;
         esac
     done
 }

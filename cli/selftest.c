@@ -163,11 +163,7 @@ static enum mn_status run(const void *values, const struct mn_log *log)
 {
     const struct selftest_options *o = values;
     const bool model = o->model || o->synthetic;
-    struct tally tally = {.log = log,
-                          .rows = {.log = log,
-                                   .matrix_units = model ? o->matrix_units : NULL,
-                                   .kv_type = model ? o->kv_type : NULL,
-                                   .quick = o->quick}};
+    struct tally tally = {.log = log, .rows = {.log = log, .kv_type = model ? o->kv_type : NULL, .quick = o->quick}};
     if (o->model && o->synthetic)
         return log_fail(log, MN_ERR_USAGE, "--synthetic and --model exclude each other");
     const struct output_use uses[] = {{"--results", o->results, true}, {"--synthetic", o->synthetic, false}};

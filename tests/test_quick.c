@@ -38,7 +38,7 @@ static double now(void *user)
     return ((struct fake *)user)->now;
 }
 
-static bool stop(void *user)
+static bool has_to_stop(void *user)
 {
     const struct fake *f = user;
     return f->stop_at > 0.0 && f->now >= f->stop_at;
@@ -122,8 +122,8 @@ static void over(void *user, uint32_t i, uint32_t n_measured, const char *why)
 
 static enum mn_status run(struct fake *f, const struct quick_subject *subjects, uint32_t n)
 {
-    const struct quick_ops ops = {now,    stop,     open_subject,  time_token, measure,
-                                  finish, finish_s, close_subject, over,       f};
+    const struct quick_ops ops = {now,    has_to_stop, open_subject,  time_token, measure,
+                                  finish, finish_s,    close_subject, over,       f};
     const enum mn_status status = quick_plan_run(&ops, subjects, n, QUICK_SECONDS);
     for (uint32_t i = 0; i < n; i++)
         assert_int_equal(f->opened[i], f->closed[i]);

@@ -156,9 +156,9 @@ def selftests():
     common = {"bench": "selftest", "device": "GPU one", "driver": "d", "model": "", "model_hash": "", "weight_type": "",
               "quick": False, "detail": ""}
     detail = "of states; 8 x 1 lanes sharing, q8_0, 5 rows: output: NMSE"
-    kernels = [{"key": f"k{i}", **common, "check": "kernel", "what": f"kernel_{i}", "matrix_units": "off", "cases": 20,
+    kernels = [{"key": f"k{i}", **common, "check": "kernel", "what": f"kernel_{i}", "matrix_units": "", "cases": 20,
                 "failed": i // 3, "nmse": 1e-14, "limit": 1e-11, "detail": detail if i // 3 else ""} for i in range(4)]
-    model = {"model": "tiny", "model_hash": "1", "weight_type": "bf16", "matrix_units": "on", "num_steps": 32}
+    model = {"model": "tiny", "model_hash": "1", "weight_type": "bf16", "matrix_units": "all", "num_steps": 32}
     trials = [{"key": f"t{i}", **common, **model, "check": f"D{i}", "what": "draft-verify K 4 L 4, sampled", "cases": 1,
                "failed": 0, "compared": 4096, "differ": 0, "drafted": 9, "accepted": 8} for i in range(3)]
     return kernels + trials

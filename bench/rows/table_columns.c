@@ -131,7 +131,7 @@ static const struct column selftest_columns[] = {
     {"commit", "commit", CELL_TEXT, 0, COLUMN_FOLDS, 0, "commit ", NULL},
     {"weights", "weight_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "weights ", NULL},
     {"cache type", "kv_type", CELL_TEXT, 0, COLUMN_FOLDS, 0, "cache type ", NULL},
-    {"matrix units", "matrix_units", CELL_TEXT, 0, COLUMN_FOLDS, 0, "matrix units ", NULL},
+    {"matrix units", "matrix_units", CELL_TEXT, 0, COLUMN_FOLDS, 0, "on matrix units: ", NULL},
     {"check", "check", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
     {"of", "what", CELL_TEXT, 0, COLUMN_STAYS, 0, NULL, NULL},
     {"R", "num_steps", CELL_COUNT, 9, COLUMN_GOES, 3, NULL, NULL},

@@ -43,8 +43,7 @@ enum mn_status selftest_rows_of_model(struct selftest_rows *r, const struct mn_e
 
 /* ---- rows ---- */
 
-static char *make_key(const struct selftest_rows *r, const char *check, const char *what, const char *units,
-                      uint32_t num_steps)
+static char *make_key(const struct selftest_rows *r, const char *check, const char *what, uint32_t num_steps)
 {
     char *key = NULL;
     size_t n;
@@ -53,7 +52,7 @@ static char *make_key(const struct selftest_rows *r, const char *check, const ch
         return NULL;
     fputs(KIND "|", out);
     identity_write_key(&r->identity, out);
-    fprintf(out, "%s|%s|%s|R%" PRIu32 "|units %s%s", r->kv_type ? r->kv_type : "", check, what, num_steps, units,
+    fprintf(out, "%s|%s|%s|R%" PRIu32 "%s", r->kv_type ? r->kv_type : "", check, what, num_steps,
             r->quick ? "|quick" : "");
     if (memory_close(out, &key, &n))
         return key;
@@ -62,13 +61,11 @@ static char *make_key(const struct selftest_rows *r, const char *check, const ch
 }
 
 static void begin_row(const struct selftest_rows *r, struct row_builder *b, const char *check, const char *what,
-                      const char *units, uint32_t num_steps)
+                      uint32_t num_steps)
 {
-    row_begin_at(b, make_key(r, check, what, units, num_steps), KIND, &r->identity, &r->info,
-                 r->kv_type ? r->kv_type : "");
+    row_begin_at(b, make_key(r, check, what, num_steps), KIND, &r->identity, &r->info, r->kv_type ? r->kv_type : "");
     row_text(b, "check", check);
     row_text(b, "what", what);
-    row_text(b, "matrix_units", units);
     row_bool(b, "quick", r->quick);
 }
 
@@ -117,7 +114,11 @@ void selftest_rows_case(struct selftest_rows *r, const struct kernel_case_result
 static enum mn_status put_kernel(struct selftest_rows *r, const struct selftest_kernel *k)
 {
     struct row_builder b;
-    begin_row(r, &b, "kernel", k->name, k->matrix_units ? "on" : "off", 0);
+    r->info.matrix_units = k->matrix_units ? MN_MATRIX_FEW | MN_MATRIX_PROMPTS : 0;
+    enum mn_status status = identity_init(&r->identity, &r->info, NULL, NULL, NULL, r->log);
+    if (status)
+        return status;
+    begin_row(r, &b, "kernel", k->name, 0);
     row_number(&b, "cases", k->n_cases);
     row_number(&b, "failed", k->n_failed);
     row_number(&b, "nmse", k->nmse);
@@ -131,7 +132,7 @@ enum mn_status selftest_rows_promise(struct selftest_rows *r, const struct promi
     struct row_builder b;
     if (!r->is_open)
         return MN_OK;
-    begin_row(r, &b, result->promise, result->what, r->matrix_units, result->num_steps);
+    begin_row(r, &b, result->promise, result->what, result->num_steps);
     row_number(&b, "num_steps", result->num_steps);
     row_number(&b, "cases", 1);
     row_number(&b, "failed", !result->holds);

@@ -21,7 +21,7 @@ struct selftest_kernel {
 /* Zeroed, but for the first three: nothing is kept until it is open. */
 struct selftest_rows {
     const struct mn_log *log;
-    const char *matrix_units, *kv_type; /* of a model, else NULL */
+    const char *kv_type; /* of a model, else NULL */
     bool quick;
     bool is_open;
     struct output_file file;
