@@ -14,3 +14,8 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_LIBDIR} ${MUNINN_SYSROOT}/lib/pkgconfig)
 set(ENV{PKG_CONFIG_PATH} "")
 set(ENV{PKG_CONFIG_SYSROOT_DIR} "")
+# Debian's wine64 has it there; ctest runs the tests under it.
+find_program(MUNINN_WINE NAMES wine64 wine PATHS /usr/lib/wine NO_CMAKE_FIND_ROOT_PATH)
+if(MUNINN_WINE)
+  set(CMAKE_CROSSCOMPILING_EMULATOR ${MUNINN_WINE})
+endif()

@@ -80,3 +80,22 @@ step 'muninn'
 cmake -S "$source" -B "$folder/build" -G Ninja --toolchain "$source/cmake/mingw.cmake" -DMUNINN_SYSROOT="$sysroot" \
     -DMUNINN_WERROR=ON ${CMAKE_C_COMPILER_LAUNCHER+-DCMAKE_C_COMPILER_LAUNCHER="$CMAKE_C_COMPILER_LAUNCHER"} >>"$log" 2>&1
 cmake --build "$folder/build" ${1+--target "$@"} >>"$log" 2>&1
+
+if [ $# -eq 0 ]; then # all of it was built
+    step 'zip'
+    name=muninn-windows-x86_64
+    stage=$folder/$name
+    rm -rf "$stage" "$folder/$name.zip"
+    mkdir -p "$stage/bin" "$stage/share/muninn/models" "$stage/licences"
+    x86_64-w64-mingw32-strip -o "$stage/bin/muninn.exe" "$folder/build/muninn.exe"
+    cp -r "$source/models/raven-deep" "$source/models/raven-tiny" "$stage/share/muninn/models"
+    cp "$source/README.md" "$source/LICENSE" "$stage"
+    for library in cjson pcre2 utf8proc; do
+        cp "$(echo "$folder/sources/$library"-*/debian/copyright)" "$stage/licences/$library"
+    done
+    cp /usr/share/doc/mingw-w64-common/copyright "$stage/licences/mingw-w64"
+    cp /usr/share/doc/gcc-mingw-w64-base/copyright "$stage/licences/gcc"
+    (cd "$folder" && zip -qr "$name.zip" "$name")
+    echo "$folder/$name.zip"
+fi
+current=

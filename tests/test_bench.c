@@ -304,7 +304,9 @@ static void test_hostile_rows(void **state)
     }
     /* A file of something else stays as it is. */
     char path[] = "/tmp/muninn-test-rows-XXXXXX", back[16] = "";
-    assert_int_equal(write(mkstemp(path), "letter", 6), 6);
+    const int fd = mkstemp(path);
+    assert_int_equal(write(fd, "letter", 6), 6);
+    assert_int_equal(close(fd), 0);
     struct output_file out;
     assert_int_equal(rows_open(&out, path, NULL, NULL), MN_ERR_FORMAT);
     FILE *file = fopen(path, "rb");

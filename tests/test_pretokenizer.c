@@ -380,7 +380,8 @@ static void compare_random(const char *pattern, uint64_t seed, size_t n_strings)
         ours_split(&p, text, n, &ours);
         if (ours.n != oracle.n || memcmp(ours.ends, oracle.ends, ours.n * sizeof *ours.ends)) {
             if (!n_different++)
-                print_message("first difference, string %zu of pattern '%s': '%.*s'\n", i, pattern, (int)n, text);
+                print_message("first difference, string %u of pattern '%s': '%.*s'\n", (unsigned)i, pattern, (int)n,
+                              text);
         }
     }
     assert_int_equal(n_different, 0);

@@ -86,7 +86,7 @@ static void test_kinds(void **state)
 {
     (void)state;
     size_t n_failed = 0, n = lines_visit(kinds_file, kinds_case, &n_failed);
-    print_message("%zu files, %zu refused\n", n, n_failed);
+    print_message("%u files, %u refused\n", (unsigned)n, (unsigned)n_failed);
     assert_true(n > 0);
     assert_int_equal(n_failed, 0);
 }

@@ -201,7 +201,10 @@ uint64_t system_process_id(void)
 /* ---- text in memory ---- */
 
 /* There are no streams into memory: a file that the system keeps there as long as it can, with a name nobody has, and
- * that is gone when it is closed. */
+ * that is gone when it is closed. To make one takes longer than most texts: the last that was not needed any more is
+ * kept for the next text. */
+static void *volatile spare; /* FILE, empty */
+
 static HANDLE open_temporary(void)
 {
     wchar_t folder[MAX_PATH + 1], path[MAX_PATH + 64];
@@ -218,7 +221,10 @@ FILE *memory_open(char **text, size_t *n_bytes)
 {
     *text = NULL;
     *n_bytes = 0;
-    const HANDLE handle = open_temporary();
+    FILE *kept = InterlockedExchangePointer(&spare, NULL);
+    const HANDLE handle = kept ? INVALID_HANDLE_VALUE : open_temporary();
+    if (kept)
+        return kept;
     if (handle == INVALID_HANDLE_VALUE) {
         wide_set_errno();
         return NULL;
@@ -238,7 +244,9 @@ bool memory_close(FILE *stream, char **text, size_t *n_bytes)
     const __int64 n = good ? _ftelli64(stream) : -1;
     char *bytes = n >= 0 ? malloc((size_t)n + 1) : NULL;
     good = bytes && fseek(stream, 0, SEEK_SET) == 0 && fread(bytes, 1, (size_t)n, stream) == (size_t)n;
-    fclose(stream);
+    rewind(stream);
+    if (!good || _chsize_s(_fileno(stream), 0) != 0 || (stream = InterlockedExchangePointer(&spare, stream)) != NULL)
+        fclose(stream);
     if (good) {
         bytes[n] = '\0';
         *text = bytes;
