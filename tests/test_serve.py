@@ -5,6 +5,7 @@ against `muninn generate`, log-probabilities against `muninn score`, to the last
 bad JSON, floods, halves of requests, going away. Nothing here depends on how long anything takes.
 Usage: tests/test_serve.py path/to/muninn source_dir     (exit 77 without a Vulkan device or without libmicrohttpd)
 """
+import atexit
 import http.client
 import json
 import os
@@ -56,6 +57,7 @@ class Server:
                                         stderr=self.log,
                                         env={**environment,
                                              **more})
+        atexit.register(self.process.kill)  # where the test itself fails
         self.key = None
         if '-q' in options:
             self.port = int(options[-1])
