@@ -215,7 +215,7 @@ run info --synthetic huginn-3.5b --weight-type bf16 --memory 20 --ctx 4000 --kv-
 has "info: of smaller types the first that does" "$err" ", or --kv-type f16 would fit"
 run info --synthetic huginn-3.5b --memory 12 --weight-type f32
 same "info: weights that do not fit: exit code" 6 "$code"
-has "info: weights that do not fit: smaller ones" "$err" "4096 positions need 25923.25 MB of 12000.00 MB: --weight-type q8_0 --kv-type q8 would fit"
+has "info: weights that do not fit: smaller ones" "$err" "4096 positions need 25923.26 MB of 12000.00 MB: --weight-type q8_0 --kv-type q8 would fit"
 run info --synthetic huginn-3.5b --memory 80 --ctx 8000
 same "info: more than one binding holds: exit code" 6 "$code"
 has "info: more than one binding holds" "$err" "8000 positions: the cache of one block is more than a device binds at once"
