@@ -66,7 +66,7 @@ model="$work/模型 ünï/räven"
 mkdir -p "$work/模型 ünï"
 cp -r "$source/models/raven-tiny" "$model"
 tokens() { sed 's/.*"tokens":\(\[[0-9,]*\]\).*/\1/'; }
-for strategy in 'ar' 'draft-verify --temperature 0.8 --seed 7' 'wavefront'; do
+for strategy in 'ar' 'draft-verify --temp 3 --seed 7' 'wavefront'; do
     # shellcheck disable=SC2086 # a list of words
     set -- generate -m "$model" -p 'sort 2 8 0 1 9 4 :' -n 24 -o json --strategy $strategy
     ends 0 "$@"
