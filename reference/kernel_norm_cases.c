@@ -304,7 +304,7 @@ static const char *check_entry(const uint32_t *words, const uint32_t *scales, ui
     for (uint32_t i = 0; i < kv_q8_pad(h) / 4; i++)
         guard = guard && words[i] == RIG_GUARD;
     if (guard || isnan(*want))
-        return guard != isnan(*want) ? "an entry was not written, or one that must not be" : NULL;
+        return guard != (isnan(*want) != 0) ? "an entry was not written, or one that must not be" : NULL;
     ref_q8_read(words, scales, part, kv_q8_pad(h), got);
     for (uint32_t i = h; i < kv_q8_pad(h); i++)
         if (got[i] != 0.0)
@@ -338,7 +338,7 @@ static void check_q8(struct rig *rig, const struct heads_job *job, const struct 
         const double *want = ref_kv_entry(kv, sequence, position, slot, part, head);
         fault = check_entry(words + place.words, words + place.scales, part, h, want, &error, &power);
         for (uint32_t g = 0; g < kv_q8_groups(h) && !fault; g++)
-            if (isnan(*want) != (words[place.scales + g] == RIG_GUARD))
+            if ((isnan(*want) != 0) != (words[place.scales + g] == RIG_GUARD)) /* "true" is -1 in some libraries */
                 fault = "scales were not written, or some that must not be";
     }
     if (fault)

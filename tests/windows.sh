@@ -1,6 +1,6 @@
 #!/bin/sh
 # Goal: muninn.exe does under Wine what the build of this machine does. Method: the folder that cmake/windows.sh filled;
-# devices, tokens of two strategies for a model in a folder whose name is not ASCII, texts with CR LF through standard
+# devices, kernels, tokens of three strategies for a model in a folder whose name is not ASCII, texts with CR LF through standard
 # input and output, a file that is replaced, exit codes, an interrupt; test programs of the module below. Every program
 # of `ctest` with further arguments: `quick` runs those labelled so, `all` the others, too.
 # The device is this machine's: Wine hands Vulkan on. Needs wine64 and xvfb.
@@ -61,6 +61,8 @@ ends() { # exit code, command of muninn
 
 ends 0 devices
 grep -q '| yes |' "$work/out" || skip "no device under Wine: $(cat "$work/out")"
+
+ends 0 selftest --quick
 
 model="$work/模型 ünï/räven"
 mkdir -p "$work/模型 ünï"
