@@ -31,6 +31,7 @@ step() {
 }
 cleanup() {
     rc=$?
+    umount "$root/dev/pts" 2>/dev/null || true
     umount "$root/dev/shm" 2>/dev/null || true
     umount "$root/proc" 2>/dev/null || true
     [ "$rc" -eq 0 ] || echo "current-debian: FAILED (exit $rc) in step: $current" >&2
@@ -55,6 +56,7 @@ done
 # Its own /dev (debootstrap made null, zero, urandom and so on), never the host's: no GPU is visible inside.
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts" # for the tests that need a terminal
 
 inside() { # command line, run in the copy of the tree
     # shellcheck disable=SC2016 # $1 is for the inner shell

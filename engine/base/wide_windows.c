@@ -5,8 +5,6 @@
 #include <string.h>
 #include <windows.h>
 
-enum { PLAIN_PATH_MAX = 240 /* folders have less room than MAX_PATH */ };
-
 wchar_t *wide_of(const char *text)
 {
     const int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, -1, NULL, 0);
@@ -18,22 +16,37 @@ wchar_t *wide_of(const char *text)
 }
 
 /* The prefix takes absolute paths alone, with nothing in them that has to be worked out. */
-wchar_t *wide_path(const char *path)
+static wchar_t *with_prefix(wchar_t *wide)
 {
     static const wchar_t prefix[] = L"\\\\?\\";
-    wchar_t *wide = wide_of(path);
-    if (!wide || wcslen(wide) < PLAIN_PATH_MAX || !wcsncmp(wide, L"\\\\", 2) || !wcsncmp(wide, L"//", 2))
+    if (!wide || !wcsncmp(wide, L"\\\\", 2) || !wcsncmp(wide, L"//", 2))
         return wide;
     const DWORD n = GetFullPathNameW(wide, 0, NULL, NULL);
     wchar_t *full = n ? malloc((n + sizeof prefix / sizeof *prefix) * sizeof *full) : NULL;
     if (full) {
         wcscpy(full, prefix);
         GetFullPathNameW(wide, n, full + wcslen(prefix), NULL);
-    } else {
-        errno = ENOMEM;
     }
     free(wide);
+    if (!full)
+        errno = ENOMEM;
     return full;
+}
+
+const wchar_t *wide_path(struct wide_path *wide, const char *path)
+{
+    wide->longer = NULL;
+    if (MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide->here, WIDE_PATH_PLAIN + 1))
+        return wide->here;
+    wide->longer = with_prefix(wide_of(path));
+    return wide->longer;
+}
+
+void wide_path_end(struct wide_path *wide)
+{
+    const int reason = errno;
+    free(wide->longer);
+    errno = reason;
 }
 
 char *text_of_wide(const wchar_t *wide)

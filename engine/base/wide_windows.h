@@ -6,10 +6,19 @@
 #include <stddef.h>
 #include <wchar.h>
 
-/* malloc'ed. NULL with errno: ENOMEM, or EILSEQ for what is no UTF-8 or UTF-16. A path of a plain kind that is too long
- * for the system's usual calls gets the prefix that lifts the limit. */
+/* A path as the system takes it: one of a usual length takes no memory, so that looking at a file cannot run out of it.
+ * wide_path: NULL with errno, as below; a path of a plain kind that is too long for the system's usual calls gets the
+ * prefix that lifts the limit. wide_path_end keeps errno. */
+enum { WIDE_PATH_PLAIN = 240 /* folders have less room than MAX_PATH */ };
+struct wide_path {
+    wchar_t here[WIDE_PATH_PLAIN + 1];
+    wchar_t *longer; /* malloc'ed, or NULL */
+};
+const wchar_t *wide_path(struct wide_path *wide, const char *path);
+void wide_path_end(struct wide_path *wide);
+
+/* malloc'ed. NULL with errno: ENOMEM, or EILSEQ for what is no UTF-8 or UTF-16. */
 wchar_t *wide_of(const char *text);
-wchar_t *wide_path(const char *path);
 char *text_of_wide(const wchar_t *wide);
 /* The same with '/' in place of '\', and without a prefix that lifts limits. */
 char *path_of_wide(const wchar_t *wide);

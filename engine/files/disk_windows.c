@@ -58,13 +58,14 @@ static bool describe(struct disk_info *info, HANDLE handle)
 
 static HANDLE open_handle(const char *path, DWORD access, DWORD share, DWORD how, DWORD flags)
 {
-    wchar_t *wide = wide_path(path);
+    struct wide_path buffer;
+    const wchar_t *wide = wide_path(&buffer, path);
     if (!wide)
         return INVALID_HANDLE_VALUE;
     const HANDLE handle = CreateFileW(wide, access, share, NULL, how, flags, NULL);
     if (handle == INVALID_HANDLE_VALUE)
         wide_set_errno();
-    free(wide);
+    wide_path_end(&buffer);
     return handle;
 }
 
@@ -127,11 +128,12 @@ int64_t disk_read_link(const char *path, char *target, size_t n_bytes)
 
 static DWORD attributes_of(const char *path)
 {
-    wchar_t *wide = wide_path(path);
+    struct wide_path buffer;
+    const wchar_t *wide = wide_path(&buffer, path);
     const DWORD attributes = wide ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
     if (wide && attributes == INVALID_FILE_ATTRIBUTES)
         wide_set_errno();
-    free(wide);
+    wide_path_end(&buffer);
     return attributes;
 }
 
@@ -270,10 +272,12 @@ bool disk_close(int fd)
 
 FILE *disk_stream(const char *path, const char *mode)
 {
-    wchar_t *wide = wide_path(path), *wide_mode = wide_of(mode);
-    FILE *stream = wide && wide_mode ? _wfopen(wide, wide_mode) : NULL;
-    free(wide);
+    struct wide_path buffer;
+    const wchar_t *wide = wide_path(&buffer, path);
+    wchar_t *wide_mode = wide ? wide_of(mode) : NULL;
+    FILE *stream = wide_mode ? _wfopen(wide, wide_mode) : NULL;
     free(wide_mode);
+    wide_path_end(&buffer);
     return stream;
 }
 
@@ -362,11 +366,12 @@ bool disk_take_rights(int fd, const struct disk_info *old)
 /* A call on a wide path; false: errno. */
 static bool apply(BOOL (*call)(const wchar_t *path), const char *path)
 {
-    wchar_t *wide = wide_path(path);
+    struct wide_path buffer;
+    const wchar_t *wide = wide_path(&buffer, path);
     const bool good = wide && call(wide);
     if (wide && !good)
         wide_set_errno();
-    free(wide);
+    wide_path_end(&buffer);
     return good;
 }
 
@@ -388,7 +393,8 @@ static BOOL make_folder(const wchar_t *path)
 /* The system replaces files, not folders: an empty one gives way first. */
 bool disk_rename(const char *from, const char *to)
 {
-    wchar_t *wide_from = wide_path(from), *wide_to = wide_path(to);
+    struct wide_path buffer, buffer_to;
+    const wchar_t *wide_from = wide_path(&buffer, from), *wide_to = wide_path(&buffer_to, to);
     const DWORD there = wide_to ? GetFileAttributesW(wide_to) : INVALID_FILE_ATTRIBUTES;
     bool good = wide_from && wide_to;
     if (good && there != INVALID_FILE_ATTRIBUTES && there & FILE_ATTRIBUTE_DIRECTORY)
@@ -396,8 +402,8 @@ bool disk_rename(const char *from, const char *to)
     good = good && MoveFileExW(wide_from, wide_to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH);
     if (wide_from && wide_to && !good)
         wide_set_errno();
-    free(wide_from);
-    free(wide_to);
+    wide_path_end(&buffer);
+    wide_path_end(&buffer_to);
     return good;
 }
 
@@ -458,14 +464,16 @@ struct folder *folder_open(const char *path)
     memcpy(folder->path, path, n);
     strcpy(folder->path + n, "/*");
     folder->n_prefix = n + 1;
-    wchar_t *pattern = wide_path(folder->path);
+    struct wide_path buffer;
+    const wchar_t *pattern = wide_path(&buffer, folder->path);
     folder->search = pattern ? FindFirstFileW(pattern, &folder->found) : INVALID_HANDLE_VALUE;
-    free(pattern);
+    if (pattern && folder->search == INVALID_HANDLE_VALUE)
+        wide_set_errno();
+    wide_path_end(&buffer);
     folder->path[folder->n_prefix] = '\0';
     folder->fresh = true;
     if (folder->search != INVALID_HANDLE_VALUE)
         return folder;
-    wide_set_errno();
     free(folder);
     return NULL;
 }

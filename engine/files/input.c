@@ -29,7 +29,7 @@ static enum mn_status refuse_open(const char *path, const struct mn_log *log)
     struct disk_info info;
     if (reason == ENOENT && disk_look_here(&info, path) && info.kind == DISK_LINK)
         return refuse_link(path, log);
-    return log_fail(log, MN_ERR_FILE, "%s: %s", path, strerror(reason));
+    return log_fail(log, reason == ENOMEM ? MN_ERR_MEMORY : MN_ERR_FILE, "%s: %s", path, strerror(reason));
 }
 
 static enum mn_status check_kind(const char *path, enum disk_kind kind, const struct mn_log *log)

@@ -21,7 +21,8 @@ enum { INPUT_HEAD_BYTES = 64 }; /* enough for input_instead */
 bool input_exists(const char *path);
 
 /* Opens a plain file for reading; the caller closes *fd with input_close. MN_ERR_FILE: no such file, a link that leads
- * nowhere or in circles, no permission, or something that is no plain file; *fd is -1 then. */
+ * nowhere or in circles, no permission, or something that is no plain file; MN_ERR_MEMORY;
+ * *fd is -1 then. */
 enum mn_status input_open(int *fd, uint64_t *n_bytes, const char *path, const struct mn_log *log);
 void input_close(int *fd); /* -1 is fine, and what it is then */
 
