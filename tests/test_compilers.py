@@ -61,6 +61,7 @@ for device in devices:
 
 icd = sorted(glob.glob('/usr/share/vulkan/icd.d/radeon_icd*.json'))
 null = {'VK_ICD_FILENAMES': icd[0], 'VK_DRIVER_FILES': icd[0]} if icd else {}
+null_works = False
 if not icd:
     print('skipped RADV: it is not installed (the package mesa-vulkan-drivers has it on most machines)')
 for family in ('gfx1100', 'navi21', 'navi10', 'vega10', 'polaris10') if icd else ():
@@ -68,6 +69,7 @@ for family in ('gfx1100', 'navi21', 'navi10', 'vega10', 'polaris10') if icd else
     if there.returncode != 0 or 'Null hardware' not in there.stdout:
         print(f'skipped RADV {family}: this version makes no device of it')
         continue
+    null_works = True
     for case in CASES if family == 'gfx1100' else [CASES[0], CASES[3], CASES[6]]:
         rows, stderr = rows_of(family, {**null, 'RADV_FORCE_FAMILY': family}, case)
         check_rows(family, rows)
@@ -79,7 +81,7 @@ for family in ('gfx1100', 'navi21', 'navi10', 'vega10', 'polaris10') if icd else
 
 # ---- for people, and on ----
 
-here = {**null, 'RADV_FORCE_FAMILY': 'gfx1100'} if icd else {}
+here = {**null, 'RADV_FORCE_FAMILY': 'gfx1100'} if null_works else {}
 table = run(here, 'pipelines', '--synthetic', SMALL).stdout
 check('table', '| kernel ' in table and '| attention ' in table and all(len(line) <= 120 for line in table.split('\n')), table[:1500])
 rows = run(here, 'pipelines', '--synthetic', SMALL, '-o', 'jsonl').stdout

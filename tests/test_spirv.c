@@ -106,10 +106,10 @@ static struct copy specialised(const struct kernel_code *code, const void *value
 static bool is_size(enum kernel_id id, uint32_t constant)
 {
     switch (id) {
-    case KERNEL_QKV: return constant < 4 || constant == 11;
+    case KERNEL_QKV: return constant < 4 || constant == 8 || constant == 9 || constant == 11;
     case KERNEL_PROJ:
     case KERNEL_GATE:
-    case KERNEL_HEAD: return constant < 4;
+    case KERNEL_HEAD: return constant < 4 || constant == 8 || constant == 9; /* 8 and 9: those of matrix units */
     case KERNEL_ATTENTION_TILE:
     case KERNEL_ATTENTION: return constant == 9 || constant < 2 || constant == 4 || constant == 5 || constant == 8;
     default: return constant == 0;

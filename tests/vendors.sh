@@ -126,6 +126,7 @@ echo "vendors: $(wc -l <"$out") rows in $out"
 
 if [ "$what" = all ]; then
     step 'the suite on lavapipe'
+    inside apt-get -q -y install --no-install-recommends chromium chromium-driver python3-selenium # for the tests of reports
     inside env "VK_DRIVER_FILES=$drivers/lvp_icd.json" ctest --test-dir build --output-on-failure --no-tests=error --parallel 2
 fi
 echo 'vendors: ok'

@@ -111,7 +111,8 @@ for test in disk text; do
     (cd "$folder/build" && timeout 300 "$wine" "./test_$test.exe" >"$work/out" 2>&1) || { cat "$work/out"; fail "test_$test"; }
     echo "ok      test_$test"
 done
+# `kernels` asks the validation layers, which Wine has not; `selftest` above runs the same cases without.
 case $more in
 quick) ctest --test-dir "$folder/build" --output-on-failure -L '^quick$' ;;
-all) ctest --test-dir "$folder/build" --output-on-failure ;;
+all) ctest --test-dir "$folder/build" --output-on-failure -E '^kernels$' ;;
 esac

@@ -47,13 +47,15 @@ struct tuning tuning_choose(const struct caps *caps)
     const bool roomy = caps->max_shared_bytes >= 32768;
     /* In subgroups of 128 a lane has one position of a block: eight rows of it are more state than loads are saved. */
     const bool shares = caps->subgroup_shuffle && caps->subgroup_size <= 64;
+    /* Eight rows are 128 registers. Where there are fewer (Apple), workgroups have 32 KiB, too. */
+    const uint32_t sharing_rows = caps->max_shared_bytes > 32768 ? 8 : 4;
     const bool tiled = roomy && !caps->texel_loads; /* which only shaders/gpu has */
     return (struct tuning){.decode = {roomy ? 128 : 64, 32, 4, 8, PATH_APART, 0, 0},
                            .prefill = tiled ? tile_tiled : (struct tile){64, 1, 4, 8, PATH_APART, 0, 0},
                            .attention_threads = caps->subgroup_size,
                            .attention_per_lane = 1,
                            .attention_split = 128,
-                           .attention_tile_rows = shares ? 8 : 0,
+                           .attention_tile_rows = shares ? sharing_rows : 0,
                            .attention_tile_per_lane = max_u32(1, min_u32(2, 64 / caps->subgroup_size)),
                            .row_threads = min_u32(256, caps->max_workgroup_threads)};
 }

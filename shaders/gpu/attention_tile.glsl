@@ -149,18 +149,29 @@ void add_tile_groups(inout vec4 lo, inout vec4 hi, uint lane, uint unit)
     }
 }
 
-void store(uint lane, uint n, uint row_index, uint head, bool live)
+// A loop over rows around the loop of add_tile_groups: compilers do not unroll it, whatever they are told, and some look
+// its accumulators up in memory then, in every loop above, too. So each turn picks its own out of all of them.
+void store(uint lane, uint first_row, uint head, uint members)
 {
     const uint unit = lane % WIDTH, group = lane / WIDTH;
-    const float scale = 1.0 / sum[n / 4][n % 4];
-    [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++) {
-        vec4 lo = o[(n * PASSES * UNIT + p) * 2], hi = o[(n * PASSES * UNIT + p) * 2 + 1];
-        add_tile_groups(lo, hi, lane, unit);
-        const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
-        if (live && group == 0 && octet < OCTETS) {
-            const uint at = ((row_index * args.n_heads + head) * OCTETS + octet) * 2;
-            store4(attended, at, floatBitsToUint(lo * scale));
-            store4(attended, at + 1, floatBitsToUint(hi * scale));
+    [[dont_unroll]] for (uint n = 0; n < TILE_ROWS; n++) {
+        float total = 1.0;
+        [[unroll]] for (uint m = 0; m < TILE_ROWS; m++)
+            total = m == n ? sum[m / 4][m % 4] : total;
+        const float scale = 1.0 / total;
+        [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++) {
+            vec4 lo = o[2 * p], hi = o[2 * p + 1];
+            [[unroll]] for (uint m = 1; m < TILE_ROWS; m++) {
+                lo = m == n ? o[(m * PASSES * UNIT + p) * 2] : lo;
+                hi = m == n ? o[(m * PASSES * UNIT + p) * 2 + 1] : hi;
+            }
+            add_tile_groups(lo, hi, lane, unit);
+            const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
+            if ((members >> n & 1) != 0 && group == 0 && octet < OCTETS) {
+                const uint at = (((first_row + n) * args.n_heads + head) * OCTETS + octet) * 2;
+                store4(attended, at, floatBitsToUint(lo * scale));
+                store4(attended, at + 1, floatBitsToUint(hi * scale));
+            }
         }
     }
 }
@@ -198,8 +209,7 @@ uint walk(uint waits, uint lane, uint first_row, uint head)
             add_values(lane, block, true);
     }
     add_sums(lane);
-    [[unroll]] for (uint n = 0; n < TILE_ROWS; n++)
-        store(lane, n, first_row + n, head, (members >> n & 1) != 0);
+    store(lane, first_row, head, members);
     return members;
 }
 
