@@ -102,7 +102,7 @@ for name, args in (long_ones | short_ones).items():
     check(f'{name}: nobody reads', process.returncode == 141 and b'rror' not in err and b'interrupted' not in err and b'cannot write' not in err,
           process.returncode, err[-300:])
 known = subprocess.run([muninn, 'help'], capture_output=True, text=True).stdout.split('Commands:')[1].split('Options:')[0]
-silent = {'quantize', 'serve'}  # nothing to standard output; signals: test_cli_quantize.sh, test_serve.py
+silent = {'quantize', 'serve'}  # nothing to standard output; signals: test_cli_quantize.sh, test_serve_refusals.py
 missing = [line.split()[0] for line in known.splitlines() if line.startswith('  ') and line.split()[0] not in {*long_ones, *short_ones, *silent}]
 check('every command was tried', not missing, missing)
 if os.path.exists('/dev/full'):
