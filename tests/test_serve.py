@@ -147,6 +147,12 @@ check('tokenize', server.post('/tokenize', {'prompt': PROMPT, 'add_special_token
 answer = server.post('/tokenize', {'prompt': PROMPT})[2]
 check('tokenize: begin token, count', answer['tokens'] == ids and answer['count'] == len(ids), answer)
 check('detokenize', server.post('/detokenize', {'tokens': line['ids']})[2] == {'prompt': PROMPT})
+answer = server.ask('GET', '/tokenizer_info')[2]
+with open(f'{tiny}/config.json') as f:
+    config = json.load(f)
+for name, want in ('bos_token', ids[:1]), ('eos_token', [config['eos_token_id']]):
+    body = {'prompt': answer[name], 'add_special_tokens': False}
+    check(f'tokenizer_info: {name}', server.post('/tokenize', body)[2]['tokens'] == want, answer)
 check('health', server.ask('GET', '/health')[::2] == (200, {'status': 'ok'}))
 models = server.ask('GET', '/v1/models')[2]['data']
 check('models', [m['id'] for m in models] == ['raven-tiny'] and models[0]['max_model_len'] == 512, models)

@@ -84,6 +84,40 @@ static void get_metrics(struct server *server, const char *body, size_t n_bytes,
     close_reply(reply, out);
 }
 
+/* A special token as text, or null. */
+static void put_special(FILE *out, struct server *server, const char *name, uint32_t id)
+{
+    size_t n_text = 0;
+    char *text = id == UINT32_MAX ? NULL : decode_ids(server->tokenizer, &id, 1, false, &n_text);
+    fprintf(out, "\"%s\":", name);
+    if (text)
+        json_write_string(out, text, n_text);
+    else
+        fputs("null", out);
+    free(text);
+}
+
+/* As vLLM has it: what a client needs that asks this server for ids instead of having the tokenizer itself. */
+static void get_tokenizer_info(struct server *server, const char *body, size_t n_bytes, struct reply *reply,
+                               struct job **job)
+{
+    const struct mn_model_info *info = &server->info;
+    (void)body, (void)n_bytes, (void)job;
+    if (!server->tokenizer) {
+        reply_plain_error(reply, 400, "no_tokenizer", "this model has no tokenizer");
+        return;
+    }
+    FILE *out = open_reply(reply, 200);
+    if (out) {
+        fputc('{', out);
+        put_special(out, server, "bos_token", info->bos_token_id);
+        fputc(',', out);
+        put_special(out, server, "eos_token", info->n_eos ? info->eos_token_ids[0] : UINT32_MAX);
+        fputs(",\"pad_token\":null}", out);
+    }
+    close_reply(reply, out);
+}
+
 static enum mn_status tokenize_ids(struct reading *r, struct prompt *prompt)
 {
     if (!r->want.prompt == !r->want.messages)
@@ -202,6 +236,7 @@ static const struct route routes[] = {
     {"/v1/completions", "POST", false, post_completions},
     {"/v1/chat/completions", "POST", false, post_chat},
     {"/v1/models", "GET", false, get_models},
+    {"/tokenizer_info", "GET", false, get_tokenizer_info},
     {"/tokenize", "POST", false, post_tokenize},
     {"/detokenize", "POST", false, post_detokenize},
     {"/health", "GET", true, get_health},
