@@ -1,6 +1,7 @@
 #include "tests/odd_device.h"
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ static struct {
     bool asked_int64, asked_portable;
     struct memory memories[MAX_MEMORIES];
     uint32_t n_memories, n_submits, n_offences;
+    volatile sig_atomic_t lost;
     char first[256];
 } odd;
 
@@ -38,6 +40,7 @@ void odd_device_set(const struct odd_device *device)
     odd.set = device != NULL;
     odd.is = device ? *device : (struct odd_device){0};
     odd.asked_int64 = false;
+    odd.lost = 0;
     odd.n_memories = odd.n_submits = odd.n_offences = 0;
     odd.first[0] = '\0';
 }
@@ -51,6 +54,11 @@ uint32_t odd_device_n_offences(const char **first)
 uint32_t odd_device_n_submits(void)
 {
     return odd.n_submits;
+}
+
+void odd_device_lose(void)
+{
+    odd.lost = 1;
 }
 
 static void offence(const char *format, ...)
@@ -424,7 +432,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL odd_GetQueryPoolResults(VkDevice d, VkQuer
 static VKAPI_ATTR VkResult VKAPI_CALL odd_QueueSubmit(VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f)
 {
     odd.n_submits++;
-    return odd.is.lost_at && odd.n_submits >= odd.is.lost_at ? VK_ERROR_DEVICE_LOST : odd.real.QueueSubmit(q, n, i, f);
+    const bool lost = odd.lost || (odd.is.lost_at && odd.n_submits >= odd.is.lost_at);
+    return lost ? VK_ERROR_DEVICE_LOST : odd.real.QueueSubmit(q, n, i, f);
 }
 
 /* ---- where the engine finds it ---- */

@@ -31,4 +31,7 @@ void odd_device_set(const struct odd_device *device);
 uint32_t odd_device_n_offences(const char **first);
 uint32_t odd_device_n_submits(void);
 
+/* From the next submit on the device is lost. A signal handler may call it. */
+void odd_device_lose(void);
+
 #endif
