@@ -140,6 +140,51 @@ check_scores()
 check('chat logprobs: alternatives', all(len(t['top_logprobs']) == 2 and bytes(t['bytes']).decode() == t['token']
                                          for t in content), content)
 
+
+def ends(path, body, n):
+    """What the last events of a stream's choices say; those before say nothing of log-probabilities."""
+    pieces = [e['choices'][0] for e in server.events(path, body) if e['choices']]
+    last = {p['index']: p['logprobs'] for p in pieces if p['finish_reason']}
+    check(f'stream {body}: log-probabilities come last', len(last) == n < len(pieces) and
+          all(p['logprobs'] is None for p in pieces if not p['finish_reason']), pieces)
+    return [last.get(i) for i in range(n)]
+
+
+for body in ({'max_tokens': 9, 'logprobs': 3}, {'max_tokens': 9, 'logprobs': 2, 'echo': True},
+             {**sampled, 'n': 2, 'logprobs': 0}, {'max_tokens': 9, 'logprobs': 1, 'stop': '2', 'strategy': 'wavefront'}):
+    whole = server.complete(prompt=PROMPT, **body)['choices']
+    check(f'stream {body}: the same log-probabilities', [choice['logprobs'] for choice in whole] ==
+          ends('/v1/completions', {'prompt': PROMPT, **body}, body.get('n', 1)), whole)
+body = {'messages': messages, 'max_tokens': 9, 'logprobs': True, 'top_logprobs': 2}
+check('chat stream: the same log-probabilities', ends('/v1/chat/completions', body, 1) == [{'content': content}])
+
+# A text that others wait for stands still for a pass of a score, not for the whole text: it gets a token per pass, 88 of
+# them, where it would otherwise get one per text that is scored, 22.
+tokens, begun = [], threading.Event()
+
+
+def follow():
+    with server.open() as s, s.makefile('rb') as lines:
+        s.sendall(serving.request({'prompt': PROMPT, 'max_tokens': 480, 'ignore_eos': True, 'stream': True},
+                                  more='Connection: close\r\n'))
+        for line in lines:
+            tokens.extend([1] * line.startswith(b'data: {'))
+            if len(tokens) == 8:
+                begun.set()
+
+
+stream = threading.Thread(target=follow)
+stream.start()
+begun.wait()
+before, n_before = server.figures(), len(tokens)
+for _ in range(2):  # as many texts as there is room for
+    server.complete(prompt=11 * [(ids * 50)[:500]], max_tokens=0, echo=True, logprobs=1)
+after, n_after = server.figures(), len(tokens)
+stream.join()
+check('a score lets others go on', n_after - n_before >= 80, n_before, n_after)
+for name, more in ('scored_tokens_total', 22 * 499), ('score_passes_total', 22 * 4):
+    check(f'a score: {name}', after['muninn_' + name] - before['muninn_' + name] == more, before, after)
+
 # ---- the other paths ----
 
 line = json.loads(run('tokenize', '-m', tiny, stdin=json.dumps({'text': PROMPT}) + '\n'))

@@ -25,7 +25,7 @@ bad = [({'colour': 1}, 'colour'), ({'temperature': -1}, 'temperature'), ({'tempe
        ({'top_p': 0}, 'top_p'), ({'top_p': 2}, 'top_p'), ({'n': 0}, 'n'), ({'n': 1e9}, 'n'),
        ({'best_of': 3}, 'best_of'), ({'seed': -1}, 'seed'), ({'seed': 0.5}, 'seed'), ({'stop': ''}, 'stop'),
        ({'stop': 17 * ['x']}, 'stop'), ({'stop': [1]}, 'stop'), ({'logprobs': 21}, 'logprobs'),
-       ({'logprobs': 1, 'stream': True}, 'logprobs'), ({'stream': 1}, 'stream'), ({'suffix': 'x'}, 'suffix'),
+       ({'stream': 1}, 'stream'), ({'suffix': 'x'}, 'suffix'),
        ({'logit_bias': {'1': 2}}, 'logit_bias'), ({'presence_penalty': 0.5}, 'presence_penalty'),
        ({'frequency_penalty': 1}, 'frequency_penalty'), ({'num_steps': STEPS + 1}, 'num_steps'),
        ({'strategy': 'diffusion'}, 'strategy'), ({'strategy': 'none'}, 'strategy'), ({'draft_steps': 2}, 'draft_steps'),

@@ -175,6 +175,17 @@ static void put_chat_logprobs(FILE *out, const struct choice *choice)
     fputs("]}", out);
 }
 
+/* Of a choice that has ended. */
+static void put_logprobs(FILE *out, const struct choice *choice)
+{
+    if (!choice->job->wants_logprobs)
+        fputs("null", out);
+    else if (choice->job->chat)
+        put_chat_logprobs(out, choice);
+    else
+        put_completion_logprobs(out, choice);
+}
+
 /* ---- figures ---- */
 
 static void put_usage(FILE *out, const struct job *job)
@@ -247,12 +258,7 @@ static void put_choice(FILE *out, const struct choice *choice)
     }
     fprintf(out, "%s%s,\"logprobs\":", text ? "" : "null", job->chat ? "}" : "");
     free(text);
-    if (!job->wants_logprobs)
-        fputs("null", out);
-    else if (job->chat)
-        put_chat_logprobs(out, choice);
-    else
-        put_completion_logprobs(out, choice);
+    put_logprobs(out, choice);
     fprintf(out, ",\"finish_reason\":\"%s\"", finish_reason(choice));
     if (job->token_ids)
         put_ids(out, choice->tokens, choice->n_tokens);
@@ -287,7 +293,12 @@ void answer_piece(FILE *out, const struct choice *choice, const char *text, size
                      : "\"delta\":{\"content\":",
           out);
     json_write_string(out, text, n_bytes);
-    fputs(job->chat ? "},\"logprobs\":null,\"finish_reason\":" : ",\"logprobs\":null,\"finish_reason\":", out);
+    fputs(job->chat ? "},\"logprobs\":" : ",\"logprobs\":", out);
+    if (last)
+        put_logprobs(out, choice); /* of all its tokens: they are known once the text is there */
+    else
+        fputs("null", out);
+    fputs(",\"finish_reason\":", out);
     if (last)
         fprintf(out, "\"%s\"", finish_reason(choice));
     else

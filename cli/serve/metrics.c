@@ -99,6 +99,8 @@ void metrics_write(FILE *out, struct server *server)
     write_one(out, "prompt_tokens_total", "counter", "Tokens of prompts of completed texts.", m->prompt_tokens);
     write_one(out, "generated_tokens_total", "counter", "Tokens that were generated.", m->new_tokens);
     write_one(out, "scored_tokens_total", "counter", "Tokens whose log-probability was asked for.", m->scored_tokens);
+    write_one(out, "score_passes_total", "counter", "Passes of scores; behind each the others make a step.",
+              m->score_passes);
     write_one(out, "rounds_total", "counter", "Rounds or ticks of speculation.", m->rounds);
     write_one(out, "committed_tokens_total", "counter", "Tokens that those brought.", m->committed);
     write_depths(out, "drafted_tokens_total", "Drafts by their depth.", m->drafted, m->drafted);

@@ -308,8 +308,6 @@ static enum mn_status take_settings(struct reading *r, struct job *job)
         return fields_refuse(r, "stream_options", "invalid_value", "stream_options: only with stream");
     if (job->chat && w->top_logprobs != UINT32_MAX && !w->chat_logprobs)
         return fields_refuse(r, "top_logprobs", "invalid_value", "top_logprobs: only with logprobs");
-    if (job->wants_logprobs && w->stream)
-        return fields_refuse(r, "logprobs", "unsupported_parameter", "logprobs: not supported with stream");
     if (job->wants_logprobs && r->server->options->no_logprobs)
         return fields_refuse(r, "logprobs", "unsupported_parameter", "logprobs: this server was started without them");
     if (w->max_tokens != UINT32_MAX && w->max_completion_tokens != UINT32_MAX)

@@ -1,5 +1,6 @@
 /* Log-probabilities of texts that have ended, one text at a time on a session of its own: whatever strategy found the
- * tokens, these are the numbers of `muninn score` for them. */
+ * tokens, these are the numbers of `muninn score` for them. Between two of its passes the other session makes a step,
+ * so that a long text holds nobody up for longer than a pass. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,13 @@ static enum mn_status take_sum(void *user, uint32_t item, const struct mn_likeli
     return MN_OK;
 }
 
+static int between_passes(void *user, uint64_t done, uint64_t total)
+{
+    const struct scoring *s = user;
+    (void)done, (void)total;
+    return !serve_others(s->choice->job->server);
+}
+
 enum mn_status score_choice(struct server *server, struct choice *choice)
 {
     struct job *job = choice->job;
@@ -112,6 +120,7 @@ enum mn_status score_choice(struct server *server, struct choice *choice)
                                                                                .num_steps = &job->params.num_steps,
                                                                                .n_num_steps = 1,
                                                                                .each = take_sum,
+                                                                               .progress = between_passes,
                                                                                .logits = take_logits,
                                                                                .user = &scoring})
                                           : MN_OK;

@@ -137,7 +137,7 @@ struct histogram {
 struct metrics {
     uint64_t answers[PATHS][CODES]; /* by path and HTTP status */
     uint64_t cancelled, timed_out;  /* requests whose client went away, or whose time was over */
-    uint64_t prompt_tokens, new_tokens, scored_tokens;
+    uint64_t prompt_tokens, new_tokens, scored_tokens, score_passes;
     uint64_t drafted[DEPTHS_MAX + 1], accepted[DEPTHS_MAX + 1]; /* by draft_steps; [0]: of auto, which changes it */
     uint64_t rounds, committed;
     struct histogram first_s, token_s, request_s;
@@ -173,6 +173,8 @@ struct server {
     struct mn_scheduler *scheduler;
     struct http *http;
     struct job *jobs;    /* at work */
+    struct job *scored;  /* one of them, whose text is just being scored: it does not end meanwhile */
+    double until;        /* while draining: when what runs has to end */
     bool serving, hurry; /* hurry: what runs ends now */
     uint64_t n_answered;
     /* Shared: */
@@ -271,10 +273,13 @@ enum mn_status request_read(struct job **job, struct server *server, bool chat, 
 
 /* Until the server ends. The reason is the status: MN_OK when it was asked to. */
 enum mn_status work(struct server *server);
+/* Between two passes of a score: a step for everybody else. False: nobody waits for that score any more. */
+bool serve_others(struct server *server);
 
 /* ---- scoring.c ---- */
 
-/* Log-probabilities of a choice that has ended: exactly those of mn_score. */
+/* Log-probabilities of a choice that has ended: exactly those of mn_score. Others are served between its passes;
+ * MN_ERR_INTERRUPTED when nobody waits for it any more. */
 enum mn_status score_choice(struct server *server, struct choice *choice);
 /* Text of ids, malloc'ed, with a zero byte behind it; ids without a token have none, nor has any without an engine.
  * NULL: out of memory. */

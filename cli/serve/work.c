@@ -201,25 +201,27 @@ static void write_error(FILE *out, struct job *job)
 /* What is new of all texts. */
 static void write_pieces(FILE *out, struct job *job)
 {
+    bool all_told = true;
     for (uint32_t i = 0; i < job->n_choices; i++) {
         struct choice *choice = &job->choices[i];
         const struct prompt *prompt = &job->prompts[choice->prompt];
         const bool first = !choice->opened;
         const size_t n = choice->text.n_final - choice->n_sent;
-        if (choice->told || (!first && !choice->ended && n == 0))
+        const bool last = choice->ended && (!job->wants_logprobs || choice->scored);
+        all_told &= last;
+        if (choice->told || (!first && !last && n == 0))
             continue; /* nothing new */
         if (first && prompt->echo)
             answer_piece(out, choice, prompt->echo, prompt->n_echo, true, false);
-        if (n || choice->ended || (first && job->chat))
-            answer_piece(out, choice, n ? choice->text.text + choice->n_sent : "", n, first && !prompt->echo,
-                         choice->ended);
-        choice->opened |= n || choice->ended || job->chat || prompt->echo;
+        if (n || last || (first && job->chat))
+            answer_piece(out, choice, n ? choice->text.text + choice->n_sent : "", n, first && !prompt->echo, last);
+        choice->opened |= n || last || job->chat || prompt->echo;
         choice->n_sent += n;
-        choice->told = choice->ended;
+        choice->told = last;
     }
-    if (job->n_ended == job->n_choices && job->include_usage)
+    if (all_told && job->include_usage)
         answer_usage(out, job);
-    if (job->n_ended == job->n_choices)
+    if (all_told)
         fputs("data: [DONE]\n\n", out);
 }
 
@@ -293,20 +295,6 @@ static void check_job(struct job *job, double now)
         fail_job(job, 503, "unavailable", "this server is ending");
 }
 
-/* One text is scored between two steps, so that others wait for no more than that. */
-static void score_next(struct job *job, bool *scored)
-{
-    for (uint32_t i = 0; i < job->n_choices && !*scored; i++)
-        if (!job->choices[i].scored) {
-            const enum mn_status status = score_choice(job->server, &job->choices[i]);
-            *scored = true;
-            if (status)
-                fail_with(job, status);
-            if (status == MN_ERR_DEVICE_LOST)
-                set_failed(job->server, status);
-        }
-}
-
 static bool is_scored(const struct job *job)
 {
     for (uint32_t i = 0; i < job->n_choices && job->wants_logprobs; i++)
@@ -315,19 +303,32 @@ static bool is_scored(const struct job *job)
     return true;
 }
 
-/* Whatever there is to do for a job. Returns false when it is gone. */
-static bool tend(struct job **at, double now, bool *scored)
+static bool is_gone(struct job *job)
 {
-    struct job *job = *at;
     mtx_lock(&job->server->lock);
     const bool gone = job->gone;
-    job->server->metrics.cancelled += gone;
     mtx_unlock(&job->server->lock);
+    return gone;
+}
+
+static void count_cancelled(struct server *server, bool gone)
+{
+    mtx_lock(&server->lock);
+    server->metrics.cancelled += gone;
+    mtx_unlock(&server->lock);
+}
+
+/* Whatever there is to do for a job. Returns false when it has left the list. */
+static bool tend(struct job **at, double now)
+{
+    struct job *job = *at;
+    const bool gone = is_gone(job);
     if (!gone)
         check_job(job, now);
-    if (!gone && !job->error.http && job->wants_logprobs && job->n_ended == job->n_choices)
-        score_next(job, scored);
+    if (job == job->server->scored)
+        return true; /* serve_others says how it stands */
     if (gone || job->error.http) {
+        count_cancelled(job->server, gone);
         end_job(at, gone);
         return false;
     }
@@ -346,15 +347,12 @@ static bool tend(struct job **at, double now, bool *scored)
     return true;
 }
 
-/* Is there work that a step or a score would take further? */
-static bool tend_all(struct server *server)
+static void tend_all(struct server *server)
 {
     const double now = clock_s();
-    bool scored = false;
     for (struct job **at = &server->jobs; *at;)
-        if (tend(at, now, &scored))
+        if (tend(at, now))
             at = &(*at)->next;
-    return server->jobs != NULL;
 }
 
 static void publish(struct server *server)
@@ -379,9 +377,9 @@ static void take_jobs(struct server *server, double seconds)
 
 /* ---- the end ---- */
 
-static void begin_drain(struct server *server, double *until)
+static void begin_drain(struct server *server)
 {
-    *until = clock_s() + server->options->drain_s;
+    server->until = clock_s() + server->options->drain_s;
     mtx_lock(&server->lock);
     server->draining = true;
     mtx_unlock(&server->lock);
@@ -407,34 +405,68 @@ static void linger(struct server *server)
     tend_all(server);
 }
 
+/* ---- rounds ---- */
+
+/* What has come, a step of the scheduler, and what became of everybody. Waits up to `seconds` where nothing has. */
+static void go_round(struct server *server, double seconds)
+{
+    if (cli_interrupted() && !server->draining)
+        begin_drain(server);
+    server->hurry = server->draining && clock_s() > server->until;
+    take_jobs(server, seconds);
+    http_watch(server->http);
+    const enum mn_status status = mn_scheduler_step(server->scheduler, NULL);
+    if (status == MN_ERR_DEVICE_LOST)
+        set_failed(server, status);
+    tend_all(server);
+    publish(server);
+}
+
+bool serve_others(struct server *server)
+{
+    mtx_lock(&server->lock);
+    server->metrics.score_passes++;
+    mtx_unlock(&server->lock);
+    go_round(server, 0.0);
+    return !server->failed && !server->scored->error.http && !is_gone(server->scored);
+}
+
+/* The first text that has ended and waits for its log-probabilities, a pass at a time. Not while the list of jobs is
+ * being walked: others leave it meanwhile. */
+static void score_next(struct server *server)
+{
+    struct job *job = server->jobs;
+    uint32_t i = 0;
+    while (job && (job->n_ended < job->n_choices || job->error.http || is_scored(job)))
+        job = job->next;
+    if (!job)
+        return;
+    while (job->choices[i].scored)
+        i++;
+    server->scored = job;
+    const enum mn_status status = score_choice(server, &job->choices[i]);
+    server->scored = NULL;
+    if (status && status != MN_ERR_INTERRUPTED) /* by serve_others, who knows why */
+        fail_with(job, status);
+    if (status == MN_ERR_DEVICE_LOST)
+        set_failed(server, status);
+}
+
 enum mn_status work(struct server *server)
 {
-    bool busy = false, draining = false;
-    double until = 0.0;
+    bool busy = false;
     server->serving = true;
     while (!server->failed) {
-        if (cli_interrupted() && !draining) {
-            begin_drain(server, &until);
-            draining = true;
-        }
-        server->hurry = draining && clock_s() > until;
-        take_jobs(server, busy ? 0.0 : draining ? 0.01 : IDLE_S);
-        http_watch(server->http);
-        const enum mn_status status = mn_scheduler_step(server->scheduler, NULL);
-        if (status == MN_ERR_DEVICE_LOST)
-            set_failed(server, status);
-        busy = tend_all(server);
-        publish(server);
-        if (draining && !busy) {
-            mtx_lock(&server->lock);
-            busy = server->queue != NULL;
-            mtx_unlock(&server->lock);
-            if (!busy)
-                break;
-        }
+        go_round(server, busy ? 0.0 : server->draining ? 0.01 : IDLE_S);
+        score_next(server);
+        mtx_lock(&server->lock);
+        busy = server->jobs || server->queue;
+        mtx_unlock(&server->lock);
+        if (server->draining && !busy)
+            break;
     }
-    if (!draining)
-        begin_drain(server, &until);
+    if (!server->draining)
+        begin_drain(server);
     linger(server);
     return server->failed;
 }
