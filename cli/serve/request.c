@@ -275,7 +275,7 @@ static enum mn_status take_params(struct reading *r, struct job *job)
     p->num_steps = given_or(w->num_steps, r->server->num_steps);
     if (p->num_steps > r->server->num_steps)
         return fields_refuse(r, "num_steps", "invalid_value", "num_steps: must be from 1 to %u", r->server->num_steps);
-    if (w->top_p == 0.0)
+    if ((float)w->top_p == 0.0f)
         return fields_refuse(r, "top_p", "invalid_value", "top_p: must be above 0 and at most 1");
     const uint32_t usual = options->draft_steps ? options->draft_steps : DEFAULT_DRAFT_STEPS;
     p->sampler = (struct mn_sampler_params){
