@@ -7,10 +7,12 @@ by sh, in the order of the page, in a folder of the page with the files it speak
 
     <!-- test: skip "TEXT": REASON -->    those with TEXT in them are not run; without "TEXT", none of the block
     <!-- test: add "TEXT": ARGUMENTS -->  those with TEXT in them get ARGUMENTS behind, which shorten them
+    <!-- test: serve: ARGUMENTS -->       it is a server: with ARGUMENTS behind it runs at a free port, which the page's
+                                          further commands get for their 8080, and is ended behind them: exit code 0
 
 A comment that no command needs is an error. ./bootstrap, which runs this test, is left out.
 usage: test_docs.py path/to/muninn source_dir [PAGE...]     (exit 77 when there is no Vulkan device: skipped)"""
-import glob, os, re, shutil, subprocess, sys, tempfile, time
+import atexit, glob, os, re, shutil, signal, subprocess, sys, tempfile, time
 
 muninn, source = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 pages = sys.argv[3:] or ['README.md'] + sorted(os.path.relpath(p, source) for p in glob.glob(source + '/docs/*.md'))
@@ -52,12 +54,25 @@ def folder_for(page):
         open(os.path.join(folder, name), 'w').write(text)
     return folder
 
+def start_server(command, folder):
+    """The process, once it listens, and where."""
+    log = open(folder + '/server.log', 'w+')
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, stdin=subprocess.DEVNULL)
+    atexit.register(process.kill) # where the test itself fails
+    for _ in range(6000):
+        said = open(folder + '/server.log').read()
+        found = re.search(r'listening on http://\S+:(\d+)', said)
+        if found or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    return process, found[1] if found else said
+
 def commands_of(page):
     """(line number, command, the rules above its block), with continued lines joined."""
     found, rules, fenced, before = [], [], False, ''
     lines = open(os.path.join(source, page)).read().split('\n')
     for number, line in enumerate(lines, 1):
-        rule = re.fullmatch(r'<!-- test: (skip|add)(?: "([^"]*)")?: (.+) -->', line)
+        rule = re.fullmatch(r'<!-- test: (skip|add|serve)(?: "([^"]*)")?: (.+) -->', line)
         fenced ^= line.startswith('```')
         if rule:
             rules.append({'do': rule[1], 'text': rule[2] or '', 'what': rule[3], 'line': number, 'used': False})
@@ -97,7 +112,7 @@ for page in pages:
 # ---- commands ----
 
 for page in pages:
-    folder, all_rules = None, []
+    folder, all_rules, server, port = None, [], None, '8080'
     for number, command, rules in commands_of(page):
         all_rules += [r for r in rules if r not in all_rules]
         here = [r for r in rules if r['text'] in command]
@@ -110,14 +125,29 @@ for page in pages:
             print(f'skipped  {page}:{number}: {bare[:90]}: {reasons[0]}')
             continue
         bare += ''.join(' ' + r['what'] for r in here if r['do'] == 'add')
+        bare = bare.replace('127.0.0.1:8080', '127.0.0.1:' + port)
         folder = folder or folder_for(page)
         started = time.monotonic()
+        arguments = [r['what'] for r in here if r['do'] == 'serve']
+        if arguments:
+            server, port = start_server(f'{bare} {arguments[0]} --port 0'.split(), folder)
+            n_run += 1
+            print(f'{"ok     " if port.isdigit() else "FAILED "}  {page}:{number}: {bare}: serves', flush=True)
+            if not port.isdigit():
+                failed.append(f'{page}:{number}')
+                print('        ' + port)
+            continue
         done = subprocess.run(['sh', '-c', bare], cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
         print(f'{"ok     " if done.returncode == 0 else "FAILED "}  {page}:{number}: {bare[:110]} ({time.monotonic() - started:.1f} s)', flush=True)
         n_run += 1
         if done.returncode:
             failed.append(f'{page}:{number}')
             print('        ' + (done.stderr or done.stdout)[-600:].replace('\n', '\n        '))
+    if server:
+        server.send_signal(signal.SIGTERM)
+        if server.wait(timeout=60):
+            failed.append(page)
+            print(f'FAILED   {page}: its server ends with {server.returncode}')
     text = open(os.path.join(source, page)).read()
     n_rules = len(re.findall(r'^<!-- test: ', text, re.M))
     for rule in all_rules:

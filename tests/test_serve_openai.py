@@ -108,6 +108,7 @@ streamed = {'stream': True, 'stream_options': {'include_usage': True}}
 calls.add('stream', 'completions', {**plain, **streamed})
 calls.add('chat stream', 'chat', {**talk, **streamed})
 calls.add('runner', 'runner', talk)
+calls.add('runner scored', 'runner', {**talk, 'logprobs': True, 'top_logprobs': 2})
 found = {name: line.get('value') or sys.exit(f'FAILED: {line}') for name, line in calls.begin().end().items()}
 
 check('models', [model['id'] for model in found['models']['data']] == ['raven-tiny'], found['models'])
@@ -141,6 +142,9 @@ wants = serving.score([(ids[:1], ids[1:] + tokens), (alone['chat']['prompt_ids']
 sums = [sum(found['scored']['choices'][0]['logprobs']['token_logprobs'][1:]),
         sum(token['logprob'] for token in found['chat scored']['choices'][0]['logprobs']['content'])]
 check('log-probabilities', sums == [wants[0, STEPS][0], wants[1, STEPS][0]], sums, wants)
+
+check('log-probabilities that the package puts together from a stream', found['runner scored']['choices'][0]['logprobs']
+      .get('content') == found['chat scored']['choices'][0]['logprobs']['content'], found['runner scored'])
 
 # ---- what it refuses, and clients that go away ----
 

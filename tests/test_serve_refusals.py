@@ -22,7 +22,8 @@ long = {'prompt': PROMPT, 'max_tokens': 480, 'ignore_eos': True}
 # ---- fields ----
 
 bad = [({'colour': 1}, 'colour'), ({'temperature': -1}, 'temperature'), ({'temperature': 'hot'}, 'temperature'),
-       ({'top_p': 0}, 'top_p'), ({'top_p': 2}, 'top_p'), ({'top_p': 1e-60}, 'top_p'), ({'n': 0}, 'n'), ({'n': 1e9}, 'n'),
+       ({'top_p': 0}, 'top_p'), ({'top_p': 2}, 'top_p'), ({'top_p': 1e-60}, 'top_p'), ({'n': 0}, 'n'),
+       ({'n': 1e9}, 'n'),
        ({'best_of': 3}, 'best_of'), ({'seed': -1}, 'seed'), ({'seed': 0.5}, 'seed'), ({'stop': ''}, 'stop'),
        ({'stop': 17 * ['x']}, 'stop'), ({'stop': [1]}, 'stop'), ({'logprobs': 21}, 'logprobs'),
        ({'stream': 1}, 'stream'), ({'suffix': 'x'}, 'suffix'),
