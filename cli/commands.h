@@ -7,6 +7,7 @@
 /* In the order of `muninn help`. */
 #define COMMANDS(X) \
     X(generate) \
+    X(chat) \
     X(serve) \
     X(logits) \
     X(tokenize) \

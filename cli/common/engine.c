@@ -1,5 +1,6 @@
 #include "cli/common/engine.h"
 
+#include "bench/sweep/cost_file.h"
 #include "bench/sweep/cpu_device.h"
 #include "cli/common/progress.h"
 #include "cli/common/talk.h"
@@ -45,4 +46,23 @@ enum mn_status cli_open_session(struct mn_session **session, struct mn_engine *e
         cli_detail("session with %u positions, %u rows per pass: cache, buffers and pipelines in %.2f s",
                    (unsigned)params->n_ctx, (unsigned)params->max_rows, clock_s() - started);
     return status;
+}
+
+enum mn_status cli_fit_context(struct mn_session_params *params, struct mn_engine *engine)
+{
+    struct mn_model_info info;
+    struct mn_memory_plan plan;
+    mn_engine_info(engine, &info);
+    params->n_ctx = info.shape.block_size;
+    enum mn_status status = mn_memory_plan(&plan, engine, params, 0);
+    if (!status && !plan.fits && plan.largest_n_ctx >= 4)
+        params->n_ctx = plan.largest_n_ctx / 4 * 3;
+    return status;
+}
+
+enum mn_status cli_use_costs(struct mn_session *session, const char *strategy, const struct mn_log *log)
+{
+    char dir[CLI_PATH_BYTES];
+    return mn_strategy_find(strategy)->uses & MN_USES_COSTS ? cost_file_use(session, cli_cache_dir(dir), NULL, log)
+                                                            : MN_OK;
 }

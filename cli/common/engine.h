@@ -22,5 +22,10 @@ enum mn_status cli_open_session(struct mn_session **session, struct mn_engine *e
  * model's folder. *engine is NULL on failure. */
 enum mn_status cli_open_engine(struct mn_engine **engine, char *dir, const struct engine_choice *choice,
                                const struct mn_log *log);
+/* Where nobody says how many: as many positions as the model knows, or three quarters of what there is room for, in
+ * params->n_ctx. */
+enum mn_status cli_fit_context(struct mn_session_params *params, struct mn_engine *engine);
+/* Costs of passes, from the user's caches, for a strategy that decides by them. */
+enum mn_status cli_use_costs(struct mn_session *session, const char *strategy, const struct mn_log *log);
 
 #endif

@@ -26,6 +26,19 @@ bool cli_interrupted(void)
     return interrupted != 0;
 }
 
+bool cli_interrupt_is_typed(void)
+{
+    return interrupted == REASON_INTERRUPT;
+}
+
+bool cli_interrupt_forget(void)
+{
+    const bool typed = cli_interrupt_is_typed();
+    if (typed)
+        interrupted = 0;
+    return typed;
+}
+
 void cli_interrupt_closed_pipe(void)
 {
     if (!interrupted)

@@ -9,6 +9,11 @@
  * at once. One that the process was started with as ignored (nohup, a shell's background jobs) stays ignored. */
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);
+/* Was it Ctrl-C? */
+bool cli_interrupt_is_typed(void);
+/* For who goes on after a Ctrl-C: it is forgotten, and the next one is the first. False: there was none, or another
+ * reason to end, which stays. */
+bool cli_interrupt_forget(void);
 /* Nobody reads standard output any more: an interrupt like the others, but for having nobody to be told to. */
 void cli_interrupt_closed_pipe(void);
 bool cli_pipe_is_closed(void);

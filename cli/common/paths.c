@@ -127,6 +127,15 @@ bool cli_model_is_default(const char *option)
     return !option && !(environment && *environment);
 }
 
+void cli_note_default_model(const char *option, const struct mn_log *log)
+{
+    if (cli_model_is_default(option))
+        log_note(
+            log, MN_LOG_INFO,
+            "raven-deep, the model that comes with muninn: it sorts, adds and follows maps in the words that it was "
+            "trained on, and knows nothing else; -m DIR takes another (docs/models.md)");
+}
+
 enum mn_status cli_check_outputs(const char *option, const struct output_use *uses, size_t n, const struct mn_log *log)
 {
     struct output_use all[CLI_USES_MAX + 1];

@@ -17,6 +17,8 @@ enum mn_status cli_model_dir(const char *option, char *path, const struct mn_log
 bool cli_is_model_dir(const char *dir);
 /* Has nobody named a model? */
 bool cli_model_is_default(const char *option);
+/* Then: what that model is good for, as advice. */
+void cli_note_default_model(const char *option, const struct mn_log *log);
 
 /* Refuses outputs that are inputs of the run, other outputs or files of the model that `option` names (output_check).
  * Before anything is read, loaded or written. */

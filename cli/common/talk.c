@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "cli/common/process.h"
 #include "cli/common/progress.h"
 #include "engine/base/system.h"
 #include "engine/base/text.h"
@@ -45,6 +46,13 @@ FILE *cli_notes(void)
 {
     cli_progress_clear();
     return talk.nowhere ? talk.nowhere : stderr;
+}
+
+struct dim cli_dim(void)
+{
+    const char *plain = system_variable("NO_COLOR");
+    return cli_is_watched() && process_terminal_redraws() && !(plain && *plain) ? (struct dim){"\033[2m", "\033[0m"}
+                                                                                : (struct dim){"", ""};
 }
 
 void cli_detail(const char *fmt, ...)

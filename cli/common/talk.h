@@ -16,6 +16,12 @@ bool cli_is_verbose(void);
 bool cli_is_watched(void);
 /* Where banners, summaries and progress are written: standard error, or nowhere. */
 FILE *cli_notes(void);
+/* What stands around a line of cli_notes that is to stand back behind what is read: two escape sequences where that is
+ * a terminal that has them and NO_COLOR is not set, "" elsewhere. */
+struct dim {
+    const char *begin, *end;
+};
+struct dim cli_dim(void);
 /* With --verbose: one line, "muninn: ...", shown as log messages are. */
 void cli_detail(const char *fmt, ...) MN_PRINTF(1, 2);
 

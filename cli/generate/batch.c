@@ -243,7 +243,7 @@ static enum mn_status run_ready(struct batch *b, struct mn_session_params *sessi
     enum mn_status status = open_session(&session, b, session_params);
     if (status)
         return status;
-    status = run_use_costs(b->common, session);
+    status = cli_use_costs(session, b->common->options->strategy, b->common->log);
     if (!status) {
         const struct generate_run *common = b->common;
         figures_begin(&b->figures, common->engine, &common->info);

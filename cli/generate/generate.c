@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common/decoding_options.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
@@ -33,10 +34,8 @@ static enum mn_status check_options(const struct generate_options *options, cons
         return log_fail(log, MN_ERR_USAGE, "--compare-ar: not with --batch; compare the sequences one by one");
     if (options->batch && !strcmp(options->batch, "-") && options->trace)
         return log_fail(log, MN_ERR_USAGE, "--trace: not with --batch -; trace a file of lines");
-    if (options->top_p == 0.0f) /* which is off for the library: here that is 1 */
-        return log_fail(log, MN_ERR_USAGE, "--top-p 0: must be above 0 and at most 1");
     enum mn_status status = options->kv_policy ? mn_kv_policy_check(options->kv_policy, log) : MN_OK;
-    return status ? status : mn_sampler_check(&sampler, log);
+    return status ? status : check_sampling_options(&sampler, log);
 }
 
 /* ---- one sequence ---- */
@@ -76,7 +75,7 @@ static enum mn_status run_single(struct generate_run *run, const char *text, siz
     if (!status && !cli_interrupted())
         status = cli_open_session(&session, run->engine, &session_params);
     if (!status && session)
-        status = run_use_costs(run, session);
+        status = cli_use_costs(session, run->options->strategy, run->log);
     if (status) {
         mn_session_destroy(session);
         return status;

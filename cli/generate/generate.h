@@ -81,8 +81,6 @@ enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
  * session and its generation. Impossible values are left to the engine, which knows the rules. */
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
                           struct mn_generate_params *generate);
-/* Costs of passes, from the caller's caches, for a strategy that decides by them. */
-enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *session);
 /* Rows per pass of one sequence. */
 uint32_t rows_per_sequence(const struct generate_options *options);
 /* Makes room for n_new tokens and their text. */

@@ -349,11 +349,7 @@ void report_trace(void *user, const struct mn_trace *trace)
 
 void report_banner(const struct generate_run *run, bool default_depth)
 {
-    if (cli_model_is_default(run->options->model))
-        log_note(
-            run->log, MN_LOG_INFO,
-            "raven-deep, the model that comes with muninn: it sorts, adds and follows maps in the words that it was "
-            "trained on, and knows nothing else; -m DIR takes another (docs/models.md)");
+    cli_note_default_model(run->options->model, run->log);
     cli_banner(run->info.device_banner);
     if (default_depth)
         default_depth_note(cli_notes(), &run->info);

@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/sweep/cost_file.h"
+#include "cli/common/decoding_options.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
-#include "cli/common/paths.h"
 #include "cli/common/progress.h"
 #include "cli/common/prompt.h"
 #include "cli/generate/generate.h"
@@ -16,10 +15,7 @@
 #include "engine/base/system.h"
 #include "engine/files/lines.h"
 
-enum {
-    DEFAULT_NEW = 64,
-    DEFAULT_DRAFT_STEPS = 4, /* less where --num-steps is not above it */
-};
+enum { DEFAULT_NEW = 64 };
 
 /* ---- the prompt ---- */
 
@@ -68,10 +64,6 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
     const uint32_t most = options->ctx ? options->ctx : run->info.shape.block_size, n_prompt = (uint32_t)run->n_prompt;
     run->default_depth = !run->num_steps && !options->num_steps;
     run->num_steps = depth_or(depth_or(run->num_steps, options->num_steps), run->info.shape.mean_recurrence);
-    const uint32_t draft_steps = options->draft_steps                   ? options->draft_steps
-                                 : run->num_steps > DEFAULT_DRAFT_STEPS ? DEFAULT_DRAFT_STEPS
-                                 : run->num_steps > 1                   ? run->num_steps - 1
-                                                                        : 1;
     if (!run->n_new && options->n_new)
         run->n_new = options->n_new;
     if (!run->n_new)
@@ -104,7 +96,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                     .top_p = options->top_p,
                     .min_p = options->min_p,
                     .seed = options->seed},
-        .speculation = {.draft_steps = draft_steps,
+        .speculation = {.draft_steps = draft_steps_or_usual(options->draft_steps, run->num_steps),
                         .lookahead = options->lookahead,
                         .max_inflight = rows_per_sequence(options),
                         .verification_threshold = options->verification_threshold,
@@ -123,14 +115,6 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
     run->live = &run->stats;
     run->stats = (struct mn_stats){.strategy = options->strategy, .num_steps = run->num_steps, .n_prompt = n_prompt};
     return MN_OK;
-}
-
-enum mn_status run_use_costs(const struct generate_run *run, struct mn_session *session)
-{
-    char dir[CLI_PATH_BYTES];
-    return mn_strategy_find(run->options->strategy)->uses & MN_USES_COSTS
-               ? cost_file_use(session, cli_cache_dir(dir), NULL, run->log)
-               : MN_OK;
 }
 
 /* ---- tokens on their way out ---- */

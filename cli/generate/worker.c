@@ -1,11 +1,11 @@
 /* muninn generate --batch -: lines of JSON as they come on standard input, each with settings of its own, answered as
  * each ends. Standard input may stay open: those under way go on while nothing comes. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/common/engine.h"
+#include "cli/common/input_lines.h"
 #include "cli/common/interrupt.h"
 #include "cli/common/output.h"
 #include "cli/common/process.h"
@@ -18,7 +18,7 @@
 
 /* MANY_WAITING: more lines are not read while so many wait for each place; the writer waits, too. LEAST_ROWS: a line
  * may ask for a strategy that takes more of them than the usual one. */
-enum { IDLE_MS = 200, READ_BYTES = 1 << 16, MANY_WAITING = 2, LEAST_ROWS = 16 };
+enum { IDLE_MS = 200, MANY_WAITING = 2, LEAST_ROWS = 16 };
 
 static const char source[] = "standard input";
 
@@ -43,12 +43,9 @@ struct worker {
     struct run_figures figures;
     uint32_t n_lines, n_answered, n_alive;
     uint64_t n_tokens, n_wanted;
-    enum mn_status refused;               /* of the first line that could not run */
-    enum mn_status status;                /* of the output */
-    char *bytes;                          /* [n_bytes] of the input that are not taken yet, owned */
-    size_t n_bytes, at, capacity, n_seen; /* n_seen: of these, looked through for the end of a line */
-    size_t number;                        /* of the last line */
-    bool ended;
+    enum mn_status refused; /* of the first line that could not run */
+    enum mn_status status;  /* of the output */
+    struct input_lines input;
 };
 
 /* ---- answers ---- */
@@ -112,7 +109,7 @@ static enum mn_status begin_line(struct worker_line **out, struct worker *w)
     if (!line)
         return log_fail(common->log, MN_ERR_MEMORY, "out of host memory for a line");
     line->worker = w;
-    line->number = w->number;
+    line->number = w->input.number;
     line->log = (struct mn_log){write_line, line};
     line->options = *common->options;
     line->options.ctx = w->session_params.n_ctx;
@@ -176,49 +173,6 @@ static enum mn_status take_line(struct worker *w, const char *text, size_t n_byt
 
 /* ---- input ---- */
 
-static enum mn_status read_more(struct worker *w)
-{
-    const struct mn_log *log = w->common->log;
-    memmove(w->bytes, w->bytes + w->at, w->n_bytes - w->at); /* w->bytes is there: see generate_worker */
-    w->n_bytes -= w->at;
-    w->at = 0;
-    if (w->n_bytes > TEXT_FILE_BYTES_MAX)
-        return log_fail(log, MN_ERR_FILE, "%s: line %zu: more than %d bytes", source, w->number + 1,
-                        TEXT_FILE_BYTES_MAX);
-    if (w->capacity - w->n_bytes < READ_BYTES) {
-        char *larger = realloc(w->bytes, 2 * w->capacity);
-        if (!larger)
-            return log_fail(log, MN_ERR_MEMORY, "%s: out of host memory for %zu bytes", source, 2 * w->capacity);
-        w->bytes = larger;
-        w->capacity *= 2;
-    }
-    const long n = process_input_read(w->bytes + w->n_bytes, READ_BYTES);
-    if (n < 0 && errno != EINTR && errno != EAGAIN)
-        return log_fail(log, MN_ERR_FILE, "%s: cannot be read: %s", source, strerror(errno));
-    w->ended = n == 0;
-    w->n_bytes += n > 0 ? (size_t)n : 0;
-    return MN_OK;
-}
-
-/* The next whole line, or what is left at the end. False: there is none yet. */
-static bool cut_line(struct worker *w, const char **line, size_t *n)
-{
-    if (w->number == 0 && w->at == 0 && json_byte_order_mark(w->bytes, w->n_bytes)) {
-        w->at = json_byte_order_mark(w->bytes, w->n_bytes);
-        w->n_seen = 0;
-    }
-    const char *begin = w->bytes + w->at, *newline = memchr(begin + w->n_seen, '\n', w->n_bytes - w->at - w->n_seen);
-    *line = begin;
-    *n = newline ? (size_t)(newline - begin) : w->n_bytes - w->at;
-    w->n_seen = newline ? 0 : *n;
-    if (!newline && (!w->ended || *n == 0))
-        return false;
-    w->at += *n + (newline != NULL);
-    w->n_seen = 0;
-    w->number++;
-    return true;
-}
-
 /* Takes the lines that are there; waits for one where there is nothing else to do. */
 static enum mn_status take_input(struct worker *w)
 {
@@ -230,22 +184,21 @@ static enum mn_status take_input(struct worker *w)
         mn_scheduler_stats(w->scheduler, &now);
         if (now.n_waiting >= MANY_WAITING * w->session_params.n_sequences)
             break;
-        if (cut_line(w, &line, &n)) {
+        if (input_lines_next(&w->input, &line, &n)) {
             status = take_line(w, line, n);
             continue;
         }
-        const bool waits = !w->ended && process_input_waits(w->n_alive ? 0 : IDLE_MS);
-        if (w->ended || (!waits && w->n_alive))
+        const bool waits = !w->input.ended && process_input_waits(w->n_alive ? 0 : IDLE_MS);
+        if (w->input.ended || (!waits && w->n_alive))
             break;
         if (waits)
-            status = read_more(w);
+            status = input_lines_more(&w->input, w->common->log);
     }
     return status;
 }
 
 /* ---- all ---- */
 
-/* As many positions as the model knows, or three quarters of what there is room for. */
 static enum mn_status choose_session(struct worker *w)
 {
     const struct generate_run *common = w->common;
@@ -253,8 +206,7 @@ static enum mn_status choose_session(struct worker *w)
     const uint32_t rows = rows_per_sequence(options), parallel = options->parallel ? options->parallel : BATCH_PARALLEL;
     const struct mn_strategy *strategy = mn_strategy_find(options->strategy);
     struct mn_session_params *p = &w->session_params;
-    struct mn_memory_plan plan;
-    *p = (struct mn_session_params){.n_ctx = options->ctx ? options->ctx : common->info.shape.block_size,
+    *p = (struct mn_session_params){.n_ctx = options->ctx,
                                     .num_steps = depth_or(options->num_steps, common->info.shape.mean_recurrence),
                                     .n_sequences = min_u32(parallel, BATCH_ROWS_MAX / rows),
                                     .kv_policy = options->kv_policy    ? options->kv_policy
@@ -263,12 +215,7 @@ static enum mn_status choose_session(struct worker *w)
                                     .kv_type = options->kv_type,
                                     .beyond_trained_depth = options->beyond};
     p->max_rows = max_u32(p->n_sequences * rows, LEAST_ROWS);
-    if (options->ctx)
-        return MN_OK;
-    enum mn_status status = mn_memory_plan(&plan, common->engine, p, 0);
-    if (!status && !plan.fits && plan.largest_n_ctx >= 4)
-        p->n_ctx = plan.largest_n_ctx / 4 * 3;
-    return status;
+    return options->ctx ? MN_OK : cli_fit_context(p, common->engine);
 }
 
 static enum mn_status open_worker(struct worker *w)
@@ -277,11 +224,11 @@ static enum mn_status open_worker(struct worker *w)
     if (!status)
         status = cli_open_session(&w->session, w->common->engine, &w->session_params);
     if (!status)
-        status = run_use_costs(w->common, w->session);
+        status = cli_use_costs(w->session, w->common->options->strategy, w->common->log);
     if (!status)
         status = mn_scheduler_create(&w->scheduler, w->session, &(struct mn_scheduler_params){0});
-    if (!status && !(w->bytes = malloc(w->capacity = 2 * READ_BYTES)))
-        status = log_fail(w->common->log, MN_ERR_MEMORY, "out of host memory for standard input");
+    if (!status)
+        status = input_lines_open(&w->input, w->common->log);
     return status;
 }
 
@@ -290,7 +237,7 @@ static enum mn_status work(struct worker *w)
     enum mn_status status = MN_OK;
     report_banner(w->common, !w->common->options->num_steps);
     figures_begin(&w->figures, w->common->engine, &w->common->info);
-    while (!status && !cli_interrupted() && !(w->ended && w->at == w->n_bytes && w->n_alive == 0)) {
+    while (!status && !cli_interrupted() && !(input_lines_are_over(&w->input) && w->n_alive == 0)) {
         status = take_input(w);
         if (!status)
             status = mn_scheduler_step(w->scheduler, &w->n_alive);
@@ -340,6 +287,6 @@ enum mn_status generate_worker(const struct generate_run *common)
     while (w.lines)
         free_line(w.lines);
     figures_free(&w.figures);
-    free(w.bytes);
+    input_lines_close(&w.input);
     return status ? status : w.refused;
 }
