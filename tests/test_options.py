@@ -174,7 +174,7 @@ check('a model from -m', said not in run('generate', '-v', '-m', source + '/mode
 open('lines', 'w').write('{"context_ids":[1,2],"continuation_ids":[3]}\n')
 short = '-n', 3, '--num-steps', 2
 shape = 'd=16,heads=2,ff=16,vocab=64,layers=0-1-0,steps=4,ctx=64'
-commands = [('generate', '-p', 'x', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
+commands = [('generate', '-p', 'x', *short), ('chat', *short), ('generate', '-p', 'x', *short, '-o', 'json'), ('logits', '--ids', '1,2', '--num-steps', 2),
             ('tokenize',), ('info', '--memory', 8), ('devices',), ('pipelines', '--synthetic', shape),
             ('selftest', '--synthetic', shape, '--quick'),
             ('quantize', '-o', 'folder', '--weight-type', 'q8_0'), ('trace', '-p', 'x', *short), ('score', '-f', 'lines', '--num-steps', 2),

@@ -92,11 +92,11 @@ man = {'man': ['man'], 'completion': ['completion', 'bash']}
 short_ones = {'tokenize': ['tokenize', '-m', tiny], 'info': ['info', '-m', tiny], 'devices': ['devices'],
               'pipelines': ['pipelines', '--synthetic', shape], 'merge': ['merge', 'a.jsonl'],
               'compare': ['compare', 'a.jsonl', 'b.jsonl'], 'report': ['report', 'a.jsonl'], 'help': ['help'], '--help': ['bench', '--help'],
-              '--version': ['--version'], 'score md': [*long_ones['score'], '-o', 'md'], **man}
+              '--version': ['--version'], 'score md': [*long_ones['score'], '-o', 'md'], 'chat': ['chat', '-m', tiny, '-n', '4', '--num-steps', '2'], **man}
 for name, args in (long_ones | short_ones).items():
     ours, theirs = os.pipe()
     os.close(ours)
-    with open('texts.jsonl') as text, start(*args, stdin=text, stdout=theirs) as process:  # tokenize reads it
+    with open('texts.jsonl') as text, start(*args, stdin=text, stdout=theirs) as process:  # tokenize and chat read it
         os.close(theirs)
         err = process.communicate()[1]
     check(f'{name}: nobody reads', process.returncode == 141 and b'rror' not in err and b'interrupted' not in err and b'cannot write' not in err,

@@ -173,7 +173,7 @@ static enum mn_status converse(struct chat *chat)
 
 enum mn_status run_chat(const struct chat_options *options, const struct mn_log *log)
 {
-    char dir[4096];
+    char dir[CLI_PATH_BYTES];
     struct chat chat = {
         .options = options, .log = log, .dir = dir, .strategy = options->strategy, .temperature = options->temperature};
     enum mn_status status = check_options(options, log);

@@ -162,7 +162,7 @@ static void say_figures(const struct turn *turn, bool stopped)
     if (s->chosen_strategy)
         fprintf(notes, ", last choice %s K %" PRIu32 " L %" PRIu32, s->chosen_strategy, s->chosen_draft_steps,
                 s->chosen_lookahead);
-    fprintf(notes, ", %" PRIu32 " of %zu positions were in the cache", s->n_reused, turn->n_prompt);
+    fprintf(notes, ", %" PRIu32 " of %zu prompt tokens were in the cache", s->n_reused, turn->n_prompt);
     if (!s->lossless)
         fprintf(notes, ", LOSSY (%s)", s->lossy_because ? s->lossy_because : "unknown");
     fprintf(notes, "%s%s\n", stopped ? ", stopped" : "", dim.end);
