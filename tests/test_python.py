@@ -8,6 +8,7 @@ windows of its own documentation; the wheel built by the command of docs/python.
 without a network, and the Python of docs/python.md run there.
 
 usage: test_python.py path/to/muninn path/to/libmuninn.so source_dir     (exit 77: skipped, with the reason)"""
+import collections
 import glob
 import json
 import math
@@ -165,6 +166,106 @@ def test_batch(model):
     check('a prompt that cannot run ends no other', [m.error is None for m in mixed] == [True, False, True] and
           mixed[0].text == got[0].text and mixed[1].finish_reason == 'error' and
           isinstance(mixed[1].error, muninn.UsageError) and '600' in str(mixed[1].error), mixed[1])
+
+
+def test_stop_ids(model):
+    whole = model.generate(PROMPT, 12, num_steps=8, ignore_eos=True)
+    stop = next(i for i in whole.ids[2:] if i not in whole.ids[:2])
+    until = whole.ids[:whole.ids.index(stop) + 1]
+    for strategy in 'ar', 'draft-verify', 'wavefront':
+        got = model.generate(PROMPT, 12, num_steps=8, ignore_eos=True, strategy=strategy, stop_ids=[511, stop])
+        check(f'stop_ids, {strategy}', got.ids == until and got.finish_reason == 'stop' and
+              got.stats.end == _native.lib.MN_END_TOKEN, got, whole)
+    several = model.generate([PROMPT, PROMPT], 12, num_steps=8, ignore_eos=True, stop_ids=(stop,))
+    check('stop_ids in a batch', [g.ids for g in several] == [until, until], several)
+    check('an empty list of them', model.generate(PROMPT, 12, num_steps=8, ignore_eos=True, stop_ids=[]).ids ==
+          whole.ids)
+    check('an id that is none', 'token id' in str(raised(ValueError, model.generate, PROMPT, 4, stop_ids=[-1])))
+
+
+# ---- the scheduler ----
+
+SCHEDULED = [(PROMPT, 9, {}), ('sort 5 4 3 :', 12, {'num_steps': 4, 'ignore_eos': True}),
+             (PROMPT, 12, {'strategy': 'draft-verify', 'draft_steps': 3, 'lookahead': 5}),
+             ([0, 301, 270], 7, {'temperature': 0.9, 'seed': 3, 'top_k': 50, 'ignore_eos': True}),
+             ('sort 1 0 :', 12, {'strategy': 'wavefront', 'max_inflight': 4}), (PROMPT, 12, {'stop': '8'}),
+             ('sort 9 8 7 6 :', 12, {'strategy': 'auto'}), (PROMPT, 12, {'stop_ids': [9]})]
+
+
+def test_scheduler(model):
+    """Each as it is alone, however many run beside it; those that come later come while the others run."""
+    alone = [model.generate(prompt, n, **{'num_steps': 8, **settings}) for prompt, n, settings in SCHEDULED]
+    with model.scheduler(3, num_steps=8, max_rows=32) as scheduler:
+        late, requests, heard = list(SCHEDULED[3:]), [], collections.defaultdict(list)
+        for prompt, n, settings in SCHEDULED[:3]:
+            requests.append(scheduler.add(prompt, n, **settings))
+        for event in scheduler:
+            heard[event.request.id].append(event)
+            if late:
+                prompt, n, settings = late.pop(0)
+                requests.append(scheduler.add(prompt, n, **settings))
+        stats = scheduler.stats
+    for request, want, (prompt, _, settings) in zip(requests, alone, SCHEDULED):
+        got, events = request.result, heard[request.id]
+        check(f'scheduled: {prompt!r} {settings}', got and (got.ids, got.text, got.finish_reason, got.prompt_ids) ==
+              (want.ids, want.text, want.finish_reason, want.prompt_ids), got, want)
+        check('its events are its tokens and its text', [i for e in events for i in e.ids] == want.ids and
+              ''.join(e.text for e in events) == want.text and [e.result for e in events[:-1]] ==
+              [None] * (len(events) - 1) and events[-1].result is got, events)
+    check('ids count from 1', [r.id for r in requests] == list(range(1, len(SCHEDULED) + 1)))
+    check('its figures', stats.n_ended == stats.n_added == len(SCHEDULED) and stats.n_decoding == 0 and
+          stats.total.n_new == sum(len(r.result.ids) for r in requests) and stats.total.decode_tok_s > 0, stats)
+    check('a prompt that was there is not read again', stats.reused_rows > 0 and
+          any(r.result.stats.n_reused > 10 for r in requests[1:]), stats)
+
+
+def test_scheduler_ends(model):
+    with model.scheduler(1, num_steps=8) as scheduler:
+        long, waiting = (scheduler.add(PROMPT, 40, ignore_eos=True) for _ in range(2))
+        while not long.ids:
+            scheduler.step()
+        check('one of two waits', scheduler.n_alive == 2 and waiting.ids == [] and scheduler.stats.n_waiting == 1)
+        check('meanwhile the model goes on by other ways', model.generate(PROMPT, 1, num_steps=8).ids == long.ids[:1])
+        long.cancel()
+        waiting.cancel()
+        events = list(scheduler)
+        whole = model.generate(PROMPT, 40, num_steps=8, ignore_eos=True)
+        check('cancelled: what there is', [e.request for e in events] == [long, waiting] and
+              all(e.result for e in events) and long.result.finish_reason == waiting.result.finish_reason ==
+              'interrupted' and waiting.ids == [] and long.ids ==
+              whole.ids[:len(long.ids)] and 0 < len(long.ids) < 40, events)
+        long.cancel()
+        check('once is enough', list(scheduler) == [] and scheduler.step() == [])
+        for error, settings in ((muninn.UsageError, {'num_steps': 9}), (muninn.UsageError, {'strategy': 'diffusion'}),
+                                (TypeError, {'kv_policy': 'full'}), (TypeError, {'steps': 3}),
+                                (ValueError, {'stop_ids': [-1]})):
+            found = raised(error, scheduler.add, PROMPT, 4, **settings)
+            check(f'refused: {settings}', found is not None and str(found), found)
+        check('a prompt longer than the context', '600' in str(raised(muninn.UsageError, scheduler.add, [1] * 600, 4)))
+        with model.scheduler(1, num_steps=4) as other:
+            check("another one's request", raised(ValueError, other.cancel, long) is not None)
+            kept = other.add(PROMPT, 4)
+        check('closed: it ends without a word', not kept.done and raised(ValueError, other.step) is not None)
+        last = scheduler.add(PROMPT, 4)
+        list(scheduler)
+        check('and the others go on', last.result.ids == whole.ids[:4], last.result, whole.ids)
+
+    with model.scheduler(1, **{k: v for k, v in LONG.items() if k != 'ignore_eos'}) as scheduler:
+        cut = scheduler.add(PROMPT, 400, ignore_eos=True)
+        threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        check('Ctrl-C', raised(KeyboardInterrupt, list, scheduler) is not None)
+        cut.cancel()
+        list(scheduler)
+        check('what had come is there', cut.done and cut.result.finish_reason == 'interrupted' and len(cut.ids) < 400)
+        last = scheduler.add(PROMPT, 2, num_steps=4)
+        list(scheduler)
+        check('and it goes on', len(last.result.ids) == 2 and last.result.error is None, last.result)
+    gone = muninn.load(MODEL)
+    left = gone.scheduler(2, num_steps=2)
+    left.add(PROMPT, 4)
+    gone.close()
+    check('a closed model closes it', 'closed' in str(raised(ValueError, left.step)))
+    left.close()
 
 
 def test_tokenizer(model):
@@ -400,8 +501,8 @@ def test_wheel():
 
 test_declarations()
 with muninn.load(MODEL) as loaded:
-    for test in (test_generate, test_batch, test_tokenizer, test_scores, test_streams, test_interruption, test_threads,
-                 test_errors, test_lm_eval):
+    for test in (test_generate, test_batch, test_stop_ids, test_scheduler, test_scheduler_ends, test_tokenizer,
+                 test_scores, test_streams, test_interruption, test_threads, test_errors, test_lm_eval):
         started = time.monotonic()
         test(loaded)
         print(f'        {test.__name__}: {time.monotonic() - started:.1f} s')

@@ -11,10 +11,11 @@ from .errors import (CheckError, DeviceLostError, Error, FileError, FormatError,
                      OutOfMemoryError, Status, UnsupportedError, UsageError)
 from .generation import Generation
 from .model import Model, load
+from .scheduler import Event, Request, Scheduler
 from .scoring import Likelihood
 from .stream import Stream
 from .tokenizer import Tokenizer
 
-__all__ = ['CheckError', 'DepthTrace', 'DeviceLostError', 'Error', 'FileError', 'FormatError', 'Generation',
-           'Interrupted', 'Likelihood', 'Model', 'NoDeviceError', 'OutOfMemoryError', 'Status', 'Stream', 'Tokenizer',
-           'UnsupportedError', 'UsageError', 'devices', 'load']
+__all__ = ['CheckError', 'DepthTrace', 'DeviceLostError', 'Error', 'Event', 'FileError', 'FormatError', 'Generation',
+           'Interrupted', 'Likelihood', 'Model', 'NoDeviceError', 'OutOfMemoryError', 'Request', 'Scheduler', 'Status',
+           'Stream', 'Tokenizer', 'UnsupportedError', 'UsageError', 'devices', 'load']

@@ -6,6 +6,7 @@ callback whether to go on, several times a second; that is where Ctrl-C, closed 
 import contextlib
 import logging
 import threading
+import weakref
 
 from . import _native
 from ._native import ffi, lib
@@ -26,6 +27,7 @@ class Engine:
         self._progress = progress
         self._lines = []
         self._sessions = {}     # kind -> (settings, mn_session)
+        self._owners = {}       # id -> whoever has a session of its own, weakly
         self._costs = {}        # mn_session_cost_key -> mn_cost_table
         self._pointer = ffi.NULL
         self._keep = []
@@ -125,6 +127,23 @@ class Engine:
         self._sessions[kind] = wanted, out[0]
         return out[0]
 
+    def own_session(self, owner, **wanted):
+        """A session that is shared with nobody, inside `use`. Its owner's `_destroy` is called when the engine is
+        closed before it."""
+        out = ffi.new('struct mn_session **')
+        self.check(lib.mn_session_create(out, self._pointer, _native.new('mn_session_params', wanted, [])))
+        self._owners[id(owner)] = weakref.ref(owner)
+        return out[0]
+
+    def disown_session(self, owner):
+        """Its owner has no use for it any more; inside `use`."""
+        self._owners.pop(id(owner), None)
+        owner._destroy()
+
+    def lines(self):
+        """What was logged as an error in the call under way."""
+        return list(self._lines)
+
     def use_costs(self, session):
         """Gives a session the costs of passes that one like it has measured, or measures them."""
         key = ffi.new('char[]', lib.mn_session_cost_key(session, ffi.NULL, 0) + 1)
@@ -140,6 +159,10 @@ class Engine:
     def close(self):
         """Frees device and memory. Waits for a call under way."""
         with self._call(None):
+            for owner in [reference() for reference in self._owners.values()]:
+                if owner is not None:
+                    owner._destroy()
+            self._owners.clear()
             for _, session in self._sessions.values():
                 lib.mn_session_destroy(session)
             self._sessions.clear()

@@ -14,7 +14,7 @@ class Generation:
     text: str  #: None where the model has no tokenizer
     ids: list  #: new tokens, also those that a stop string or an end token is made of
     prompt_ids: list
-    finish_reason: str  #: "eos", "stop", "length", "interrupted" or "error"
+    finish_reason: str  #: "eos", "stop" (a text or an id), "length", "interrupted" or "error"
     stats: types.SimpleNamespace  #: the fields of mn_stats and its derived figures: lossless, acceptance_rate, ...
     error: Exception = None  #: of a sequence of a batch that could not run
 
@@ -61,6 +61,7 @@ class Sequence:
         self.ids, self.prompt_ids, self.ended, self.lines = [], prompt_ids, False, []
         self._engine, self._emit, self._eos = engine, emit, eos_token_ids
         self._text = StopText(settings.pop('stop', None))
+        self._stop_ids, self._stopped = set(map(int, settings.pop('stop_ids', None) or ())), False
         skip = settings.pop('skip_special_tokens', True)
         if tokenizer is None and self._text._stops:
             raise ValueError('stop: the model has no tokenizer')
@@ -75,6 +76,7 @@ class Sequence:
     def _on_token(self, _user, token):
         self.ids.append(token)
         self.ended = self.ended or token in self._eos
+        self._stopped = self._stopped or token in self._stop_ids
         if self._decoder:
             piece = self._text.push(self._decoder.push(token))
             if piece and self._emit:
@@ -91,7 +93,8 @@ class Sequence:
                 self._emit(piece)
             self._decoder.close()
         reason = ('error' if error else 'stop' if self._text.stopped else 'eos' if self.ended else
-                  'interrupted' if status == lib.MN_ERR_INTERRUPTED else 'length')
+                  'stop' if self._stopped else
+                  'interrupted' if status == lib.MN_ERR_INTERRUPTED or stats.end == lib.MN_END_CALLER else 'length')
         return Generation(self._text.text if self._decoder else None, self.ids, self.prompt_ids, reason,
                           stats_record(stats), error)
 

@@ -7,6 +7,7 @@ from ._native import ffi, lib
 from .engine import Engine
 from .errors import Interrupted, error_for
 from .generation import Sequence
+from .scheduler import MAX_ROWS, Scheduler
 from .stream import Stream
 from .tokenizer import Tokenizer
 
@@ -14,12 +15,11 @@ DEFAULT_NEW = 64          # these four as in `muninn generate`
 DEFAULT_DRAFT_STEPS = 4
 DEFAULT_LOOKAHEAD = 7
 DEFAULT_PARALLEL = 8
-MAX_ROWS = 128            # mn_session_params.max_rows
 _SAMPLER = ('temperature', 'top_p', 'top_k', 'min_p', 'seed')
 _SPECULATION = ('draft_steps', 'lookahead', 'max_inflight', 'verification_threshold', 'require_lossless')
 _GENERATE = ('num_steps', 'strategy', 'exit', 'diffusion', 'continuous', 'ignore_eos', 'init_scale')
 _SESSION = ('kv_policy', 'kv_type', 'beyond_trained_depth')
-_TEXT = ('stop', 'skip_special_tokens')
+_TEXT = ('stop', 'stop_ids', 'skip_special_tokens')
 
 
 def load(path=None, *, device=None, weight_type=None, n_ctx=None, synthetic=None, synthetic_seed=0, matrix_units=None,
@@ -61,6 +61,7 @@ class Model:
                         verification_threshold, require_lossless
         temperature, top_k, top_p, min_p, seed; 0: greedy
         stop            a text or several, before which the text ends
+        stop_ids        ids that end it as an end token does, also with ignore_eos; it is the last of `ids`
         ignore_eos, skip_special_tokens, init_scale, continuous, kv_policy, kv_type, beyond_trained_depth
         exit, diffusion dictionaries with the fields of mn_exit_params and mn_diffusion_params
 
@@ -96,6 +97,18 @@ class Model:
             errors = [error_for(s.status, q.lines) if s.status else None for s, q in zip(stats, sequences)]
             self._engine.check(0 if any(errors) and status == next(e for e in errors if e).status else status)
         return [sequence.finish(ffi.addressof(s), 0, error) for sequence, s, error in zip(sequences, stats, errors)]
+
+    def scheduler(self, parallel=DEFAULT_PARALLEL, *, n_ctx=None, max_rows=None, prompt_rows=None, reuse=True,
+                  **settings):
+        """Many prompts that come and go while others run, on a session of their own: a Scheduler.
+
+        parallel     prompts that run at once; others wait
+        n_ctx        most positions of each; None: the model's
+        max_rows     most rows in a pass; None: what `parallel` of these settings take
+        prompt_rows  rows of prompts between two rounds of those that decode; None: 64
+        reuse        prompts that begin like one before are read from the first difference on
+        settings     of `generate`, for all prompts that do not say otherwise. num_steps is the most they can ask for"""
+        return Scheduler(self, parallel, n_ctx, max_rows, prompt_rows, reuse, settings)
 
     def _run(self, prompt, max_new_tokens, settings, emit, cancelled):
         settings, keep = self._check(settings), []
@@ -158,6 +171,7 @@ class Model:
         return self.tokenizer.encode(prompt)
 
     def _check(self, settings):
+        """All settings, with defaults."""
         known = _SAMPLER + _SPECULATION + _GENERATE + _SESSION + _TEXT
         for name in settings:
             if name not in known:
@@ -174,6 +188,13 @@ class Model:
         settings['kv_policy'] = settings.get('kv_policy') or needed or 'full'
         return settings
 
+    def _check_scheduled(self, settings, defaults):
+        """The same of a prompt of a scheduler with these settings, whose session is there already."""
+        for name in settings:
+            if name in _SESSION:
+                raise TypeError(f'{name!r} is a setting of the scheduler')
+        return self._check({**defaults, **settings})
+
     @staticmethod
     def _rows(settings):
         speculation = {name: settings.get(name) for name in ('lookahead', 'max_inflight')}
@@ -181,15 +202,17 @@ class Model:
         params = _native.new('mn_generate_params', {'strategy': settings['strategy'], 'speculation': speculation}, keep)
         return lib.mn_strategy_rows(params) or 1
 
-    def _plan(self, prompt, n_new, settings):
+    def _plan(self, prompt, n_new, settings, n_ctx=None):
         """Ids, fields of mn_generate_params, positions."""
         ids = self.encode(prompt)
         if n_new is None:
-            n_new = max(1, min(DEFAULT_NEW, self.n_ctx + 1 - len(ids)))
+            n_new = max(1, min(DEFAULT_NEW, (n_ctx or self.n_ctx) + 1 - len(ids)))
         params = {name: settings.get(name) for name in _GENERATE}
         params['sampler'] = {name: settings.get(name) for name in _SAMPLER}
         params['speculation'] = {name: settings.get(name) for name in _SPECULATION}
         params.update(prompt=_native.ids_array(ids), n_prompt=len(ids), n_new=n_new)
+        if stop_ids := list(settings.get('stop_ids') or ()):
+            params.update(stop_ids=_native.ids_array(stop_ids), n_stop_ids=len(stop_ids))
         return ids, params, len(ids) + n_new - 1
 
     def _sequence(self, plan, settings, emit=None):
@@ -199,9 +222,13 @@ class Model:
     def _session(self, settings, n_positions, n_sequences, max_rows):
         if n_sequences == 1:  # in large pieces: calls of about one length share a session, all of them a table of costs
             n_positions = -(-n_positions // lib.MN_COST_CONTEXT) * lib.MN_COST_CONTEXT
-        return self._engine.session(
-            n_ctx=max(2, min(n_positions, self.n_ctx)), num_steps=settings['num_steps'], n_sequences=n_sequences,
-            max_rows=max_rows, **{name: settings.get(name) for name in _SESSION})
+        return self._engine.session(**self._session_settings(
+            settings, n_ctx=max(2, min(n_positions, self.n_ctx)), n_sequences=n_sequences, max_rows=max_rows))
+
+    @staticmethod
+    def _session_settings(settings, **sizes):
+        """Fields of mn_session_params."""
+        return dict(sizes, num_steps=settings['num_steps'], **{name: settings.get(name) for name in _SESSION})
 
     def _costs(self, settings, session):
         known = lib.mn_strategy_find(settings['strategy'].encode())
