@@ -96,13 +96,13 @@ def compare_all():
 
 def test_conversation():
     lines = ['sort 2 8 0 1 :', '', 'sort 5 4 3 :', '/strategy draft-verify', 'a \u6f22\U0001f642 b', '/temp 0.9',
-             '//not a command', '/strategy wavefront', '"""two', 'lines"""', '/temp 0', '/steps 4', '/strategy auto',
+             '//not a command', '/strategy wavefront', '"""/two', 'lines"""', '/temp 0', '/steps 4', '/strategy auto',
              'Anna', 'Ben', '/save saved.json']
     code, out, err = talk(lines, '-n', '8', '--num-steps', '6', '--seed', '7', '--system', 'Be brief.')
     c = saved()
     contents = [m['content'] for m in c['messages']]
     check('the conversation', code == 0 and contents[::2] == ['Be brief.', *contents[2::2]] and contents[1::2] ==
-          ['sort 2 8 0 1 :', 'sort 5 4 3 :', 'a \u6f22\U0001f642 b', '/not a command', 'two\nlines', 'Anna', 'Ben'],
+          ['sort 2 8 0 1 :', 'sort 5 4 3 :', 'a \u6f22\U0001f642 b', '/not a command', '/two\nlines', 'Anna', 'Ben'],
           code, err, contents)
     answers = ''.join(t if t.endswith('\n') else t + '\n' for t in contents[2::2])
     check('standard output has the answers', out == answers, out, contents)
@@ -127,8 +127,8 @@ def test_conversation():
 def test_mistakes():
     lines = ['/steps 0', '/steps', '/frob', '/sav x', '/strategy diffusion', '/strategy wav', '/temp -1', '/reset all',
              '/save', '/save .', f'/save {tiny}/config.json', '\udcff', '/steps 5', '/strategy draft-verify',
-             '/steps 3', 'sort 1 :', '/strategy ar', 'sort 1 :', '/save saved.json', '/reset', 'sort 1 :', '/save again.json',
-             '/quit', 'sort 9 :']
+             '/steps 3', 'sort 1 :', '/strategy ar', 'sort 1 :', '/save saved.json', '/reset', 'sort 1 :',
+             '/save again.json', '/quit', 'sort 9 :']
     with start('-n', '4', '--draft-steps', '3') as process:
         out, err = process.communicate('\n'.join(lines).encode(errors='surrogateescape'))
     err = err.decode()

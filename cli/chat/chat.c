@@ -136,8 +136,8 @@ static enum mn_status check_template(struct chat *chat)
 /* A message or a command. A failure of the device or of the output ends the conversation. */
 static enum mn_status take(struct chat *chat, const char *text, size_t n_bytes, enum mn_status *refused)
 {
-    const bool command = text[0] == '/' && text[1] != '/';
-    const size_t skip = text[0] == '/' && !command;
+    const bool slash = text[0] == '/' && !chat->input.block, command = slash && text[1] != '/';
+    const size_t skip = slash && !command;
     enum mn_status status = command ? chat_command(chat, text) : chat_turn(chat, text + skip, n_bytes - skip);
     if (status == MN_ERR_DEVICE_LOST || status == MN_ERR_INTERRUPTED || ferror(stdout) || !chat->scheduler)
         return status ? status : MN_ERR_RUN;

@@ -30,6 +30,7 @@ struct chat_input {
     struct editor *editor; /* owned; NULL: lines as they come */
     struct input_lines lines;
     FILE *prompts; /* where they are written; NULL: nobody types */
+    bool block;    /* the last message stood between fences: it is no command */
 };
 
 enum mn_status chat_input_open(struct chat_input *in, const struct mn_log *log);

@@ -6,6 +6,7 @@
 #include "bench/rows/lists.h"
 #include "bench/rows/nearest.h"
 #include "cli/chat/chat.h"
+#include "cli/common/interrupt.h"
 #include "cli/common/option_values.h"
 #include "cli/common/output.h"
 #include "cli/common/talk.h"
@@ -20,7 +21,19 @@ static const char names[] = "steps|strategy|temp|reset|save|help|quit";
 
 /* ---- settings ---- */
 
-/* One that is deeper than the session needs another session; where there is none of that depth, the old one again. */
+/* What could not be opened is opened as it was before. Also after a Ctrl-C, which is not to cost a conversation. */
+static enum mn_status go_back(struct chat *chat, enum mn_status (*open)(struct chat *chat), enum mn_status status)
+{
+    if (status == MN_ERR_INTERRUPTED && !cli_interrupt_forget())
+        return status;
+    const enum mn_status again = open(chat);
+    if (again || status != MN_ERR_INTERRUPTED)
+        return again ? again : status;
+    log_note(chat->log, MN_LOG_WARN, "stopped: it is as it was before");
+    return MN_OK;
+}
+
+/* One that is deeper than the session needs another session. */
 static enum mn_status set_steps(struct chat *chat, const char *argument)
 {
     static const struct command_option option = {.name = "num-steps", .kind = OPTION_U32, .min = 1, .max = 4096};
@@ -42,10 +55,10 @@ static enum mn_status set_steps(struct chat *chat, const char *argument)
             log_note(chat->log, MN_LOG_INFO, "a cache for %" PRIu32 " steps: the conversation is read again", steps);
         return MN_OK;
     }
-    chat->num_steps = most;
-    const enum mn_status again = chat_open_session(chat);
+    chat->num_steps = most; /* the session's; `before` may be less */
+    status = go_back(chat, chat_open_session, status);
     chat->num_steps = before;
-    return again ? again : status;
+    return status;
 }
 
 static enum mn_status set_strategy(struct chat *chat, const char *argument)
@@ -65,7 +78,12 @@ static enum mn_status set_strategy(struct chat *chat, const char *argument)
     const char *before = chat->strategy;
     const bool needs_costs = strategy->uses & MN_USES_COSTS && !(mn_strategy_find(before)->uses & MN_USES_COSTS);
     chat->strategy = strategy->name;
-    return needs_costs ? chat_open_scheduler(chat) : MN_OK; /* they are measured in the cache, which is read again */
+    /* They are measured in the cache: the conversation is read again. */
+    enum mn_status status = needs_costs ? chat_open_scheduler(chat) : MN_OK;
+    if (!status)
+        return MN_OK;
+    chat->strategy = before;
+    return go_back(chat, chat_open_scheduler, status);
 }
 
 static enum mn_status set_temperature(struct chat *chat, const char *argument)

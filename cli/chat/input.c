@@ -145,7 +145,7 @@ enum mn_status chat_input_read(struct chat_input *in, char **text, size_t *n_tex
     enum mn_status status = next_line(in, false, &line, &n, log);
     if (status || !line)
         return status;
-    const bool block = begins(line, n);
+    const bool block = in->block = begins(line, n);
     const size_t skip = block ? FENCE_BYTES : 0;
     const bool closed = block && n >= 2 * FENCE_BYTES && ends(line, n);
     if (!block || n > skip)
