@@ -96,6 +96,7 @@ bool editor_read(struct editor *editor, const char *prompt, const char **line, s
 {
     int n = 0;
     editor->prompt = prompt;
+    el_set(editor->line, EL_PREP_TERM, 1); /* before the prompt: what is typed at its sight is for the editor */
     *line = el_gets(editor->line, &n);
     if (!*line || n <= 0 || cli_interrupted())
         return false;
