@@ -63,7 +63,7 @@ static const struct command_option table[] = {
 /* Strategy and temperature may change between two turns: what belongs to others than the first ones is no mistake. */
 const struct command command_chat = {
     .name = "chat",
-    .summary = "Talks in the terminal.",
+    .summary = "Holds a conversation in the terminal.",
     .synopsis = "[-m DIR] [--system TEXT] [OPTIONS]",
     .example = "muninn chat --strategy draft-verify",
     .notes =
