@@ -91,10 +91,13 @@ check('pipelined: in order', got.count(b'HTTP/1.1 200 ') == 3 and 0 < places[0] 
 
 # ---- clients that go away: before the first token, in the middle of a stream, with a further request behind ----
 
+scored = {'prompt': 20 * [7], 'max_tokens': 0, 'echo': True, 'logprobs': 2}
+likely = server.complete(**scored)['choices']
 for what, body, more, first in (('waiting', {**long, 'n': 8}, b'', False),
                                 ('mid-stream', {**long, 'stream': True}, b'', True),
                                 ('with a request behind', {**long, 'n': 4}, good, False),
-                                ('scored', {**long, 'logprobs': 1}, b'', False)):
+                                ('to be scored', {**long, 'logprobs': 1}, b'', False),
+                                ('being scored', {**scored, 'prompt': 11 * [500 * [9]]}, b'', False)):
     before = server.figures()
     with server.open() as s:
         s.sendall(request(body) + more)
@@ -107,6 +110,7 @@ for what, body, more, first in (('waiting', {**long, 'n': 8}, b'', False),
     cancelled = [figures['muninn_cancelled_total'] for figures in (before, server.figures())]
     check(f'gone, {what}: cancelled', cancelled[1] == cancelled[0] + 1, cancelled)
 alive('clients that went away')
+check('a score after one that was given up', server.complete(**scored)['choices'] == likely)
 for s in left:
     with s:
         read(s)  # until the server ends it
