@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "analysis/pca.h"
+#include "analysis/readout.h"
 #include "analysis/terminal.h"
 #include "engine/base/numbers.h"
 #include "engine/model/family.h"
@@ -330,6 +331,10 @@ enum mn_status depth_trace_check(const struct session *s, const struct mn_depth_
     if (p->n_inits && !session_info(s)->config->family->injects)
         return log_fail(log, MN_ERR_USAGE, "n_inits %u: %s models take their initial state from the token", p->n_inits,
                         session_info(s)->config->family->name);
+    for (uint32_t i = 0, r = depth_or(p->num_steps, session_info(s)->num_steps); i < p->n_readouts; i++)
+        if (p->readout_steps[i] < 1 || p->readout_steps[i] > r)
+            return log_fail(log, MN_ERR_USAGE, "readout_steps[%u] %u: must be from 1 to num_steps, %u", i,
+                            p->readout_steps[i], r);
     if (!kv_policy_lossless(session_info(s)->kv_policy))
         return log_fail(log, MN_ERR_USAGE, "kv_policy share:k: a trace needs every step in the cache");
     return MN_OK;
@@ -473,6 +478,8 @@ enum mn_status depth_trace_run(struct mn_depth_trace *t, struct session *session
     session_set_sampler(session, &(struct sampler_params){.top_p = 1.0f}, 0.0f);
     if (!status)
         status = trace_tokens(&w);
+    if (!status)
+        status = readout_measure(t, session, params);
     const bool interrupted = status == MN_ERR_INTERRUPTED;
     const enum mn_status after = !status || interrupted ? look_back(&w, interrupted) : MN_OK;
     release(&w);
@@ -489,5 +496,6 @@ void mn_depth_trace_finish(struct mn_depth_trace *t)
     free(t->states);
     free(t->distance);
     free(t->init_top1);
+    free(t->readouts);
     *t = (struct mn_depth_trace){0};
 }

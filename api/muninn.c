@@ -536,12 +536,15 @@ double mn_exit_threshold(enum mn_exit_criterion criterion)
 static enum mn_status check_trace(const char *function, bool out, const struct mn_session *session,
                                   const struct mn_depth_trace_params *params)
 {
-    if (!session || !params || !out || (!params->prompt && params->n_prompt))
+    const bool no_prompt = params && !params->prompt && params->n_prompt,
+               no_steps = params && !params->readout_steps && params->n_readouts;
+    if (!session || !params || !out || no_prompt || no_steps)
         return api_missing(session ? session->engine->log : NULL, function,
-                           !out       ? "trace"
-                           : !session ? "session"
-                           : params   ? "params.prompt"
-                                      : "params");
+                           !out        ? "trace"
+                           : !session  ? "session"
+                           : no_prompt ? "params.prompt"
+                           : no_steps  ? "params.readout_steps"
+                                       : "params");
     const struct mn_log *log = session->engine->log;
     enum mn_status status = CHECK_ROOM(log, "mn_depth_trace_params", params);
     return status ? status : CHECK_ROOM(log, "mn_terminal_rule", &params->terminal);

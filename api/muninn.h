@@ -754,6 +754,22 @@ struct mn_terminal {
     double alignment, straightness, steadiness; /* 0 when nothing moves */
 };
 
+/* What coda and head are given at a step, in place of the state s_t; f_t = s_t - s_(t-1). Every state, every entry of
+ * the core's cache and every token stay those of the trace: this asks what a prediction at step t would be worth if the
+ * recurrence's limit were estimated from where it is heading.
+ *   plain     s_t
+ *   aitken    s_t + l / (1 - l) f_t with l = f_t . f_(t-1) / |f_(t-1)|^2 between -0.8 and 0.8; step 1: plain
+ *   anderson  Anderson's mixing of depth 2 (step 2: of depth 1): s_t - c_0 f_t - c_1 f_(t-1), where c minimises
+ *             |f_t - c_0 (f_t - f_(t-1)) - c_1 (f_(t-1) - f_(t-2))| with a ridge of 1/1000; step 1: plain */
+enum mn_readout_rule { MN_READOUT_PLAIN, MN_READOUT_AITKEN, MN_READOUT_ANDERSON, MN_READOUT_COUNT };
+const char *mn_readout_name(enum mn_readout_rule rule);
+
+/* Which coda entries of earlier positions a prediction at step t reads: `same`, those of the same read-out at step t, as
+ * in a model of depth t; `final`, those of the last step, as a draft behind committed tokens does. A family without a
+ * coda gives the same for both. */
+enum mn_entries { MN_ENTRIES_SAME, MN_ENTRIES_FINAL, MN_ENTRIES_COUNT };
+const char *mn_entries_name(enum mn_entries entries);
+
 struct mn_depth_trace_params {
     const uint32_t *prompt; /* [n_prompt], at least 1 */
     uint32_t n_prompt;
@@ -767,7 +783,9 @@ struct mn_depth_trace_params {
     struct mn_terminal_rule terminal;
     int (*stop)(void *user); /* NULL, or: asked between passes; non-zero ends the trace with MN_ERR_INTERRUPTED */
     void *user;
-    uint64_t reserved[8];
+    const uint32_t *readout_steps; /* [n_readouts] steps, 1..num_steps, at which all read-outs are tried */
+    uint32_t n_readouts;           /* 0: none */
+    uint64_t reserved[6];
 };
 
 /* Figures of one step of one token. The states are those before the last norm; step 1 is compared with the initial
@@ -812,7 +830,10 @@ struct mn_depth_trace {
     double residual;                    /* of the axes, over the largest variance: 0 is exact */
     uint32_t n_iterations;
     double *paths; /* [n_tokens, n_steps + 1, n_components] the states' coordinates along the axes */
-    uint64_t reserved[8];
+    uint32_t n_readouts;     /* of readout_steps, those that were completed */
+    uint32_t readout_stride; /* those asked for */
+    uint32_t *readouts;      /* [n_tokens, readout_stride, MN_READOUT_COUNT, MN_ENTRIES_COUNT] best ids */
+    uint64_t reserved[6];
 };
 
 /* Refuses what cannot be traced, before any work: MN_ERR_USAGE. */

@@ -84,6 +84,11 @@ static const struct command_option table[] = {
      .min = 2,
      .max = MN_MAX_COMPONENTS,
      .help = "principal components of the trajectories"},
+    {.name = "readouts",
+     .kind = OPTION_TEXT,
+     .offset = AT(readouts),
+     .argument = "LIST",
+     .help = "predict also from estimates of the limit, after these steps: 1,2,4 or 1-32*2; see below"},
     {.name = "window",
      .kind = OPTION_U32,
      .offset = AT(window),
@@ -191,7 +196,15 @@ const struct command command_trace = {
         "at least straight times\n"
         "               the way walked, and D is steady\n"
         "  unsettled    none of these: still converging, or wandering\n"
-        "Steady: the mean |D| of the window's second half is at least steady times that of its first.",
+        "Steady: the mean |D| of the window's second half is at least steady times that of its first.\n"
+        "\n"
+        "--readouts gives, per step of LIST, the best next token that coda and head make of the state itself (plain), "
+        "and of what two or three\n"
+        "differences of states say about its limit (aitken, anderson); each once with the coda entries of earlier "
+        "positions from the same\n"
+        "read-out (same) and once with those of the last step (final), as a draft reads them. The summary has the "
+        "shares that are the last\n"
+        "step's, top1_is_final.",
     .options = table,
     .n_options = sizeof table / sizeof *table,
     .rules = rules,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/rows/default_depth.h"
+#include "bench/rows/lists.h"
 #include "bench/rows/rows.h"
 #include "cli/common/engine.h"
 #include "cli/common/interrupt.h"
@@ -99,6 +100,9 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
 {
     const uint32_t num_steps = depth_or(o->num_steps, report->info.shape.mean_recurrence);
     const uint32_t needed = n_ids + o->n_new < 2 ? 2 : n_ids + o->n_new; /* both are at most IDS_MAX */
+    struct number_list readouts = {0};
+    if (o->readouts && parse_numbers("readouts", o->readouts, 1, num_steps, &readouts, log))
+        return MN_ERR_USAGE;
     const struct mn_depth_trace_params params = {.prompt = ids,
                                                  .n_prompt = n_ids,
                                                  .n_new = o->n_new,
@@ -109,6 +113,8 @@ static enum mn_status trace_prompt(const struct trace_options *o, struct trace_r
                                                  .seed = o->seed,
                                                  .n_components = o->components,
                                                  .stop = stop,
+                                                 .readout_steps = readouts.values,
+                                                 .n_readouts = readouts.n,
                                                  .terminal = {.window = o->window,
                                                               .nearness = (double)o->near,
                                                               .lag = (double)o->lag,

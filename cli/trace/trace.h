@@ -5,7 +5,7 @@
 #include "cli/common/options.h"
 
 struct trace_options {
-    const char *model, *prompt, *file, *device, *weight_type, *kv_type, *results, *states, *output;
+    const char *model, *prompt, *file, *device, *weight_type, *kv_type, *results, *states, *output, *readouts;
     struct id_list ids;
     uint32_t n_new, num_steps, ctx, inits, components, window;
     uint64_t seed;

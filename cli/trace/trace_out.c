@@ -61,6 +61,7 @@ static void write_id(const struct trace_report *r, char *id)
     uint64_t hash = hash_bytes(identity_hash(&r->identity), r->kv_type, strlen(r->kv_type) + 1);
     hash = hash_bytes(hash_bytes(hash_bytes(hash, numbers, sizeof numbers), rule, sizeof rule), &p->seed,
                       sizeof p->seed);
+    hash = hash_bytes(hash, p->readout_steps, p->n_readouts * sizeof *p->readout_steps);
     snprintf(id, HASH_TEXT_BYTES, "%016" PRIx64, hash_bytes(hash, p->prompt, p->n_prompt * sizeof *p->prompt));
 }
 
@@ -89,6 +90,14 @@ static void write_beginning(const struct trace_report *r, FILE *f, const char *k
     fprintf(f, ",\"num_steps\":%" PRIu32, r->params->num_steps);
 }
 
+static void write_readout_steps(const struct trace_report *r, uint32_t n, FILE *f)
+{
+    fputs(",\"readout_steps\":[", f);
+    for (uint32_t i = 0; i < n; i++)
+        fprintf(f, "%s%" PRIu32, i ? "," : "", r->params->readout_steps[i]);
+    fputc(']', f);
+}
+
 static void write_header(const struct trace_report *r, const char *id, FILE *f)
 {
     const struct mn_depth_trace_params *p = r->params;
@@ -104,6 +113,8 @@ static void write_header(const struct trace_report *r, const char *id, FILE *f)
             p->n_prompt, p->n_new, p->ignore_eos ? "true" : "false", r->info.shape.n_embd, r->info.shape.vocab_size);
     fprintf(f, ",\"inits\":%" PRIu32 ",\"seed\":%" PRIu64, p->n_inits, p->seed);
     setting(f, "init_scale", (double)p->init_scale);
+    if (p->n_readouts)
+        write_readout_steps(r, p->n_readouts, f);
     text(f, "kl", "sum p_R (log p_R - log p_t), nats");
     fputs(",\"exit_rules\":{", f);
     for (int c = MN_EXIT_LATENT_DIFF; c < r->trace->exits_end; c++) {
@@ -160,6 +171,35 @@ static void write_inits(const struct mn_depth_trace *t, uint32_t token, FILE *f)
     fputs("]}", f);
 }
 
+/* Of one token, [step of the list]: best ids of every read-out; without a token, shares that are the last step's. */
+static void write_readouts(const struct mn_depth_trace *t, const uint32_t *token, FILE *f)
+{
+    const size_t per_step = (size_t)MN_READOUT_COUNT * MN_ENTRIES_COUNT;
+    for (size_t at = 0; at < per_step; at++) {
+        const char *rule = mn_readout_name((enum mn_readout_rule)(at / MN_ENTRIES_COUNT));
+        const int entries = (int)(at % MN_ENTRIES_COUNT);
+        if (entries == 0) {
+            fputs(at ? "}" : "", f);
+            key(f, rule, at == 0);
+            fputc('{', f);
+        }
+        key(f, mn_entries_name((enum mn_entries)entries), entries == 0);
+        for (uint32_t i = 0; i < t->n_readouts; i++) {
+            uint32_t n_right = 0;
+            fputc(i ? ',' : '[', f);
+            for (uint32_t p = 0; p < t->n_tokens && !token; p++)
+                n_right += t->readouts[((size_t)p * t->readout_stride + i) * per_step + at] ==
+                           t->steps[(size_t)p * t->n_steps + t->n_steps - 1].top1;
+            if (token)
+                fprintf(f, "%" PRIu32, t->readouts[((size_t)*token * t->readout_stride + i) * per_step + at]);
+            else
+                json_write_double(f, (double)n_right / t->n_tokens);
+        }
+        fputs(t->n_readouts ? "]" : "[]", f);
+    }
+    fputs("}}", f);
+}
+
 static void write_path(const struct mn_depth_trace *t, uint32_t token, FILE *f)
 {
     fputs(",\"path\":[", f);
@@ -206,6 +246,10 @@ static enum mn_status write_token(const struct trace_report *r, const char *id, 
     write_terminal(&token->terminal, f);
     if (r->params->n_inits)
         write_inits(t, i, f);
+    if (t->n_readouts) {
+        fputs(",\"readouts\":{", f);
+        write_readouts(t, &i, f);
+    }
     write_path(t, i, f);
     fputs("}\n", f);
     return status;
@@ -286,6 +330,12 @@ static void write_summary(const struct trace_report *r, const char *id, FILE *f)
     fputc('}', f);
     if (r->params->n_inits)
         write_independence(t, f);
+    if (t->n_readouts) {
+        write_readout_steps(r, t->n_readouts, f);
+        fputs(",\"readouts\":{\"top1_is_final\":{", f);
+        write_readouts(t, NULL, f);
+        fputc('}', f);
+    }
     fputs("}\n", f);
 }
 

@@ -1,5 +1,6 @@
 /* Logits, states and injected vectors from and to the host; cache entries from one sequence to another. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "engine/model/session_internal.h"
 
@@ -80,6 +81,41 @@ enum mn_status session_write_injected(struct session *s, uint32_t sequence, uint
                                       uint32_t n)
 {
     return write_vectors(s, s->injected, sequence, first, n, injected);
+}
+
+/* One state as a step leaves it: in front of the norm that it is owed, and its sums of squares in the first part. */
+static void undo_norm(const struct session *s, const float *state, float *data, float *parts)
+{
+    const float *norm = s->model->weights.state_norm;
+    double sum = 0.0, normed = 0.0;
+    for (uint32_t k = 0; k < s->model->config.n_embd; k++) {
+        const double weight = norm ? (double)norm[k] : 1.0;
+        data[k] = weight != 0.0 ? (float)((double)state[k] / weight) : 0.0f;
+        sum += (double)data[k] * (double)data[k];
+        normed += (double)data[k] * weight * (double)data[k] * weight;
+    }
+    parts[0] = (float)sum;
+    parts[1] = norm ? (float)normed : 0.0f;
+}
+
+enum mn_status session_replace_states(struct session *s, uint32_t sequence, uint32_t first, uint32_t n,
+                                      const float *states)
+{
+    const uint64_t d = s->model->config.n_embd, slot0 = (uint64_t)sequence * s->info.n_ctx + first,
+                   row_bytes = s->model->stride * sizeof(float), n_parts = 2 * (uint64_t)s->parts_stride;
+    float *data = calloc(d + n_parts, sizeof *data), *parts = data + d;
+    if (!data)
+        return log_fail(s->info.log, MN_ERR_MEMORY, "out of host memory for a state");
+    enum mn_status status = MN_OK;
+    for (uint32_t i = 0; i < n && !status; i++) {
+        undo_norm(s, states + i * d, data, parts);
+        status = stream_upload(&s->stream, s->states, (slot0 + i) * row_bytes, data, d * sizeof *data);
+        if (!status)
+            status = stream_upload(&s->stream, s->state_parts, (slot0 + i) * n_parts * sizeof *parts, parts,
+                                   n_parts * sizeof *parts);
+    }
+    free(data);
+    return status;
 }
 
 /* ---- cache entries ---- */
