@@ -45,11 +45,11 @@ static double aitken(const float *states, uint32_t step, uint32_t d)
 }
 
 /* Anderson's mixing of depth 1 and 2: s - c_0 f_t - c_1 f_(t-1), where c minimises |f_t - c_0 (f_t - f_(t-1)) -
- * c_1 (f_(t-1) - f_(t-2))|. The normal equations of two unknowns, a thousandth of their trace on the diagonal:
- * differences that point the same way would give c of any size. */
+ * c_1 (f_(t-1) - f_(t-2))|. The normal equations of two unknowns, a millionth of their trace on the diagonal. Where
+ * differences stay the same (a slider) c could be of any size: it is kept at what Aitken's factor reaches. */
 static void anderson(const float *states, uint32_t step, uint32_t d, double c[2])
 {
-    static const double RIDGE = 1e-3;
+    static const double RIDGE = 1e-6, MOST = 4.0;
     double f[3][3] = {{0.0}};
     const uint32_t n = step > 2 ? 3 : 2;
     for (uint32_t i = 0; i < n; i++)
@@ -61,6 +61,8 @@ static void anderson(const float *states, uint32_t step, uint32_t d, double c[2]
     const double determinant = (a + ridge) * (b + ridge) - ab * ab;
     c[0] = determinant > 0.0 ? (x * (b + ridge) - y * ab) / determinant : 0.0;
     c[1] = determinant > 0.0 && n > 2 ? ((a + ridge) * y - ab * x) / determinant : 0.0;
+    for (int i = 0; i < 2; i++)
+        c[i] = fmin(fmax(c[i], -MOST), MOST);
 }
 
 void readout_state(enum mn_readout_rule rule, const float *states, uint32_t step, uint32_t d, float *out)

@@ -760,7 +760,7 @@ struct mn_terminal {
  *   plain     s_t
  *   aitken    s_t + l / (1 - l) f_t with l = f_t . f_(t-1) / |f_(t-1)|^2 between -0.8 and 0.8; step 1: plain
  *   anderson  Anderson's mixing of depth 2 (step 2: of depth 1): s_t - c_0 f_t - c_1 f_(t-1), where c minimises
- *             |f_t - c_0 (f_t - f_(t-1)) - c_1 (f_(t-1) - f_(t-2))| with a ridge of 1/1000; step 1: plain */
+ *             |f_t - c_0 (f_t - f_(t-1)) - c_1 (f_(t-1) - f_(t-2))|, each between -4 and 4; step 1: plain */
 enum mn_readout_rule { MN_READOUT_PLAIN, MN_READOUT_AITKEN, MN_READOUT_ANDERSON, MN_READOUT_COUNT };
 const char *mn_readout_name(enum mn_readout_rule rule);
 

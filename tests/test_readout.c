@@ -44,13 +44,12 @@ static void test_estimates(void **state)
     make_sequence(states, (double[]){1.0, 0.0}, (double[]){0.5, 0.0}, 0.0); /* to a fixed point, straight */
     assert_true(error_of(MN_READOUT_PLAIN, states, 4) == 1.0);
     assert_true(error_of(MN_READOUT_AITKEN, states, 4) < 1e-4 && error_of(MN_READOUT_ANDERSON, states, 4) < 0.01);
-    assert_true(error_of(MN_READOUT_AITKEN, states, 2) < 1e-4 && error_of(MN_READOUT_ANDERSON, states, 2) < 0.01);
+    assert_true(error_of(MN_READOUT_AITKEN, states, 2) < 1e-4 && error_of(MN_READOUT_ANDERSON, states, 2) < 1e-4);
     assert_true(error_of(MN_READOUT_AITKEN, states, 1) == 1.0 && error_of(MN_READOUT_ANDERSON, states, 1) == 1.0);
     make_sequence(states, (double[]){1.0, 0.0}, (double[]){-0.5, 0.0}, 0.0); /* and turning round */
     assert_true(error_of(MN_READOUT_AITKEN, states, 4) < 1e-4 && error_of(MN_READOUT_ANDERSON, states, 4) < 0.01);
-    make_sequence(states, (double[]){1.0, 1.0}, (double[]){0.7, -0.4}, 0.0); /* two ways at once: one factor fails */
-    assert_true(error_of(MN_READOUT_ANDERSON, states, 4) < 0.1);
-    assert_true(error_of(MN_READOUT_AITKEN, states, 4) > 3.0 * error_of(MN_READOUT_ANDERSON, states, 4));
+    make_sequence(states, (double[]){1.0, 1.0}, (double[]){0.7, -0.6}, 0.0); /* two ways at once: one factor fails */
+    assert_true(error_of(MN_READOUT_ANDERSON, states, 4) < 0.01 && error_of(MN_READOUT_AITKEN, states, 4) > 0.5);
     make_sequence(states, (double[]){1.0, 0.0}, (double[]){-1.0, 0.0}, 0.0); /* an orbit of two: its middle */
     assert_true(error_of(MN_READOUT_ANDERSON, states, 4) < 0.01);
     assert_true(fabs(error_of(MN_READOUT_AITKEN, states, 4) - 1.0 / 9.0) < 1e-4); /* held at l = -0.8 */
@@ -58,6 +57,9 @@ static void test_estimates(void **state)
     readout_state(MN_READOUT_AITKEN, states, 4, D, out); /* held at l = 0.8 */
     for (uint32_t k = 0; k < D; k++)
         assert_true(fabs((double)out[k] - (double)test_noise(1, k) - 8.0 * (double)test_noise(2, k)) < 1e-4);
+    readout_state(MN_READOUT_ANDERSON, states, 4, D, out); /* each factor held at 4 */
+    for (uint32_t k = 0; k < D; k++)
+        assert_true(fabs((double)out[k] - (double)states[4 * D + k]) < 8.0 * fabs((double)test_noise(2, k)) + 1e-4);
     memset(states, 0, sizeof states); /* nothing moves */
     readout_state(MN_READOUT_AITKEN, states, 4, D, out);
     assert_memory_equal(out, states, sizeof out);
