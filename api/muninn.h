@@ -764,9 +764,9 @@ struct mn_terminal {
 enum mn_readout_rule { MN_READOUT_PLAIN, MN_READOUT_AITKEN, MN_READOUT_ANDERSON, MN_READOUT_COUNT };
 const char *mn_readout_name(enum mn_readout_rule rule);
 
-/* Which coda entries of earlier positions a prediction at step t reads: `same`, those of the same read-out at step t, as
- * in a model of depth t; `final`, those of the last step, as a draft behind committed tokens does. A family without a
- * coda gives the same for both. */
+/* Which coda entries of earlier positions a prediction at step t reads: `same`, those of the same read-out at step t,
+ * as in a model of depth t; `final`, those of the last step, as a draft behind committed tokens does. A family without
+ * a coda gives the same for both. */
 enum mn_entries { MN_ENTRIES_SAME, MN_ENTRIES_FINAL, MN_ENTRIES_COUNT };
 const char *mn_entries_name(enum mn_entries entries);
 
@@ -829,7 +829,7 @@ struct mn_depth_trace {
     double total_variance;              /* in all directions */
     double residual;                    /* of the axes, over the largest variance: 0 is exact */
     uint32_t n_iterations;
-    double *paths; /* [n_tokens, n_steps + 1, n_components] the states' coordinates along the axes */
+    double *paths;           /* [n_tokens, n_steps + 1, n_components] the states' coordinates along the axes */
     uint32_t n_readouts;     /* of readout_steps, those that were completed */
     uint32_t readout_stride; /* those asked for */
     uint32_t *readouts;      /* [n_tokens, readout_stride, MN_READOUT_COUNT, MN_ENTRIES_COUNT] best ids */

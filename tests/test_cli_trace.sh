@@ -101,6 +101,27 @@ printf %s "$prompt" >"$tmp/prompt"
 run trace -f "$tmp/prompt" -n 6 --num-steps 8 --inits 2
 same "-f: the same records" "$(cat "$tmp/records")" "$out"
 
+# Read-outs beside them: the plain one is the trace's own prediction; header and summary say which steps.
+for bad in 0 9 2,9 x ''; do
+    refuses "--readouts '$bad' of 8 steps" 2 "--readouts: " trace -p "$prompt" --num-steps 8 --readouts "$bad"
+done
+run trace -p "$prompt" -n 6 --num-steps 8 --inits 2 --readouts 1,3
+same "--readouts: exit code" 0 "$code"
+cp "$tmp/out" "$tmp/readouts"
+for line in "$(head -n 1 "$tmp/readouts")" "$(tail -n 1 "$tmp/readouts")"; do
+    has "the steps of --readouts" "$line" '"readout_steps":[1,3]'
+done
+has "--readouts: shares in the summary" "$(tail -n 1 "$tmp/readouts")" '"readouts":{"top1_is_final":{"plain":{"same":['
+same "plain read-outs of the prompt are its predictions" \
+    "$(sed -n 's/.*"generated":false.*"top1":\[\([0-9,]*\)\],"top1_text.*/\1/p' "$tmp/readouts" | cut -d, -f1,3)" \
+    "$(sed -n 's/.*"generated":false.*"plain":{"same":\[\([0-9,]*\)\].*/\1/p' "$tmp/readouts")"
+same "plain read-outs of generated tokens are their predictions" \
+    "$(sed -n 's/.*"generated":true.*"top1":\[\([0-9,]*\)\],"top1_text.*/\1/p' "$tmp/readouts" | cut -d, -f1,3)" \
+    "$(sed -n 's/.*"generated":true.*"plain":{"same":[^"]*"final":\[\([0-9,]*\)\].*/\1/p' "$tmp/readouts")"
+same "without --readouts no word of them" 0 "$(grep -c readout "$tmp/records")"
+lines_ok "--readouts: JSON" "$tmp/readouts"
+n=$(($(wc -l <"$tmp/records") - 2)) # lines_ok counts in it
+
 # The best token at depth t is that of `logits --num-steps t`.
 for steps in 1 3 8; do
     "$muninn" logits --ids "$ids" --num-steps $steps | while IFS= read -r line; do

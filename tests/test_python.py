@@ -310,6 +310,11 @@ def test_scores(model):
           [t.generated for t in trace.tokens] == [False] * 3 + [True] * 2, predicted, best)
     norm = math.sqrt(sum(float(x) ** 2 for x in trace.states[1][4]))
     said = trace.steps['norm'][1][3]
+    tried = model.trace([0, 301, 270], 2, num_steps=4, readout_steps=[1, 3]).readouts
+    check('plain read-outs are its predictions', trace.readouts == {} and set(tried) == {'plain', 'aitken', 'anderson'}
+          and [[int(x) for x in row] for row in tried['plain']['same'][:3]] == [[r[0], r[2]] for r in best] and
+          [[int(x) for x in row] for row in tried['plain']['final'][3:]] ==
+          [[int(row[0]), int(row[2])] for row in trace.steps['top1'][3:]], tried)
     check('its states have its norms', math.isclose(norm, said, rel_tol=1e-5), norm, said)
 
 

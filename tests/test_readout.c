@@ -53,8 +53,8 @@ static void test_estimates(void **state)
     make_sequence(states, (double[]){1.0, 0.0}, (double[]){-1.0, 0.0}, 0.0); /* an orbit of two: its middle */
     assert_true(error_of(MN_READOUT_ANDERSON, states, 4) < 0.01);
     assert_true(fabs(error_of(MN_READOUT_AITKEN, states, 4) - 1.0 / 9.0) < 1e-4); /* held at l = -0.8 */
-    make_sequence(states, (double[]){0.0, 0.0}, (double[]){0.0, 0.0}, 1.0); /* a slider: no limit to be found */
-    readout_state(MN_READOUT_AITKEN, states, 4, D, out); /* held at l = 0.8 */
+    make_sequence(states, (double[]){0.0, 0.0}, (double[]){0.0, 0.0}, 1.0);       /* a slider: no limit to be found */
+    readout_state(MN_READOUT_AITKEN, states, 4, D, out);                          /* held at l = 0.8 */
     for (uint32_t k = 0; k < D; k++)
         assert_true(fabs((double)out[k] - (double)test_noise(1, k) - 8.0 * (double)test_noise(2, k)) < 1e-4);
     readout_state(MN_READOUT_ANDERSON, states, 4, D, out); /* each factor held at 4 */

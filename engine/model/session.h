@@ -155,9 +155,9 @@ enum mn_status session_write_injected(struct session *session, uint32_t sequence
 /* Sets the initial states of n positions: states [n, n_embd]. Rows that enter as given ones start from them. */
 enum mn_status session_write_states(struct session *session, uint32_t sequence, uint32_t first, const float *states,
                                     uint32_t n);
-/* Sets the states of n positions that have taken steps: what session_read_states gave at a depth above 0, or an estimate
- * of such. Coda and head read them like a step's own but for rounding; the norm of states that are owed one takes an
- * estimate's length away. Position by position: for measurements. MN_ERR_MEMORY. */
+/* Sets the states of n positions that have taken steps: what session_read_states gave at a depth above 0, or an
+ * estimate of such. Coda and head read them like a step's own but for rounding; the norm of states that are owed one
+ * takes an estimate's length away. Position by position: for measurements. MN_ERR_MEMORY. */
 enum mn_status session_replace_states(struct session *session, uint32_t sequence, uint32_t first, uint32_t n,
                                       const float *states);
 /* Copies what the cache holds of n positions from `first`, all of them after num_steps steps, to another sequence. They
