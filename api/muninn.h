@@ -346,7 +346,7 @@ size_t mn_session_cost_key(const struct mn_session *session, char *text, size_t 
 
 struct mn_generate_params;
 
-/* Settings that a strategy knows. An early exit, a warm start, a verification threshold or forced acceptance are
+/* Settings that a strategy knows. An early exit, a warm start, a verification threshold, lookup or forced acceptance are
  * refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
 enum mn_strategy_uses {
     MN_USES_DRAFT_STEPS = 1 << 0, /* below num_steps */
@@ -357,6 +357,7 @@ enum mn_strategy_uses {
     MN_USES_VERIFICATION_THRESHOLD = 1 << 5,
     MN_USES_FORCED_ACCEPTANCE = 1 << 6, /* forced_acceptance (not auto) and forced_at */
     MN_USES_COSTS = 1 << 7,             /* decides by mn_session_costs */
+    MN_USES_LOOKUP = 1 << 8,
 };
 
 /* What can be known of a strategy before there is a model: for lists of choices, and for what to ask a session for. */
@@ -380,7 +381,7 @@ uint32_t mn_strategy_rows(const struct mn_generate_params *params);
 
 /* ---- generation ---- */
 
-enum { MN_MAX_LOOKAHEAD = 63 };
+enum { MN_MAX_LOOKAHEAD = 63, MN_MAX_LOOKUP = 63 };
 
 /* What a strategy did in one step: a token of `ar`, a round of `draft-verify`, a tick of `wavefront`. Enough to replay
  * it. */
@@ -427,6 +428,10 @@ struct mn_speculation_params {
      * at least T times the largest (lossy). */
     float verification_threshold;
     bool require_lossless; /* refuse settings whose tokens are not those of plain decoding */
+    /* wavefront, draft-verify and auto: where the last tokens occurred in prompt or answer before, so many tokens that
+     * followed there are guessed at once, at most, 0..63; 0: none. Lossless. Not with an early exit of drafts, nor with
+     * forced acceptance. */
+    uint32_t lookup;
     uint64_t reserved[4];
 };
 
@@ -506,6 +511,17 @@ enum mn_end {
     MN_END_FAILED,   /* a pass failed: mn_stats.status */
 };
 
+/* What a committed token was before it was computed at full depth. */
+enum mn_proposal {
+    MN_PROPOSAL_FIRST,      /* what the row before it predicted first */
+    MN_PROPOSAL_CORRECTION, /* what that row predicted later, or instead of a token that lookup had put there */
+    MN_PROPOSAL_LOOKUP,     /* what followed where the text had these tokens before */
+    MN_PROPOSAL_RESTART,    /* nothing that stood: known at full depth only */
+    MN_PROPOSALS
+};
+
+enum { MN_AGREEMENT_DEPTHS = 64 };
+
 struct mn_stats {
     const char *strategy;
     bool lossless;
@@ -539,6 +555,14 @@ struct mn_stats {
     uint64_t committed; /* tokens that the rounds brought */
     uint32_t n_reused;  /* of n_prompt: positions that were in the cache already (mn_scheduler) */
     enum mn_end end;
+    /* draft-verify and wavefront: who proposed these tokens, an enum mn_proposal each; in sum `committed`. */
+    uint64_t proposed_by[MN_PROPOSALS];
+    uint64_t looked_up;     /* tokens that lookup proposed, right or wrong */
+    uint32_t most_inflight; /* rows of a tick or a verification, at most */
+    uint32_t lookup;        /* the setting */
+    /* [depth - 1]: predictions at that depth behind committed tokens whose own token was committed later; those of them
+     * that were it. Depths beyond MN_AGREEMENT_DEPTHS are not counted, nor drafts with forced acceptance. */
+    uint64_t predicted_at[MN_AGREEMENT_DEPTHS], agreed_at[MN_AGREEMENT_DEPTHS];
     uint64_t reserved[5];
 };
 
@@ -548,6 +572,7 @@ double mn_stats_mean_acceptance_length(const struct mn_stats *stats); /* tokens 
 double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt tokens that were read per second */
 double mn_stats_decode_tok_s(const struct mn_stats *stats); /* new tokens after the first, which the prefill gave */
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
+double mn_stats_gamma(const struct mn_stats *stats); /* new tokens, but for the first, per num_steps core passes */
 double mn_stats_gb_s(const struct mn_stats *stats); /* weight and cache bytes per decoding time */
 
 /* Generates. On failure the tokens handed to on_token so far are valid and *stats describes them. */

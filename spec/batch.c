@@ -36,7 +36,8 @@ static bool same_text(const char *a, const char *b)
 static bool same_settings(const struct mn_generate_params *a, const struct mn_generate_params *b)
 {
     return same_text(a->strategy, b->strategy) && a->speculation.lookahead == b->speculation.lookahead &&
-           a->speculation.max_inflight == b->speculation.max_inflight && same_text(a->exit.rule, b->exit.rule) &&
+           a->speculation.max_inflight == b->speculation.max_inflight &&
+           a->speculation.lookup == b->speculation.lookup && same_text(a->exit.rule, b->exit.rule) &&
            a->exit.min_steps == b->exit.min_steps && a->exit.check_interval == b->exit.check_interval &&
            a->speculation.verification_threshold == b->speculation.verification_threshold &&
            a->continuous == b->continuous && a->sampler.temperature == b->sampler.temperature &&

@@ -43,6 +43,7 @@ static enum mn_status check_used(const struct generation *g)
                     {MN_USES_CONTINUOUS, p->continuous, "continuous", "", "warm start"},
                     {MN_USES_VERIFICATION_THRESHOLD, p->speculation.verification_threshold != 0.0f,
                      "verification_threshold", "", "threshold acceptance"},
+                    {MN_USES_LOOKUP, p->speculation.lookup != 0, "lookup", "", "tokens to look up"},
                     {MN_USES_FORCED_ACCEPTANCE, accept_is_forced(&p->measuring),
                      p->measuring.n_forced_at ? "forced_at" : "forced_acceptance", "", "drafts to accept"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
@@ -154,6 +155,20 @@ enum mn_status check_max_inflight(const struct generation *g)
                ? MN_OK
                : log_fail(g->log, MN_ERR_USAGE, "max_inflight %u: the session has at most %u rows per pass",
                           g->max_inflight, session_info(g->session)->max_rows);
+}
+
+enum mn_status check_lookup(const struct generation *g)
+{
+    const struct mn_generate_params *p = g->params;
+    if (p->speculation.lookup > MN_MAX_LOOKUP)
+        return log_fail(g->log, MN_ERR_USAGE, "lookup %u: must be from 0 to %d", p->speculation.lookup, MN_MAX_LOOKUP);
+    if (p->speculation.lookup && accept_is_forced(&p->measuring))
+        return log_fail(g->log, MN_ERR_USAGE, "lookup: not with %s, whose tokens mean nothing",
+                        p->measuring.n_forced_at ? "forced_at" : "forced_acceptance");
+    if (p->speculation.lookup && p->exit.rule)
+        return log_fail(g->log, MN_ERR_USAGE, "lookup: not with exit.rule %s, under which drafts enter one by one",
+                        p->exit.rule);
+    return MN_OK;
 }
 
 static enum mn_status refuse_strategy(const struct generation *g)

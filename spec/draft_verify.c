@@ -13,14 +13,17 @@
 
 #include "engine/base/numbers.h"
 #include "spec/early_exit.h"
+#include "spec/proposals.h"
 
 enum phase { DRAFTING, FILLING, LEVELLING, VERIFYING };
 
 struct round {
     enum phase phase;
-    uint32_t cursor; /* the row under way */
+    uint32_t cursor;      /* the row under way */
+    uint32_t n_looked_up; /* rows behind it that enter with it, on tokens that lookup found */
     struct early_exit early;
     float *logits; /* [vocab_size], for the verification threshold */
+    struct proposals proposals;
 };
 
 static uint32_t rows(const struct mn_generate_params *params)
@@ -45,6 +48,8 @@ static enum mn_status check(const struct generation *g)
                         g->params->measuring.n_forced_at ? "forced_at" : "forced_acceptance");
     enum mn_status status = early_exit_check(g);
     if (!status)
+        status = check_lookup(g);
+    if (!status)
         status = check_drafts(g);
     if (status)
         return status;
@@ -61,6 +66,7 @@ static enum mn_status open(struct generation *g, void *state)
     const uint32_t n_vocab = session_info(g->session)->config->vocab_size;
     g->stats->draft_steps = g->draft_steps;
     g->stats->lookahead = g->lookahead;
+    g->stats->lookup = g->params->speculation.lookup;
     enum mn_status status = early_exit_open(&r->early, g, 1);
     if (!status && g->params->speculation.verification_threshold > 0.0f &&
         !(r->logits = malloc(n_vocab * sizeof *r->logits)))
@@ -81,20 +87,25 @@ static uint32_t draft_depth(const struct generation *g, const struct round *r)
     return r->cursor > 0 ? g->rows[r->cursor - 1].depth : g->draft_steps;
 }
 
-/* The next row of the round: one behind which a token is drafted, or the last one, which is only brought to the draft
- * depth. */
-static void enter_row(struct generation *g, struct round *r)
+/* A round commits at most one token more than it drafts; drafting past the last wanted token is waste. */
+static uint32_t most_drafts(const struct generation *g)
 {
-    const uint32_t i = r->cursor;
-    /* A round commits at most one token more than it drafts; drafting past the last wanted token is waste. */
-    uint32_t limit = generation_remaining(g) - 1;
-    limit = limit < g->lookahead ? limit : g->lookahead;
+    return min_u32(generation_remaining(g) - 1, g->lookahead);
+}
+
+/* The next row of the round: one behind which a token is drafted, or the last one, which is only brought to the draft
+ * depth. Tokens that lookup finds behind the first kind enter with it. */
+static void enter_row(struct generation *g, struct round *r, enum mn_proposal by)
+{
+    const uint32_t i = r->cursor, limit = most_drafts(g);
     g->rows[i] = (struct row){
         .token = i == 0 ? g->pending : g->predicted[i - 1], .position = g->position + i, .sequence = g->sequence};
     g->n_rows = i + 1;
+    proposals_enter(&r->proposals, &g->rows[i], by);
     /* Nothing follows a stop token. */
     bool drafts = i < limit && !(i > 0 && generation_is_stop(g, g->rows[i].token));
     r->phase = drafts ? DRAFTING : FILLING;
+    r->n_looked_up = drafts ? proposals_look_up(&r->proposals, g, limit - i) : 0;
     if (drafts && r->early.rule.criterion)
         early_exit_begin(&r->early, i, draft_depth(g, r));
 }
@@ -118,13 +129,16 @@ static enum mn_status next(struct generation *g, void *state, struct request *re
     if (!g->in_event) {
         generation_begin_event(g);
         r->cursor = 0;
-        enter_row(g, r);
+        enter_row(g, r, MN_PROPOSAL_RESTART);
     }
     if (r->early.active) {
         early_exit_next(&r->early, request);
     } else if (r->phase == DRAFTING || r->phase == FILLING) {
-        *request = (struct request){
-            .first = r->cursor, .n_rows = 1, .n_new = 1, .steps = draft_depth(g, r), .predict = r->phase == DRAFTING};
+        *request = (struct request){.first = r->cursor,
+                                    .n_rows = 1 + r->n_looked_up,
+                                    .n_new = 1 + r->n_looked_up,
+                                    .steps = draft_depth(g, r),
+                                    .predict = r->phase == DRAFTING};
     } else if (!level(g, request)) {
         r->phase = VERIFYING;
         *request = (struct request){.n_rows = g->n_rows, .steps = g->num_steps - g->rows[0].depth, .predict = true};
@@ -152,7 +166,7 @@ static enum mn_status count_accepted(struct generation *g, float *logits, uint32
     return MN_OK;
 }
 
-static enum mn_status finish_round(struct generation *g, const struct round *r)
+static enum mn_status finish_round(struct generation *g, struct round *r)
 {
     uint32_t accepted, committed = 0;
     enum mn_status status = count_accepted(g, r->logits, &accepted);
@@ -160,12 +174,42 @@ static enum mn_status finish_round(struct generation *g, const struct round *r)
         return status;
     /* Rows behind position + accepted are rolled back by forgetting them: their cache entries are rewritten before they
      * are read again. */
-    for (; committed <= accepted && !g->done; committed++)
-        generation_commit(g, committed < accepted ? g->rows[committed + 1].token : g->predicted[committed],
-                          g->num_steps);
+    for (; committed <= accepted && !g->done; committed++) {
+        const struct row *row = &g->rows[committed], *follower = committed < accepted ? row + 1 : NULL;
+        const uint32_t token = follower ? follower->token : g->predicted[committed];
+        proposals_commit(&r->proposals, g, row, follower, token);
+        generation_commit(g, token, g->num_steps);
+    }
+    g->stats->most_inflight = max_u32(g->stats->most_inflight, g->n_rows);
     stats_round(g->stats, g->n_rows - 1, accepted, committed, g->done);
     generation_end_event(g, "round", g->n_rows, min_u32(accepted, committed) + 1);
     return MN_OK;
+}
+
+/* All drafts are there. */
+static void end_drafts(struct generation *g, struct round *r)
+{
+    for (uint32_t i = 0; i < g->n_rows; i++)
+        g->before[i] = g->rows[i].depth;
+    r->phase = LEVELLING;
+}
+
+/* The row under way has predicted, and those that entered with it: they stand up to the first that is not what the row
+ * before it says. There the next row enters. */
+static void absorb_draft(struct generation *g, struct round *r)
+{
+    const uint32_t last = r->cursor + r->n_looked_up;
+    proposals_note(&r->proposals, g, r->cursor, 1 + r->n_looked_up);
+    while (r->cursor < last && (g->predicted[r->cursor] == g->rows[r->cursor + 1].token ||
+                                proposals_keep(&r->proposals, g, r->cursor)))
+        r->cursor++;
+    const bool corrected = r->cursor < last;
+    if (!corrected && r->cursor == most_drafts(g)) {
+        end_drafts(g, r);
+        return;
+    }
+    r->cursor++;
+    enter_row(g, r, corrected ? MN_PROPOSAL_CORRECTION : MN_PROPOSAL_FIRST);
 }
 
 static enum mn_status absorb(struct generation *g, void *state)
@@ -178,14 +222,9 @@ static enum mn_status absorb(struct generation *g, void *state)
             if (status || r->early.active)
                 return status;
         }
-        r->cursor++;
-        enter_row(g, r);
+        absorb_draft(g, r);
         return MN_OK;
-    case FILLING:
-        for (uint32_t i = 0; i < g->n_rows; i++)
-            g->before[i] = g->rows[i].depth;
-        r->phase = LEVELLING;
-        return MN_OK;
+    case FILLING: end_drafts(g, r); return MN_OK;
     case VERIFYING: return finish_round(g, r);
     default: /* LEVELLING: next looks for the next row that is not level */ return MN_OK;
     }
@@ -196,7 +235,7 @@ const struct strategy strategy_draft_verify = {
               .help = "drafts L tokens at K steps, verifies them together from K steps on",
               .lossless = true,
               .batches = true,
-              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKAHEAD | MN_USES_EXIT | MN_USES_VERIFICATION_THRESHOLD |
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKAHEAD | MN_USES_LOOKUP | MN_USES_EXIT | MN_USES_VERIFICATION_THRESHOLD |
                       MN_USES_FORCED_ACCEPTANCE},
     .state_bytes = sizeof(struct round),
     .rows = rows,

@@ -5,6 +5,7 @@
 #include "engine/base/numbers.h"
 #include "spec/cost.h"
 #include "spec/generation.h"
+#include "spec/lookup.h"
 
 bool generation_is_stop(const struct generation *g, uint32_t token)
 {
@@ -32,6 +33,8 @@ void generation_commit(struct generation *g, uint32_t token, uint32_t steps)
     if (g->params->steps)
         g->params->steps[g->stats->n_new] = steps;
     g->stats->n_new++;
+    if (g->lookup)
+        lookup_push(g->lookup, token);
     if (g->in_event && g->n_committed < SESSION_MAX_ROWS)
         g->committed[g->n_committed++] = token;
     const bool wish = g->params->on_token && g->params->on_token(g->params->user, token);
@@ -123,6 +126,10 @@ enum mn_status generation_open(struct generation *g, struct session *s, struct m
     if (accept_is_forced(&p->measuring))
         g->prompt_hash = accept_prompt_hash(p);
     /* Everything a generation will ever need on the host: nothing is allocated between two tokens. */
+    if (p->speculation.lookup && (status = lookup_create(&g->lookup, p->n_prompt + p->n_new, log)))
+        return status;
+    for (uint32_t i = 0; g->lookup && i < p->n_prompt; i++)
+        lookup_push(g->lookup, p->prompt[i]);
     if (g->strategy->state_bytes && !(g->state = calloc(1, g->strategy->state_bytes)))
         return log_fail(log, MN_ERR_MEMORY, "out of host memory for a generation");
     return g->strategy->open ? g->strategy->open(g, g->state) : MN_OK;
@@ -200,8 +207,10 @@ void generation_close(struct generation *g)
 {
     if (g->state && g->strategy->close)
         g->strategy->close(g->state);
+    lookup_destroy(g->lookup);
     free(g->state);
     g->state = NULL;
+    g->lookup = NULL;
 }
 
 enum mn_status generate_with_costs(struct session *s, struct mn_cost_table *costs, const struct mn_generate_params *p,

@@ -18,6 +18,18 @@ void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted, ui
         stats->accepted_at[i]++;
 }
 
+void stats_add_proposals(struct mn_stats *sum, const struct mn_stats *stats)
+{
+    for (uint32_t i = 0; i < MN_PROPOSALS; i++)
+        sum->proposed_by[i] += stats->proposed_by[i];
+    for (uint32_t i = 0; i < MN_AGREEMENT_DEPTHS; i++) {
+        sum->predicted_at[i] += stats->predicted_at[i];
+        sum->agreed_at[i] += stats->agreed_at[i];
+    }
+    sum->looked_up += stats->looked_up;
+    sum->most_inflight = max_u32(sum->most_inflight, stats->most_inflight);
+}
+
 static void add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
 {
     sum->rounds += stats->rounds;
@@ -30,6 +42,7 @@ static void add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
     }
     for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++)
         sum->accepted_lengths[i] += stats->accepted_lengths[i];
+    stats_add_proposals(sum, stats);
 }
 
 void stats_add_sequence(struct mn_stats *sum, const struct mn_stats *stats)
@@ -108,6 +121,11 @@ double mn_stats_decode_tok_s(const struct mn_stats *stats)
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats)
 {
     return stats ? ratio((double)stats->weight_bytes, decoded_tokens(stats)) : 0.0;
+}
+
+double mn_stats_gamma(const struct mn_stats *stats)
+{
+    return stats ? ratio(decoded_tokens(stats) * stats->num_steps, (double)stats->core_passes) : 0.0;
 }
 
 double mn_stats_gb_s(const struct mn_stats *stats)

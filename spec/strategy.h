@@ -42,6 +42,7 @@ struct generation {
     uint32_t pending_depth;                        /* steps that the row before it took */
     uint64_t prompt_hash;                          /* 0: nothing is drawn by it */
     struct session_prompt prompt;                  /* on its way into the cache */
+    struct lookup *lookup;                         /* of prompt and answer so far; NULL: not asked for */
     uint32_t prompt_steps;                         /* how deep it went, once it is read */
     bool read, done;
     double start_ns; /* when decoding began */
@@ -110,6 +111,7 @@ bool is_share(float x); /* from 0 to 1 */
 enum mn_status check_drafts(const struct generation *generation);
 enum mn_status check_forced(const struct generation *generation);
 enum mn_status check_max_inflight(const struct generation *generation);
+enum mn_status check_lookup(const struct generation *generation);
 
 /* ---- acceptance: equality with shared noise (accept.c; docs/contract.md, 4) ---- */
 
@@ -136,6 +138,8 @@ bool accept_threshold(const float *logits, uint32_t n, uint32_t draft, float thr
 /* One round: `drafted` tokens were proposed, the first `accepted` of them were right, `committed` tokens came of it.
  * `ended`: the sequence ended with the last of these, and drafts behind it count for nothing. */
 void stats_round(struct mn_stats *stats, uint32_t drafted, uint32_t accepted, uint32_t committed, bool ended);
+/* Adds who proposed what, and what came of it. */
+void stats_add_proposals(struct mn_stats *sum, const struct mn_stats *stats);
 /* Adds what a sequence came to: tokens, rounds, exits; its passes are counted by whoever runs them. */
 void stats_add_sequence(struct mn_stats *sum, const struct mn_stats *stats);
 /* Adds passes, bytes, submits and the prompts' time. */

@@ -3,11 +3,11 @@
  * All depths share the core's weights, so one core pass advances rows that sit at DIFFERENT depths. In flight are the
  * rows of consecutive positions, the oldest the deepest. A tick
  *
- *   1. appends a row for the newest predicted token, at depth 0;
+ *   1. appends a row for the newest predicted token, at depth 0, and with it rows for tokens that lookup finds behind;
  *   2. advances every row by K steps in the same K core passes (fewer in the tick in which the oldest reaches R);
  *   3. predicts each row's next token anew;
  *   4. drops the rows behind the first prediction that no longer equals the token assumed behind it;
- *   5. commits the oldest row's prediction once that row is at depth R.
+ *   5. commits the predictions of the rows that are at depth R: the oldest, and those that entered with it.
  *
  * Lossless under policy `full`: a row at step t needs step t of earlier positions only, and those are at least as deep;
  * what a row computed on a wrong token is dropped with it; a committed prediction comes from a row at depth R whose
@@ -17,23 +17,29 @@
 #include <string.h>
 
 #include "engine/base/numbers.h"
-#include "spec/strategy.h"
+#include "spec/proposals.h"
 
 enum { USUAL_ROWS = 8 };
 
-/* Statistics only. One draft counts for a position: the first token that stood there behind a row that is committed. */
 struct wave {
-    bool turned[SESSION_MAX_ROWS]; /* the first row behind this one was dropped because this one's prediction changed */
+    /* Statistics only. One draft counts for a position: the first token that stood there behind a row that is
+     * committed. Turned: the first row behind this one was dropped because this one's prediction changed. */
+    bool turned[SESSION_MAX_ROWS];
+    struct proposals proposals;
 };
 
+/* With lookup there is room for what it finds beside the usual ones. */
 static uint32_t rows(const struct mn_generate_params *params)
 {
-    return params->speculation.max_inflight ? params->speculation.max_inflight : USUAL_ROWS;
+    const struct mn_speculation_params *p = &params->speculation;
+    return p->max_inflight ? p->max_inflight : USUAL_ROWS + min_u32(p->lookup, MN_MAX_LOOKUP);
 }
 
 static enum mn_status check(const struct generation *g)
 {
     enum mn_status status = check_max_inflight(g);
+    if (!status)
+        status = check_lookup(g);
     return status ? status : check_drafts(g);
 }
 
@@ -43,32 +49,39 @@ static enum mn_status open(struct generation *g, void *state)
     const struct session_info *w = session_info(g->session);
     (void)state;
     g->stats->draft_steps = g->draft_steps;
+    g->stats->lookup = g->params->speculation.lookup;
     g->stats->tick_weight_bytes = w->prelude_bytes + w->core_bytes * g->draft_steps + w->coda_bytes;
     return MN_OK;
 }
 
-/* The row of the newest predicted token, unless the wave is full or nothing will be wanted there. */
-static bool append(struct generation *g, struct wave *wave)
+/* The row of the newest predicted token, unless the wave is full or nothing will be wanted there; behind it those of
+ * what lookup finds. Returns how many. */
+static uint32_t append(struct generation *g, struct wave *wave)
 {
     if (g->n_rows >= g->max_inflight) /* auto may lower the cap under a wave in flight */
-        return false;
+        return 0;
     struct row row = {.token = g->pending, .position = g->position, .sequence = g->sequence};
+    enum mn_proposal by = MN_PROPOSAL_RESTART;
     if (g->n_rows > 0) {
         row.token = g->predicted[g->n_rows - 1];
         row.position = g->rows[g->n_rows - 1].position + 1;
+        by = wave->turned[g->n_rows - 1] ? MN_PROPOSAL_CORRECTION : MN_PROPOSAL_FIRST;
         /* The row at position p decides the token at p + 1; the last one wanted stands at n_prompt + n_new - 1. */
         if (row.position + 1 >= g->params->n_prompt + g->params->n_new || generation_is_stop(g, row.token))
-            return false;
+            return 0;
     }
-    wave->turned[g->n_rows] = false;
+    const uint32_t before = g->n_rows;
+    proposals_enter(&wave->proposals, &row, by);
     g->rows[g->n_rows++] = row;
-    return true;
+    const uint32_t n = 1 + proposals_look_up(&wave->proposals, g, g->max_inflight - g->n_rows);
+    memset(wave->turned + before, 0, n * sizeof *wave->turned);
+    return n;
 }
 
 static enum mn_status next(struct generation *g, void *state, struct request *request)
 {
     generation_begin_event(g);
-    bool entered = append(g, state);
+    const uint32_t entered = append(g, state);
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
         g->before[i] = g->rows[i].depth;
@@ -77,39 +90,54 @@ static enum mn_status next(struct generation *g, void *state, struct request *re
     return MN_OK;
 }
 
-/* The oldest row leaves, committed; `follows`: the row behind it stands. A row behind it that was given up while it
+/* The n oldest rows leave, committed, of `kept` that stand. A row behind the last of them that was given up while it
  * still might have been right (auto does that) is no draft. */
-static void leave(struct generation *g, struct wave *wave, bool follows)
+static void leave(struct generation *g, struct wave *wave, uint32_t n, uint32_t kept)
 {
-    g->stats->drafted += follows || wave->turned[0];
-    g->stats->accepted += follows && !wave->turned[0];
-    g->n_rows--;
-    memmove(g->rows, g->rows + 1, g->n_rows * sizeof *g->rows);
-    memmove(g->predicted, g->predicted + 1, g->n_rows * sizeof *g->predicted);
-    memmove(wave->turned, wave->turned + 1, g->n_rows * sizeof *wave->turned);
+    for (uint32_t i = 0; i < n; i++) {
+        const bool follows = kept > i + 1;
+        g->stats->drafted += follows || wave->turned[i];
+        g->stats->accepted += follows && !wave->turned[i];
+    }
+    g->n_rows = kept - n;
+    memmove(g->rows, g->rows + n, g->n_rows * sizeof *g->rows);
+    memmove(g->predicted, g->predicted + n, g->n_rows * sizeof *g->predicted);
+    memmove(wave->turned, wave->turned + n, g->n_rows * sizeof *wave->turned);
+}
+
+/* Rows of the wave that stand: rows go the same steps together, the one in front was as much deeper when the one behind
+ * it entered. */
+static uint32_t count_kept(const struct generation *g, const struct wave *wave)
+{
+    uint32_t kept = 1;
+    while (kept < g->n_rows &&
+           (generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth) ||
+            proposals_keep(&wave->proposals, g, kept - 1)))
+        kept++;
+    return kept;
 }
 
 static enum mn_status absorb(struct generation *g, void *state)
 {
     const uint32_t n = g->n_rows;
     struct wave *wave = state;
+    uint32_t kept = count_kept(g, wave), committed = 0;
     g->stats->rounds++;
     g->stats->inflight_rows += n;
-    uint32_t kept = 1;
-    /* Rows go the same steps together: the one in front was as much deeper when the one behind it entered. */
-    while (kept < n && generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth))
-        kept++;
+    g->stats->most_inflight = max_u32(g->stats->most_inflight, n);
+    proposals_note(&wave->proposals, g, 0, n);
     wave->turned[kept - 1] |= kept < n;
-    bool commit = g->rows[0].depth == g->num_steps;
-    if (commit) {
-        generation_commit(g, kept > 1 ? g->rows[1].token : g->predicted[0], g->num_steps);
-        g->stats->committed++;
-        kept = g->done ? min_u32(kept, 2) : kept; /* rows behind the end: drafts that nobody will judge */
+    for (; committed < kept && g->rows[committed].depth == g->num_steps && !g->done; committed++) {
+        const struct row *row = &g->rows[committed], *follower = kept > committed + 1 ? row + 1 : NULL;
+        const uint32_t token = follower ? follower->token : g->predicted[committed];
+        proposals_commit(&wave->proposals, g, row, follower, token);
+        generation_commit(g, token, g->num_steps);
     }
+    g->stats->committed += committed;
+    if (g->done)
+        kept = min_u32(kept, committed + 1); /* rows behind the end: drafts that nobody will judge */
     generation_end_event(g, "tick", n, kept);
-    g->n_rows = kept;
-    if (commit)
-        leave(g, wave, kept > 1);
+    leave(g, wave, committed, kept);
     return MN_OK;
 }
 
@@ -118,7 +146,7 @@ const struct strategy strategy_wavefront = {
               .help = "a queue of rows at staggered depths: every tick advances all of them K steps",
               .lossless = true,
               .batches = true,
-              .uses = MN_USES_DRAFT_STEPS | MN_USES_FORCED_ACCEPTANCE,
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKUP | MN_USES_FORCED_ACCEPTANCE,
               .usual_inflight = USUAL_ROWS},
     .state_bytes = sizeof(struct wave),
     .rows = rows,
