@@ -560,6 +560,7 @@ struct mn_stats {
     uint64_t looked_up;     /* tokens that lookup proposed, right or wrong */
     uint32_t most_inflight; /* rows of a tick or a verification, at most */
     uint32_t lookup;        /* the setting */
+    uint32_t chosen_lookup; /* auto: of the setting used last; 0: without */
     /* [depth - 1]: predictions at that depth behind committed tokens whose own token was committed later; those of them
      * that were it. Depths beyond MN_AGREEMENT_DEPTHS are not counted, nor drafts with forced acceptance. */
     uint64_t predicted_at[MN_AGREEMENT_DEPTHS], agreed_at[MN_AGREEMENT_DEPTHS];
@@ -572,6 +573,8 @@ double mn_stats_mean_acceptance_length(const struct mn_stats *stats); /* tokens 
 double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt tokens that were read per second */
 double mn_stats_decode_tok_s(const struct mn_stats *stats); /* new tokens after the first, which the prefill gave */
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
+const char *mn_proposal_name(enum mn_proposal proposal); /* "first", "correction", "lookup", "restart" */
+double mn_stats_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal); /* of `committed` */
 double mn_stats_gamma(const struct mn_stats *stats); /* new tokens, but for the first, per num_steps core passes */
 double mn_stats_gb_s(const struct mn_stats *stats); /* weight and cache bytes per decoding time */
 

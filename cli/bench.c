@@ -69,6 +69,11 @@ static bool list_takes_inflight(const char *list)
     return any_strategy(list, strategy_takes_inflight);
 }
 
+static bool list_takes_lookup(const char *list)
+{
+    return any_strategy(list, strategy_takes_lookup);
+}
+
 static bool list_takes_acceptance(const char *list)
 {
     return any_strategy(list, strategy_takes_acceptance);
@@ -191,6 +196,12 @@ static const struct command_option table[] = {
      .argument = "LIST",
      .shown = "the strategy's own",
      .help = "W: most rows in flight in wavefront, auto and diffusion"},
+    {.name = "lookup",
+     .kind = OPTION_TEXT,
+     .offset = AT(lookups),
+     .argument = "LIST",
+     .value = "0",
+     .help = "of wavefront, draft-verify and auto: tokens that enter at once where the last ones occurred before"},
     {.name = "prompt-tokens",
      .kind = OPTION_TEXT,
      .offset = AT(prompt_tokens),
@@ -325,6 +336,7 @@ static const struct option_rule rules[] = {
     NOT_QUICK("draft-steps"),
     NOT_QUICK("lookahead"),
     NOT_QUICK("max-inflight"),
+    NOT_QUICK("lookup"),
     NOT_QUICK("prompt-tokens"),
     NOT_QUICK("max-new-tokens"),
     NOT_QUICK("batch"),
@@ -343,6 +355,7 @@ static const struct option_rule rules[] = {
     {.option = "draft-steps", .with = "strategy", .takes = list_takes_draft_steps},
     {.option = "lookahead", .with = "strategy", .takes = list_takes_lookahead},
     {.option = "max-inflight", .with = "strategy", .takes = list_takes_inflight},
+    {.option = "lookup", .with = "strategy", .takes = list_takes_lookup},
     {.option = "acceptance", .with = "strategy", .takes = list_takes_acceptance},
 };
 

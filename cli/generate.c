@@ -89,6 +89,7 @@ static const struct command_option table[] = {
     DRAFT_STEPS_OPTION(AT(draft_steps), "recurrence steps of a draft, or per tick of wavefront and diffusion"),
     LOOKAHEAD_OPTION(AT(lookahead)),
     INFLIGHT_OPTION(AT(max_inflight), "most rows in flight in wavefront, auto and diffusion"),
+    LOOKUP_OPTION(AT(lookup)),
     {.name = "verification-threshold",
      .kind = OPTION_FLOAT,
      .offset = AT(verification_threshold),
@@ -234,6 +235,7 @@ static const struct option_rule rules[] = {
     {.option = "draft-steps", .with = "strategy", .takes = strategy_takes_draft_steps},
     {.option = "lookahead", .with = "strategy", .takes = strategy_takes_lookahead},
     {.option = "max-inflight", .with = "strategy", .takes = strategy_takes_inflight},
+    {.option = "lookup", .with = "strategy", .takes = strategy_takes_lookup},
     {.option = "verification-threshold", .with = "strategy", .takes = strategy_takes_verification_threshold},
     {.option = "continuous", .with = "strategy", .takes = strategy_takes_continuous},
     {.option = "exit", .with = "strategy", .takes = strategy_takes_exit},
@@ -261,7 +263,7 @@ const struct command command_generate = {
         "that\n"
         "cannot run has an \"error\" in its line; the others run, and the exit code is that of the first such line.\n"
         "--batch - is a worker: it reads lines as they come, which may also have strategy, draft_steps, lookahead,\n"
-        "max_inflight, temp, top_k, top_p, min_p, seed, stop and ignore_eos, answers each as it ends, and ends with "
+        "max_inflight, lookup, temp, top_k, top_p, min_p, seed, stop and ignore_eos, answers each as it ends, and ends with "
         "its\n"
         "input. --num-steps is the most that a line may ask for; --ctx, if not given, what the model knows or memory "
         "holds.\n"

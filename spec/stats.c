@@ -123,6 +123,19 @@ double mn_stats_weight_bytes_per_token(const struct mn_stats *stats)
     return stats ? ratio((double)stats->weight_bytes, decoded_tokens(stats)) : 0.0;
 }
 
+const char *mn_proposal_name(enum mn_proposal proposal)
+{
+    static const char *const names[MN_PROPOSALS] = {"first", "correction", "lookup", "restart"};
+    return (uint32_t)proposal < MN_PROPOSALS ? names[proposal] : NULL;
+}
+
+double mn_stats_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal)
+{
+    return stats && (uint32_t)proposal < MN_PROPOSALS
+               ? ratio((double)stats->proposed_by[proposal], (double)stats->committed)
+               : 0.0;
+}
+
 double mn_stats_gamma(const struct mn_stats *stats)
 {
     return stats ? ratio(decoded_tokens(stats) * stats->num_steps, (double)stats->core_passes) : 0.0;

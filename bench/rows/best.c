@@ -262,6 +262,8 @@ void write_setting_name(FILE *stream, const cJSON *row)
     write_figures(stream, number_of(row, "draft_steps"), number_of(row, "lookahead"));
     if (w > 0.0 && (!strategy || w != strategy->usual_inflight))
         fprintf(stream, " W %.9g", w);
+    if (number_of(row, "lookup") > 0.0)
+        fprintf(stream, " lookup %.9g", number_of(row, "lookup"));
     if (*row_string(row, "kv_policy") && strcmp(row_string(row, "kv_policy"), "full") != 0) {
         fputc(' ', stream);
         text_write_cell(stream, row_string(row, "kv_policy"), "", ' ');

@@ -189,7 +189,10 @@ void bench_params(struct mn_generate_params *p, const struct expected *e, const 
         .n_new = s->n_new,
         .num_steps = s->num_steps,
         .strategy = s->strategy,
-        .speculation = {.draft_steps = s->draft_steps, .lookahead = s->lookahead, .max_inflight = s->max_inflight},
+        .speculation = {.draft_steps = s->draft_steps,
+                        .lookahead = s->lookahead,
+                        .max_inflight = s->max_inflight,
+                        .lookup = s->lookup},
         .diffusion = {.embed_average = 0.1f},
         .sampler = {.temperature = common->temperature, .seed = common->seed},
         .ignore_eos = !common->stop_at_eos};

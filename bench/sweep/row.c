@@ -40,6 +40,8 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
             s->kv_policy, s->kv_type, s->strategy, s->num_steps, s->draft_steps, s->lookahead, s->max_inflight,
             s->batch, model->prompt_set, s->prompt_tokens, s->n_new, common->stop_at_eos, (double)common->temperature,
             common->seed);
+    if (s->lookup) /* keys of older rows stay as they are */
+        fprintf(out, "|l%" PRIu32, s->lookup);
     const struct acceptance *a = common->acceptance;
     for (uint32_t i = 0; a && i < a->n_flat; i++)
         fprintf(out, "%s%.9g", i ? "," : "|a", (double)a->flat[i]);

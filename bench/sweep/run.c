@@ -8,6 +8,7 @@
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/clock.h"
+#include "engine/base/numbers.h"
 #include "engine/base/decimal.h"
 #include "engine/base/system.h"
 
@@ -72,6 +73,14 @@ static void add_arrays(struct mn_stats *sum, const struct mn_stats *s)
         sum->accepted_lengths[i] += s->accepted_lengths[i];
     }
     sum->accepted_lengths[MN_MAX_LOOKAHEAD] += s->accepted_lengths[MN_MAX_LOOKAHEAD];
+    for (uint32_t i = 0; i < MN_PROPOSALS; i++)
+        sum->proposed_by[i] += s->proposed_by[i];
+    for (uint32_t i = 0; i < MN_AGREEMENT_DEPTHS; i++) {
+        sum->predicted_at[i] += s->predicted_at[i];
+        sum->agreed_at[i] += s->agreed_at[i];
+    }
+    sum->looked_up += s->looked_up;
+    sum->most_inflight = max_u32(sum->most_inflight, s->most_inflight);
 }
 
 /* `sum` begins as the first part: labels and settings are the same in all of them. */
@@ -101,6 +110,7 @@ static void add_stats(struct mn_stats *sum, const struct mn_stats *s)
     sum->chosen_strategy = s->chosen_strategy;
     sum->chosen_draft_steps = s->chosen_draft_steps;
     sum->chosen_lookahead = s->chosen_lookahead;
+    sum->chosen_lookup = s->chosen_lookup;
 }
 
 static enum mn_status run_batch(struct run *r)
@@ -115,6 +125,7 @@ static enum mn_status run_batch(struct run *r)
         r->stats.chosen_strategy = r->each[r->n - 1].chosen_strategy;
         r->stats.chosen_draft_steps = r->each[r->n - 1].chosen_draft_steps;
         r->stats.chosen_lookahead = r->each[r->n - 1].chosen_lookahead;
+        r->stats.chosen_lookup = r->each[r->n - 1].chosen_lookup;
     }
     return MN_OK;
 }
@@ -198,6 +209,8 @@ static void add_setting(struct row_builder *b, const struct run *r)
     row_number(b, "draft_steps", s->draft_steps);
     row_number(b, "lookahead", s->lookahead);
     row_number(b, "max_inflight", s->max_inflight);
+    if (s->lookup) /* not in other rows: those of older versions are to be equal to them */
+        row_number(b, "lookup", s->lookup);
     row_number(b, "batch", s->batch);
     row_number(b, "prompt_tokens", s->prompt_tokens);
     row_number(b, "new_tokens", s->n_new);
@@ -237,6 +250,30 @@ static void add_times(struct row_builder *b, const struct samples *samples)
     add_samples(b, "prefill_samples", samples, PREFILL);
 }
 
+/* Agreement by depth as two lists, depths and shares; and the counts behind these. */
+static void add_proposals(struct row_builder *b, const struct mn_stats *s)
+{
+    double depths[MN_AGREEMENT_DEPTHS], shares[MN_AGREEMENT_DEPTHS], counts[MN_AGREEMENT_DEPTHS];
+    uint32_t n = 0;
+    if (!s->committed)
+        return;
+    for (uint32_t i = 0; i < MN_AGREEMENT_DEPTHS; i++)
+        if (s->predicted_at[i]) {
+            depths[n] = i + 1;
+            counts[n] = (double)s->predicted_at[i];
+            shares[n++] = ratio((double)s->agreed_at[i], (double)s->predicted_at[i]);
+        }
+    row_number(b, "most_inflight", s->most_inflight);
+    row_number(b, "by_first", mn_stats_proposal_share(s, MN_PROPOSAL_FIRST));
+    row_number(b, "by_correction", mn_stats_proposal_share(s, MN_PROPOSAL_CORRECTION));
+    row_number(b, "by_lookup", mn_stats_proposal_share(s, MN_PROPOSAL_LOOKUP));
+    row_number(b, "by_restart", mn_stats_proposal_share(s, MN_PROPOSAL_RESTART));
+    row_number(b, "looked_up", (double)s->looked_up);
+    row_numbers(b, "agreement_depths", depths, n);
+    row_numbers(b, "agreement_shares", shares, n);
+    row_numbers(b, "agreement_counts", counts, n);
+}
+
 static void add_acceptance(struct row_builder *b, const struct mn_stats *s)
 {
     double per_position[MN_MAX_LOOKAHEAD], lengths[MN_MAX_LOOKAHEAD + 1];
@@ -250,6 +287,7 @@ static void add_acceptance(struct row_builder *b, const struct mn_stats *s)
     row_number(b, "acceptance_rate", mn_stats_acceptance_rate(s));
     row_number(b, "mean_acceptance_length", s->lookahead ? mn_stats_mean_acceptance_length(s) : 0.0);
     row_number(b, "mean_inflight", ratio((double)s->inflight_rows, (double)s->rounds));
+    add_proposals(b, s);
     row_numbers(b, "acceptance_per_position", per_position, s->lookahead);
     row_numbers(b, "accepted_lengths", lengths, s->lookahead ? s->lookahead + 1 : 0);
 }
@@ -263,6 +301,7 @@ static void add_work(struct row_builder *b, const struct run *r)
     row_number(b, "coda_passes", (double)s->coda_passes);
     row_number(b, "core_rows", (double)s->core_rows);
     row_number(b, "core_passes_per_token", ratio((double)s->core_passes, (double)s->n_new - s->n_sequences));
+    row_number(b, "gamma", mn_stats_gamma(s));
     row_number(b, "submits", (double)s->submits);
     row_number(b, "dispatches", (double)s->dispatches);
     row_number(b, "weight_bytes_per_token", mn_stats_weight_bytes_per_token(s));
@@ -273,6 +312,8 @@ static void add_work(struct row_builder *b, const struct run *r)
     row_text(b, "chosen", s->chosen_strategy ? s->chosen_strategy : "");
     row_number(b, "chosen_draft_steps", s->chosen_draft_steps);
     row_number(b, "chosen_lookahead", s->chosen_lookahead);
+    if (s->chosen_lookup)
+        row_number(b, "chosen_lookup", s->chosen_lookup);
 }
 
 static void add_latency(struct row_builder *b, struct run *r)

@@ -61,6 +61,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
     } numbers[] = {{"num-steps", p->num_steps, 1, 4096, &l->num_steps},
                    {"draft-steps", p->draft_steps, 1, 4095, &l->draft_steps},
                    {"lookahead", p->lookaheads, 1, MN_MAX_LOOKAHEAD, &l->lookaheads},
+                   {"lookup", p->lookups, 0, MN_MAX_LOOKUP, &l->lookups},
                    {"max-inflight", p->max_inflights, 1, ROWS_PER_PASS, &l->max_inflights},
                    {"prompt-tokens", p->prompt_tokens, 1, IDS_MAX, &l->prompt_tokens},
                    {"max-new-tokens", p->n_new, 2, IDS_MAX, &l->n_new},
@@ -94,6 +95,9 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
         status = log_fail(
             log, MN_ERR_USAGE,
             "--kernels: measures passes, not prompts: it goes without --prompts, --answers and --acceptance");
+    for (uint32_t i = 0; i < l->lookups.n && !status && p->acceptance; i++)
+        if (l->lookups.values[i] > 0)
+            status = log_fail(log, MN_ERR_USAGE, "--lookup: not with --acceptance, under which tokens mean nothing");
     if (!status && p->answers && !p->prompts)
         status = log_fail(log, MN_ERR_USAGE, "--answers: needs --prompts with questions");
     for (uint32_t i = 0; i < l->batches.n && !status && p->answers; i++)
@@ -108,7 +112,8 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
 uint32_t bench_rows(const struct bench_setting *s)
 {
     return mn_strategy_rows(&(struct mn_generate_params){
-        .strategy = s->strategy, .speculation = {.lookahead = s->lookahead, .max_inflight = s->max_inflight}});
+        .strategy = s->strategy,
+        .speculation = {.lookahead = s->lookahead, .max_inflight = s->max_inflight, .lookup = s->lookup}});
 }
 
 /* Can this combination run? The rules are the engine's (spec/check.c); here they leave holes in the product instead of
@@ -129,13 +134,15 @@ static void normalise(struct bench_setting *s)
     const struct mn_strategy *strategy = mn_strategy_find(s->strategy);
     if (!(strategy->uses & MN_USES_LOOKAHEAD))
         s->lookahead = 0;
+    if (!(strategy->uses & MN_USES_LOOKUP))
+        s->lookup = 0;
     if (!(strategy->uses & MN_USES_DRAFT_STEPS))
         s->draft_steps = 0;
     if (strategy->kv_policy)
         s->kv_policy = strategy->kv_policy;
     s->max_inflight = !strategy->usual_inflight ? 0
                       : s->max_inflight         ? s->max_inflight
-                                                : min_u32(strategy->usual_inflight, ROWS_PER_PASS / s->batch);
+                                                : min_u32(strategy->usual_inflight + s->lookup, ROWS_PER_PASS / s->batch);
 }
 
 /* Among those of the same sizes, types and batch. */
@@ -143,7 +150,8 @@ static bool is_known(const struct setting_list *list, size_t first, const struct
 {
     for (size_t i = first; i < list->n; i++)
         if (list->items[i].draft_steps == s->draft_steps && list->items[i].lookahead == s->lookahead &&
-            list->items[i].max_inflight == s->max_inflight && list->items[i].strategy == s->strategy &&
+            list->items[i].max_inflight == s->max_inflight && list->items[i].lookup == s->lookup &&
+            list->items[i].strategy == s->strategy &&
             !strcmp(list->items[i].kv_policy, s->kv_policy))
             return true;
     return false;
@@ -176,15 +184,17 @@ static enum mn_status add_setting(struct setting_list *list, size_t first, struc
 static enum mn_status add_numbers(struct setting_list *list, size_t first, const struct sweep_lists *l,
                                   struct bench_setting s, const struct mn_log *log)
 {
-    const uint32_t n_inflights = l->max_inflights.n ? l->max_inflights.n : 1;
+    const uint32_t n_inflights = l->max_inflights.n ? l->max_inflights.n : 1,
+                   n_lookups = l->lookups.n ? l->lookups.n : 1;
     enum mn_status status = MN_OK;
     for (uint32_t k = 0; k < l->draft_steps.n && !status; k++)
         for (uint32_t j = 0; j < l->lookaheads.n && !status; j++)
-            for (uint32_t w = 0; w < n_inflights && !status; w++) {
+            for (uint32_t w = 0; w < n_inflights * n_lookups && !status; w++) {
                 struct bench_setting at = s;
                 at.draft_steps = l->draft_steps.values[k];
                 at.lookahead = l->lookaheads.values[j];
-                at.max_inflight = l->max_inflights.n ? l->max_inflights.values[w] : 0;
+                at.max_inflight = l->max_inflights.n ? l->max_inflights.values[w / n_lookups] : 0;
+                at.lookup = l->lookups.n ? l->lookups.values[w % n_lookups] : 0;
                 normalise(&at);
                 status = add_setting(list, first, at, log);
             }

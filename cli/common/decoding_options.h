@@ -33,6 +33,13 @@
         .name = "max-inflight", .kind = OPTION_U32, .offset = at, .argument = "W", .shown = "the strategy's own", \
         .min = 1, .max = MN_MAX_LOOKAHEAD + 1, .help = help_ \
     }
+#define LOOKUP_OPTION(at) \
+    { \
+        .name = "lookup", .kind = OPTION_U32, .offset = at, .argument = "N", .value = "0", .min = 0, \
+        .max = MN_MAX_LOOKUP, \
+        .help = "wavefront, draft-verify and auto: where the last tokens occurred before, up to N that followed there " \
+                "enter at once; 0: none" \
+    }
 #define TEMPERATURE_OPTION(at) \
     { \
         .name = "temp", .kind = OPTION_FLOAT, .offset = at, .argument = "T", .value = "0", .min = 0, .max = 100, \

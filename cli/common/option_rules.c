@@ -119,6 +119,11 @@ bool strategy_takes_inflight(const char *strategy)
     return mn_strategy_find(strategy)->usual_inflight != 0;
 }
 
+bool strategy_takes_lookup(const char *strategy)
+{
+    return uses(strategy, MN_USES_LOOKUP);
+}
+
 bool strategy_takes_acceptance(const char *strategy)
 {
     return uses(strategy, MN_USES_FORCED_ACCEPTANCE);

@@ -13,6 +13,7 @@ enum mn_status option_rules_check(const struct command *command, const void *val
 bool strategy_takes_draft_steps(const char *strategy);
 bool strategy_takes_lookahead(const char *strategy);
 bool strategy_takes_inflight(const char *strategy);
+bool strategy_takes_lookup(const char *strategy);
 bool strategy_takes_acceptance(const char *strategy);
 bool strategy_takes_exit(const char *strategy);
 bool strategy_takes_continuous(const char *strategy);

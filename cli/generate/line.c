@@ -22,7 +22,7 @@ static enum mn_status check_keys(const struct json_doc *doc, bool own)
 {
     static const char *const common[] = {"prompt", "ids", "n", "num_steps", "id"}, *const more[] = {
                                                                                        "strategy",  "draft_steps",
-                                                                                       "lookahead", "max_inflight",
+                                                                                       "lookahead", "max_inflight", "lookup",
                                                                                        "temp",      "top_k",
                                                                                        "top_p",     "min_p",
                                                                                        "seed",      "stop",
@@ -36,7 +36,7 @@ static enum mn_status check_keys(const struct json_doc *doc, bool own)
             continue;
         return json_refuse(doc, MN_ERR_FORMAT, member->string, member,
                            own ? "must be one of prompt, ids, n, num_steps, id, strategy, draft_steps, lookahead, "
-                                 "max_inflight, temp, top_k, top_p, min_p, seed, stop and ignore_eos"
+                                 "max_inflight, lookup, temp, top_k, top_p, min_p, seed, stop and ignore_eos"
                                : "must be one of prompt, ids, n, num_steps and id");
     }
     const bool prompt = json_find(doc->root, "prompt") != NULL, ids = json_find(doc->root, "ids") != NULL;
@@ -136,6 +136,8 @@ static enum mn_status take_strategy(struct generate_options *own, const struct j
         status = json_get_u32_or(doc, doc->root, "draft_steps", 1, 4095, own->draft_steps, &own->draft_steps);
     if (!status)
         status = json_get_u32_or(doc, doc->root, "lookahead", 1, MN_MAX_LOOKAHEAD, own->lookahead, &own->lookahead);
+    if (!status)
+        status = json_get_u32_or(doc, doc->root, "lookup", 0, MN_MAX_LOOKUP, own->lookup, &own->lookup);
     if (!status)
         status = json_get_u32_or(doc, doc->root, "max_inflight", 1, MN_MAX_LOOKAHEAD + 1, own->max_inflight,
                                  &own->max_inflight);

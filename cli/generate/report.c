@@ -28,6 +28,28 @@ static double mean_inflight(const struct mn_stats *stats)
     return stats->rounds ? (double)stats->inflight_rows / (double)stats->rounds : 0.0;
 }
 
+/* Who proposed the tokens that rounds brought, as shares of them; and what predictions at each depth were worth. */
+static void json_proposals(const struct mn_stats *stats)
+{
+    bool first = true;
+    cli_json_u64("looked_up", stats->looked_up, false);
+    cli_json_key("proposed_by", false);
+    putchar('{');
+    for (int i = 0; i < MN_PROPOSALS; i++)
+        cli_json_double(mn_proposal_name((enum mn_proposal)i), mn_stats_proposal_share(stats, (enum mn_proposal)i), !i);
+    putchar('}');
+    cli_json_key("agreement_by_depth", false);
+    putchar('[');
+    for (uint32_t i = 0; i < MN_AGREEMENT_DEPTHS; i++)
+        if (stats->predicted_at[i]) {
+            printf("%s[%" PRIu32 ",%" PRIu64 ",", first ? "" : ",", i + 1, stats->predicted_at[i]);
+            json_write_double(stdout, (double)stats->agreed_at[i] / (double)stats->predicted_at[i]);
+            putchar(']');
+            first = false;
+        }
+    putchar(']');
+}
+
 static void json_acceptance(const struct mn_stats *stats)
 {
     cli_json_u64("rounds", stats->rounds, false);
@@ -39,6 +61,8 @@ static void json_acceptance(const struct mn_stats *stats)
     cli_json_double("mean_exit_steps", stats->exit_rows ? (double)stats->exit_steps / (double)stats->exit_rows : 0.0,
                     false);
     cli_json_double("mean_inflight", mean_inflight(stats), false);
+    cli_json_u64("most_inflight", stats->most_inflight, false);
+    json_proposals(stats);
     cli_json_key("acceptance_per_position", false);
     putchar('[');
     for (uint32_t i = 0; i < stats->lookahead; i++) {
@@ -66,6 +90,7 @@ static void json_strategy(const struct mn_stats *stats)
     cli_json_string("chosen_strategy", stats->chosen_strategy, false);
     cli_json_u64("chosen_draft_steps", stats->chosen_draft_steps, false);
     cli_json_u64("chosen_lookahead", stats->chosen_lookahead, false);
+    cli_json_u64("chosen_lookup", stats->chosen_lookup, false);
     cli_json_u64("choices", stats->n_choices, false);
 }
 
@@ -98,6 +123,7 @@ static void json_work(const struct mn_stats *stats)
     cli_json_u64("core_rows", stats->core_rows, false);
     cli_json_u64("weight_bytes", stats->weight_bytes, false);
     cli_json_u64("kv_bytes", stats->kv_bytes, false);
+    cli_json_double("gamma", mn_stats_gamma(stats), false);
     cli_json_double("weight_bytes_per_token", mn_stats_weight_bytes_per_token(stats), false);
     cli_json_u64("kv_bytes_per_token", stats->kv_bytes_per_token, false);
     cli_json_double("gb_s", mn_stats_gb_s(stats), false);
@@ -147,6 +173,7 @@ static void json_stats(struct generate_run *run, enum mn_status status)
     cli_json_u64("num_steps", stats->num_steps, false);
     cli_json_u64("draft_steps", stats->draft_steps, false);
     cli_json_u64("lookahead", stats->lookahead, false);
+    cli_json_u64("lookup", stats->lookup, false);
     cli_json_u64("prompt_tokens", stats->n_prompt, false);
     cli_json_u64("new_tokens", stats->n_new, false);
     cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(stats), false);
@@ -198,6 +225,7 @@ void report_total(const struct generate_run *any, const struct mn_stats *total, 
     cli_json_u64("parallel", n_parallel, false);
     cli_json_u64("draft_steps", total->draft_steps, false);
     cli_json_u64("lookahead", total->lookahead, false);
+    cli_json_u64("lookup", total->lookup, false);
     cli_json_u64("prompt_tokens", total->n_prompt, false);
     cli_json_u64("new_tokens", total->n_new, false);
     cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(total), false);
@@ -306,9 +334,9 @@ void report_trace_prompt(struct generate_run *run, uint32_t token)
     fprintf(file,
             "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32
             ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32 ",\"max_inflight\":%" PRIu32
-            ",\"kv_policy\":\"%s\",\"top_k\":%" PRIu32 ",\"seed\":%" PRIu64,
+            ",\"lookup\":%" PRIu32 ",\"kv_policy\":\"%s\",\"top_k\":%" PRIu32 ",\"seed\":%" PRIu64,
             stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead,
-            rows_per_sequence(run->options), run->kv_policy, run->options->top_k, run->options->seed);
+            rows_per_sequence(run->options), stats->lookup, run->kv_policy, run->options->top_k, run->options->seed);
     if (stats->lossy_because)
         trace_name(file, "lossy_because", stats->lossy_because);
     trace_float(file, "temperature", run->options->temperature);
@@ -365,6 +393,19 @@ static bool shares_line(const struct generate_run *run)
     return disk_look_open(&out, 1) && disk_look_open(&err, 2) && disk_is_same(&out, &err);
 }
 
+/* Tokens per R core steps, and who proposed them. */
+static void report_proposals(FILE *notes, const struct mn_stats *stats)
+{
+    if (!stats->committed)
+        return;
+    fprintf(notes, ", %.2f tokens per %" PRIu32 " core steps (", mn_stats_gamma(stats), stats->num_steps);
+    for (int i = 0; i < MN_PROPOSALS; i++)
+        if (i != MN_PROPOSAL_LOOKUP || stats->looked_up)
+            fprintf(notes, "%s%.0f%% %s", i ? ", " : "", 100.0 * mn_stats_proposal_share(stats, (enum mn_proposal)i),
+                    mn_proposal_name((enum mn_proposal)i));
+    fputc(')', notes);
+}
+
 void report_summary(const struct generate_run *run, const struct mn_stats *stats)
 {
     FILE *notes = cli_notes();
@@ -385,6 +426,7 @@ void report_summary(const struct generate_run *run, const struct mn_stats *stats
         fprintf(notes, ", a tick of %.2f MB (model %.2f) in %.2f ms",
                 (double)stats->weight_bytes / 1e6 / (double)stats->rounds, (double)stats->tick_weight_bytes / 1e6,
                 stats->decode_ns / 1e6 / (double)stats->rounds);
+    report_proposals(notes, stats);
     fprintf(notes, ", %.2f GB/s", mn_stats_gb_s(stats));
     if (stats->chosen_strategy)
         fprintf(notes, ", last choice %s K %" PRIu32 " L %" PRIu32, stats->chosen_strategy, stats->chosen_draft_steps,

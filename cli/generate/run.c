@@ -54,7 +54,9 @@ uint32_t rows_per_sequence(const struct generate_options *options)
 {
     return mn_strategy_rows(&(struct mn_generate_params){
         .strategy = options->strategy,
-        .speculation = {.lookahead = options->lookahead, .max_inflight = options->max_inflight}});
+        .speculation = {.lookahead = options->lookahead,
+                        .max_inflight = options->max_inflight,
+                        .lookup = options->lookup}});
 }
 
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
@@ -99,6 +101,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
         .speculation = {.draft_steps = draft_steps_or_usual(options->draft_steps, run->num_steps),
                         .lookahead = options->lookahead,
                         .max_inflight = rows_per_sequence(options),
+                        .lookup = options->lookup,
                         .verification_threshold = options->verification_threshold,
                         .require_lossless = options->require_lossless},
         .exit = {.rule = options->exit, .min_steps = options->exit_min_steps, .check_interval = options->exit_interval},

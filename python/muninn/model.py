@@ -16,7 +16,7 @@ DEFAULT_DRAFT_STEPS = 4
 DEFAULT_LOOKAHEAD = 7
 DEFAULT_PARALLEL = 8
 _SAMPLER = ('temperature', 'top_p', 'top_k', 'min_p', 'seed')
-_SPECULATION = ('draft_steps', 'lookahead', 'max_inflight', 'verification_threshold', 'require_lossless')
+_SPECULATION = ('draft_steps', 'lookahead', 'max_inflight', 'lookup', 'verification_threshold', 'require_lossless')
 _GENERATE = ('num_steps', 'strategy', 'exit', 'diffusion', 'continuous', 'ignore_eos', 'init_scale')
 _SESSION = ('kv_policy', 'kv_type', 'beyond_trained_depth')
 _TEXT = ('stop', 'stop_ids', 'skip_special_tokens')
@@ -197,7 +197,7 @@ class Model:
 
     @staticmethod
     def _rows(settings):
-        speculation = {name: settings.get(name) for name in ('lookahead', 'max_inflight')}
+        speculation = {name: settings.get(name) for name in ('lookahead', 'max_inflight', 'lookup')}
         keep = []
         params = _native.new('mn_generate_params', {'strategy': settings['strategy'], 'speculation': speculation}, keep)
         return lib.mn_strategy_rows(params) or 1
