@@ -3,7 +3,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { LENGTHS = LOOKUP_LONGEST - LOOKUP_SHORTEST + 1 };
+enum { LENGTHS = 2 };
+static const uint32_t lengths[LENGTHS] = {LOOKUP_LONGEST, LOOKUP_SHORTEST};
 
 struct lookup {
     uint32_t *ids; /* [n_max] */
@@ -70,30 +71,44 @@ void lookup_push(struct lookup *l, uint32_t token)
     const struct view v = {.lookup = l};
     if (l->n == l->n_max)
         return;
-    for (uint32_t i = 0; i < LENGTHS && l->n >= LOOKUP_SHORTEST + i; i++)
-        l->follows[i][slot_of(&v, l->n, LOOKUP_SHORTEST + i)] = l->n;
+    for (uint32_t i = 0; i < LENGTHS; i++)
+        if (l->n >= lengths[i])
+            l->follows[i][slot_of(&v, l->n, lengths[i])] = l->n;
     l->ids[l->n++] = token;
 }
 
-/* Where the last `length` tokens of n ended before; 0: nowhere. Runs with one hash are told apart, the later one
- * replaces the earlier. */
-static uint32_t occurrence(const struct view *v, uint32_t n, uint32_t length)
+/* Tokens in front of `at` that are those in front of n, up to LOOKUP_LONGEST. */
+static uint32_t common(const struct view *v, uint32_t n, uint32_t at)
 {
-    const uint32_t at = v->lookup->follows[length - LOOKUP_SHORTEST][slot_of(v, n, length)];
-    for (uint32_t i = 1; at && i <= length; i++)
-        if (token_at(v, at - i) != token_at(v, n - i))
-            return 0;
-    return at;
+    uint32_t i = 0;
+    while (i < LOOKUP_LONGEST && i < at && token_at(v, at - 1 - i) == token_at(v, n - 1 - i))
+        i++;
+    return i;
+}
+
+/* Where the longest run of the last tokens of n ended before, and how long it is; 0: nowhere. Runs with one hash are
+ * told apart, the later one replaces the earlier. */
+static uint32_t occurrence(const struct view *v, uint32_t n, uint32_t *length)
+{
+    for (uint32_t i = 0; i < LENGTHS; i++) {
+        const uint32_t at = n < lengths[i] ? 0 : v->lookup->follows[i][slot_of(v, n, lengths[i])];
+        *length = at ? common(v, n, at) : 0;
+        if (*length >= lengths[i])
+            return at;
+    }
+    return 0;
 }
 
 uint32_t lookup_find(const struct lookup *l, const uint32_t *tail, uint32_t n_tail, uint32_t *found, uint32_t most)
 {
     const struct view v = {l, tail, found, n_tail};
     const uint32_t n = l->n + n_tail;
-    uint32_t at = 0;
-    for (uint32_t length = LOOKUP_LONGEST; length >= LOOKUP_SHORTEST && !at; length--)
-        at = n >= length ? occurrence(&v, n, length) : 0;
-    for (uint32_t i = 0; at && i < most; i++)
+    uint32_t length, at = occurrence(&v, n, &length);
+    if (!at)
+        return 0;
+    if (length < LOOKUP_LONGEST && length < most)
+        most = length;
+    for (uint32_t i = 0; i < most; i++)
         found[i] = token_at(&v, at + i);
-    return at ? most : 0;
+    return most;
 }

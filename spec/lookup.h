@@ -2,9 +2,10 @@
  * Prompt-lookup decoding (Saxena 2023) and LLMA (arXiv 2304.04487) draft so; here what is found are tokens that rows
  * enter on, and are judged as all others.
  *
- * Of the last LOOKUP_LONGEST tokens down to the last LOOKUP_SHORTEST, the longest run that occurred before counts, at
- * its latest occurrence. An index by hash holds where each such run last ended: a token costs O(1) on its way in,
- * whatever the text's length, and so does a question.
+ * The last LOOKUP_LONGEST tokens are looked for, else the last LOOKUP_SHORTEST, at their latest occurrence. The longer
+ * the run that occurred before, the further the text goes on as it did there: behind a shorter run than LOOKUP_LONGEST no
+ * more tokens are found than the run has. An index by hash holds where each run of these two lengths last ended: a token
+ * costs O(1) on its way in, whatever the text's length, and so does a question.
  *
  * Owns: the text's tokens and the index, reserved when the text begins. Never: decides what becomes of what it finds.
  * Thread-safety: none. */
@@ -15,7 +16,7 @@
 
 #include "engine/base/status.h"
 
-enum { LOOKUP_SHORTEST = 2, LOOKUP_LONGEST = 4 };
+enum { LOOKUP_SHORTEST = 3, LOOKUP_LONGEST = 8 };
 
 struct lookup;
 

@@ -88,7 +88,7 @@ struct world {
     struct model_config *config;
     struct session_params params;
     const char *weight_type;
-    uint64_t accepted, rejected, n_left, n_stopped, n_refused, n_batches, n_generated;
+    uint64_t accepted, rejected, looked_up, by_lookup, n_left, n_stopped, n_refused, n_batches, n_generated;
 };
 
 static void shape_draw(struct random_shape *shape, struct dice *d)
@@ -217,8 +217,10 @@ static void sequence_draw(const struct world *w, struct setting *s, uint32_t i, 
     const uint32_t most = (p->num_steps ? p->num_steps : w->params.num_steps) - 1,
                    least = p->exit.rule ? 1 + most / 2 : 1; /* room to leave before them */
     p->speculation.draft_steps = most ? draw(d, least < most ? least : most, most) : 0;
+    /* Few ids, so that what stood there before comes again; or all of them. */
+    const uint32_t n_ids = draw_one_in(d, 2) ? draw(d, 1, 3) : w->config->vocab_size;
     for (uint32_t j = 0; j < p->n_prompt; j++)
-        s->prompts[i][j] = draw(d, 0, w->config->vocab_size - 1);
+        s->prompts[i][j] = draw(d, 0, n_ids - 1);
     p->prompt = s->prompts[i];
     p->on_token = token_list_add;
     s->stop_after[i] = draw_one_in(d, 6) ? draw(d, 1, p->n_new) : 0;
@@ -253,6 +255,8 @@ static void common_draw(const struct world *w, struct setting *s, struct dice *d
         p->exit.min_steps = draw(d, 0, 3);
         p->exit.check_interval = draw(d, 0, 3);
     }
+    if (strcmp(p->strategy, "ar") != 0 && !p->exit.rule && !draw_one_in(d, 3))
+        p->speculation.lookup = draw_one_in(d, 4) ? MN_MAX_LOOKUP : draw(d, 1, 8);
 }
 
 static void setting_name(const struct world *w, struct setting *s, uint64_t seed, uint32_t index)
@@ -262,12 +266,12 @@ static void setting_name(const struct world *w, struct setting *s, uint64_t seed
         s->what, sizeof s->what,
         "MUNINN_TEST_SEED=%#llx MUNINN_TEST_INDEX=%u: model %s, %s, session of %u steps, %u rows, %u places, context "
         "%u, cache %s, weights %s; %u sequences; temperature %g top_k %u top_p %g min_p %g init_scale %g "
-        "L %u max_inflight %u exit '%s' min %u every %u eos %u;",
+        "L %u max_inflight %u lookup %u exit '%s' min %u every %u eos %u;",
         (unsigned long long)seed, index, w->folder, p->strategy, w->params.num_steps, w->params.max_rows,
         w->params.n_sequences, w->params.n_ctx, kv_type_name(w->params.kv_type), w->weight_type, s->n,
         (double)p->sampler.temperature, p->sampler.top_k, (double)p->sampler.top_p, (double)p->sampler.min_p,
-        (double)p->init_scale, p->speculation.lookahead, p->speculation.max_inflight, s->rule, p->exit.min_steps,
-        p->exit.check_interval, s->eos);
+        (double)p->init_scale, p->speculation.lookahead, p->speculation.max_inflight, p->speculation.lookup, s->rule,
+        p->exit.min_steps, p->exit.check_interval, s->eos);
     for (uint32_t i = 0; i < s->n; i++, p++)
         n += snprintf(s->what + n, sizeof s->what - (size_t)n, " [%u + %u, R %u, K %u, stops %u]", p->n_prompt,
                       p->n_new, p->num_steps, p->speculation.draft_steps, s->stop_after[i]);
@@ -313,6 +317,7 @@ static void expect(struct world *w, struct setting *s, struct token_list *expect
         struct mn_generate_params p = s->p[i];
         p.strategy = "ar";
         p.exit.rule = NULL;
+        p.speculation.lookup = 0;
         run_alone(w, s, p, &expected[i], &stats);
         assert_true(stats.lossless && stats.n_new == expected[i].n && expected[i].n == p.n_new);
     }
@@ -341,7 +346,9 @@ static void check_refusal(struct world *w, const struct setting *s, struct dice 
     p.user = &none;
     p.strategy = "draft-verify";
     p.exit.rule = NULL;
-    switch (draw(&d, 0, 5)) {
+    p.speculation.lookup = 0;
+    switch (draw(&d, 0, 6)) {
+    case 6: p.speculation.lookup = MN_MAX_LOOKUP + 1; break;
     case 0: p.speculation.lookahead = draw_one_in(&d, 2) ? 0 : w->params.max_rows; break;
     case 1: p.speculation.draft_steps = p.num_steps ? p.num_steps : w->params.num_steps; break;
     case 2: p.n_new = w->params.n_ctx + 2 - p.n_prompt; break;
@@ -380,8 +387,16 @@ static void check_alone(struct world *w, const struct setting *s, const struct t
     }
     w->accepted += stats[0].accepted;
     w->rejected += stats[0].drafted - stats[0].accepted;
+    w->looked_up += stats[0].looked_up;
+    w->by_lookup += stats[0].proposed_by[MN_PROPOSAL_LOOKUP];
     w->n_left += stats[0].exit_steps < stats[0].exit_rows * stats[0].draft_steps;
-    if (stats[0].drafted != stats[1].drafted || stats[0].accepted != stats[1].accepted ||
+    uint64_t proposed = 0;
+    for (int i = 0; i < MN_PROPOSALS; i++)
+        proposed += stats[0].proposed_by[i];
+    if (proposed != stats[0].committed || stats[0].proposed_by[MN_PROPOSAL_LOOKUP] > stats[0].looked_up)
+        fail_msg("%s %llu tokens were proposed, %llu committed", s->what, (unsigned long long)proposed,
+                 (unsigned long long)stats[0].committed);
+    if (stats[0].looked_up != stats[1].looked_up || stats[0].drafted != stats[1].drafted || stats[0].accepted != stats[1].accepted ||
         stats[0].core_rows != stats[1].core_rows || stats[0].exit_steps != stats[1].exit_steps ||
         (expected->n > 1 && memcmp(bits[0], bits[1], sizeof bits[0])))
         fail_msg("%s the second run is another one", s->what);

@@ -60,7 +60,7 @@ static void go(struct session *session, const struct event *e, uint32_t first, u
     assert_int_equal(session_run(session, &run, predicted), MN_OK);
 }
 
-static void replay_passes(struct session *session, const struct recorded *r)
+static void replay_passes(struct session *session, const struct recorded *r, bool looks_up)
 {
     struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = R};
     uint32_t predicted[SESSION_MAX_ROWS];
@@ -111,7 +111,10 @@ static void test_replay(void **state)
         {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 5}},
         {.strategy = "wavefront", .speculation = {.draft_steps = 1}},
         {.strategy = "wavefront", .speculation = {.draft_steps = 5, .max_inflight = 3}},
+        {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 9, .lookup = 8}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 2, .max_inflight = 16, .lookup = 8}},
         {.strategy = "auto"},
+        {.strategy = "auto", .speculation = {.lookup = 8}},
         {.strategy = "draft-verify",
          .speculation = {.draft_steps = 2, .lookahead = 5, .verification_threshold = 0.01f}},
         {.strategy = "draft-verify",
@@ -135,6 +138,7 @@ static void test_replay(void **state)
     struct session *shared = test_session(engine, &params);
     struct recorded *r = malloc(sizeof *r);
     assert_non_null(r);
+    uint64_t looked_up = 0;
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
         for (int sampled = 0; sampled < 2; sampled++) {
             struct mn_generate_params g = runs[i];
@@ -156,8 +160,10 @@ static void test_replay(void **state)
             /* With an early exit rows are level in steps of their own, and a window's states are mixed on the host: no
              * plain passes. */
             if (!diffusion && !g.exit.rule)
-                replay_passes(full, r);
+                replay_passes(full, r, g.speculation.lookup > 0);
+            looked_up += stats.looked_up;
         }
+    assert_true(looked_up > 0);
     free(r);
     session_destroy(full);
     session_destroy(shared);
