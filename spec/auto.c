@@ -6,7 +6,7 @@
  * now and then, stop for predictions on their way to R. From costs and agreement,
  *
  *   ar             one token per    prelude + R core + head
- *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) core(L+1) + head(L+1)
+ *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) price_core(L+1) + price_head(L+1)
  *   wavefront      a wave simulated tick by tick, over a text whose predictions settle as a(d) has it
  *
  * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be
@@ -15,13 +15,16 @@
  * be guessed costs little. What events really take, against what the model said, corrects each family; an `ar` event
  * takes what ar takes, so that a slow moment of the machine does not count against speculation. All choices are
  * lossless strategies, and all may follow each other between events: the tokens are those of ar.
+ *
+ * Lookup, where the caller allows it, is taken or left for each event: by what it would have found in the text so far,
+ * which is counted either way, and by what another row costs here (pricing.h).
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/numbers.h"
-#include "spec/cost.h"
+#include "spec/pricing.h"
 #include "spec/strategies.h"
 
 /* Agreement is counted at all of `depths` when a prediction is made there anyway; probes stop at few, since each stop
@@ -61,6 +64,7 @@ struct automatic {
                  [SESSION_MAX_ROWS]; /* predictions of rows in flight by position modulo the rows; UINT32_MAX: none */
     double correction[N_FAMILIES];   /* time measured over time predicted; 0: that family has not run */
     struct setting current;
+    struct lookup_record lookup;
     void *families[N_FAMILIES]; /* their states */
     uint32_t probes[N_PROBES],
         n_probes;                     /* depths at which the event under way is stopped for a prediction; ascending */
@@ -134,33 +138,6 @@ static double agreement(const struct automatic *a, enum view view, uint32_t dept
     return previous + (1.0 - previous) * (depth - at) / (num_steps - at);
 }
 
-/* ---- what passes take: the part of it that falls to this generation's rows when others share them ---- */
-
-struct pricing {
-    const struct mn_cost_table *costs;
-    uint32_t others; /* rows of other generations in a pass */
-};
-
-static double share(const struct pricing *p, const double *ns, uint32_t rows)
-{
-    return cost_at(p->costs, ns, rows + p->others) * rows / (rows + p->others);
-}
-
-static double core(const struct pricing *p, uint32_t rows)
-{
-    return share(p, p->costs->core_ns, rows);
-}
-
-static double head(const struct pricing *p, uint32_t rows)
-{
-    return share(p, p->costs->head_ns, rows);
-}
-
-static double enter(const struct pricing *p)
-{
-    return p->costs->submit_ns / (1 + p->others) + share(p, p->costs->prelude_ns, 1);
-}
-
 static struct pricing pricing_of(const struct generation *g)
 {
     return (struct pricing){automatic_of(g)->costs, g->n_others};
@@ -174,7 +151,7 @@ struct yield {
 
 static double ar_ns(const struct pricing *p, uint32_t num_steps)
 {
-    return enter(p) + num_steps * core(p, 1) + head(p, 1);
+    return price_enter(p) + num_steps * price_core(p, 1) + price_head(p, 1);
 }
 
 static struct yield round_yield(const struct pricing *p, double right, uint32_t num_steps, uint32_t k, uint32_t l)
@@ -183,8 +160,8 @@ static struct yield round_yield(const struct pricing *p, double right, uint32_t 
     double reached = 1.0;
     for (uint32_t i = 0; i < l; i++)
         y.tokens += reached *= right;
-    y.ns = (l + 1) * (enter(p) + k * core(p, 1)) + l * head(p, 1);
-    y.ns += p->costs->submit_ns / (1 + p->others) + (num_steps - k) * core(p, l + 1) + head(p, l + 1);
+    y.ns = (l + 1) * (price_enter(p) + k * price_core(p, 1)) + l * price_head(p, 1);
+    y.ns += p->costs->submit_ns / (1 + p->others) + (num_steps - k) * price_core(p, l + 1) + price_head(p, l + 1);
     return y;
 }
 
@@ -195,10 +172,10 @@ struct ticks {
 
 static struct ticks price_ticks(const struct pricing *p)
 {
-    struct ticks t = {.enter_ns = share(p, p->costs->prelude_ns, 1)};
+    struct ticks t = {.enter_ns = price_share(p, p->costs->prelude_ns, 1)};
     for (uint32_t n = 1; n <= AUTO_ROWS; n++) {
-        t.fixed_ns[n] = p->costs->submit_ns / (1 + p->others) + head(p, n);
-        t.core_ns[n] = core(p, n);
+        t.fixed_ns[n] = p->costs->submit_ns / (1 + p->others) + price_head(p, n);
+        t.core_ns[n] = price_core(p, n);
     }
     return t;
 }
@@ -493,6 +470,21 @@ static void stop_at_probe(const struct generation *g, struct automatic *a, struc
         }
 }
 
+/* Does lookup pay in the event that begins? A wave then has room for what it finds. */
+static void allow_lookup(struct generation *g, struct automatic *a)
+{
+    const struct pricing p = pricing_of(g);
+    if (g->in_event || !g->lookup)
+        return;
+    const bool wave = a->current.family == WAVE && g->max_inflight > 1,
+               pays = wave ? lookup_pays_in_wave(&a->lookup, &p, g->num_steps, g->draft_steps, max_u32(1, g->n_rows))
+                           : a->current.family == DRAFT && lookup_pays_in_round(&a->lookup, &p, g->draft_steps);
+    g->at_once = pays ? g->params->speculation.lookup : 0;
+    if (wave)
+        g->max_inflight = pays ? a->max_rows : a->current.rows;
+    g->stats->chosen_lookup = g->at_once;
+}
+
 /* Which family, unless it is in the middle of something, and what it asks for. */
 static enum mn_status ask(struct generation *g, struct automatic *a, struct request *request)
 {
@@ -507,6 +499,7 @@ static enum mn_status ask(struct generation *g, struct automatic *a, struct requ
         g->n_rows = g->max_inflight = 1;
         g->draft_steps = g->num_steps;
     }
+    allow_lookup(g, a);
     return families[a->current.family]->next(g, a->families[a->current.family], request);
 }
 
@@ -547,6 +540,7 @@ static enum mn_status absorb(struct generation *g, void *state)
         return status;
     a->brought = g->stats->n_new > before;
     count_hits(a, position, predicted, g->stats->n_new - before);
+    lookup_record_add(&a->lookup, g, g->committed, g->stats->n_new - before);
     settle(g);
     return MN_OK;
 }
@@ -562,7 +556,8 @@ static enum mn_status check(const struct generation *g)
     if (g->params->measuring.n_forced_acceptance)
         return log_fail(g->log, MN_ERR_USAGE,
                         "forced_acceptance: strategy auto chooses draft_steps itself: give shares by depth, forced_at");
-    return check_forced(g);
+    enum mn_status status = check_lookup(g);
+    return status ? status : check_forced(g);
 }
 
 static enum mn_status open(struct generation *g, void *state)
@@ -574,6 +569,7 @@ static enum mn_status open(struct generation *g, void *state)
     a->max_rows = g->max_inflight = min_u32(min_u32(g->max_inflight, session_info(g->session)->max_rows), AUTO_ROWS);
     a->committed = 1;    /* the prompt's */
     a->costs = g->costs; /* there from the prompt on */
+    g->stats->lookup = g->params->speculation.lookup;
     return MN_OK;
 }
 
@@ -589,7 +585,7 @@ const struct strategy strategy_auto = {
               .help = "one of the above with K and L, by what passes cost here and what the text allows",
               .lossless = true,
               .batches = true,
-              .uses = MN_USES_COSTS | MN_USES_FORCED_ACCEPTANCE,
+              .uses = MN_USES_COSTS | MN_USES_LOOKUP | MN_USES_FORCED_ACCEPTANCE,
               .usual_inflight = AUTO_ROWS},
     .state_bytes = sizeof(struct automatic),
     .rows = rows,

@@ -103,6 +103,7 @@ void generation_set_up(struct generation *g, struct session *s, struct mn_cost_t
                              .num_steps = depth_or(p->num_steps, session_info(s)->num_steps),
                              .draft_steps = p->speculation.draft_steps,
                              .lookahead = p->speculation.lookahead,
+                             .at_once = p->speculation.lookup,
                              .max_inflight = p->speculation.max_inflight ? p->speculation.max_inflight
                                                                          : session_info(s)->max_rows};
     *stats = (struct mn_stats){.strategy = g->strategy ? g->strategy->about.name : "",

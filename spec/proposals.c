@@ -27,12 +27,12 @@ uint32_t proposals_look_up(struct proposals *p, struct generation *g, uint32_t m
     const struct row last = g->rows[g->n_rows - 1];
     /* The row at position p decides the token at p + 1; the last one wanted stands at n_prompt + n_new - 1. */
     const uint32_t wanted = g->params->n_prompt + g->params->n_new - 2 - last.position;
-    if (!g->lookup || most == 0 || wanted == 0)
+    if (!g->lookup || min_u32(most, g->at_once) == 0 || wanted == 0)
         return 0;
     for (uint32_t i = 1; i < g->n_rows; i++)
         tail[i - 1] = g->rows[i].token;
     const uint32_t n_found = lookup_find(g->lookup, tail, g->n_rows - 1, found,
-                                         min_u32(min_u32(most, wanted), g->params->speculation.lookup));
+                                         min_u32(min_u32(most, wanted), g->at_once));
     for (; n < n_found && !generation_is_stop(g, found[n]); n++) {
         const struct row row = {.token = found[n], .position = last.position + 1 + n, .sequence = g->sequence};
         p->looked_up[place_of(&g->rows[g->n_rows - 1])] = row.token;

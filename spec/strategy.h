@@ -37,6 +37,7 @@ struct generation {
     const struct mn_log *log;
     uint32_t sequence, num_steps;
     uint32_t draft_steps, lookahead, max_inflight; /* the caller's, or what auto chose */
+    uint32_t at_once;                              /* tokens by lookup, the same */
     uint32_t pending;                              /* the newest committed token: not yet in the cache */
     uint32_t position;                             /* where it stands */
     uint32_t pending_depth;                        /* steps that the row before it took */

@@ -441,7 +441,7 @@ static void test_drawn_settings(void **state)
     const uint64_t fresh = (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15) >> 24;
     const uint64_t seed = number_from_environment("MUNINN_TEST_SEED", fresh);
     const uint64_t only = number_from_environment("MUNINN_TEST_INDEX", UINT64_MAX);
-    uint64_t accepted = 0, rejected = 0, left = 0, stopped = 0, refused = 0, batches = 0, generated = 0;
+    uint64_t accepted = 0, rejected = 0, looked_up = 0, by_lookup = 0, left = 0, stopped = 0, refused = 0, batches = 0, generated = 0;
     print_message("MUNINN_TEST_SEED=%#llx\n", (unsigned long long)seed);
     for (uint32_t i = 0; i < N_WORLDS; i++) {
         struct world w;
@@ -453,6 +453,8 @@ static void test_drawn_settings(void **state)
                 check_setting(&w, seed, k);
         accepted += w.accepted;
         rejected += w.rejected;
+        looked_up += w.looked_up;
+        by_lookup += w.by_lookup;
         left += w.n_left;
         stopped += w.n_stopped;
         refused += w.n_refused;
@@ -462,13 +464,15 @@ static void test_drawn_settings(void **state)
     }
     print_message(
         "%llu tokens alone, %llu batches; drafts: %llu accepted, %llu rejected, in %llu runs some left early; "
-        "%llu runs were stopped, %llu refused\n",
+        "%llu tokens looked up, %llu right; %llu runs were stopped, %llu refused\n",
         (unsigned long long)generated, (unsigned long long)batches, (unsigned long long)accepted,
-        (unsigned long long)rejected, (unsigned long long)left, (unsigned long long)stopped,
+        (unsigned long long)rejected, (unsigned long long)left,
+        (unsigned long long)looked_up, (unsigned long long)by_lookup, (unsigned long long)stopped,
         (unsigned long long)refused);
     /* Settings that draft nothing, or of which all are right, would show nothing. */
     if (only == UINT64_MAX)
-        assert_true(accepted > 0 && rejected > 0 && stopped > 0 && batches > 0 && refused == N_WORLDS * N_SETTINGS / 4);
+        assert_true(accepted > 0 && rejected > 0 && looked_up > by_lookup && by_lookup > 0 && stopped > 0 && batches > 0 &&
+                    refused == N_WORLDS * N_SETTINGS / 4);
 }
 
 int main(void)

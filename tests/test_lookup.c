@@ -155,7 +155,7 @@ static void test_lossless(void **state)
     }
     print_message("%llu tokens by lookup, %llu looked up in vain\n", (unsigned long long)by_lookup,
                   (unsigned long long)wrong);
-    assert_true(by_lookup > 100 && wrong > 100);
+    assert_true(by_lookup > 10 && wrong > 50);
     session_destroy(w.session);
     test_engine_done(w.engine);
 }

@@ -72,7 +72,7 @@ static void replay_passes(struct session *session, const struct recorded *r, boo
         for (uint32_t j = 0; j < e->n_rows && round;
              j++) { /* drafts are made one by one, the last row follows without one */
             go(session, e, j, 1, e->rows[j].depth_before, true, predicted);
-            if (j + 1 < e->n_rows)
+            if (j + 1 < e->n_rows && !looks_up) /* what lookup found may stand against a draft */
                 assert_int_equal(predicted[0], e->rows[j + 1].token);
         }
         go(session, e, 0, e->n_rows, e->rows[0].depth_after - e->rows[0].depth_before, false, predicted);
