@@ -12,6 +12,8 @@ refuses "--quick chooses for itself" 2 "--strategy has no effect with --quick" b
 refuses "--quick has no lists" 2 "--draft-steps has no effect with --quick" bench --quick --draft-steps 2
 refuses "K without a strategy that has one" 2 "--draft-steps has no effect with --strategy ar" bench --strategy ar --draft-steps 2
 refuses "L without a strategy that has one" 2 "--lookahead has no effect with --strategy ar,wavefront" bench --strategy ar,wavefront --lookahead 2
+refuses "lookup without a strategy that has it" 2 "--lookup has no effect with --strategy ar" bench --strategy ar --lookup 2
+refuses "lookup beside given agreement" 2 "--lookup: not with --acceptance" bench --strategy wavefront --lookup 2 --acceptance 2:0.5
 refuses "W without a strategy that has one" 2 "--max-inflight has no effect with --strategy draft-verify" bench --strategy draft-verify --max-inflight 2
 refuses "acceptance without a strategy that drafts" 2 "--acceptance has no effect with --strategy ar" bench --strategy ar --acceptance 0.9
 refuses "acceptance at K for one that chooses K" 2 "--acceptance 0.9: strategy auto chooses the depth of its drafts itself" bench --strategy ar,auto --acceptance 0.9

@@ -190,12 +190,41 @@ function drawWaveSpeeds(panel, rows, width) {
 figure("waves", "Speed of waves by K and W",
     "Decoding speed of the wavefront. Down: steps per tick, K. Across: rows that may be in flight, W. More rows than " +
         "R/K " +
-        "are never in flight, so beyond it a line only repeats itself. The fastest cell of a panel is framed.",
+        "are never in flight without lookup, so beyond it a line only repeats itself; each lookup has a panel of its " +
+        "own. The fastest cell of a panel is framed.",
     (box, view) => {
         const all = view.of("run").filter((row) => row.strategy === "wavefront");
         const rows = all.filter(
             (row) => ["draft_steps", "max_inflight", "decode_tok_s"].every((key) => has(row, key, isNumber)));
         note(box, leftOut(all, rows, "draft_steps, max_inflight or decode_tok_s"));
         if (!rows.length) return note(box, "No row of wavefront with a speed among those shown.");
-        facets(box, conditions(rows), (panel, group, width) => drawWaveSpeeds(panel, group.rows, width));
+        facets(box, conditions(rows, [...CONDITIONS, "lookup"]),
+            (panel, group, width) => drawWaveSpeeds(panel, group.rows, width));
+    });
+
+/* ---- predictions ---- */
+
+figure("agreement", "Agreement by depth",
+    "Of the predictions that rows made on their way, how many were the token at full depth; behind tokens that were " +
+        "committed. One line per setting that looked.",
+    (box, view) => {
+        const all = drafting(view).concat(view.of("run").filter((row) => row.strategy === "wavefront")),
+              rows = all.filter((row) => has(row, "agreement_depths", isList) && has(row, "agreement_shares", isList) &&
+                                    row.agreement_depths.length === row.agreement_shares.length);
+        if (!rows.length) return note(box, "No row with agreement_depths among those shown.");
+        const deepest = Math.max(...rows.map((row) => Math.max(...row.agreement_depths, 1)));
+        facets(box, conditions(rows), (panel, group, width) => {
+            const p = plot(panel, {
+                width,
+                height: 260,
+                x: {label: "depth", domain: [0, deepest + 1], ticks: niceTicks(0, deepest + 1, 8).filter(Number.isInteger)},
+                y: {label: "agreement", domain: [0, 1], format: (v) => short(100 * v) + " %"}
+            });
+            for (const row of group.rows) {
+                const css = row.strategy + lossyClass(row), shares = row.agreement_shares;
+                p.line(shares.map((v, i) => [row.agreement_depths[i], v]), css);
+                shares.forEach((v, i) => p.dot(row.agreement_depths[i], v, css,
+                    settingTip(row, [["depth", String(row.agreement_depths[i])], ["agreement", percent(v)]])));
+            }
+        });
     });

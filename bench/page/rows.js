@@ -152,6 +152,8 @@ const FIELDS = new Map(Object.entries({
     draft_steps: "K",
     lookahead: "L",
     max_inflight: "W",
+    lookup: "lookup",
+    gamma: "tokens per R core steps",
     batch: "batch",
     prompt_tokens: "prompt tokens",
     new_tokens: "new tokens",
@@ -201,7 +203,7 @@ const labelWords = (row, key) => (key === FORCED_KEYS[0] ? forcedLabel(row) : sa
  * takes that to tell groups apart. */
 const SAID_FIRST = [
     "device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead",
-    "max_inflight", "batch", "forced_acceptance", "pass", "rows", "position"
+    "max_inflight", "lookup", "batch", "forced_acceptance", "pass", "rows", "position"
 ];
 
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
@@ -275,11 +277,11 @@ const megabytes = (value) => (value === null ? "?" : short(value / 1e6) + " MB")
 const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
 /* What a strategy makes use of; a trace of generate has the others' defaults beside it. Of others than these all. */
-const KNOBS = [["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"]];
+const KNOBS = [["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["lookup", "lookup"]];
 const USED_KNOBS = new Map([["ar", ""], ["draft-verify", "KL"], ["wavefront", "KW"]]);
 function settingName(row) {
     const used = USED_KNOBS.get(row.strategy) ?? "KLW";
-    const knobs = KNOBS.filter(([key, name]) => used.includes(name) && number(row, key));
+    const knobs = KNOBS.filter(([key, name]) => (key === "lookup" || used.includes(name)) && number(row, key));
     return [text(row.strategy, 30), ...knobs.map(([key, name]) => `${name} ${row[key]}`)].join(" ");
 }
 
@@ -300,6 +302,12 @@ function waitingWords(row) {
 }
 
 /* What a tooltip says of a setting. */
+/* Who proposed the tokens of rounds and ticks. */
+function proposedBy(row) {
+    const who = [["by_first", "first"], ["by_correction", "correction"], ["by_lookup", "lookup"], ["by_restart", "none"]];
+    if (who.some(([key]) => number(row, key) === null)) return null;
+    return who.filter(([key]) => row[key]).map(([key, name]) => `${name} ${percent(row[key])}`).join(", ");
+}
 function settingTip(row, extra = []) {
     const lines = [settingName(row)];
     if (lossyLabel(row)) lines.push(lossyLabel(row));
@@ -310,6 +318,8 @@ function settingTip(row, extra = []) {
     add("speedup over ar", speedup(row) === null ? null : times(speedup(row)));
     add("acceptance", number(row, "drafted") ? percent(number(row, "acceptance_rate")) : null);
     add("tokens per round", number(row, "mean_acceptance_length") ? short(row.mean_acceptance_length) : null);
+    add("tokens per R core steps", number(row, "gamma") ? short(row.gamma) : null);
+    add("proposed by", proposedBy(row));
     add("weights read per token",
         number(row, "weight_bytes_per_token") === null ? null : megabytes(row.weight_bytes_per_token));
     add("bandwidth",

@@ -193,9 +193,11 @@ function drawMeasured(root, view) {
 /* [key, title, kind of value, minor: left out on paper] */
 const COLUMNS = {
     run: [
-        ["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["num_steps", "R"],
+        ["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["lookup", "lookup", true],
+        ["num_steps", "R"],
         ["kv_policy", "cache"], ["decode_tok_s", "tok/s"], [speedup, "speedup"], ["lossless", "lossless"],
         ["equals_ar", "equals ar"], ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"],
+        ["gamma", "tokens/ R steps", true],
         ["weight_bytes_per_token", "MB/ token"], ["gb_s", "GB/s"], ["ceiling_percent", "% of ceiling"],
         ["decode_spread", "spread"], ["ttft_ms", "first token ms"], ["inter_token_p50_ms", "p50 ms", true],
         ["inter_token_p95_ms", "p95 ms"], ["inter_token_p99_ms", "p99 ms", true], ["joules_per_token", "J/ token"],
@@ -251,7 +253,7 @@ let tableKind = null, search = "", shownRows = PAGE;
 const titleOf = ([key, title]) => title ?? fieldTitle(key);
 const columnId = ([key]) => (typeof key === "function" ? "speedup" : key);
 /* Zero where a strategy has no such figure. */
-const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "mean_acceptance_length"]);
+const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "lookup", "mean_acceptance_length"]);
 /* Not every system shows them, and rows of older versions have none. */
 const OPTIONAL = new Set([
     "shared_bytes", "registers", "scalar_registers", "spills", "scratch_bytes", "code_bytes", "instructions", "waves",
