@@ -127,7 +127,9 @@ enum mn_status generation_open(struct generation *g, struct session *s, struct m
     if (accept_is_forced(&p->measuring))
         g->prompt_hash = accept_prompt_hash(p);
     /* Everything a generation will ever need on the host: nothing is allocated between two tokens. */
-    if (p->speculation.lookup && (status = lookup_create(&g->lookup, p->n_prompt + p->n_new, log)))
+    if (p->speculation.lookup)
+        status = lookup_create(&g->lookup, p->n_prompt + p->n_new, log);
+    if (status)
         return status;
     for (uint32_t i = 0; g->lookup && i < p->n_prompt; i++)
         lookup_push(g->lookup, p->prompt[i]);
