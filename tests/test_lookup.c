@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "spec/lookup.h"
+#include "spec/pricing.h"
 #include "tests/testing.h"
 
 enum { N_TEXT = 400, N_TAIL = 5, R = 12, N_NEW = 48, N_CTX = 96, N_PROMPT = 24, N_SEQUENCES = 3 };
@@ -160,6 +161,27 @@ static void test_lossless(void **state)
     test_engine_done(w.engine);
 }
 
+/* What auto goes by: where rows cost nothing, any chance is worth them; where all cost the same, none is; between, it
+ * takes a text that repeats itself. */
+static void test_worth(void **state)
+{
+    (void)state;
+    struct mn_cost_table costs = {.n = 2, .rows = {1, 16}, .submit_ns = 10};
+    const struct pricing pricing = {.costs = &costs};
+    const struct lookup_record never = {.found = 98, .right = 0}, always = {.found = 98, .right = 98};
+    static const double slopes[] = {0.0, 0.1, 1.0};
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 2; j++) {
+            costs.core_ns[j] = 100.0 + 100.0 * slopes[i] * (costs.rows[j] - 1.0);
+            costs.head_ns[j] = costs.prelude_ns[j] = costs.core_ns[j] / 10;
+        }
+        assert_true(lookup_pays_in_wave(&always, &pricing, 32, 4, 6) == (i < 2));
+        assert_true(lookup_pays_in_wave(&never, &pricing, 32, 4, 6) == (i < 1));
+        assert_true(lookup_pays_in_round(&never, &pricing, 4) == (i < 1));
+        assert_true(i == 2 || lookup_pays_in_round(&always, &pricing, 4));
+    }
+}
+
 /* Each by its name, and nothing runs. */
 static void test_refusals(void **state)
 {
@@ -198,7 +220,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_index), cmocka_unit_test(test_lossless),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_index), cmocka_unit_test(test_lossless), cmocka_unit_test(test_worth),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -217,7 +217,11 @@ figure("agreement", "Agreement by depth",
             const p = plot(panel, {
                 width,
                 height: 260,
-                x: {label: "depth", domain: [0, deepest + 1], ticks: niceTicks(0, deepest + 1, 8).filter(Number.isInteger)},
+                x: {
+                    label: "depth",
+                    domain: [0, deepest + 1],
+                    ticks: niceTicks(0, deepest + 1, 8).filter(Number.isInteger)
+                },
                 y: {label: "agreement", domain: [0, 1], format: (v) => short(100 * v) + " %"}
             });
             for (const row of group.rows) {

@@ -304,7 +304,8 @@ function waitingWords(row) {
 /* What a tooltip says of a setting. */
 /* Who proposed the tokens of rounds and ticks. */
 function proposedBy(row) {
-    const who = [["by_first", "first"], ["by_correction", "correction"], ["by_lookup", "lookup"], ["by_restart", "none"]];
+    const who =
+        [["by_first", "first"], ["by_correction", "correction"], ["by_lookup", "lookup"], ["by_restart", "none"]];
     if (who.some(([key]) => number(row, key) === null)) return null;
     return who.filter(([key]) => row[key]).map(([key, name]) => `${name} ${percent(row[key])}`).join(", ");
 }

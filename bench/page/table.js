@@ -193,7 +193,8 @@ function drawMeasured(root, view) {
 /* [key, title, kind of value, minor: left out on paper] */
 const COLUMNS = {
     run: [
-        ["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["lookup", "lookup", true],
+        ["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"],
+        ["lookup", "lookup", true],
         ["num_steps", "R"],
         ["kv_policy", "cache"], ["decode_tok_s", "tok/s"], [speedup, "speedup"], ["lossless", "lossless"],
         ["equals_ar", "equals ar"], ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"],
