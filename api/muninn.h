@@ -346,8 +346,8 @@ size_t mn_session_cost_key(const struct mn_session *session, char *text, size_t 
 
 struct mn_generate_params;
 
-/* Settings that a strategy knows. An early exit, a warm start, a verification threshold, lookup or forced acceptance are
- * refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
+/* Settings that a strategy knows. An early exit, a warm start, a verification threshold, lookup or forced acceptance
+ * are refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
 enum mn_strategy_uses {
     MN_USES_DRAFT_STEPS = 1 << 0, /* below num_steps */
     MN_USES_WHOLE_DEPTH = 1 << 1, /* draft_steps may also be num_steps */
@@ -576,7 +576,7 @@ double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
 const char *mn_proposal_name(enum mn_proposal proposal); /* "first", "correction", "lookup", "restart" */
 double mn_stats_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal); /* of `committed` */
 double mn_stats_gamma(const struct mn_stats *stats); /* new tokens, but for the first, per num_steps core passes */
-double mn_stats_gb_s(const struct mn_stats *stats); /* weight and cache bytes per decoding time */
+double mn_stats_gb_s(const struct mn_stats *stats);  /* weight and cache bytes per decoding time */
 
 /* Generates. On failure the tokens handed to on_token so far are valid and *stats describes them. */
 enum mn_status mn_generate(struct mn_session *session, const struct mn_generate_params *params, struct mn_stats *stats);

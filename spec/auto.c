@@ -6,8 +6,8 @@
  * now and then, stop for predictions on their way to R. From costs and agreement,
  *
  *   ar             one token per    prelude + R core + head
- *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) price_core(L+1) + price_head(L+1)
- *   wavefront      a wave simulated tick by tick, over a text whose predictions settle as a(d) has it
+ *   draft-verify   a^0 + .. + a^L   tokens per round of  (L+1)(prelude + K core) + L head + (R-K) price_core(L+1) +
+ * price_head(L+1) wavefront      a wave simulated tick by tick, over a text whose predictions settle as a(d) has it
  *
  * and the cheapest per token is taken - of those that are affordable. An account is kept against `ar`: a round may be
  * drafted if the account would bear it that every guess is wrong, a wave started if it would bear agreement as bad as

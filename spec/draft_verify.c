@@ -200,8 +200,8 @@ static void absorb_draft(struct generation *g, struct round *r)
 {
     const uint32_t last = r->cursor + r->n_looked_up;
     proposals_note(&r->proposals, g, r->cursor, 1 + r->n_looked_up);
-    while (r->cursor < last && (g->predicted[r->cursor] == g->rows[r->cursor + 1].token ||
-                                proposals_keep(&r->proposals, g, r->cursor)))
+    while (r->cursor < last &&
+           (g->predicted[r->cursor] == g->rows[r->cursor + 1].token || proposals_keep(&r->proposals, g, r->cursor)))
         r->cursor++;
     const bool corrected = r->cursor < last;
     if (!corrected && r->cursor == most_drafts(g)) {
@@ -235,8 +235,8 @@ const struct strategy strategy_draft_verify = {
               .help = "drafts L tokens at K steps, verifies them together from K steps on",
               .lossless = true,
               .batches = true,
-              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKAHEAD | MN_USES_LOOKUP | MN_USES_EXIT | MN_USES_VERIFICATION_THRESHOLD |
-                      MN_USES_FORCED_ACCEPTANCE},
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKAHEAD | MN_USES_LOOKUP | MN_USES_EXIT |
+                      MN_USES_VERIFICATION_THRESHOLD | MN_USES_FORCED_ACCEPTANCE},
     .state_bytes = sizeof(struct round),
     .rows = rows,
     .lossy_because = lossy_because,

@@ -3,9 +3,9 @@
  * enter on, and are judged as all others.
  *
  * The last LOOKUP_LONGEST tokens are looked for, else the last LOOKUP_SHORTEST, at their latest occurrence. The longer
- * the run that occurred before, the further the text goes on as it did there: behind a shorter run than LOOKUP_LONGEST no
- * more tokens are found than the run has. An index by hash holds where each run of these two lengths last ended: a token
- * costs O(1) on its way in, whatever the text's length, and so does a question.
+ * the run that occurred before, the further the text goes on as it did there: behind a shorter run than LOOKUP_LONGEST
+ * no more tokens are found than the run has. An index by hash holds where each run of these two lengths last ended: a
+ * token costs O(1) on its way in, whatever the text's length, and so does a question.
  *
  * Owns: the text's tokens and the index, reserved when the text begins. Never: decides what becomes of what it finds.
  * Thread-safety: none. */

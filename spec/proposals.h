@@ -1,5 +1,5 @@
-/* What was proposed behind the rows in flight, by whom, and whether it was right: statistics, and what a strategy learns
- * from them about lookup. By the position of a row modulo the rows there can be.
+/* What was proposed behind the rows in flight, by whom, and whether it was right: statistics, and what a strategy
+ * learns from them about lookup. By the position of a row modulo the rows there can be.
  *
  * Never: decides what is committed. Thread-safety: none. */
 #ifndef MUNINN_SPEC_PROPOSALS_H
@@ -8,7 +8,7 @@
 #include "spec/strategy.h"
 
 struct proposals {
-    uint8_t by[SESSION_MAX_ROWS]; /* enum mn_proposal: of the token on which the row stands */
+    uint8_t by[SESSION_MAX_ROWS];         /* enum mn_proposal: of the token on which the row stands */
     uint32_t looked_up[SESSION_MAX_ROWS]; /* the token that lookup saw behind the row; UINT32_MAX: none */
     uint32_t predicted[SESSION_MAX_ROWS][MN_AGREEMENT_DEPTHS]; /* by the row, [depth - 1]; UINT32_MAX: not asked */
     /* [depth - 1]: where a prediction there and lookup differed, how often each was right; old ones fade. */

@@ -110,9 +110,8 @@ static void leave(struct generation *g, struct wave *wave, uint32_t n, uint32_t 
 static uint32_t count_kept(const struct generation *g, const struct wave *wave)
 {
     uint32_t kept = 1;
-    while (kept < g->n_rows &&
-           (generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth) ||
-            proposals_keep(&wave->proposals, g, kept - 1)))
+    while (kept < g->n_rows && (generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth) ||
+                                proposals_keep(&wave->proposals, g, kept - 1)))
         kept++;
     return kept;
 }

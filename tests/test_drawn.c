@@ -396,9 +396,9 @@ static void check_alone(struct world *w, const struct setting *s, const struct t
     if (proposed != stats[0].committed || stats[0].proposed_by[MN_PROPOSAL_LOOKUP] > stats[0].looked_up)
         fail_msg("%s %llu tokens were proposed, %llu committed", s->what, (unsigned long long)proposed,
                  (unsigned long long)stats[0].committed);
-    if (stats[0].looked_up != stats[1].looked_up || stats[0].drafted != stats[1].drafted || stats[0].accepted != stats[1].accepted ||
-        stats[0].core_rows != stats[1].core_rows || stats[0].exit_steps != stats[1].exit_steps ||
-        (expected->n > 1 && memcmp(bits[0], bits[1], sizeof bits[0])))
+    if (stats[0].looked_up != stats[1].looked_up || stats[0].drafted != stats[1].drafted ||
+        stats[0].accepted != stats[1].accepted || stats[0].core_rows != stats[1].core_rows ||
+        stats[0].exit_steps != stats[1].exit_steps || (expected->n > 1 && memcmp(bits[0], bits[1], sizeof bits[0])))
         fail_msg("%s the second run is another one", s->what);
 }
 
@@ -441,7 +441,8 @@ static void test_drawn_settings(void **state)
     const uint64_t fresh = (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15) >> 24;
     const uint64_t seed = number_from_environment("MUNINN_TEST_SEED", fresh);
     const uint64_t only = number_from_environment("MUNINN_TEST_INDEX", UINT64_MAX);
-    uint64_t accepted = 0, rejected = 0, looked_up = 0, by_lookup = 0, left = 0, stopped = 0, refused = 0, batches = 0, generated = 0;
+    uint64_t accepted = 0, rejected = 0, looked_up = 0, by_lookup = 0, left = 0, stopped = 0, refused = 0, batches = 0,
+             generated = 0;
     print_message("MUNINN_TEST_SEED=%#llx\n", (unsigned long long)seed);
     for (uint32_t i = 0; i < N_WORLDS; i++) {
         struct world w;
@@ -466,13 +467,12 @@ static void test_drawn_settings(void **state)
         "%llu tokens alone, %llu batches; drafts: %llu accepted, %llu rejected, in %llu runs some left early; "
         "%llu tokens looked up, %llu right; %llu runs were stopped, %llu refused\n",
         (unsigned long long)generated, (unsigned long long)batches, (unsigned long long)accepted,
-        (unsigned long long)rejected, (unsigned long long)left,
-        (unsigned long long)looked_up, (unsigned long long)by_lookup, (unsigned long long)stopped,
-        (unsigned long long)refused);
+        (unsigned long long)rejected, (unsigned long long)left, (unsigned long long)looked_up,
+        (unsigned long long)by_lookup, (unsigned long long)stopped, (unsigned long long)refused);
     /* Settings that draft nothing, or of which all are right, would show nothing. */
     if (only == UINT64_MAX)
-        assert_true(accepted > 0 && rejected > 0 && looked_up > by_lookup && by_lookup > 0 && stopped > 0 && batches > 0 &&
-                    refused == N_WORLDS * N_SETTINGS / 4);
+        assert_true(accepted > 0 && rejected > 0 && looked_up > by_lookup && by_lookup > 0 && stopped > 0 &&
+                    batches > 0 && refused == N_WORLDS * N_SETTINGS / 4);
 }
 
 int main(void)

@@ -212,15 +212,15 @@ static void test_refusals(void **state)
         assert_int_equal(generate(session, &p, &stats), MN_ERR_USAGE);
         assert_true(log.n_errors == 1 && !strncmp(log.last, "lookup", 6));
     }
-    assert_int_equal(mn_strategy_rows(&(struct mn_generate_params){.strategy = "wavefront",
-                                                                   .speculation = {.lookup = 8}}), 16);
+    assert_int_equal(
+        mn_strategy_rows(&(struct mn_generate_params){.strategy = "wavefront", .speculation = {.lookup = 8}}), 16);
     session_destroy(session);
     test_engine_done(engine);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_index), cmocka_unit_test(test_lossless), cmocka_unit_test(test_worth),
-                                       cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_index), cmocka_unit_test(test_lossless),
+                                       cmocka_unit_test(test_worth), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

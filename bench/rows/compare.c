@@ -322,8 +322,8 @@ static void write_setting(FILE *out, const cJSON *row)
     fputs(", ", out);
     write_escaped(out, row_string(row, "strategy"));
     fprintf(out, " R %.9g K %.9g L %.9g W %.9g lookup %.9g batch %.9g, cache ", number_of(row, "num_steps"),
-            number_of(row, "draft_steps"), number_of(row, "lookahead"), number_of(row, "max_inflight"), number_of(row, "lookup"),
-            number_of(row, "batch"));
+            number_of(row, "draft_steps"), number_of(row, "lookahead"), number_of(row, "max_inflight"),
+            number_of(row, "lookup"), number_of(row, "batch"));
     write_escaped(out, row_string(row, "kv_policy"));
     fputc(' ', out);
     write_escaped(out, row_string(row, "kv_type"));

@@ -183,19 +183,18 @@ static int keep(void *user, uint32_t token)
 void bench_params(struct mn_generate_params *p, const struct expected *e, const struct bench_setting *s,
                   const struct bench_common *common)
 {
-    *p = (struct mn_generate_params){
-        .prompt = e->ids,
-        .n_prompt = e->n_ids,
-        .n_new = s->n_new,
-        .num_steps = s->num_steps,
-        .strategy = s->strategy,
-        .speculation = {.draft_steps = s->draft_steps,
-                        .lookahead = s->lookahead,
-                        .max_inflight = s->max_inflight,
-                        .lookup = s->lookup},
-        .diffusion = {.embed_average = 0.1f},
-        .sampler = {.temperature = common->temperature, .seed = common->seed},
-        .ignore_eos = !common->stop_at_eos};
+    *p = (struct mn_generate_params){.prompt = e->ids,
+                                     .n_prompt = e->n_ids,
+                                     .n_new = s->n_new,
+                                     .num_steps = s->num_steps,
+                                     .strategy = s->strategy,
+                                     .speculation = {.draft_steps = s->draft_steps,
+                                                     .lookahead = s->lookahead,
+                                                     .max_inflight = s->max_inflight,
+                                                     .lookup = s->lookup},
+                                     .diffusion = {.embed_average = 0.1f},
+                                     .sampler = {.temperature = common->temperature, .seed = common->seed},
+                                     .ignore_eos = !common->stop_at_eos};
     acceptance_set(common->acceptance, s->strategy, &p->measuring);
 }
 

@@ -8,8 +8,8 @@
 #include "bench/sweep/cost_file.h"
 #include "bench/sweep/measure.h"
 #include "engine/base/clock.h"
-#include "engine/base/numbers.h"
 #include "engine/base/decimal.h"
+#include "engine/base/numbers.h"
 #include "engine/base/system.h"
 
 enum { DECODE, PREFILL, COLUMNS };

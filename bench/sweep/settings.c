@@ -142,7 +142,7 @@ static void normalise(struct bench_setting *s)
         s->kv_policy = strategy->kv_policy;
     s->max_inflight = !strategy->usual_inflight ? 0
                       : s->max_inflight         ? s->max_inflight
-                                                : min_u32(strategy->usual_inflight + s->lookup, ROWS_PER_PASS / s->batch);
+                                        : min_u32(strategy->usual_inflight + s->lookup, ROWS_PER_PASS / s->batch);
 }
 
 /* Among those of the same sizes, types and batch. */
@@ -151,8 +151,7 @@ static bool is_known(const struct setting_list *list, size_t first, const struct
     for (size_t i = first; i < list->n; i++)
         if (list->items[i].draft_steps == s->draft_steps && list->items[i].lookahead == s->lookahead &&
             list->items[i].max_inflight == s->max_inflight && list->items[i].lookup == s->lookup &&
-            list->items[i].strategy == s->strategy &&
-            !strcmp(list->items[i].kv_policy, s->kv_policy))
+            list->items[i].strategy == s->strategy && !strcmp(list->items[i].kv_policy, s->kv_policy))
             return true;
     return false;
 }

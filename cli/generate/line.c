@@ -22,11 +22,11 @@ static enum mn_status check_keys(const struct json_doc *doc, bool own)
 {
     static const char *const common[] = {"prompt", "ids", "n", "num_steps", "id"}, *const more[] = {
                                                                                        "strategy",  "draft_steps",
-                                                                                       "lookahead", "max_inflight", "lookup",
-                                                                                       "temp",      "top_k",
-                                                                                       "top_p",     "min_p",
-                                                                                       "seed",      "stop",
-                                                                                       "ignore_eos"};
+                                                                                       "lookahead", "max_inflight",
+                                                                                       "lookup",    "temp",
+                                                                                       "top_k",     "top_p",
+                                                                                       "min_p",     "seed",
+                                                                                       "stop",      "ignore_eos"};
     const cJSON *member;
     if (!cJSON_IsObject(doc->root))
         return log_fail(doc->log, MN_ERR_FORMAT, "%s: must be an object with a \"prompt\" or \"ids\"", doc->file);

@@ -333,8 +333,8 @@ void report_trace_prompt(struct generate_run *run, uint32_t token)
     trace_begin(run);
     fprintf(file,
             "\"event\":\"prompt\",\"strategy\":\"%s\",\"lossless\":%s,\"num_steps\":%" PRIu32
-            ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32 ",\"max_inflight\":%" PRIu32
-            ",\"lookup\":%" PRIu32 ",\"kv_policy\":\"%s\",\"top_k\":%" PRIu32 ",\"seed\":%" PRIu64,
+            ",\"draft_steps\":%" PRIu32 ",\"lookahead\":%" PRIu32 ",\"max_inflight\":%" PRIu32 ",\"lookup\":%" PRIu32
+            ",\"kv_policy\":\"%s\",\"top_k\":%" PRIu32 ",\"seed\":%" PRIu64,
             stats->strategy, stats->lossless ? "true" : "false", stats->num_steps, stats->draft_steps, stats->lookahead,
             rows_per_sequence(run->options), stats->lookup, run->kv_policy, run->options->top_k, run->options->seed);
     if (stats->lossy_because)

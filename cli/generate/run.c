@@ -52,11 +52,10 @@ enum mn_status run_take_ids(struct generate_run *run, const struct id_list *ids)
 /* Fewer rows are fewer pipelines to build. */
 uint32_t rows_per_sequence(const struct generate_options *options)
 {
-    return mn_strategy_rows(&(struct mn_generate_params){
-        .strategy = options->strategy,
-        .speculation = {.lookahead = options->lookahead,
-                        .max_inflight = options->max_inflight,
-                        .lookup = options->lookup}});
+    return mn_strategy_rows(&(struct mn_generate_params){.strategy = options->strategy,
+                                                         .speculation = {.lookahead = options->lookahead,
+                                                                         .max_inflight = options->max_inflight,
+                                                                         .lookup = options->lookup}});
 }
 
 enum mn_status settle_run(struct generate_run *run, struct mn_session_params *session,
