@@ -200,8 +200,7 @@ static void absorb_draft(struct generation *g, struct round *r)
 {
     const uint32_t last = r->cursor + r->n_looked_up;
     proposals_note(&r->proposals, g, r->cursor, 1 + r->n_looked_up);
-    while (r->cursor < last &&
-           (g->predicted[r->cursor] == g->rows[r->cursor + 1].token || proposals_keep(&r->proposals, g, r->cursor)))
+    while (r->cursor < last && g->predicted[r->cursor] == g->rows[r->cursor + 1].token)
         r->cursor++;
     const bool corrected = r->cursor < last;
     if (!corrected && r->cursor == most_drafts(g)) {

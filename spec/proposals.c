@@ -5,9 +5,6 @@
 #include "engine/base/numbers.h"
 #include "spec/lookup.h"
 
-/* What a comparison of lookup with a prediction leaves of those before it. */
-static const double fading = 0.98;
-
 static uint32_t place_of(const struct row *row)
 {
     return row->position % SESSION_MAX_ROWS;
@@ -17,7 +14,6 @@ void proposals_enter(struct proposals *p, const struct row *row, enum mn_proposa
 {
     const uint32_t at = place_of(row);
     p->by[at] = (uint8_t)by;
-    p->looked_up[at] = UINT32_MAX;
     memset(p->predicted[at], 0xff, sizeof p->predicted[at]);
 }
 
@@ -35,7 +31,6 @@ uint32_t proposals_look_up(struct proposals *p, struct generation *g, uint32_t m
                                          min_u32(min_u32(most, wanted), g->at_once));
     for (; n < n_found && !generation_is_stop(g, found[n]); n++) {
         const struct row row = {.token = found[n], .position = last.position + 1 + n, .sequence = g->sequence};
-        p->looked_up[place_of(&g->rows[g->n_rows - 1])] = row.token;
         proposals_enter(p, &row, MN_PROPOSAL_LOOKUP);
         g->rows[g->n_rows++] = row;
     }
@@ -50,24 +45,10 @@ void proposals_note(struct proposals *p, const struct generation *g, uint32_t fi
             p->predicted[place_of(&g->rows[i])][g->rows[i].depth - 1] = g->predicted[i];
 }
 
-bool proposals_keep(const struct proposals *p, const struct generation *g, uint32_t i)
-{
-    const uint32_t depth = min_u32(g->rows[i].depth, MN_AGREEMENT_DEPTHS);
-    return g->rows[i].depth < g->num_steps && p->by[place_of(&g->rows[i + 1])] == MN_PROPOSAL_LOOKUP &&
-           p->lookup_right[depth - 1] > p->prediction_right[depth - 1];
-}
-
-static void compare(struct proposals *p, uint32_t depth, bool lookup, bool prediction)
-{
-    double *a = &p->lookup_right[depth - 1], *b = &p->prediction_right[depth - 1];
-    *a = fading * *a + lookup;
-    *b = fading * *b + prediction;
-}
-
 void proposals_commit(struct proposals *p, const struct generation *g, const struct row *row,
                       const struct row *follower, uint32_t token)
 {
-    const uint32_t at = place_of(row), looked_up = p->looked_up[at];
+    const uint32_t at = place_of(row);
     struct mn_stats *stats = g->stats;
     stats->proposed_by[follower ? p->by[place_of(follower)] : MN_PROPOSAL_RESTART]++;
     if (accept_is_forced(&g->params->measuring))
@@ -78,7 +59,5 @@ void proposals_commit(struct proposals *p, const struct generation *g, const str
             continue;
         stats->predicted_at[depth - 1]++;
         stats->agreed_at[depth - 1] += predicted == token;
-        if (looked_up != UINT32_MAX && looked_up != predicted)
-            compare(p, depth, looked_up == token, predicted == token);
     }
 }

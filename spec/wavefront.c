@@ -107,11 +107,10 @@ static void leave(struct generation *g, struct wave *wave, uint32_t n, uint32_t 
 
 /* Rows of the wave that stand: rows go the same steps together, the one in front was as much deeper when the one behind
  * it entered. */
-static uint32_t count_kept(const struct generation *g, const struct wave *wave)
+static uint32_t count_kept(const struct generation *g)
 {
     uint32_t kept = 1;
-    while (kept < g->n_rows && (generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth) ||
-                                proposals_keep(&wave->proposals, g, kept - 1)))
+    while (kept < g->n_rows && generation_agrees(g, kept - 1, 0, g->rows[kept - 1].depth - g->rows[kept].depth))
         kept++;
     return kept;
 }
@@ -120,7 +119,7 @@ static enum mn_status absorb(struct generation *g, void *state)
 {
     const uint32_t n = g->n_rows;
     struct wave *wave = state;
-    uint32_t kept = count_kept(g, wave), committed = 0;
+    uint32_t kept = count_kept(g), committed = 0;
     g->stats->rounds++;
     g->stats->inflight_rows += n;
     g->stats->most_inflight = max_u32(g->stats->most_inflight, n);
