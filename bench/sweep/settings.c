@@ -140,9 +140,11 @@ static void normalise(struct bench_setting *s)
         s->draft_steps = 0;
     if (strategy->kv_policy)
         s->kv_policy = strategy->kv_policy;
+    /* auto has the same rows with lookup and without. */
+    const uint32_t usual = strategy->usual_inflight + (strategy->uses & MN_USES_COSTS ? 0 : s->lookup);
     s->max_inflight = !strategy->usual_inflight ? 0
                       : s->max_inflight         ? s->max_inflight
-                                        : min_u32(strategy->usual_inflight + s->lookup, ROWS_PER_PASS / s->batch);
+                                                : min_u32(usual, ROWS_PER_PASS / s->batch);
 }
 
 /* Among those of the same sizes, types and batch. */
