@@ -37,8 +37,9 @@
     { \
         .name = "lookup", .kind = OPTION_U32, .offset = at, .argument = "N", .value = "0", .min = 0, \
         .max = MN_MAX_LOOKUP, \
-        .help = "wavefront, draft-verify and auto: where the last tokens occurred before, up to N that followed there " \
-                "enter at once; 0: none" \
+        .help = \
+            "wavefront, draft-verify and auto: where the last tokens occurred before, up to N that followed there " \
+            "enter at once; 0: none" \
     }
 #define TEMPERATURE_OPTION(at) \
     { \
