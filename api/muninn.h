@@ -574,7 +574,7 @@ double mn_stats_prefill_tok_s(const struct mn_stats *stats);          /* prompt 
 double mn_stats_decode_tok_s(const struct mn_stats *stats); /* new tokens after the first, which the prefill gave */
 double mn_stats_weight_bytes_per_token(const struct mn_stats *stats);
 const char *mn_proposal_name(enum mn_proposal proposal); /* "first", "correction", "lookup", "restart" */
-double mn_stats_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal); /* of `committed` */
+double mn_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal); /* of `committed` */
 double mn_stats_gamma(const struct mn_stats *stats); /* new tokens, but for the first, per num_steps core passes */
 double mn_stats_gb_s(const struct mn_stats *stats);  /* weight and cache bytes per decoding time */
 

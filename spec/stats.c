@@ -129,7 +129,7 @@ const char *mn_proposal_name(enum mn_proposal proposal)
     return (uint32_t)proposal < MN_PROPOSALS ? names[proposal] : NULL;
 }
 
-double mn_stats_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal)
+double mn_proposal_share(const struct mn_stats *stats, enum mn_proposal proposal)
 {
     return stats && (uint32_t)proposal < MN_PROPOSALS
                ? ratio((double)stats->proposed_by[proposal], (double)stats->committed)

@@ -264,10 +264,10 @@ static void add_proposals(struct row_builder *b, const struct mn_stats *s)
             shares[n++] = ratio((double)s->agreed_at[i], (double)s->predicted_at[i]);
         }
     row_number(b, "most_inflight", s->most_inflight);
-    row_number(b, "by_first", mn_stats_proposal_share(s, MN_PROPOSAL_FIRST));
-    row_number(b, "by_correction", mn_stats_proposal_share(s, MN_PROPOSAL_CORRECTION));
-    row_number(b, "by_lookup", mn_stats_proposal_share(s, MN_PROPOSAL_LOOKUP));
-    row_number(b, "by_restart", mn_stats_proposal_share(s, MN_PROPOSAL_RESTART));
+    row_number(b, "by_first", mn_proposal_share(s, MN_PROPOSAL_FIRST));
+    row_number(b, "by_correction", mn_proposal_share(s, MN_PROPOSAL_CORRECTION));
+    row_number(b, "by_lookup", mn_proposal_share(s, MN_PROPOSAL_LOOKUP));
+    row_number(b, "by_restart", mn_proposal_share(s, MN_PROPOSAL_RESTART));
     row_number(b, "looked_up", (double)s->looked_up);
     row_numbers(b, "agreement_depths", depths, n);
     row_numbers(b, "agreement_shares", shares, n);

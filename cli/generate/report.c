@@ -33,10 +33,10 @@ static void json_proposals(const struct mn_stats *stats)
 {
     bool first = true;
     cli_json_u64("looked_up", stats->looked_up, false);
-    cli_json_key("proposed_by", false);
+    cli_json_key("proposal_shares", false);
     putchar('{');
     for (int i = 0; i < MN_PROPOSALS; i++)
-        cli_json_double(mn_proposal_name((enum mn_proposal)i), mn_stats_proposal_share(stats, (enum mn_proposal)i), !i);
+        cli_json_double(mn_proposal_name((enum mn_proposal)i), mn_proposal_share(stats, (enum mn_proposal)i), !i);
     putchar('}');
     cli_json_key("agreement_by_depth", false);
     putchar('[');
@@ -401,7 +401,7 @@ static void report_proposals(FILE *notes, const struct mn_stats *stats)
     fprintf(notes, ", %.2f tokens per %" PRIu32 " core steps (", mn_stats_gamma(stats), stats->num_steps);
     for (int i = 0; i < MN_PROPOSALS; i++)
         if (i != MN_PROPOSAL_LOOKUP || stats->looked_up)
-            fprintf(notes, "%s%.0f%% %s", i ? ", " : "", 100.0 * mn_stats_proposal_share(stats, (enum mn_proposal)i),
+            fprintf(notes, "%s%.0f%% %s", i ? ", " : "", 100.0 * mn_proposal_share(stats, (enum mn_proposal)i),
                     mn_proposal_name((enum mn_proposal)i));
     fputc(')', notes);
 }
