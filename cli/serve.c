@@ -1,5 +1,6 @@
 /* muninn serve: the model behind HTTP, in OpenAI's form. */
 #include "cli/commands.h"
+#include "cli/common/decoding_options.h"
 #include "cli/common/option_rules.h"
 #include "cli/serve/options.h"
 #include "engine/files/lines.h"
@@ -108,30 +109,10 @@ static const struct command_option table[] = {
      .strategies = true,
      .value = "ar",
      .help = "how tokens are found where a request does not say it"},
-    {.name = "draft-steps",
-     .kind = OPTION_U32,
-     .offset = AT(draft_steps),
-     .argument = "K",
-     .shown = "4, but below R",
-     .min = 1,
-     .max = 4095,
-     .help = "recurrence steps of a draft, or per tick of wavefront"},
-    {.name = "lookahead",
-     .kind = OPTION_U32,
-     .offset = AT(lookahead),
-     .argument = "L",
-     .value = "7",
-     .min = 1,
-     .max = MN_MAX_LOOKAHEAD,
-     .help = "tokens drafted per round of draft-verify"},
-    {.name = "max-inflight",
-     .kind = OPTION_U32,
-     .offset = AT(max_inflight),
-     .argument = "W",
-     .shown = "the strategy's own",
-     .min = 1,
-     .max = MN_MAX_LOOKAHEAD + 1,
-     .help = "most rows in flight in wavefront and auto"},
+    DRAFT_STEPS_OPTION(AT(draft_steps), "recurrence steps of a draft, or per tick of wavefront"),
+    LOOKAHEAD_OPTION(AT(lookahead)),
+    INFLIGHT_OPTION(AT(max_inflight), "most rows in flight in wavefront and auto"),
+    LOOKUP_OPTION(AT(lookup)),
     OPTIONS_GROUP("Model, memory and device"),
     MODEL_OPTION(AT(model)),
     WEIGHT_TYPE_OPTION(AT(weight_type)),
@@ -152,18 +133,14 @@ static const struct command_option table[] = {
      .help = "positions of a text"},
     DEVICE_OPTION(AT(device)),
     MATRIX_UNITS_OPTION(AT(matrix_units)),
-    {.name = "cpu-threads",
-     .kind = OPTION_CHOICE,
-     .offset = AT(cpu_threads),
-     .choices = "0|1|2|3|4|6|8|12|16|24|32",
-     .shown = "0 for small models, else all",
-     .help = "worker threads of a CPU device (lavapipe)"},
+    CPU_THREADS_OPTION(AT(cpu_threads)),
 };
 
 static const struct option_rule rules[] = {
     {.option = "draft-steps", .with = "strategy", .takes = strategy_takes_draft_steps},
     {.option = "lookahead", .with = "strategy", .takes = strategy_takes_lookahead},
     {.option = "max-inflight", .with = "strategy", .takes = strategy_takes_inflight},
+    {.option = "lookup", .with = "strategy", .takes = strategy_takes_lookup},
 };
 
 const struct command command_serve = {

@@ -42,7 +42,8 @@ same('stopped', one(stop='2'), alone['stopped'])
 same('stopped by one of several', one(stop=['no such text', '2']), alone['stopped'])
 same('shallow', one(num_steps=3), alone['shallow'])
 for strategy in ({'strategy': 'draft-verify', 'draft_steps': 2, 'lookahead': 3},
-                 {'strategy': 'wavefront', 'draft_steps': 2}, {'strategy': 'auto'}):
+                 {'strategy': 'wavefront', 'draft_steps': 2}, {'strategy': 'auto'},
+                 {'strategy': 'wavefront', 'draft_steps': 2, 'lookup': 4}):
     choice = one(**strategy)
     same(f'{strategy}', choice, alone['plain'])
     check(f'{strategy}: figures', choice['muninn']['lossless'] is True and
@@ -217,6 +218,12 @@ for name, more in (('generated_tokens_total', 5), ('prompt_tokens_total', len(id
     check(f'metrics: {name}', after[name] - before.get(name, 0) == more, before.get(name), after[name])
 drafted = 'muninn_drafted_tokens_total{draft_steps="2"}'
 check('metrics: acceptance by depth', after[drafted] > before[drafted])
+first, looked_up = 'muninn_proposed_tokens_total{by="first"}', 'muninn_looked_up_tokens_total'
+check('metrics: who proposed', after[first] > before[first] and after[looked_up] == before[looked_up])
+depth = '{depth="2"}'
+check('metrics: agreement by depth', after['muninn_predictions_total' + depth] > before['muninn_predictions_total' + depth]
+      and after['muninn_agreed_predictions_total' + depth] <= after['muninn_predictions_total' + depth])
+check('metrics: rows in flight', after['muninn_rows_in_flight_most'] >= 2)
 check('metrics: a histogram rises', after['muninn_request_seconds_bucket{le="+Inf"}'] ==
       after['muninn_request_seconds_count'])
 

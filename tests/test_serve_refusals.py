@@ -30,7 +30,7 @@ bad = [({'colour': 1}, 'colour'), ({'temperature': -1}, 'temperature'), ({'tempe
        ({'logit_bias': {'1': 2}}, 'logit_bias'), ({'presence_penalty': 0.5}, 'presence_penalty'),
        ({'frequency_penalty': 1}, 'frequency_penalty'), ({'num_steps': STEPS + 1}, 'num_steps'),
        ({'strategy': 'diffusion'}, 'strategy'), ({'strategy': 'none'}, 'strategy'), ({'draft_steps': 2}, 'draft_steps'),
-       ({'strategy': 'wavefront', 'lookahead': 2}, 'lookahead'),
+       ({'strategy': 'wavefront', 'lookahead': 2}, 'lookahead'), ({'strategy': 'ar', 'lookup': 2}, 'lookup'),
        ({'strategy': 'draft-verify', 'draft_steps': STEPS}, None),
        ({'strategy': 'draft-verify', 'lookahead': 63}, None),
        ({'exit': 'nonsense'}, None), ({'strategy': 'wavefront', 'exit': 'kl'}, 'exit'), ({'max_tokens': 512}, 'prompt'),

@@ -178,6 +178,7 @@ static const struct field fields[] = {
     OTHER("strategy", TEXTS, take_strategy),
     WHOLE("draft_steps", TEXTS, draft_steps, 1, DEPTHS_MAX),
     WHOLE("lookahead", TEXTS, lookahead, 1, MN_MAX_LOOKAHEAD),
+    WHOLE("lookup", TEXTS, lookup, 0, MN_MAX_LOOKUP),
     WHOLE("max_inflight", TEXTS, max_inflight, 1, MN_MAX_LOOKAHEAD + 1),
     OTHER("exit", TEXTS, take_exit),
     PLAIN("ignore_eos", TEXTS, FIELD_BOOL, ignore_eos),
@@ -246,6 +247,7 @@ enum mn_status fields_read(struct reading *r, unsigned kind, const char *body, s
                                 .draft_steps = UINT32_MAX,
                                 .lookahead = UINT32_MAX,
                                 .max_inflight = UINT32_MAX,
+                                .lookup = UINT32_MAX,
                                 .top_p = 1.0,
                                 .add_special = true};
     enum mn_status status = json_parse(&r->doc, "request", body, n_bytes, n_bytes, &r->log);

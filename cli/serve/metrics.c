@@ -74,6 +74,24 @@ static void write_depths(FILE *out, const char *name, const char *help, const ui
             fprintf(out, "muninn_%s{draft_steps=\"auto\"} %" PRIu64 "\n", name, counts[depth]);
 }
 
+static void write_proposals(FILE *out, const struct metrics *m)
+{
+    head(out, "proposed_tokens_total", "counter", "Tokens that those brought, by what had proposed them.");
+    for (int i = 0; i < MN_PROPOSALS; i++)
+        fprintf(out, "muninn_proposed_tokens_total{by=\"%s\"} %" PRIu64 "\n", mn_proposal_name((enum mn_proposal)i),
+                m->proposed_by[i]);
+    write_one(out, "looked_up_tokens_total", "counter", "Tokens that lookup proposed, right or wrong.", m->looked_up);
+}
+
+static void write_agreement(FILE *out, const char *name, const char *help, const struct metrics *m,
+                            const uint64_t *counts)
+{
+    head(out, name, "counter", help);
+    for (uint32_t i = 0; i < MN_AGREEMENT_DEPTHS; i++)
+        if (m->predicted_at[i])
+            fprintf(out, "muninn_%s{depth=\"%" PRIu32 "\"} %" PRIu64 "\n", name, i + 1, counts[i]);
+}
+
 static void write_scheduler(FILE *out, const struct server *server)
 {
     const struct mn_scheduler_stats *s = &server->metrics.scheduler;
@@ -87,6 +105,7 @@ static void write_scheduler(FILE *out, const struct server *server)
     write_one(out, "core_passes_total", "counter", "Passes of the core while decoding.", s->total.core_passes);
     write_one(out, "core_rows_total", "counter", "Rows in them: rows over passes is how full they are.",
               s->total.core_rows);
+    write_one(out, "rows_in_flight_most", "gauge", "Most rows of a text that decoded at once.", s->total.most_inflight);
 }
 
 void metrics_write(FILE *out, struct server *server)
@@ -105,6 +124,11 @@ void metrics_write(FILE *out, struct server *server)
     write_one(out, "committed_tokens_total", "counter", "Tokens that those brought.", m->committed);
     write_depths(out, "drafted_tokens_total", "Drafts by their depth.", m->drafted, m->drafted);
     write_depths(out, "accepted_tokens_total", "Drafts that were accepted, by their depth.", m->accepted, m->drafted);
+    write_proposals(out, m);
+    write_agreement(out, "predictions_total", "Predictions of drafts and rows on their way, by their depth.", m,
+                    m->predicted_at);
+    write_agreement(out, "agreed_predictions_total", "Predictions that were the token of full depth, by their depth.", m,
+                    m->agreed_at);
     write_scheduler(out, server);
     write_histogram(out, "first_token_seconds", "From a request's arrival to its first token.", &m->first_s);
     write_histogram(out, "token_seconds", "A text's decoding time per token after its first.", &m->token_s);

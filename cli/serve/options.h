@@ -7,7 +7,7 @@
 struct serve_options {
     const char *model, *host, *name, *api_key_file, *device, *matrix_units, *weight_type, *kv_policy, *kv_type,
         *strategy, *cpu_threads;
-    uint32_t port, ctx, parallel, queue, num_steps, draft_steps, lookahead, max_inflight; /* 0 when not given */
+    uint32_t port, ctx, parallel, queue, num_steps, draft_steps, lookahead, max_inflight, lookup; /* 0 when not given */
     uint32_t max_body_kib, timeout_s, drain_s;
     bool beyond, no_logprobs;
 };

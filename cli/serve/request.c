@@ -260,6 +260,7 @@ static enum mn_status check_strategy(struct reading *r, const char *name)
     const struct settings *w = &r->want;
     const char *idle = w->draft_steps != UINT32_MAX && !(strategy->uses & MN_USES_DRAFT_STEPS) ? "draft_steps"
                        : w->lookahead != UINT32_MAX && !(strategy->uses & MN_USES_LOOKAHEAD)   ? "lookahead"
+                       : w->lookup != UINT32_MAX && !(strategy->uses & MN_USES_LOOKUP)         ? "lookup"
                        : w->max_inflight != UINT32_MAX && !strategy->usual_inflight            ? "max_inflight"
                        : w->exit && !(strategy->uses & MN_USES_EXIT)                           ? "exit"
                                                                                                : NULL;
@@ -282,6 +283,9 @@ static enum mn_status take_params(struct reading *r, struct job *job)
         .temperature = (float)w->temperature, .top_p = (float)w->top_p, .min_p = (float)w->min_p, .top_k = w->top_k};
     p->speculation.draft_steps = given_or(w->draft_steps, usual < p->num_steps ? usual : max_u32(1, p->num_steps - 1));
     p->speculation.lookahead = given_or(w->lookahead, options->lookahead);
+    /* The server's where the strategy has it: a request may have another one than the server's. */
+    p->speculation.lookup = given_or(
+        w->lookup, mn_strategy_find(p->strategy)->uses & MN_USES_LOOKUP && !w->exit ? options->lookup : 0);
     p->speculation.max_inflight = given_or(w->max_inflight, options->max_inflight);
     p->speculation.max_inflight = mn_strategy_rows(p);
     p->ignore_eos = w->ignore_eos;

@@ -140,6 +140,8 @@ struct metrics {
     uint64_t prompt_tokens, new_tokens, scored_tokens, score_passes;
     uint64_t drafted[DEPTHS_MAX + 1], accepted[DEPTHS_MAX + 1]; /* by draft_steps; [0]: of auto, which changes it */
     uint64_t rounds, committed;
+    uint64_t proposed_by[MN_PROPOSALS], looked_up;                              /* as in mn_stats */
+    uint64_t predicted_at[MN_AGREEMENT_DEPTHS], agreed_at[MN_AGREEMENT_DEPTHS]; /* [depth - 1] */
     struct histogram first_s, token_s, request_s;
     struct mn_scheduler_stats scheduler;
 };
@@ -232,7 +234,7 @@ void reply_plain_error(struct reply *reply, int http, const char *code, const ch
 /* What a request asks for, before it is checked as a whole. UINT32_MAX: not given. */
 struct settings {
     uint32_t n, best_of, max_tokens, max_completion_tokens, logprobs, top_logprobs;
-    uint32_t num_steps, draft_steps, lookahead, max_inflight, top_k;
+    uint32_t num_steps, draft_steps, lookahead, max_inflight, lookup, top_k;
     double temperature, top_p, min_p;
     uint64_t seed;
     bool has_seed, stream, include_usage, echo, ignore_eos, chat_logprobs, token_ids, add_special;

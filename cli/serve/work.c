@@ -85,6 +85,13 @@ static void count_choice(struct server *server, const struct choice *choice)
     m->accepted[depth] += s->accepted;
     m->rounds += s->rounds;
     m->committed += s->committed;
+    m->looked_up += s->looked_up;
+    for (int i = 0; i < MN_PROPOSALS; i++)
+        m->proposed_by[i] += s->proposed_by[i];
+    for (int i = 0; i < MN_AGREEMENT_DEPTHS; i++) {
+        m->predicted_at[i] += s->predicted_at[i];
+        m->agreed_at[i] += s->agreed_at[i];
+    }
     if (choice->n_tokens > 1 && s->decode_ns > 0.0)
         histogram_add(&m->token_s, s->decode_ns / 1e9 / (choice->n_tokens - 1));
     mtx_unlock(&server->lock);
