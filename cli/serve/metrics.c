@@ -127,8 +127,8 @@ void metrics_write(FILE *out, struct server *server)
     write_proposals(out, m);
     write_agreement(out, "predictions_total", "Predictions of drafts and rows on their way, by their depth.", m,
                     m->predicted_at);
-    write_agreement(out, "agreed_predictions_total", "Predictions that were the token of full depth, by their depth.", m,
-                    m->agreed_at);
+    write_agreement(out, "agreed_predictions_total", "Predictions that were the token of full depth, by their depth.",
+                    m, m->agreed_at);
     write_scheduler(out, server);
     write_histogram(out, "first_token_seconds", "From a request's arrival to its first token.", &m->first_s);
     write_histogram(out, "token_seconds", "A text's decoding time per token after its first.", &m->token_s);

@@ -112,9 +112,8 @@ static enum mn_status choose_session(struct server *server, struct mn_session_pa
     const struct mn_model_shape *shape = &server->info.shape;
     const uint32_t rows = mn_strategy_rows(&(struct mn_generate_params){
         .strategy = options->strategy,
-        .speculation = {.lookahead = options->lookahead,
-                        .max_inflight = options->max_inflight,
-                        .lookup = options->lookup}});
+        .speculation = {
+            .lookahead = options->lookahead, .max_inflight = options->max_inflight, .lookup = options->lookup}});
     struct mn_memory_plan plan;
     *p = (struct mn_session_params){.n_ctx = options->ctx ? options->ctx : shape->block_size,
                                     .num_steps = options->num_steps ? options->num_steps : shape->mean_recurrence,
