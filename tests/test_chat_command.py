@@ -98,7 +98,7 @@ def test_conversation():
     lines = ['sort 2 8 0 1 :', '', 'sort 5 4 3 :', '/strategy draft-verify', 'a \u6f22\U0001f642 b', '/temp 0.9',
              '//not a command', '/strategy wavefront', '"""/two', 'lines"""', '/temp 0', '/steps 4', '/strategy auto',
              'Anna', 'Ben', '/save saved.json']
-    code, out, err = talk(lines, '-n', '8', '--num-steps', '6', '--seed', '7', '--system', 'Be brief.')
+    code, out, err = talk(lines, '-n', '8', '--num-steps', '6', '--seed', '7', '--system', 'Be brief.', '--lookup', '4')
     c = saved()
     contents = [m['content'] for m in c['messages']]
     check('the conversation', code == 0 and contents[::2] == ['Be brief.', *contents[2::2]] and contents[1::2] ==

@@ -36,6 +36,16 @@ static enum mn_status check_options(const struct chat_options *options, const st
 
 /* ---- sessions ---- */
 
+struct mn_speculation_params chat_speculation(const struct chat_options *options, const char *strategy)
+{
+    struct mn_speculation_params speculation = {.lookahead = options->lookahead, .max_inflight = options->max_inflight};
+    if (mn_strategy_find(strategy)->uses & MN_USES_LOOKUP)
+        speculation.lookup = options->lookup;
+    speculation.max_inflight = mn_strategy_rows(
+        &(struct mn_generate_params){.strategy = strategy, .speculation = speculation});
+    return speculation;
+}
+
 /* Of whichever strategy the next turn may have. */
 static uint32_t most_rows(const struct chat_options *options)
 {
@@ -43,10 +53,7 @@ static uint32_t most_rows(const struct chat_options *options)
     uint32_t most = 1;
     for (uint32_t i = 0; (strategy = mn_strategy_at(i)); i++)
         if (strategy->batches)
-            most = max_u32(
-                most, mn_strategy_rows(&(struct mn_generate_params){
-                          .strategy = strategy->name,
-                          .speculation = {.lookahead = options->lookahead, .max_inflight = options->max_inflight}}));
+            most = max_u32(most, chat_speculation(options, strategy->name).max_inflight);
     return most;
 }
 

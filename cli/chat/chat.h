@@ -17,7 +17,7 @@
 struct chat_options {
     const char *model, *system, *device, *matrix_units, *strategy, *kv_policy, *kv_type, *weight_type, *cpu_threads;
     uint32_t n_new, num_steps, ctx, draft_steps, max_inflight; /* 0 when not given */
-    uint32_t lookahead, top_k;
+    uint32_t lookahead, lookup, top_k;
     uint64_t seed;
     float temperature, top_p, min_p;
     bool beyond;
@@ -75,6 +75,9 @@ struct chat {
 
 /* The command. */
 enum mn_status run_chat(const struct chat_options *options, const struct mn_log *log);
+/* What the options say of it, and how many rows that takes; lookup where the strategy has it. draft_steps is the
+ * turn's. */
+struct mn_speculation_params chat_speculation(const struct chat_options *options, const char *strategy);
 /* A session for the present depth, and its scheduler; what there was is gone before, and so is what the cache had. */
 enum mn_status chat_open_session(struct chat *chat);
 /* The scheduler alone, anew: with costs where the strategy needs them. */

@@ -92,24 +92,21 @@ static struct mn_generate_params params_of(struct answering *a, uint32_t n_new)
 {
     const struct chat *chat = a->chat;
     const struct chat_options *o = chat->options;
-    return (struct mn_generate_params){
-        .prompt = a->turn->prompt,
-        .n_prompt = (uint32_t)a->turn->n_prompt,
-        .n_new = n_new,
-        .num_steps = chat->num_steps,
-        .strategy = chat->strategy,
-        .sampler = {.temperature = chat->temperature,
-                    .top_k = o->top_k,
-                    .top_p = o->top_p,
-                    .min_p = o->min_p,
-                    .seed = o->seed},
-        .speculation = {.draft_steps = a->turn->draft_steps,
-                        .lookahead = o->lookahead,
-                        .max_inflight = mn_strategy_rows(&(struct mn_generate_params){
-                            .strategy = chat->strategy,
-                            .speculation = {.lookahead = o->lookahead, .max_inflight = o->max_inflight}})},
-        .on_token = on_token,
-        .user = a};
+    struct mn_speculation_params speculation = chat_speculation(o, chat->strategy);
+    speculation.draft_steps = a->turn->draft_steps;
+    return (struct mn_generate_params){.prompt = a->turn->prompt,
+                                       .n_prompt = (uint32_t)a->turn->n_prompt,
+                                       .n_new = n_new,
+                                       .num_steps = chat->num_steps,
+                                       .strategy = chat->strategy,
+                                       .sampler = {.temperature = chat->temperature,
+                                                   .top_k = o->top_k,
+                                                   .top_p = o->top_p,
+                                                   .min_p = o->min_p,
+                                                   .seed = o->seed},
+                                       .speculation = speculation,
+                                       .on_token = on_token,
+                                       .user = a};
 }
 
 static enum mn_status run(struct answering *a, uint32_t n_new)

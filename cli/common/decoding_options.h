@@ -1,5 +1,5 @@
-/* Options that `generate` and `chat` have in common, by the offset of their value, and what follows from them where
- * they are not given. Beside those of options.h. Thread-safety: stateless. */
+/* Options that `generate`, `chat` and `serve` have in common, by the offset of their value, and what follows from them
+ * where they are not given. Beside those of options.h. Thread-safety: stateless. */
 #ifndef MUNINN_CLI_COMMON_DECODING_OPTIONS_H
 #define MUNINN_CLI_COMMON_DECODING_OPTIONS_H
 
@@ -60,6 +60,16 @@
     { \
         .name = "min-p", .kind = OPTION_FLOAT, .offset = at, .argument = "P", .value = "0", .min = 0, .max = 1, \
         .help = "leave out tokens below P times the best one's probability; 0 is off" \
+    }
+#define KV_POLICY_OPTION(at, help_) \
+    { \
+        .name = "kv-policy", .kind = OPTION_TEXT, .offset = at, .argument = "full|share:k", .value = "full", \
+        .help = help_ \
+    }
+#define CTX_OPTION(at, shown_, help_) \
+    { \
+        .name = "ctx", .kind = OPTION_U32, .offset = at, .argument = "N", .shown = shown_, .min = 2, .max = IDS_MAX, \
+        .help = help_ \
     }
 #define CPU_THREADS_OPTION(at) \
     { \
