@@ -149,30 +149,17 @@ void add_tile_groups(inout vec4 lo, inout vec4 hi, uint lane, uint unit)
     }
 }
 
-// A loop over rows around the loop of add_tile_groups: compilers do not unroll it, whatever they are told, and some look
-// its accumulators up in memory then, in every loop above, too. So each turn picks its own out of all of them.
-void store(uint lane, uint first_row, uint head, uint members)
+void store(uint lane, uint n, uint p, uint row_index, uint head, bool live)
 {
     const uint unit = lane % WIDTH, group = lane / WIDTH;
-    [[dont_unroll]] for (uint n = 0; n < TILE_ROWS; n++) {
-        float total = 1.0;
-        [[unroll]] for (uint m = 0; m < TILE_ROWS; m++)
-            total = m == n ? sum[m / 4][m % 4] : total;
-        const float scale = 1.0 / total;
-        [[unroll]] for (uint p = 0; p < PASSES * UNIT; p++) {
-            vec4 lo = o[2 * p], hi = o[2 * p + 1];
-            [[unroll]] for (uint m = 1; m < TILE_ROWS; m++) {
-                lo = m == n ? o[(m * PASSES * UNIT + p) * 2] : lo;
-                hi = m == n ? o[(m * PASSES * UNIT + p) * 2 + 1] : hi;
-            }
-            add_tile_groups(lo, hi, lane, unit);
-            const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
-            if ((members >> n & 1) != 0 && group == 0 && octet < OCTETS) {
-                const uint at = (((first_row + n) * args.n_heads + head) * OCTETS + octet) * 2;
-                store4(attended, at, floatBitsToUint(lo * scale));
-                store4(attended, at + 1, floatBitsToUint(hi * scale));
-            }
-        }
+    const float scale = 1.0 / sum[n / 4][n % 4];
+    vec4 lo = o[(n * PASSES * UNIT + p) * 2], hi = o[(n * PASSES * UNIT + p) * 2 + 1];
+    add_tile_groups(lo, hi, lane, unit);
+    const uint octet = (p / UNIT * WIDTH + unit) * UNIT + p % UNIT;
+    if (live && group == 0 && octet < OCTETS) {
+        const uint at = ((row_index * args.n_heads + head) * OCTETS + octet) * 2;
+        store4(attended, at, floatBitsToUint(lo * scale));
+        store4(attended, at + 1, floatBitsToUint(hi * scale));
     }
 }
 
@@ -209,7 +196,24 @@ uint walk(uint waits, uint lane, uint first_row, uint head)
             add_values(lane, block, true);
     }
     add_sums(lane);
-    store(lane, first_row, head, members);
+    // Row by row, not in a loop: compilers do not unroll one around that of add_tile_groups, whatever they are told, and
+    // some look its accumulators up in memory then, in every loop above, too.
+#define STORE(n, p) \
+    if (PASSES * UNIT > p) \
+        store(lane, n, PASSES * UNIT > p ? p : 0, first_row + n, head, (members >> n & 1) != 0);
+#define STORE_ROW(number) \
+    if (number < TILE_ROWS) { \
+        const uint n = number < TILE_ROWS ? number : 0; \
+        STORE(n, 0) STORE(n, 1) STORE(n, 2) STORE(n, 3) \
+        for (uint p = 4; p < PASSES * UNIT; p++) \
+            STORE(n, p) \
+    }
+    STORE_ROW(0) STORE_ROW(1) STORE_ROW(2) STORE_ROW(3) STORE_ROW(4) STORE_ROW(5) STORE_ROW(6) STORE_ROW(7)
+    for (uint n = 8; n < TILE_ROWS; n++)
+        for (uint p = 0; p < PASSES * UNIT; p++)
+            STORE(n, p)
+#undef STORE_ROW
+#undef STORE
     return members;
 }
 
