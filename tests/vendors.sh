@@ -88,6 +88,11 @@ if ! [ -e "$root$libraries/libamdgpu_noop_drm_shim.so" ] || ! [ -e "$root/usr/bi
     inside apt-get -q -y install --no-install-recommends mesa-vulkan-drivers mesa-drm-shim vulkan-validationlayers gcc libc6-dev cmake ninja-build \
         pkg-config glslang-tools spirv-tools libvulkan-dev libcjson-dev libpcre2-dev libutf8proc-dev libcmocka-dev libonig-dev python3
 fi
+if [ "$what" = all ]; then
+    step 'packages of the tests' # of reports, the server, Python, lines that are edited
+    inside apt-get -q -y install --no-install-recommends chromium chromium-driver python3-selenium libmicrohttpd-dev libedit-dev \
+        python3-cffi python3-numpy python3-setuptools python3-wheel python3-pip
+fi
 step 'build'
 inside cmake -S . -B build -G Ninja -DMUNINN_TESTS="$([ "$what" = all ] && echo ON || echo OFF)"
 inside ninja -C build
@@ -126,7 +131,6 @@ echo "vendors: $(wc -l <"$out") rows in $out"
 
 if [ "$what" = all ]; then
     step 'the suite on lavapipe'
-    inside apt-get -q -y install --no-install-recommends chromium chromium-driver python3-selenium # for the tests of reports
     inside env "VK_DRIVER_FILES=$drivers/lvp_icd.json" ctest --test-dir build --output-on-failure --no-tests=error --parallel 2
 fi
 echo 'vendors: ok'

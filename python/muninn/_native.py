@@ -105,7 +105,8 @@ def fill(struct, values, keep):
 
 
 def new(name, values, keep):
-    """A zeroed struct of the header with these values, owned by `keep` as well."""
+    """A zeroed struct of the header with these values, owned by `keep` as well: a variable of whoever uses the struct,
+    since a list that nothing else holds ends with this call, and the strings with it."""
     struct = ffi.new(f'struct {name} *')
     keep.append(struct)
     fill(struct, values, keep)

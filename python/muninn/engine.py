@@ -122,16 +122,16 @@ class Engine:
         if pointer:
             del self._sessions[kind]
             lib.mn_session_destroy(pointer)
-        out = ffi.new('struct mn_session **')
-        self.check(lib.mn_session_create(out, self._pointer, _native.new('mn_session_params', wanted, [])))
+        out, keep = ffi.new('struct mn_session **'), []
+        self.check(lib.mn_session_create(out, self._pointer, _native.new('mn_session_params', wanted, keep)))
         self._sessions[kind] = wanted, out[0]
         return out[0]
 
     def own_session(self, owner, **wanted):
         """A session that is shared with nobody, inside `use`. Its owner's `_destroy` is called when the engine is
         closed before it."""
-        out = ffi.new('struct mn_session **')
-        self.check(lib.mn_session_create(out, self._pointer, _native.new('mn_session_params', wanted, [])))
+        out, keep = ffi.new('struct mn_session **'), []
+        self.check(lib.mn_session_create(out, self._pointer, _native.new('mn_session_params', wanted, keep)))
         self._owners[id(owner)] = weakref.ref(owner)
         return out[0]
 

@@ -75,9 +75,10 @@ class Scheduler:
             self._session = self._engine.own_session(self, **wanted)
             try:
                 model._costs(settings, self._session)
-                out, values = ffi.new('struct mn_scheduler **'), {'prompt_rows': prompt_rows, 'no_reuse': not reuse}
+                out, keep = ffi.new('struct mn_scheduler **'), []
+                values = {'prompt_rows': prompt_rows, 'no_reuse': not reuse}
                 self._engine.check(lib.mn_scheduler_create(out, self._session,
-                                                           _native.new('mn_scheduler_params', values, [])))
+                                                           _native.new('mn_scheduler_params', values, keep)))
                 self._pointer = out[0]
             except BaseException:
                 self._engine.disown_session(self)
