@@ -36,7 +36,7 @@ commands.remove('help')
 options = {c: re.findall(r'^  (?:-[a-z],|   ) (--[a-z0-9-]+)', output(muninn, c, '--help'), re.M) for c in commands}
 check('there is something to look for', len(commands) > 10 and len(options['generate']) > 40, options)
 # What is typed, and all that can come next.
-typed = [(['gen'], ['generate']), (['generate', '--look'], ['--lookahead', '--lookup']), (['generate', '--strategy', 'wa'], ['wavefront']),
+typed = [(['gen'], ['generate']), (['generate', '--looka'], ['--lookahead']), (['generate', '--strategy', 'wa'], ['wavefront']),
          (['bench', '--strategy', 'ar,wa'], ['ar,wavefront']), (['generate', '-o', 'j'], ['json']), (['completion', 'z'], ['zsh']),
          (['report', 'ro'], ['rows.jsonl']), (['report', '--ti'], ['--title']), (['generate', '-m', 'mod'], ['models']),
          (['generate', '-f', 'ro'], ['rows.jsonl']), (['help', 'sel'], ['selftest']), (['man', 'tok'], ['tokenize'])]
