@@ -83,7 +83,8 @@ static bool next_chunk(struct scorer *sc, uint32_t depth)
     while (c->n_rows + c->n_heads < session_info(sc->session)->prefill_rows && sc->cursor.item < sc->n) {
         const struct mn_score_item *item = item_of(sc, sc->cursor.item);
         const uint32_t position = sc->cursor.position++;
-        const struct row row = {item->ids[position], position, sc->cursor.item, depth};
+        const struct row row = {
+            .token = item->ids[position], .position = position, .sequence = sc->cursor.item, .depth = depth};
         if (position + 1 < item->n_context) {
             c->rows[c->n_rows++] = row;
         } else {

@@ -113,6 +113,11 @@ uint32_t kv_q8_groups(uint32_t head_dim)
     return (head_dim + KV_GROUP - 1) / KV_GROUP;
 }
 
+uint32_t kv_cells(const struct kv_shape *shape)
+{
+    return shape->n_ctx + shape->n_branch;
+}
+
 uint32_t kv_n_blocks(const struct kv_shape *shape)
 {
     return shape->n_prelude + shape->n_core + shape->n_coda;
@@ -131,7 +136,7 @@ uint64_t kv_entry_bytes(const struct kv_shape *shape)
 
 uint64_t kv_piece_bytes(const struct kv_shape *shape)
 {
-    const uint64_t bytes = 2 * types[shape->type].bytes(shape->head_dim) * shape->n_ctx;
+    const uint64_t bytes = 2 * types[shape->type].bytes(shape->head_dim) * kv_cells(shape);
     return (bytes + KV_WORD - 1) / KV_WORD * KV_WORD; /* what is not a whole word is the end of the scales */
 }
 
@@ -139,7 +144,7 @@ uint32_t kv_parts(const struct kv_shape *shape, struct kv_part parts[KV_PARTS_MA
 {
     const bool q8 = shape->type == KV_Q8;
     const uint64_t bytes = q8 ? kv_q8_pad(shape->head_dim) : types[shape->type].bytes(shape->head_dim),
-                   all = bytes * shape->n_ctx;
+                   all = bytes * kv_cells(shape);
     parts[0] = (struct kv_part){0, bytes};
     parts[1] = (struct kv_part){all, bytes};
     parts[2] = (struct kv_part){2 * all, kv_q8_groups(shape->head_dim) * UINT64_C(4)};

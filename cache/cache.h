@@ -21,9 +21,9 @@ enum { KV_SHARE_MAX = 4096 };
 /* How values are stored; the numbers are those of shaders/args.h. From one to the next a cache gets smaller,
  * except that heads of 8 and less take more in q8 than in f16.
  *
- * f32, f16: a block is [sequence, slot, head, key or value, position, head_pad].
- * q8: a block is [sequence, slot, head] pieces, each of three parts: keys [position, pad] and values [position, pad] of
- * one byte, pad a multiple of 16, then scales [position, group] of 32 bits, f16 of the key's group | f16 of the value's
+ * f32, f16: a block is [sequence, slot, head, key or value, cell, head_pad].
+ * q8: a block is [sequence, slot, head] pieces, each of three parts: keys [cell, pad] and values [cell, pad] of
+ * one byte, pad a multiple of 16, then scales [cell, group] of 32 bits, f16 of the key's group | f16 of the value's
  * group << 16, rounded up to 16 bytes as a whole. A group is KV_GROUP values of a head; the last one may be shorter. A
  * value is its byte, signed, times its group's scale, and exact in f32. In a 16-byte word of 16 values, component c
  * holds values c, c + 4, c + 8 and c + 12 from the low byte to the high one (shaders/q8.glsl). */
@@ -54,6 +54,7 @@ struct kv_shape {
     uint32_t n_prelude, n_core, n_coda; /* blocks */
     uint32_t num_steps;                 /* most steps a row takes */
     uint32_t n_ctx, n_sequences;
+    uint32_t n_branch; /* cells of a sequence behind those of its positions */
     struct kv_policy policy;
     enum kv_type type;
 };
@@ -63,18 +64,20 @@ uint32_t kv_head_pad(uint32_t head_dim);
 /* The same of one position in a q8 cache, in bytes; and its scales. */
 uint32_t kv_q8_pad(uint32_t head_dim);
 uint32_t kv_q8_groups(uint32_t head_dim);
+/* Cells of a sequence: one for each position, and those of its branch. */
+uint32_t kv_cells(const struct kv_shape *shape);
 /* Blocks in order: prelude, core, coda. */
 uint32_t kv_n_blocks(const struct kv_shape *shape);
 uint32_t kv_block_slots(const struct kv_shape *shape, uint32_t block);
 /* Bytes of the keys, or of the values, of all heads at one position in one slot, with their scales. */
 uint64_t kv_entry_bytes(const struct kv_shape *shape);
-/* Bytes of the keys and values of one (sequence, slot, head) of a block. */
+/* Bytes of the keys and values of one (sequence, slot, head) of a block, in all cells. */
 uint64_t kv_piece_bytes(const struct kv_shape *shape);
-/* The parts of a piece, in each of which positions lie behind each other: keys, values, and in q8 their scales. Returns
+/* The parts of a piece, in each of which cells lie behind each other: keys, values, and in q8 their scales. Returns
  * how many. */
 enum { KV_PARTS_MAX = 3 };
 struct kv_part {
-    uint64_t offset, position_bytes;
+    uint64_t offset, cell_bytes;
 };
 uint32_t kv_parts(const struct kv_shape *shape, struct kv_part parts[KV_PARTS_MAX]);
 /* Bytes of one block. */

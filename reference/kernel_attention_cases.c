@@ -16,39 +16,45 @@ struct attention_case {
     uint32_t
         plain_threads; /* workgroup of the version without subgroups, which is free to choose; 0: the device's own */
     bool prompt;       /* rows of one sequence at one depth, one behind the other */
+    uint32_t n_branch; /* of the n_ctx cells of a sequence */
 };
 
 static const struct attention_case attention_cases[] = {
-    {"core, full slots, f16, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 16, 0, false},
-    {"core, share:2, f32, mixed depths", false, 3, 3, 24, 40, 2, 0, 64, KV_F32, true, 7, 2, 16, 32, false},
-    {"core, share:1, f16", false, 5, 5, 10, 33, 1, 1, 5, KV_F16, true, 4, 1, 16, 0, false},
-    {"prelude, f32, one split", false, 1, 1, 2, 30, 3, 0, 1, KV_F32, false, 1, 1, 32, 0, false},
-    {"prelude, f16, three splits", true, 4, 4, 32, 300, 1, 0, 7, KV_F16, false, 1, 1, 128, 0, false},
-    {"core, f32, own split, 3 sequences", false, 2, 2, 10, 270, 3, 4, 13, KV_F32, true, 3, 3, 0, 0, false},
-    {"coda, f16, large heads", false, 2, 2, 96, 300, 2, 0, 3, KV_F16, false, 1, 1, 0, 64, false},
-    {"core, f32, large heads", false, 3, 3, 96, 50, 2, 5, 6, KV_F32, true, 5, 4, 16, 0, false},
-    {"core, f16, odd pad", false, 3, 3, 34, 70, 1, 0, 4, KV_F16, true, 5, 5, 32, 16, false},
-    {"core, f16, one split, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 64, 0, false},
-    {"coda, f16, one split, large heads", false, 2, 2, 96, 300, 2, 0, 3, KV_F16, false, 1, 1, 512, 64, false},
-    {"core, f16, two heads per key", true, 4, 2, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 16, 0, false},
-    {"coda, f32, six heads per key", false, 6, 1, 10, 70, 1, 0, 5, KV_F32, false, 1, 1, 32, 16, false},
+    {"core, full slots, f16, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 16, 0, false, 0},
+    {"core, share:2, f32, mixed depths", false, 3, 3, 24, 40, 2, 0, 64, KV_F32, true, 7, 2, 16, 32, false, 0},
+    {"core, share:1, f16", false, 5, 5, 10, 33, 1, 1, 5, KV_F16, true, 4, 1, 16, 0, false, 0},
+    {"prelude, f32, one split", false, 1, 1, 2, 30, 3, 0, 1, KV_F32, false, 1, 1, 32, 0, false, 0},
+    {"prelude, f16, three splits", true, 4, 4, 32, 300, 1, 0, 7, KV_F16, false, 1, 1, 128, 0, false, 0},
+    {"core, f32, own split, 3 sequences", false, 2, 2, 10, 270, 3, 4, 13, KV_F32, true, 3, 3, 0, 0, false, 0},
+    {"coda, f16, large heads", false, 2, 2, 96, 300, 2, 0, 3, KV_F16, false, 1, 1, 0, 64, false, 0},
+    {"core, f32, large heads", false, 3, 3, 96, 50, 2, 5, 6, KV_F32, true, 5, 4, 16, 0, false, 0},
+    {"core, f16, odd pad", false, 3, 3, 34, 70, 1, 0, 4, KV_F16, true, 5, 5, 32, 16, false, 0},
+    {"core, f16, one split, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 64, 0, false, 0},
+    {"coda, f16, one split, large heads", false, 2, 2, 96, 300, 2, 0, 3, KV_F16, false, 1, 1, 512, 64, false, 0},
+    {"core, f16, two heads per key", true, 4, 2, 24, 40, 2, 2, 8, KV_F16, true, 6, 6, 16, 0, false, 0},
+    {"coda, f32, six heads per key", false, 6, 1, 10, 70, 1, 0, 5, KV_F32, false, 1, 1, 32, 16, false, 0},
     {"core, f32, share:2, three heads per key, one split", false, 6, 2, 34, 50, 2, 1, 6, KV_F32, true, 5, 2, 64, 0,
-     false},
-    {"core, q8, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_Q8, true, 6, 6, 16, 0, false},
-    {"core, q8, one group, one split", true, 4, 4, 32, 70, 2, 1, 9, KV_Q8, true, 5, 5, 128, 0, false},
-    {"prelude, q8, three splits", false, 4, 4, 32, 300, 1, 0, 7, KV_Q8, false, 1, 1, 128, 0, false},
-    {"core, q8, smallest head, share:1", false, 5, 5, 2, 33, 1, 1, 5, KV_Q8, true, 4, 1, 16, 0, false},
-    {"core, q8, odd pad, three heads per key, share:2", true, 6, 2, 34, 50, 2, 1, 6, KV_Q8, true, 5, 2, 16, 16, false},
-    {"core, q8, own split, 3 sequences", false, 2, 2, 48, 270, 3, 4, 13, KV_Q8, true, 3, 3, 0, 0, false},
-    {"coda, q8, two groups", false, 2, 2, 64, 300, 2, 0, 3, KV_Q8, false, 1, 1, 128, 64, false},
-    {"coda, q8, three groups", true, 2, 2, 96, 300, 2, 0, 3, KV_Q8, false, 1, 1, 128, 64, false},
-    {"core, q8, four groups, two heads per key", false, 4, 2, 128, 50, 2, 5, 6, KV_Q8, true, 5, 4, 16, 0, false},
-    {"core, q8, five groups", false, 2, 2, 160, 40, 1, 1, 4, KV_Q8, true, 3, 3, 16, 32, false},
-    {"core, q8, eight groups, one split", false, 2, 1, 256, 40, 1, 0, 5, KV_Q8, true, 3, 3, 64, 0, false},
-    {"prompt, core, f16", true, 4, 4, 32, 150, 2, 1, 61, KV_F16, true, 3, 3, 64, 0, true},
-    {"prompt, prelude, f32, three heads per key", true, 3, 1, 24, 70, 1, 0, 19, KV_F32, false, 1, 1, 32, 0, true},
-    {"prompt, core, q8, share:2", false, 2, 2, 96, 140, 2, 3, 33, KV_Q8, true, 5, 2, 128, 0, true},
-    {"prompt, coda, f16, large heads", false, 2, 1, 256, 90, 1, 0, 9, KV_F16, false, 1, 1, 128, 48, true},
+     false, 0},
+    {"core, q8, mixed depths", true, 3, 3, 24, 40, 2, 2, 8, KV_Q8, true, 6, 6, 16, 0, false, 0},
+    {"core, q8, one group, one split", true, 4, 4, 32, 70, 2, 1, 9, KV_Q8, true, 5, 5, 128, 0, false, 0},
+    {"prelude, q8, three splits", false, 4, 4, 32, 300, 1, 0, 7, KV_Q8, false, 1, 1, 128, 0, false, 0},
+    {"core, q8, smallest head, share:1", false, 5, 5, 2, 33, 1, 1, 5, KV_Q8, true, 4, 1, 16, 0, false, 0},
+    {"core, q8, odd pad, three heads per key, share:2", true, 6, 2, 34, 50, 2, 1, 6, KV_Q8, true, 5, 2, 16, 16, false,
+     0},
+    {"core, q8, own split, 3 sequences", false, 2, 2, 48, 270, 3, 4, 13, KV_Q8, true, 3, 3, 0, 0, false, 0},
+    {"coda, q8, two groups", false, 2, 2, 64, 300, 2, 0, 3, KV_Q8, false, 1, 1, 128, 64, false, 0},
+    {"coda, q8, three groups", true, 2, 2, 96, 300, 2, 0, 3, KV_Q8, false, 1, 1, 128, 64, false, 0},
+    {"core, q8, four groups, two heads per key", false, 4, 2, 128, 50, 2, 5, 6, KV_Q8, true, 5, 4, 16, 0, false, 0},
+    {"core, q8, five groups", false, 2, 2, 160, 40, 1, 1, 4, KV_Q8, true, 3, 3, 16, 32, false, 0},
+    {"core, q8, eight groups, one split", false, 2, 1, 256, 40, 1, 0, 5, KV_Q8, true, 3, 3, 64, 0, false, 0},
+    {"prompt, core, f16", true, 4, 4, 32, 150, 2, 1, 61, KV_F16, true, 3, 3, 64, 0, true, 0},
+    {"prompt, prelude, f32, three heads per key", true, 3, 1, 24, 70, 1, 0, 19, KV_F32, false, 1, 1, 32, 0, true, 0},
+    {"prompt, core, q8, share:2", false, 2, 2, 96, 140, 2, 3, 33, KV_Q8, true, 5, 2, 128, 0, true, 0},
+    {"prompt, coda, f16, large heads", false, 2, 1, 256, 90, 1, 0, 9, KV_F16, false, 1, 1, 128, 48, true, 0},
+    {"core, f16, branches", true, 4, 2, 24, 60, 2, 2, 11, KV_F16, true, 6, 6, 16, 0, false, 20},
+    {"core, f32, branches, share:2", false, 3, 3, 34, 60, 3, 0, 40, KV_F32, true, 7, 2, 64, 16, false, 24},
+    {"core, q8, branches", true, 6, 2, 34, 60, 2, 1, 16, KV_Q8, true, 5, 5, 16, 16, false, 20},
+    {"coda, q8, two groups, branches", false, 2, 2, 64, 300, 2, 0, 9, KV_Q8, false, 1, 1, 128, 0, false, 120},
 };
 
 /* Rows that share keys and values: the device's own number, and others. */
@@ -85,17 +91,15 @@ static struct attention_constants attention_constants_of(const struct rig *rig, 
                                                          uint32_t split, uint32_t n_splits, uint32_t tile_rows)
 {
     const bool plain = !rig->params->device->caps.subgroup_shuffle && c->plain_threads;
-    return (struct attention_constants){.threads = plain ? c->plain_threads : rig->tuning.attention_threads,
-                                        .split = split,
-                                        .kv_type = (uint32_t)c->kv,
-                                        .core = c->core,
-                                        .octets = rig_padded(c->head_dim) / CHUNK,
-                                        .per_lane = tile_rows ? rig->tuning.attention_tile_per_lane
-                                                              : rig->tuning.attention_per_lane,
-                                        .shared_slots = c->n_slots < c->n_depths,
-                                        .whole = n_splits == 1,
-                                        .heads_per_kv = c->heads / c->kv_heads,
-                                        .tile_rows = tile_rows};
+    return (struct attention_constants){
+        .threads = plain ? c->plain_threads : rig->tuning.attention_threads,
+        .split = split,
+        .kv_type = (uint32_t)c->kv,
+        .core = c->core,
+        .octets = rig_padded(c->head_dim) / CHUNK,
+        .per_lane = tile_rows ? rig->tuning.attention_tile_per_lane : rig->tuning.attention_per_lane,
+        .shared_slots = c->n_slots<c->n_depths, .whole = n_splits == 1, .heads_per_kv = c->heads / c->kv_heads,
+                                   .tile_rows = tile_rows, .branches = c->n_branch> 0};
 }
 
 /* A q8 cache of random values; kv becomes what it says they are. */
@@ -161,7 +165,8 @@ static struct ref_kv plan_cache(struct rig *rig, struct attention_job *job, bool
                               .n_slots = c->n_slots,
                               .n_heads = c->kv_heads,
                               .head_pad = pad,
-                              .core = c->core};
+                              .core = c->core,
+                              .n_branch = c->n_branch};
     const struct row *last = &job->rows.row[job->rows.first + job->rows.n - 1];
     for (uint32_t slot = 0; slot < c->n_slots && poison; slot++)
         ref_kv_entry(&kv, last->sequence, last->position, slot, 1, 0)[0] = (double)NAN;
@@ -178,6 +183,7 @@ static void attention_setup(struct rig *rig, struct attention_job *job, uint64_t
                                   .first = c->first,
                                   .n = c->n_rows,
                                   .n_ctx = c->n_ctx,
+                                  .n_branch = c->n_branch,
                                   .n_sequences = c->n_sequences,
                                   .n_depths = c->n_depths};
     rig_rows(rig, &job->rows);
@@ -212,8 +218,9 @@ static void attention_setup(struct rig *rig, struct attention_job *job, uint64_t
                                         .n_heads = c->heads,
                                         .head_pad = pad,
                                         .n_slots = c->n_slots,
-                                        .n_ctx = c->n_ctx,
-                                        .n_splits = job->n_splits};
+                                        .n_cells = c->n_ctx,
+                                        .n_splits = job->n_splits,
+                                        .n_positions = c->n_ctx - c->n_branch};
     job->constants = attention_constants_of(rig, c, job->split, job->n_splits, job->tile_rows);
 }
 
@@ -245,7 +252,7 @@ void attention_cases_run(struct rig *rig)
     for (size_t i = 0; i < sizeof attention_cases / sizeof *attention_cases && !rig->status; i++)
         if (!rig->params->quick || attention_cases[i].quick) {
             run_attention(rig, &attention_cases[i], false, i);
-            if (rig->params->device->caps.subgroup_shuffle)
+            if (rig->params->device->caps.subgroup_shuffle && !attention_cases[i].n_branch)
                 run_attention(rig, &attention_cases[i], true, i);
         }
 }

@@ -7,7 +7,7 @@
 #include "reference/kernel_rig.h"
 #include "reference/ref.h"
 
-enum { N_CTX = 48, N_SEQUENCES = 2, N_DEPTHS = 5, SPLIT = 16, WINDOW_ROWS = 256 };
+enum { N_CTX = 48, N_SEQUENCES = 2, N_DEPTHS = 5, N_BRANCH = 8, SPLIT = 16, WINDOW_ROWS = 256 };
 static const struct ref_rope rope = {.base = 50000.0f};
 /* Large enough to show when it is forgotten. */
 static const float eps = 0.01f;
@@ -358,13 +358,13 @@ static void expect_qkv(struct rig *rig, struct job *job)
     }
     for (uint32_t i = 0; i < job->rows.n; i++) {
         const struct row *row = &job->rows.row[job->rows.first + i];
-        const uint32_t slot = shape->core ? row->depth % shape->n_slots : 0;
+        const uint32_t slot = shape->core ? row->depth % shape->n_slots : 0, cell = row->position + row->shift;
         ref_qkv(job->w, bias, job->x + (size_t)i * d, d, &n, row->position, q, k, v);
         for (uint32_t head = 0; head < heads; head++)
             memcpy(query + ((size_t)(job->rows.first + i) * heads + head) * pad, q + head * h, h * sizeof *q);
         for (uint32_t head = 0; head < n.n_kv; head++) {
-            memcpy(ref_kv_entry(&kv, row->sequence, row->position, slot, 0, head), k + head * h, h * sizeof *k);
-            memcpy(ref_kv_entry(&kv, row->sequence, row->position, slot, 1, head), v + head * h, h * sizeof *v);
+            memcpy(ref_kv_entry(&kv, row->sequence, cell, slot, 0, head), k + head * h, h * sizeof *k);
+            memcpy(ref_kv_entry(&kv, row->sequence, cell, slot, 1, head), v + head * h, h * sizeof *v);
         }
         if (shape->core)
             depths[rig_slot(&job->rows, job->rows.first + i)] = row->depth + 1;
@@ -522,6 +522,7 @@ static void job_setup(struct rig *rig, struct job *job, const struct shape *shap
                                   .first = first,
                                   .n = n_rows,
                                   .n_ctx = N_CTX,
+                                  .n_branch = N_BRANCH,
                                   .n_sequences = N_SEQUENCES,
                                   .n_depths = N_DEPTHS};
     rig_rows(rig, &job->rows);
@@ -534,7 +535,7 @@ static void job_setup(struct rig *rig, struct job *job, const struct shape *shap
                                      .n_chunks = job->n_chunks,
                                      .n_norm = job->n_in,
                                      .eps = eps,
-                                     .n_ctx = N_CTX,
+                                     .n_cells = N_CTX,
                                      .n_heads = shape->heads,
                                      .n_kv_heads = kv_heads(shape),
                                      .head_dim = shape->head_dim,

@@ -7,7 +7,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum { N_CTX = 40, N_SEQUENCES = 2, N_SLOTS = N_CTX * N_SEQUENCES };
+enum { N_CTX = 40, N_BRANCH = 8, N_SEQUENCES = 2, N_SLOTS = N_CTX * N_SEQUENCES };
 /* Large enough to show when it is forgotten. */
 static const float eps = 0.01f;
 
@@ -106,6 +106,7 @@ static void norm_setup(struct rig *rig, struct norm_job *job, const struct norm_
                                       .first = c->first,
                                       .n = c->n_rows,
                                       .n_ctx = N_CTX,
+                                      .n_branch = N_BRANCH,
                                       .n_sequences = N_SEQUENCES,
                                       .n_depths = 3}};
     rig_rows(rig, &job->rows);
@@ -152,7 +153,7 @@ static void run_norm(struct rig *rig, const struct norm_case *c, uint64_t seed)
                                    .in_stride = job.in_stride,
                                    .add_stride = job.add_stride,
                                    .out_stride = job.out_stride,
-                                   .n_ctx = N_CTX,
+                                   .n_cells = N_CTX,
                                    .n_parts_in = c->n_parts,
                                    .parts_in_stride = job.parts_stride,
                                    .parts_out_stride = 2,
@@ -233,6 +234,7 @@ static void heads_setup(struct rig *rig, struct heads_job *job, const struct hea
                                        .first = c->first,
                                        .n = c->n_rows,
                                        .n_ctx = N_CTX,
+                                       .n_branch = N_BRANCH,
                                        .n_sequences = N_SEQUENCES,
                                        .n_depths = N_DEPTHS},
                               .n_q = c->heads * c->head_dim,
@@ -275,19 +277,19 @@ static void expect_heads(struct rig *rig, struct heads_job *job)
     for (uint32_t i = c->first; i < job->end; i++) {
         const struct row *row = &job->rows.row[i];
         const double *from = job->a + (size_t)i * job->stride, *v = from + job->n_q + job->n_k;
-        const uint32_t slot = c->core ? row->depth % c->n_slots : 0, at = row->position;
+        const uint32_t slot = c->core ? row->depth % c->n_slots : 0, cell = row->position + row->shift;
         memcpy(q, from, job->n_q * sizeof *q);
         memcpy(k, from + job->n_q, job->n_k * sizeof *k);
         for (uint32_t j = 0; j < job->n_q && c->bias; j++)
             q[j] += job->norms[j];
         for (uint32_t j = 0; j < job->n_k && c->bias; j++)
             k[j] += job->norms[job->n_q + j];
-        ref_query_key(&job->heads, at, q, k);
+        ref_query_key(&job->heads, row->position, q, k);
         for (uint32_t head = 0; head < c->heads; head++)
             memcpy(job->query + ((size_t)i * c->heads + head) * job->pad, q + head * h, h * sizeof *q);
         for (uint32_t head = 0; head < c->kv_heads; head++) {
-            memcpy(ref_kv_entry(&job->kv, row->sequence, at, slot, 0, head), k + head * h, h * sizeof *k);
-            memcpy(ref_kv_entry(&job->kv, row->sequence, at, slot, 1, head), v + head * h, h * sizeof *v);
+            memcpy(ref_kv_entry(&job->kv, row->sequence, cell, slot, 0, head), k + head * h, h * sizeof *k);
+            memcpy(ref_kv_entry(&job->kv, row->sequence, cell, slot, 1, head), v + head * h, h * sizeof *v);
         }
         if (c->core)
             job->depths[rig_slot(&job->rows, i)] = row->depth + 1;
@@ -374,7 +376,7 @@ static void run_heads(struct rig *rig, const struct heads_case *c, uint64_t seed
                                     .head_dim = h,
                                     .head_pad = job.pad,
                                     .n_slots = c->n_slots,
-                                    .n_ctx = N_CTX,
+                                    .n_cells = N_CTX,
                                     .eps = eps,
                                     .query_scale = 1.0f / sqrtf((float)h)};
     const struct heads_constants constants = {.threads = c->threads ? c->threads : rig->tuning.row_threads,

@@ -375,7 +375,7 @@ void rig_end(struct rig *rig)
 
 uint32_t rig_slot(const struct rig_rows *rows, uint32_t index)
 {
-    return rows->row[index].sequence * rows->n_ctx + rows->row[index].position;
+    return rows->row[index].sequence * rows->n_ctx + rows->row[index].position + rows->row[index].shift;
 }
 
 void rig_rows(struct rig *rig, struct rig_rows *rows)
@@ -397,6 +397,14 @@ void rig_rows(struct rig *rig, struct rig_rows *rows)
                                     .sequence = slot / rows->n_ctx,
                                     .depth = rig_random(rig) % rows->n_depths};
     }
+    for (uint32_t i = 0; i < STATE_MAX_ROWS && rows->n_branch; i++) {
+        struct row *row = &rows->row[i];
+        const uint32_t n_positions = rows->n_ctx - rows->n_branch, cell = row->position;
+        if (cell < n_positions)
+            continue;
+        row->shift = n_positions - rig_random(rig) % (n_positions - rows->n_branch + 1);
+        row->position = cell - row->shift;
+    }
     /* At least one raw state and one advanced row where there are two. */
     rows->row[rows->first].depth = rows->n > 1 ? 0 : rows->row[rows->first].depth;
     rows->row[end - 1].depth = rows->n_depths - 1;
@@ -411,7 +419,7 @@ double *rig_state(struct rig *rig, const struct rig_rows *rows)
         double *row = state + STATE_HEAD_WORDS + 4 * i;
         row[0] = rows->row[i].token;
         row[1] = rows->row[i].position;
-        row[2] = rows->row[i].sequence;
+        row[2] = rows->row[i].sequence | rows->row[i].shift << ROW_SEQUENCE_BITS;
         row[3] = rows->row[i].depth;
         state[STATE_TOKENS + i] = 4000000000.0; /* tokens: overwritten where a kernel picks one */
     }

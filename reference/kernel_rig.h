@@ -133,12 +133,13 @@ uint32_t rig_random(struct rig *rig); /* 32 random bits */
 double rig_round(double x, enum element element);
 uint32_t rig_float_bits(float x);
 
-/* Rows of the state buffer for a dispatch over rows first .. first+n-1: distinct (sequence, position), random depths
+/* Rows of the state buffer for a dispatch over rows first .. first+n-1: distinct (sequence, cell), random depths
  * below `n_depths`. Rows outside the table are valid, but point to a slot of their own. */
 struct rig_rows {
     struct row row[STATE_MAX_ROWS];
     uint32_t table, first, n;
     uint32_t n_ctx, n_sequences, n_depths, n_vocab;
+    uint32_t n_branch; /* so many of a sequence's n_ctx cells are a branch's: rows there are at lower positions */
 };
 void rig_rows(struct rig *rig, struct rig_rows *rows);
 double *rig_state(struct rig *rig, const struct rig_rows *rows); /* [STATE_WORDS] */

@@ -103,11 +103,19 @@ double *ref_kv_entry(const struct ref_kv *kv, uint32_t sequence, uint32_t positi
     return kv->values + ((at * 2 + part) * kv->n_ctx + position) * kv->head_pad;
 }
 
+/* Where a row reads what a position has: on a branch from the branch's first position on among the last cells. */
+static uint32_t cell_read(const struct ref_kv *kv, const struct row *row, uint32_t position)
+{
+    const uint32_t first = kv->n_ctx - kv->n_branch - row->shift;
+    return row->shift > 0 && position >= first ? kv->n_ctx - kv->n_branch + (position - first) : position;
+}
+
 static double score(const struct ref_kv *kv, const struct row *row, uint32_t head, const double *q, uint32_t position,
                     uint32_t *slot)
 {
-    *slot = kv->core ? kv_slot(kv->n_slots, row->depth, kv->depths[row->sequence * kv->n_ctx + position]) : 0;
-    const double *key = ref_kv_entry(kv, row->sequence, position, *slot, 0, head);
+    const uint32_t cell = cell_read(kv, row, position);
+    *slot = kv->core ? kv_slot(kv->n_slots, row->depth, kv->depths[row->sequence * kv->n_ctx + cell]) : 0;
+    const double *key = ref_kv_entry(kv, row->sequence, cell, *slot, 0, head);
     double s = 0.0;
     for (uint32_t i = 0; i < kv->head_pad; i++)
         s += q[i] * key[i];
@@ -126,7 +134,7 @@ void ref_attention(const struct ref_kv *kv, const struct row *row, uint32_t head
         o[i] = 0.0;
     for (uint32_t j = begin; j < end; j++) {
         double e = exp(score(kv, row, head, q, j, &slot) - *max);
-        const double *value = ref_kv_entry(kv, row->sequence, j, slot, 1, head);
+        const double *value = ref_kv_entry(kv, row->sequence, cell_read(kv, row, j), slot, 1, head);
         *sum += e;
         for (uint32_t i = 0; i < kv->head_pad; i++)
             o[i] += e * value[i];

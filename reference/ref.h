@@ -65,6 +65,7 @@ struct ref_kv {
     const uint32_t *depths; /* [sequence, position]: steps each position has; read by core blocks only */
     uint32_t n_ctx, n_slots, n_heads, head_pad; /* heads of keys and values */
     bool core;
+    uint32_t n_branch; /* of the n_ctx cells of a sequence */
 };
 
 /* One head's entry: head_pad values. `part` is 0 for the key, 1 for the value. */

@@ -16,6 +16,11 @@
  * row, then SETTING_WORDS words a row: its sequence's sampler and how it begins. */
 #define STATE_MAX_ROWS 128
 #define STATE_HEAD_WORDS 20
+/* A row's third word: its sequence, and above it how far beyond its position its entries lie: 0, or on a branch what
+ * leads from the branch's first position to the cell behind the sequence's last position. A sequence has n_cells cells:
+ * those of its positions, then those of its branch. */
+#define ROW_SEQUENCE_BITS 8
+#define ROW_SEQUENCE_MASK 0xff
 /* Four row tables (prelude, core, coda, head), each a range of the rows: words (first, count). */
 #define TABLE_PRELUDE 0
 #define TABLE_CORE 1
@@ -109,7 +114,7 @@ struct matmul_args {
     U32 parts_out_stride, parts_out0;
     U32 n_norm; /* length of the normalised vector (unpadded) */
     F32 eps;
-    U32 n_ctx;
+    U32 n_cells;
     U32 n_heads, n_kv_heads, head_dim,
         head_pad;        /* head i of the queries has key and value head i / (n_heads / n_kv_heads) */
     U32 n_slots;         /* depth slots per position in this block's cache */
@@ -119,25 +124,26 @@ struct matmul_args {
 
 struct attention_args {
     U32 table;
-    U32 n_heads, head_pad, n_slots, n_ctx, n_splits;
+    U32 n_heads, head_pad, n_slots, n_cells, n_splits;
+    U32 n_positions; /* cells that a branch does not use */
 };
 
 struct embed_args {
     U32 table;
-    U32 n_embd, stride, n_ctx, parts_stride, n_chunks;
+    U32 n_embd, stride, n_cells, parts_stride, n_chunks;
     U32 row0, n_rows; /* the window of the embedding: tokens row0 .. row0 + n_rows - 1 */
     F32 scale;        /* sqrt(n_embd) */
 };
 
 struct norm_args {
     U32 table;
-    U32 n_embd, in_stride, add_stride, out_stride, n_ctx, n_parts_in, parts_in_stride, parts_out_stride;
+    U32 n_embd, in_stride, add_stride, out_stride, n_cells, n_parts_in, parts_in_stride, parts_out_stride;
     F32 eps;
 };
 
 struct heads_args {
     U32 table;
-    U32 in_stride, n_heads, n_kv_heads, head_dim, head_pad, n_slots, n_ctx;
+    U32 in_stride, n_heads, n_kv_heads, head_dim, head_pad, n_slots, n_cells;
     F32 eps, query_scale;
 };
 
@@ -255,6 +261,7 @@ struct attention_constants {
     U32 whole;        /* 1: no row ever has a second split */
     U32 heads_per_kv; /* query heads that share a key and value head */
     U32 tile_rows;    /* attention_tile: rows of a workgroup; on a CPU device a multiple of its threads */
+    U32 branches;     /* 0: no row is on a branch */
 };
 #endif
 

@@ -55,6 +55,9 @@ void main()
         return;
     const uint row_index = table_first(args.table) + gl_WorkGroupID.z;
     const uvec4 row = state_row(row_index);
+    // Where the row reads position p: at p, and from its branch's first position on at p + shift.
+    const uint shift = BRANCHES != 0 ? row.z >> ROW_SEQUENCE_BITS : 0;
+    const uvec2 place = BRANCHES != 0 ? uvec2(sequence_of(row), row.w) : row.zw;
     const uint start = split * SPLIT;
     if (start > row.y)
         return;
@@ -77,16 +80,18 @@ void main()
         [[unroll]] for (uint u = 0; u < PER_LANE; u++) {
             // A lane past the end scores the last position again and then counts for nothing.
             uint position = min(block + u * LOCAL + lane, end - 1);
-            uint slot = slot_read(row.zw, position);
+            if (BRANCHES != 0 && position + shift >= args.n_positions)
+                position += shift;
+            uint slot = slot_read(place, position);
             float own;
             if (KV_TYPE == CACHE_Q8) {
                 vec2 first;
-                uint piece = (slot * n_kv_heads + kv_head) * q8_piece(OCTETS, args.n_ctx);
+                uint piece = (slot * n_kv_heads + kv_head) * q8_piece(OCTETS, args.n_cells);
                 key[u] = piece + position * UNITS;
-                own = score_q8(key[u], q8_scales(OCTETS, args.n_ctx, piece, position), q, first);
+                own = score_q8(key[u], q8_scales(OCTETS, args.n_cells, piece, position), q, first);
                 value_scale[u] = first.y;
             } else {
-                key[u] = ((slot * n_kv_heads + kv_head) * 2 * args.n_ctx + position) * OCTETS;
+                key[u] = ((slot * n_kv_heads + kv_head) * 2 * args.n_cells + position) * OCTETS;
                 float s_lo = 0.0, s_hi = 0.0;
                 [[unroll]] for (uint c = 0; c < OCTETS; c++) {
                     vec4 lo, hi;
@@ -120,9 +125,11 @@ void main()
             [[unroll]] for (uint j = 0; j < LOCAL; j += N_GROUPS) {
                 uint from = min(j + group, LOCAL - 1);
                 float weight = score_of(score[u], u, from);
-                uint value = key_of(key[u], u, from) + args.n_ctx * UNITS;
+                uint value = key_of(key[u], u, from) + args.n_cells * UNITS;
                 uint position = min(block + u * LOCAL + from, end - 1); // of the key that was handed on
-                uint piece = value - (args.n_ctx + position) * UNITS;
+                if (BRANCHES != 0 && position + shift >= args.n_positions)
+                    position += shift;
+                uint piece = value - (args.n_cells + position) * UNITS;
                 if (LOCAL % N_GROUPS != 0 && j + group >= LOCAL)
                     weight = 0.0;
                 [[unroll]] for (uint p = 0; p < PASSES; p++) {
@@ -131,7 +138,7 @@ void main()
                     load_unit(value + own_unit, lo, hi);
                     precise float scaled = weight;
                     if (KV_TYPE == CACHE_Q8 && SCALES > 1) {
-                        uint at = q8_scales(OCTETS, args.n_ctx, piece, position) + own_unit / 2;
+                        uint at = q8_scales(OCTETS, args.n_cells, piece, position) + own_unit / 2;
                         scaled *= from_half2(load4(cache, at / 4)[at % 4]).y;
                     }
                     [[unroll]] for (uint i = 0; i < UNIT; i++) {

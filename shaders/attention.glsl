@@ -17,6 +17,7 @@ layout(constant_id = 5) const uint PER_LANE = 1; // positions a lane scores per 
 layout(constant_id = 6) const uint SHARED_SLOTS = 0; // 0: every depth has a slot of its own
 layout(constant_id = 8) const uint HEADS_PER_KV = 1; // query heads that share a key and value head
 layout(constant_id = 9) const uint TILE_ROWS = 1; // rows of a workgroup
+layout(constant_id = 10) const uint BRANCHES = 0; // 1: rows may be on branches; not those of a tile
 
 READ4(1, query);
 READ4(2, cache);
@@ -68,11 +69,11 @@ float dot4(vec4 a, vec4 b, float sum)
 
 // Where (sequence, depth slot) begins that a row reads of a position, in entries of all heads; the row's place is
 // (sequence, depth).
-uint slot_read(uvec2 place, uint position)
+uint slot_read(uvec2 place, uint cell)
 {
     uint slot = place.x * args.n_slots;
     if (CORE != 0) {
-        const uint at = place.x * args.n_ctx + position;
+        const uint at = place.x * args.n_cells + cell;
         const uint depth = min(place.y, load4(depths, at / 4)[at % 4] - 1);
         slot += SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
     }
@@ -85,10 +86,10 @@ struct entry { uint key, value, scales; };
 entry entry_of(uvec2 place, uint kv_head, uint position)
 {
     const uint head = slot_read(place, position) * (args.n_heads / HEADS_PER_KV) + kv_head;
-    const uint piece = head * (KV_TYPE == CACHE_Q8 ? q8_piece(OCTETS, args.n_ctx) : 2 * args.n_ctx * UNITS);
+    const uint piece = head * (KV_TYPE == CACHE_Q8 ? q8_piece(OCTETS, args.n_cells) : 2 * args.n_cells * UNITS);
     const uint key = piece + position * UNITS;
-    return entry(key, key + args.n_ctx * UNITS,
-                 KV_TYPE == CACHE_Q8 ? q8_scales(OCTETS, args.n_ctx, piece, position) : 0);
+    return entry(key, key + args.n_cells * UNITS,
+                 KV_TYPE == CACHE_Q8 ? q8_scales(OCTETS, args.n_cells, piece, position) : 0);
 }
 
 // Unit c of a key or of a value, which begins at `begin`, as numbers in fours; `which` of the scales is its own.

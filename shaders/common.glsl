@@ -8,5 +8,9 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL = 8;
 
-// Latent states and what else outlives a pass are kept per (sequence, position).
-uint slot_of(uvec4 row, uint n_ctx) { return row.z * n_ctx + row.y; }
+// Where a row's own entries lie: at its position of its sequence, or, on a branch, beyond the positions.
+uint sequence_of(uvec4 row) { return row.z & ROW_SEQUENCE_MASK; }
+uint cell_of(uvec4 row) { return row.y + (row.z >> ROW_SEQUENCE_BITS); }
+
+// Latent states and what else outlives a pass are kept per (sequence, cell).
+uint slot_of(uvec4 row, uint n_cells) { return sequence_of(row) * n_cells + cell_of(row); }

@@ -70,7 +70,7 @@ void main()
     if (row.x - args.row0 >= args.n_rows) // unsigned: below row0 wraps round
         return; // another window holds this token
     const uint weight_base = (row.x - args.row0) * row_words(args.n_chunks);
-    uint state_base = slot_of(row, args.n_ctx) * (args.stride / 4);
+    uint state_base = slot_of(row, args.n_cells) * (args.stride / 4);
     uint init = setting(row_index, SETTING_INIT_MODE);
     float std = uintBitsToFloat(setting(row_index, SETTING_INIT_STD));
     uvec2 seed = uvec2(setting(row_index, SETTING_SEED_LO), setting(row_index, SETTING_SEED_HI));

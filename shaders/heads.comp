@@ -61,7 +61,7 @@ void write_query(uint row_index, uint base, uint position, float r)
 }
 
 // `slot` counts the slots of all sequences.
-void write_pairs(uint slot, uint base, uint position, float r)
+void write_pairs(uint slot, uint cell, uint base, uint position, float r)
 {
     const uint half_head = args.head_dim / 2, n_q = args.n_heads * half_head, n_k = args.n_kv_heads * half_head;
     for (uint p = n_q + gl_LocalInvocationIndex; p < n_q + 2 * n_k; p += LOCAL) {
@@ -71,7 +71,7 @@ void write_pairs(uint slot, uint base, uint position, float r)
         if (part == 0)
             y = turned(base, p, i, position, r);
         const uint entry = (slot * args.n_kv_heads + head) * 2 + part;
-        const uint at = (entry * args.n_ctx + position) * (args.head_pad / 2) + i;
+        const uint at = (entry * args.n_cells + cell) * (args.head_pad / 2) + i;
         if (KV_TYPE == CACHE_F16)
             cache_words.w[at] = to_half2(y);
         else
@@ -80,13 +80,13 @@ void write_pairs(uint slot, uint base, uint position, float r)
 }
 
 // A lane has a group of a head: its 32 values, or as many as are left, of the key and of the value.
-void write_groups(uint slot, uint base, uint position, float r)
+void write_groups(uint slot, uint cell, uint base, uint position, float r)
 {
     const uint half_head = args.head_dim / 2, n_q = args.n_heads * half_head, n_k = args.n_kv_heads * half_head;
     const uint octets = args.head_pad / 8, n_groups = q8_groups(octets), words = q8_words(octets);
     for (uint item = gl_LocalInvocationIndex; item < args.n_kv_heads * n_groups; item += LOCAL) {
         const uint head = item / n_groups, group = item % n_groups;
-        const uint piece = (slot * args.n_kv_heads + head) * q8_piece(octets, args.n_ctx);
+        const uint piece = (slot * args.n_kv_heads + head) * q8_piece(octets, args.n_cells);
         uint scales = 0;
         [[dont_unroll]] for (uint part = 0; part < 2; part++) {
             vec2 y[16];
@@ -110,12 +110,12 @@ void write_groups(uint slot, uint base, uint position, float r)
                 else
                     packed[k / 8].zw |= bytes;
             }
-            const uint at = piece + (part * args.n_ctx + position) * words + 2 * group;
+            const uint at = piece + (part * args.n_cells + cell) * words + 2 * group;
             cache_quads.w[at] = packed[0];
             if (2 * group + 1 < words)
                 cache_quads.w[at + 1] = packed[1];
         }
-        cache_words.w[q8_scales(octets, args.n_ctx, piece, position) + group] = scales;
+        cache_words.w[q8_scales(octets, args.n_cells, piece, cell) + group] = scales;
     }
 }
 
@@ -133,12 +133,12 @@ void main()
         r_k = scale_of(base, n_q, n_k);
     }
     const uint depth = CORE != 0 ? row.w : 0, depth_slot = SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
-    const uint slot = row.z * args.n_slots + depth_slot;
+    const uint slot = sequence_of(row) * args.n_slots + depth_slot;
     write_query(row_index, base, row.y, r_q);
     if (KV_TYPE == CACHE_Q8)
-        write_groups(slot, base, row.y, r_k);
+        write_groups(slot, cell_of(row), base, row.y, r_k);
     else
-        write_pairs(slot, base, row.y, r_k);
+        write_pairs(slot, cell_of(row), base, row.y, r_k);
     if (CORE != 0 && gl_LocalInvocationIndex == 0)
-        depths.d[slot_of(row, args.n_ctx)] = row.w + 1;
+        depths.d[slot_of(row, args.n_cells)] = row.w + 1;
 }

@@ -42,7 +42,7 @@ void main()
         return;
     uint row_index = table_first(args.table) + gl_WorkGroupID.x;
     uvec4 row = state.rows[row_index];
-    uint slot = slot_of(row, args.n_ctx), in_row = IN_BY_SLOT != 0 ? slot : row_index;
+    uint slot = slot_of(row, args.n_cells), in_row = IN_BY_SLOT != 0 ? slot : row_index;
     uint out_row = OUT_BY_SLOT != 0 ? slot : row_index;
     uint in_base = in_row * args.in_stride, out_base = out_row * args.out_stride;
     uint add_base = (ADD_BY_SLOT != 0 ? slot : row_index) * args.add_stride;

@@ -27,7 +27,7 @@ void epilogue(uint item, uint row_index, uvec4 row, uint o, vec4 y, bool live_ro
 {
     const uint global_o = args.row0 + min(o, args.n_out - 1) / 4 * 4;
     const bvec4 live = live_outputs(o);
-    uint slot = slot_of(row, args.n_ctx);
+    uint slot = slot_of(row, args.n_cells);
     if (RESIDUAL != RESIDUAL_NONE) {
         precise vec4 x = uintBitsToFloat(load4(residual, ((args.residual_by_slot != 0 ? slot : row_index) * args.residual_stride + global_o) / 4));
         if (RESIDUAL == RESIDUAL_NORM)

@@ -5,15 +5,15 @@ uint q8_groups(uint octets) { return (octets + 3) / 4; }
 uint q8_words(uint octets) { return (octets + 1) / 2; } // of the keys, or of the values, of one position
 
 // A (sequence, slot, head): keys, values, scales.
-uint q8_piece(uint octets, uint n_ctx)
+uint q8_piece(uint octets, uint n_cells)
 {
-    return 2 * n_ctx * q8_words(octets) + (n_ctx * q8_groups(octets) + 3) / 4;
+    return 2 * n_cells * q8_words(octets) + (n_cells * q8_groups(octets) + 3) / 4;
 }
 
 // The scales of a position in the piece that begins at word `piece`: f16 of the key's group, f16 of the value's group.
-uint q8_scales(uint octets, uint n_ctx, uint piece, uint position)
+uint q8_scales(uint octets, uint n_cells, uint piece, uint cell)
 {
-    return 4 * (piece + 2 * n_ctx * q8_words(octets)) + position * q8_groups(octets);
+    return 4 * (piece + 2 * n_cells * q8_words(octets)) + cell * q8_groups(octets);
 }
 
 // Octet `which` (0 or 1) of a word, not yet scaled.

@@ -53,7 +53,7 @@ void put(uint row_index, uvec4 row, uint global_o, vec4 y, bool live, const bool
     }
     uint depth = CORE != 0 ? row.w : 0;
     uint depth_slot = SHARED_SLOTS != 0 ? depth % args.n_slots : depth;
-    at = ((((row.z * args.n_slots + depth_slot) * args.n_kv_heads + head) * 2 + part - 1) * args.n_ctx + row.y) * args.head_pad + i;
+    at = ((((sequence_of(row) * args.n_slots + depth_slot) * args.n_kv_heads + head) * 2 + part - 1) * args.n_cells + cell_of(row)) * args.head_pad + i;
     if (KV_TYPE == CACHE_F16) {
         uint xy = to_half2(y.xy), zw = to_half2(y.zw);
         if (live && part > 0) {
@@ -85,6 +85,6 @@ void main()
     if (CORE != 0 && args.row0 == 0 && gl_WorkGroupID.x == 0)
         for (uint n = gl_LocalInvocationIndex; n < n_live; n += LOCAL) {
             uvec4 row = state_row(table_first(args.table) + gl_WorkGroupID.y * N + n);
-            depths.d[slot_of(row, args.n_ctx)] = row.w + 1;
+            depths.d[slot_of(row, args.n_cells)] = row.w + 1;
         }
 }

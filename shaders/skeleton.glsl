@@ -186,7 +186,7 @@ uint matmul_apart()
         // Rows beyond the table repeat its last one: the stamp's arithmetic stays, the result is dropped.
         uint index = first + min(n0 + n, count - 1);
         uvec4 row = state_row(index);
-        uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
+        uint where = args.in_by_slot != 0 ? slot_of(row, args.n_cells) : index;
         x_base[n] = where * args.in_stride;
         part_base[n] = where * args.parts_in_stride;
         rows[n] = row;

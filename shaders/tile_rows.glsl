@@ -16,7 +16,7 @@ void prepare_rows(uint lane, uint count)
     if (SCALE != SCALE_NONE)
         for (uint at = lane; at < N * SUMMERS; at += LOCAL) {
             const uint index = tile_index(at / SUMMERS, count);
-            const uint where = args.in_by_slot != 0 ? slot_of(state_row(index), args.n_ctx) : index;
+            const uint where = args.in_by_slot != 0 ? slot_of(state_row(index), args.n_cells) : index;
             vec2 sum = vec2(0.0);
             for (uint i = at % SUMMERS; i < args.n_parts_in; i += 4 * SUMMERS) {
                 vec2 part[4];

@@ -170,20 +170,28 @@ static void test_row_order(void **state)
         struct row rows[3];
         uint32_t n_new;
     } cases[] = {
-        {NULL, {{1, 9, 0, 3}, {1, 10, 0, 3}, {1, 11, 0, 0}}, 1},
-        {NULL, {{1, 9, 0, 3}, {1, 3, 1, 5}, {1, 10, 0, 0}}, 1}, /* other sequences do not count */
-        {"position 9, depth 2 behind one at position 10", {{1, 10, 0, 2}, {1, 9, 0, 2}, {1, 11, 0, 2}}, 0},
-        {"position 9, depth 0 behind one at position 9", {{1, 9, 0, 0}, {1, 9, 0, 0}, {1, 11, 0, 0}}, 0},
-        {"depth 3 behind one at position 9, depth 2", {{1, 9, 0, 2}, {1, 3, 1, 0}, {1, 10, 0, 3}}, 0},
-        {"enters at depth 1", {{1, 9, 0, 3}, {1, 10, 0, 1}, {1, 11, 0, 0}}, 2},
-        {"position 32", {{1, 9, 0, 3}, {1, 10, 0, 1}, {1, N_CTX, 0, 0}}, 1},
-        {"sequence 2", {{1, 9, 0, 3}, {1, 10, 0, 1}, {1, 11, 2, 0}}, 1},
-        {"token id 173", {{1, 9, 0, 3}, {1, 10, 0, 1}, {V, 11, 0, 0}}, 1},
-        {"depth 4294967295", {{1, 9, 0, UINT32_MAX}, {1, 10, 0, 1}, {1, 11, 0, 0}}, 1},
+        {NULL, {{1, 9, 0, 3, 0}, {1, 10, 0, 3, 0}, {1, 11, 0, 0, 0}}, 1},
+        {NULL, {{1, 9, 0, 3, 0}, {1, 3, 1, 5, 0}, {1, 10, 0, 0, 0}}, 1}, /* other sequences do not count */
+        {"position 9, depth 2 behind one at position 10", {{1, 10, 0, 2, 0}, {1, 9, 0, 2, 0}, {1, 11, 0, 2, 0}}, 0},
+        {"position 9, depth 0 behind one at position 9", {{1, 9, 0, 0, 0}, {1, 9, 0, 0, 0}, {1, 11, 0, 0, 0}}, 0},
+        {"depth 3 behind one at position 9, depth 2", {{1, 9, 0, 2, 0}, {1, 3, 1, 0, 0}, {1, 10, 0, 3, 0}}, 0},
+        {"enters at depth 1", {{1, 9, 0, 3, 0}, {1, 10, 0, 1, 0}, {1, 11, 0, 0, 0}}, 2},
+        {"position 32", {{1, 9, 0, 3, 0}, {1, 10, 0, 1, 0}, {1, N_CTX, 0, 0, 0}}, 1},
+        {"sequence 2", {{1, 9, 0, 3, 0}, {1, 10, 0, 1, 0}, {1, 11, 2, 0, 0}}, 1},
+        {"token id 173", {{1, 9, 0, 3, 0}, {1, 10, 0, 1, 0}, {V, 11, 0, 0, 0}}, 1},
+        {"depth 4294967295", {{1, 9, 0, UINT32_MAX, 0}, {1, 10, 0, 1, 0}, {1, 11, 0, 0, 0}}, 1},
+        {NULL, {{1, 9, 0, 3, 0}, {1, 10, 0, 3, 0}, {1, 10, 0, 0, N_CTX - 10}}, 1}, /* two at a position */
+        {NULL, {{1, 9, 0, 3, 0}, {1, 10, 0, 2, N_CTX - 10}, {1, 11, 0, 2, N_CTX - 10}}, 0},
+        {"position 14 on a branch", {{1, 9, 0, 3, 0}, {1, 13, 0, 0, N_CTX - 10}, {1, 14, 0, 0, N_CTX - 10}}, 2},
+        {"position 9 on a branch", {{1, 8, 0, 3, 0}, {1, 9, 0, 0, N_CTX - 10}, {1, 11, 0, 0, 0}}, 2},
+        {"shift 33", {{1, 9, 0, 3, 0}, {1, 10, 0, 0, N_CTX + 1}, {1, 11, 0, 0, 0}}, 2},
+        {"positions 10 and 11", {{1, 9, 0, 3, 0}, {1, 10, 0, 0, N_CTX - 10}, {1, 11, 0, 0, N_CTX - 11}}, 2},
+        {"depth 2 on the branch", {{1, 9, 0, 1, 0}, {1, 10, 0, 2, N_CTX - 10}, {1, 11, 0, 1, 0}}, 0},
     };
     struct session *session = test_session(
         f.engine,
-        &(struct session_params){.num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = N_CTX, .n_sequences = 2});
+        &(struct session_params){
+            .num_steps = R, .max_rows = 4, .kv_type = KV_F16, .n_ctx = N_CTX, .n_sequences = 2, .n_branch = 4});
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct session_run_params run = {.rows = cases[i].rows, .n_rows = 3, .n_new = cases[i].n_new, .n_core = 1};
         const struct session_counts before = session->counts;

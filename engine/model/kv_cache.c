@@ -51,7 +51,7 @@ uint64_t kv_cache_largest_block(const struct device *device)
 
 static uint64_t depths_bytes(const struct kv_shape *shape)
 {
-    return (uint64_t)shape->n_ctx * shape->n_sequences * sizeof(uint32_t);
+    return (uint64_t)kv_cells(shape) * shape->n_sequences * sizeof(uint32_t);
 }
 
 uint64_t kv_cache_bytes(const struct kv_shape *shape)

@@ -17,7 +17,7 @@ struct kv_cache {
     struct arena arena;
     struct kv_shape shape;
     struct kv_block *blocks; /* [kv_n_blocks] prelude, core, coda in order */
-    struct span depths;      /* [sequence, position] u32: steps a position has in the core's cache */
+    struct span depths;      /* [sequence, cell] u32: steps a cell has in the core's cache */
 };
 
 /* Its buffers without memory: what bindings are described with. MN_ERR_MEMORY: more than the device binds at once. */

@@ -107,7 +107,7 @@ static enum mn_status trial_run(struct trial *t, const struct tile *tile, uint32
                                      .n_out = t->n_out,
                                      .in_stride = t->matrix->n_chunks * WEIGHT_CHUNK,
                                      .out_stride = t->out_stride,
-                                     .n_ctx = 1};
+                                     .n_cells = 1};
     const struct span s = t->state,
                       bindings[KERNEL_MAX_BINDINGS] = {
                           s, matrix_span(t->matrix, 0, t->n_out), t->inputs, s, s, t->outputs, s, s, s, s, s, s};

@@ -5,10 +5,10 @@
 #include "engine/model/session.h"
 #include "shaders/args.h"
 
-/* The state buffer's rows are uvec4. */
-_Static_assert(sizeof(struct row) == 16 && offsetof(struct row, token) == 0 && offsetof(struct row, position) == 4 &&
-                   offsetof(struct row, sequence) == 8 && offsetof(struct row, depth) == 12,
-               "struct row is (token, position, sequence, depth)");
+/* A row's sequence and how far beyond its position it writes share a word. */
+_Static_assert(SESSION_MAX_ROWS <= ROW_SEQUENCE_MASK + 1 && ROW_SEQUENCE_MASK + 1 == 1 << ROW_SEQUENCE_BITS,
+               "every sequence has a number");
+_Static_assert(CONFIG_BLOCK_MAX >> (32 - ROW_SEQUENCE_BITS) == 0, "the first cell of a branch can be told");
 _Static_assert((int)SESSION_MAX_ROWS == STATE_MAX_ROWS, "a session's rows fit into the state buffer");
 _Static_assert(STATE_HEAD_WORDS % 4 == 0 && STATE_TOKENS % 4 == 0, "rows begin and end at 16 bytes");
 

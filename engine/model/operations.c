@@ -94,7 +94,7 @@ static struct matmul_args base_args(const struct recorder *r, const struct activ
                                 .parts_out_stride = s->parts_stride,
                                 .n_norm = config->n_embd,
                                 .eps = config->norm_eps,
-                                .n_ctx = s->info.n_ctx,
+                                .n_cells = session_cells(s),
                                 .n_heads = config->n_heads,
                                 .n_kv_heads = config->n_kv_heads,
                                 .head_dim = config->head_dim,
@@ -288,23 +288,23 @@ struct activation attention(struct recorder *r, const struct block *block)
     const struct model *model = r->model;
     const struct tuning *tuning = &model->tuning;
     const uint32_t shared_rows = r->attention_tile, n_splits = shared_rows ? 1 : s->n_splits;
-    const struct attention_constants constants = {.threads = tuning->attention_threads,
-                                                  .split = tuning->attention_split,
-                                                  .kv_type = (uint32_t)s->info.kv_type,
-                                                  .core = block->core,
-                                                  .octets = model->head_pad / 8,
-                                                  .per_lane = shared_rows ? tuning->attention_tile_per_lane
-                                                                          : tuning->attention_per_lane,
-                                                  .shared_slots = block->kv->n_slots < s->info.num_steps,
-                                                  .whole = n_splits == 1,
-                                                  .heads_per_kv = model->config.n_heads / model->config.n_kv_heads,
-                                                  .tile_rows = shared_rows};
+    const struct attention_constants constants = {
+        .threads = tuning->attention_threads,
+        .split = tuning->attention_split,
+        .kv_type = (uint32_t)s->info.kv_type,
+        .core = block->core,
+        .octets = model->head_pad / 8,
+        .per_lane = shared_rows ? tuning->attention_tile_per_lane : tuning->attention_per_lane,
+        .shared_slots = block->kv->n_slots<s->info.num_steps, .whole = n_splits == 1,
+                                           .heads_per_kv = model->config.n_heads / model->config.n_kv_heads,
+                                           .tile_rows = shared_rows, .branches = s->info.n_branch> 0};
     const struct attention_args args = {.table = r->table,
                                         .n_heads = model->config.n_heads,
                                         .head_pad = model->head_pad,
                                         .n_slots = block->kv->n_slots,
-                                        .n_ctx = s->info.n_ctx,
-                                        .n_splits = n_splits};
+                                        .n_cells = session_cells(s),
+                                        .n_splits = n_splits,
+                                        .n_positions = s->info.n_ctx};
     const struct span bindings[] = {s->state, s->query, block->kv->kv, s->cache.depths, s->partial_o, s->partial_ml};
     struct span groups = s->state;
     groups.offset += (STATE_GROUPS + 3 * r->table) * sizeof(uint32_t);
@@ -349,7 +349,7 @@ void embed(struct recorder *r, struct activation *out)
     struct embed_args args = {.table = r->table,
                               .n_embd = r->model->config.n_embd,
                               .stride = r->model->stride,
-                              .n_ctx = s->info.n_ctx,
+                              .n_cells = session_cells(s),
                               .parts_stride = s->parts_stride,
                               .n_chunks = wte->n_chunks,
                               .scale = r->model->config.embed_scale};
@@ -390,7 +390,7 @@ static void combine(struct recorder *r, const char *what, const struct activatio
                                    .in_stride = in->stride,
                                    .add_stride = add ? add->stride : 0,
                                    .out_stride = out->stride,
-                                   .n_ctx = s->info.n_ctx,
+                                   .n_cells = session_cells(s),
                                    .n_parts_in = in->n_parts,
                                    .parts_in_stride = s->parts_stride,
                                    .parts_out_stride = s->parts_stride,
@@ -434,7 +434,7 @@ static void qkv_apart(struct recorder *r, const struct block *block, const struc
                                     .head_dim = config->head_dim,
                                     .head_pad = r->model->head_pad,
                                     .n_slots = block->kv->n_slots,
-                                    .n_ctx = s->info.n_ctx,
+                                    .n_cells = session_cells(s),
                                     .eps = config->norm_eps,
                                     .query_scale = 1.0f / sqrtf((float)config->head_dim)};
     const struct span bindings[] = {s->state,       heads.data, normed ? block->w->heads_norm : block->w->bias,

@@ -51,6 +51,7 @@ static struct kv_shape cache_shape(const struct session *s)
                              .num_steps = s->info.num_steps,
                              .n_ctx = s->info.n_ctx,
                              .n_sequences = s->info.n_sequences,
+                             .n_branch = s->info.n_branch,
                              .policy = s->info.kv_policy,
                              .type = s->info.kv_type};
 }
@@ -92,7 +93,7 @@ static enum mn_status list_buffers(struct session *s, struct buffer_plan plan[N_
     const struct model *model = s->model;
     const struct model_config *config = &model->config;
     const struct tuning *tuning = &model->tuning;
-    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)s->info.n_ctx * s->info.n_sequences, d = model->stride,
+    const uint64_t rows = SESSION_MAX_ROWS, slots = (uint64_t)session_cells(s) * s->info.n_sequences, d = model->stride,
                    f32 = sizeof(float);
     const uint64_t heads = (uint64_t)config->n_heads * model->head_pad;
     const uint64_t groups = max_u32(tile_groups(&tuning->decode, config->vocab_size),
@@ -247,6 +248,7 @@ static void fill_info(struct session *s, const struct session_params *params, ui
                                     .exit_gate = w->exit_gate,
                                     .n_ctx = n_ctx,
                                     .n_sequences = n_sequences,
+                                    .n_branch = params->n_branch,
                                     .num_steps = params->num_steps,
                                     .max_rows = params->max_rows ? params->max_rows : DEFAULT_ROWS,
                                     .kv_policy = params->policy,
@@ -326,6 +328,8 @@ static enum mn_status check_params(const struct model *model, const struct sessi
     if (params->num_steps < 1 || params->num_steps > CONFIG_RECURRENCE_MAX)
         return log_fail(log, MN_ERR_USAGE, "num_steps %u: must be from 1 to %d", params->num_steps,
                         CONFIG_RECURRENCE_MAX);
+    if (params->n_branch > SESSION_MAX_ROWS)
+        return log_fail(log, MN_ERR_USAGE, "a branch of %u positions: at most %d", params->n_branch, SESSION_MAX_ROWS);
     if (params->max_rows > SESSION_MAX_ROWS)
         return log_fail(log, MN_ERR_USAGE, "%u rows per pass: at most %d", params->max_rows, SESSION_MAX_ROWS);
     enum mn_status status = check_depth(&model->config, params, log);

@@ -3,7 +3,7 @@
  * The unit of work is the ROW: (sequence, position, depth). Everything - prefill, plain decoding, drafts, verification,
  * rows at different depths - is a set of rows sent through passes: prelude, n core steps, coda, head. `session_run` is
  * the only way to compute. Rows of one sequence stand in a run by ascending position, and none is deeper than those
- * before it.
+ * before it; those of its branch too, and none is deeper than the row in front of the branch.
  *
  * Owns: stream, cache, scratch and state buffers, recordings. All memory is reserved and all pipelines are built when
  * the session is created. Never: knows strategies, text or stop tokens. Thread-safety: none.
@@ -20,8 +20,12 @@ enum { SESSION_MAX_ROWS = 128 };
 
 enum pass { PASS_PRELUDE, PASS_CORE, PASS_CODA, PASS_HEAD_GREEDY, PASS_HEAD_SAMPLED, PASS_COUNT };
 
+/* A sequence may have a branch: rows of positions from the branch's first one on that stand behind other tokens than
+ * the sequence's own rows there. They read the sequence's entries in front of it and the branch's own from there on,
+ * and leave theirs where a session has room for n_branch positions. */
 struct row {
     uint32_t token, position, sequence, depth;
+    uint32_t shift; /* 0, or on the branch that begins at position p, n_ctx - p: so far beyond its position it writes */
 };
 
 struct session_params {
@@ -29,6 +33,7 @@ struct session_params {
     uint32_t n_sequences; /* 0: 1 */
     uint32_t num_steps;   /* most core steps a row will ever take */
     uint32_t max_rows;    /* most rows per decode pass; 0: 16 */
+    uint32_t n_branch;    /* most positions of a sequence's branch; 0: there are none */
     struct kv_policy policy;
     enum kv_type kv_type;
     struct sampler_params sampler;
@@ -66,6 +71,7 @@ struct session_info {
     const struct mn_log *log;
     const float *exit_gate; /* [n_embd + 1] weights and bias of the family's exit gate; NULL: it has none */
     uint32_t n_ctx, n_sequences;
+    uint32_t n_branch;     /* positions that a sequence's branch can have */
     uint32_t num_steps;    /* most core steps of a row */
     uint32_t max_rows;     /* most rows of a decode pass */
     uint32_t prefill_rows; /* most rows of a prefill pass that all want logits */
@@ -164,6 +170,10 @@ enum mn_status session_replace_states(struct session *session, uint32_t sequence
  * can be read there, not resumed: latent states stay where they are. */
 enum mn_status session_copy_positions(struct session *session, uint32_t from, uint32_t to, uint32_t first, uint32_t n,
                                       uint32_t num_steps);
+/* The branch becomes the sequence's own: what the cache holds of its n positions from `first`, where it begins, none of
+ * them deeper than num_steps, replaces what is there. They can be resumed. */
+enum mn_status session_take_branch(struct session *session, uint32_t sequence, uint32_t first, uint32_t n,
+                                   uint32_t num_steps);
 /* Replaces the sampler (and the seed) of all sequences, or of one. */
 void session_set_sampler(struct session *session, const struct sampler_params *sampler, float init_scale);
 void session_set_sequence_sampler(struct session *session, uint32_t sequence, const struct sampler_params *sampler,

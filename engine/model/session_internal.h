@@ -61,6 +61,12 @@ struct session {
     double (*now_ns)(void);     /* the clock behind ns_per_work; tests have their own */
 };
 
+/* Of a sequence: one for each position, and behind them those of its branch. */
+static inline uint32_t session_cells(const struct session *session)
+{
+    return session->info.n_ctx + session->info.n_branch;
+}
+
 /* Index of the smallest recorded stamp that holds n decode rows; the last index is the prefill stamp. */
 uint32_t session_stamp(uint32_t n_rows, bool prefill);
 uint32_t session_stamp_rows(uint32_t stamp);

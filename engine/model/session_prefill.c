@@ -9,7 +9,8 @@ static enum mn_status prefill_chunk(struct session *s, const struct session_pref
 {
     struct row rows[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
-        rows[i] = (struct row){p->ids[begin + i], p->first + begin + i, p->sequence, depth};
+        rows[i] = (struct row){
+            .token = p->ids[begin + i], .position = p->first + begin + i, .sequence = p->sequence, .depth = depth};
     bool last = begin + n == p->n;
     uint32_t picked[SESSION_MAX_ROWS];
     struct session_run_params run = {.rows = rows,

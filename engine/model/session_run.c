@@ -46,9 +46,13 @@ void session_write_state(struct session *s, const struct session_run_params *p)
     write_table(s, head, TABLE_CORE, p, 0, p->n_rows);
     write_table(s, head, TABLE_CODA, p, 0, p->n_rows);
     write_table(s, head, TABLE_HEAD, p, p->n_rows - p->n_head, p->n_head);
-    memcpy(head + STATE_HEAD_WORDS, p->rows, p->n_rows * sizeof *p->rows);
-    for (uint32_t i = 0; i < p->n_rows; i++)
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        const struct row *row = &p->rows[i];
+        const uint32_t words[] = {row->token, row->position, row->sequence | row->shift << ROW_SEQUENCE_BITS,
+                                  row->depth};
+        memcpy(head + STATE_HEAD_WORDS + 4 * i, words, sizeof words);
         write_settings(s, head + STATE_SETTINGS + SETTING_WORDS * i, p, i);
+    }
 }
 
 enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, uint32_t n, const struct mn_log *log)
@@ -60,12 +64,35 @@ enum mn_status session_check_ids(const struct session *s, const uint32_t *ids, u
     return MN_OK;
 }
 
+/* A row on a branch: inside the branch's cells, there is one branch of a sequence, and what stands in front of it is as
+ * deep. */
+static enum mn_status check_branch(const struct session *s, const struct session_run_params *p, const struct row *row)
+{
+    const struct mn_log *log = s->model->device->log;
+    const uint32_t first = s->info.n_ctx - row->shift;
+    if (row->shift > s->info.n_ctx || row->position < first || row->position - first >= s->info.n_branch)
+        return log_fail(log, MN_ERR_USAGE, "position %u on a branch with shift %u: branches have room for %u positions",
+                        row->position, row->shift, s->info.n_branch);
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        const struct row *other = &p->rows[i];
+        if (other->sequence == row->sequence && other->shift != 0 && other->shift != row->shift)
+            return log_fail(log, MN_ERR_USAGE, "branches of sequence %u at positions %u and %u: one at a time",
+                            row->sequence, first, s->info.n_ctx - other->shift);
+        if (other->sequence == row->sequence && !other->shift && other->position < first && other->depth < row->depth)
+            return log_fail(log, MN_ERR_USAGE,
+                            "row at position %u, depth %u on the branch behind one at position %u, depth %u: depths "
+                            "must not ascend",
+                            row->position, row->depth, other->position, other->depth);
+    }
+    return MN_OK;
+}
+
 /* Two rows at one place would race, and a row above one less deep would read entries that are not final. */
 static enum mn_status check_order(const struct session *s, const struct session_run_params *p)
 {
-    const struct row *last[SESSION_MAX_ROWS] = {NULL}; /* by sequence */
+    const struct row *last[2][SESSION_MAX_ROWS] = {{NULL}}; /* on the branch or not, by sequence */
     for (uint32_t i = 0; i < p->n_rows; i++) {
-        const struct row *row = &p->rows[i], *before = last[row->sequence];
+        const struct row *row = &p->rows[i], *before = last[row->shift > 0][row->sequence];
         if (before && (row->position <= before->position || row->depth > before->depth))
             return log_fail(s->model->device->log, MN_ERR_USAGE,
                             "row at position %u, depth %u behind one at position %u, depth %u of the same sequence: "
@@ -74,7 +101,12 @@ static enum mn_status check_order(const struct session *s, const struct session_
         if (i >= p->n_rows - p->n_new && row->depth != 0)
             return log_fail(s->model->device->log, MN_ERR_USAGE, "row at position %u enters at depth %u: must be 0",
                             row->position, row->depth);
-        last[row->sequence] = row;
+        last[row->shift > 0][row->sequence] = row;
+    }
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        enum mn_status status = p->rows[i].shift ? check_branch(s, p, &p->rows[i]) : MN_OK;
+        if (status)
+            return status;
     }
     return MN_OK;
 }

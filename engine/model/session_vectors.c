@@ -21,7 +21,7 @@ static enum mn_status read_vectors(struct session *s, struct span from, uint32_t
                                    float *out)
 {
     const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *out,
-                   slot0 = (uint64_t)sequence * s->info.n_ctx + first;
+                   slot0 = (uint64_t)sequence * session_cells(s) + first;
     if (s->model->stride == d)
         return stream_download(&s->stream, from, slot0 * row_bytes, out, n * row_bytes);
     enum mn_status status = MN_OK;
@@ -34,7 +34,7 @@ static enum mn_status write_vectors(struct session *s, struct span to, uint32_t 
                                     const float *in)
 {
     const uint64_t d = s->model->config.n_embd, row_bytes = s->model->stride * sizeof *in,
-                   slot0 = (uint64_t)sequence * s->info.n_ctx + first;
+                   slot0 = (uint64_t)sequence * session_cells(s) + first;
     if (s->model->stride == d)
         return stream_upload(&s->stream, to, slot0 * row_bytes, in, n * row_bytes);
     enum mn_status status = MN_OK;
@@ -120,29 +120,33 @@ enum mn_status session_replace_states(struct session *s, uint32_t sequence, uint
 
 /* ---- cache entries ---- */
 
+/* So many cells, from one to another, counted from the first sequence's first cell. */
 struct copy {
     const struct kv_shape *shape;
-    uint32_t from, to, first, n; /* sequences; positions */
+    uint32_t from, to, n;
 };
 
-/* One slot of a block: all heads, all parts. */
-static enum mn_status copy_slot(struct session *s, const struct copy *c, const struct kv_block *block, uint32_t slot)
+/* The first slots of a block: all heads, all parts. */
+static enum mn_status copy_slots(struct session *s, const struct copy *c, const struct kv_block *block,
+                                 uint32_t n_slots)
 {
     enum { PIECES = 384 };
-    const uint64_t piece = kv_piece_bytes(c->shape), slot_bytes = c->shape->n_kv_heads * piece;
+    const uint32_t n_cells = kv_cells(c->shape), n_heads = c->shape->n_kv_heads;
+    const uint64_t piece = kv_piece_bytes(c->shape), sequence_bytes = (uint64_t)block->n_slots * n_heads * piece;
+    const uint64_t from = c->from / n_cells * sequence_bytes, to = c->to / n_cells * sequence_bytes;
     struct stream_piece pieces[PIECES];
     struct kv_part parts[KV_PARTS_MAX];
     const uint32_t n_parts = kv_parts(c->shape, parts);
     enum mn_status status = MN_OK;
     uint32_t n = 0;
-    for (uint32_t head = 0; head < c->shape->n_kv_heads && !status; head++) {
-        for (uint32_t i = 0; i < n_parts; i++) {
-            const uint64_t at = head * piece + parts[i].offset + c->first * parts[i].position_bytes;
-            pieces[n++] = (struct stream_piece){.from = ((uint64_t)c->from * block->n_slots + slot) * slot_bytes + at,
-                                                .to = ((uint64_t)c->to * block->n_slots + slot) * slot_bytes + at,
-                                                .bytes = c->n * parts[i].position_bytes};
+    for (uint32_t i = 0; i < n_slots * n_heads && !status; i++) {
+        for (uint32_t k = 0; k < n_parts; k++) {
+            const uint64_t at = i * piece + parts[k].offset, bytes = parts[k].cell_bytes;
+            pieces[n++] = (struct stream_piece){.from = from + at + c->from % n_cells * bytes,
+                                                .to = to + at + c->to % n_cells * bytes,
+                                                .bytes = c->n * bytes};
         }
-        if (n + KV_PARTS_MAX <= PIECES && head + 1 < c->shape->n_kv_heads)
+        if (n + KV_PARTS_MAX <= PIECES && i + 1 < n_slots * n_heads)
             continue;
         status = stream_copy_pieces(&s->stream, block->kv, pieces, n);
         n = 0;
@@ -150,17 +154,39 @@ static enum mn_status copy_slot(struct session *s, const struct copy *c, const s
     return status;
 }
 
+/* What a buffer has of each cell. */
+static enum mn_status copy_vectors(struct session *s, const struct copy *c, struct span in, uint64_t cell_bytes)
+{
+    const struct stream_piece piece = {c->from * cell_bytes, c->to * cell_bytes, c->n * cell_bytes};
+    return in.bytes ? stream_copy_pieces(&s->stream, in, &piece, 1) : MN_OK;
+}
+
+static enum mn_status copy_cells(struct session *s, const struct copy *c, uint32_t num_steps)
+{
+    enum mn_status status = copy_vectors(s, c, s->cache.depths, sizeof(uint32_t));
+    for (uint32_t i = 0; i < kv_n_blocks(c->shape) && !status; i++) {
+        const struct kv_block *block = &s->cache.blocks[i];
+        status = copy_slots(s, c, block, block->n_slots < num_steps ? block->n_slots : num_steps);
+    }
+    return status;
+}
+
 enum mn_status session_copy_positions(struct session *s, uint32_t from, uint32_t to, uint32_t first, uint32_t n,
                                       uint32_t num_steps)
 {
-    const struct copy c = {&s->cache.shape, from, to, first, n};
-    const uint64_t n_ctx = s->info.n_ctx, word = sizeof(uint32_t);
-    const struct stream_piece depths = {(from * n_ctx + first) * word, (to * n_ctx + first) * word, n * word};
-    enum mn_status status = stream_copy_pieces(&s->stream, s->cache.depths, &depths, 1);
-    for (uint32_t i = 0; i < kv_n_blocks(c.shape) && !status; i++) {
-        const struct kv_block *block = &s->cache.blocks[i];
-        for (uint32_t slot = 0; slot < block->n_slots && slot < num_steps && !status; slot++)
-            status = copy_slot(s, &c, block, slot);
-    }
-    return status;
+    const uint32_t n_cells = session_cells(s);
+    return copy_cells(s, &(struct copy){&s->cache.shape, from * n_cells + first, to * n_cells + first, n}, num_steps);
+}
+
+enum mn_status session_take_branch(struct session *s, uint32_t sequence, uint32_t first, uint32_t n, uint32_t num_steps)
+{
+    const uint32_t begin = sequence * session_cells(s);
+    const struct copy c = {&s->cache.shape, begin + s->info.n_ctx, begin + first, n};
+    const uint64_t vector = s->model->stride * sizeof(float);
+    enum mn_status status = copy_vectors(s, &c, s->states, vector);
+    if (!status)
+        status = copy_vectors(s, &c, s->injected, vector);
+    if (!status)
+        status = copy_vectors(s, &c, s->state_parts, s->parts_stride * 2 * sizeof(float));
+    return status ? status : copy_cells(s, &c, num_steps);
 }

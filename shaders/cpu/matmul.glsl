@@ -32,7 +32,7 @@ uint matmul_sharing()
         uint index = first + min(n0 + n, count - 1);
         rows[n] = subgroupShuffle(own_row, n);
         raw[n] = INPUT == INPUT_STATE && rows[n].w == 0;
-        x_base[n] = INPUT == INPUT_MERGE ? index : (args.in_by_slot != 0 ? slot_of(rows[n], args.n_ctx) : index) * args.in_stride;
+        x_base[n] = INPUT == INPUT_MERGE ? index : (args.in_by_slot != 0 ? slot_of(rows[n], args.n_cells) : index) * args.in_stride;
     }
 
     float acc[N * R];
@@ -59,7 +59,7 @@ uint matmul_sharing()
     // A lane adds up the statistics of one activation row and hands its scale round.
     float own_scale = 1.0;
     if (SCALE != SCALE_NONE) {
-        vec2 stats = sum_parts((args.in_by_slot != 0 ? slot_of(own_row, args.n_ctx) : own_index) * args.parts_in_stride);
+        vec2 stats = sum_parts((args.in_by_slot != 0 ? slot_of(own_row, args.n_cells) : own_index) * args.parts_in_stride);
         own_scale = INPUT == INPUT_STATE && own_row.w == 0 ? 1.0 : row_scale(stats.x, stats.y);
     }
     [[unroll]] for (uint n = 0; n < N; n++) {

@@ -60,7 +60,7 @@ void write_parts(uint lane, uint n_live)
     }
     if (gl_SubgroupInvocationID < n_live) {
         uint row = first + gl_SubgroupInvocationID;
-        uint where = args.out_by_slot != 0 ? slot_of(state_row(row), args.n_ctx) : row;
+        uint where = args.out_by_slot != 0 ? slot_of(state_row(row), args.n_cells) : row;
         output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sums;
     }
 }

@@ -53,7 +53,7 @@ void write_parts(uint lane, uint n_live)
         vec2 sum = vec2(0.0);
         for (uint i = 0; i < N_ITEMS / N; i++)
             sum += squares[n * (N_ITEMS / N) + i];
-        uint where = args.out_by_slot != 0 ? slot_of(state_row(row), args.n_ctx) : row;
+        uint where = args.out_by_slot != 0 ? slot_of(state_row(row), args.n_cells) : row;
         output_parts.p[where * args.parts_out_stride + args.parts_out0 + gl_WorkGroupID.x] = sum;
     }
 }

@@ -55,7 +55,7 @@ void fetch_inputs(uint lane, uint c0, uint count)
             const uint n = min(4 * quad + j, N - 1), index = tile_index(n, count);
             const uvec4 row = tile_rows[n];
             const bool raw = INPUT == INPUT_STATE && row.w == 0;
-            const uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
+            const uint where = args.in_by_slot != 0 ? slot_of(row, args.n_cells) : index;
             const uint base = INPUT == INPUT_MERGE ? index : where * args.in_stride;
             x[j] = live ? load_four(base, row.y, raw, k, norm) : vec4(0.0);
         }

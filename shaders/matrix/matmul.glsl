@@ -71,7 +71,7 @@ void fetch(uint block, uint count)
             const uint index = tile_index(n, count);
             const uvec4 row = tile_rows[n];
             const bool raw = INPUT == INPUT_STATE && row.w == 0;
-            const uint where = args.in_by_slot != 0 ? slot_of(row, args.n_ctx) : index;
+            const uint where = args.in_by_slot != 0 ? slot_of(row, args.n_cells) : index;
             const uint base = INPUT == INPUT_MERGE ? index : where * args.in_stride;
             fetched_inputs[2 * i] = load_four(base, row.y, raw, 8 * chunk, load_norm(8 * chunk));
             fetched_inputs[2 * i + 1] = load_four(base, row.y, raw, 8 * chunk + 4, load_norm(8 * chunk + 4));
