@@ -94,7 +94,7 @@ enum mn_status compare_ar(struct session *full, const struct mn_generate_params 
     p.exit.rule = NULL;
     p.continuous = p.speculation.require_lossless = false;
     p.speculation.verification_threshold = 0.0f;
-    p.speculation.lookup = 0;
+    p.speculation.lookup = p.speculation.branches = 0;
     p.measuring = (struct mn_measuring_params){0};
     p.steps = NULL;
     p.on_trace = NULL;

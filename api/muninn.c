@@ -348,6 +348,7 @@ enum mn_status api_session_params(struct session_params *out, const struct mn_en
                                    .n_sequences = params->n_sequences,
                                    .num_steps = depth_or(params->num_steps, engine->model->config.mean_recurrence),
                                    .max_rows = params->max_rows,
+                                   .n_branch = params->branch_positions,
                                    .kv_type = KV_F16,
                                    .sampler = {.top_p = 1.0f},
                                    .beyond_trained_depth = params->beyond_trained_depth};

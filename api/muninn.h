@@ -266,6 +266,8 @@ enum mn_status mn_quantize(const struct mn_quantize_params *params, struct mn_qu
 
 struct mn_session;
 
+enum { MN_USUAL_BRANCH_POSITIONS = 8 };
+
 struct mn_session_params {
     uint32_t n_ctx;        /* positions; 0: the model's block_size */
     uint32_t num_steps;    /* most recurrence steps per token; 0: config.mean_recurrence */
@@ -275,6 +277,9 @@ struct mn_session_params {
     const char *kv_type;   /* NULL: "f16"; "f32", "q8" */
     /* Allows more steps than shape.max_recurrence: what comes out is not what the model was trained for. */
     bool beyond_trained_depth;
+    /* Further positions of each sequence in the cache, 0..128: so long may a kept branch be (mn_speculation_params); 0:
+     * there are none. MN_USUAL_BRANCH_POSITIONS are enough. */
+    uint32_t branch_positions;
     uint64_t reserved[7];
 };
 
@@ -346,8 +351,8 @@ size_t mn_session_cost_key(const struct mn_session *session, char *text, size_t 
 
 struct mn_generate_params;
 
-/* Settings that a strategy knows. An early exit, a warm start, a verification threshold, lookup or forced acceptance
- * are refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
+/* Settings that a strategy knows. An early exit, a warm start, a verification threshold, lookup, branches or forced
+ * acceptance are refused by one that does not; draft_steps, lookahead and max_inflight are not looked at. */
 enum mn_strategy_uses {
     MN_USES_DRAFT_STEPS = 1 << 0, /* below num_steps */
     MN_USES_WHOLE_DEPTH = 1 << 1, /* draft_steps may also be num_steps */
@@ -358,6 +363,7 @@ enum mn_strategy_uses {
     MN_USES_FORCED_ACCEPTANCE = 1 << 6, /* forced_acceptance (not auto) and forced_at */
     MN_USES_COSTS = 1 << 7,             /* decides by mn_session_costs */
     MN_USES_LOOKUP = 1 << 8,
+    MN_USES_BRANCHES = 1 << 9,
 };
 
 /* What can be known of a strategy before there is a model: for lists of choices, and for what to ask a session for. */
@@ -381,7 +387,7 @@ uint32_t mn_strategy_rows(const struct mn_generate_params *params);
 
 /* ---- generation ---- */
 
-enum { MN_MAX_LOOKAHEAD = 63, MN_MAX_LOOKUP = 63 };
+enum { MN_MAX_LOOKAHEAD = 63, MN_MAX_LOOKUP = 63, MN_MAX_BRANCHES = 2 };
 
 /* What a strategy did in one step: a token of `ar`, a round of `draft-verify`, a tick of `wavefront`. Enough to replay
  * it. */
@@ -390,6 +396,7 @@ struct mn_trace_row {
     uint32_t depth_before, depth_after;
     uint32_t predicted; /* the token behind it, as of depth_after */
     bool kept;          /* false: dropped, because the token it stood on was wrong */
+    bool branch;        /* on a kept branch, beside rows of the same positions */
 };
 
 struct mn_trace {
@@ -398,7 +405,7 @@ struct mn_trace {
     double start_ns, end_ns;       /* since decoding began */
     uint64_t start_pass, end_pass; /* the session's core passes at the event's beginning and end: an axis that sequences
                                       of a batch share */
-    const struct mn_trace_row *rows; /* [n_rows] by position */
+    const struct mn_trace_row *rows; /* [n_rows] by position; of several lines, what they had before the event first */
     uint32_t n_rows;
     const uint32_t *tokens; /* [n_committed] committed by this event: what is behind the first so many rows */
     uint32_t n_committed;
@@ -432,6 +439,10 @@ struct mn_speculation_params {
      * followed there are guessed at once, at most, 0..63; 0: none. Lossless. Not with an early exit of drafts, nor with
      * forced acceptance. */
     uint32_t lookup;
+    /* wavefront: how many continuations may be in flight behind a row whose prediction changed: 2 keeps the old one
+     * beside the new one, in the session's branch_positions; 0 or 1: none is kept. Lossless. Not with lookup, nor with
+     * forced acceptance. */
+    uint32_t branches;
     uint64_t reserved[4];
 };
 
@@ -561,10 +572,12 @@ struct mn_stats {
     uint32_t most_inflight; /* rows of a tick or a verification, at most */
     uint32_t lookup;        /* the setting */
     uint32_t chosen_lookup; /* auto: of the setting used last; 0: without */
+    uint32_t branches;      /* the setting; 0: none were kept */
     /* [depth - 1]: predictions at that depth behind committed tokens whose own token was committed later; those of them
      * that were it. Depths beyond MN_AGREEMENT_DEPTHS are not counted, nor drafts with forced acceptance. */
     uint64_t predicted_at[MN_AGREEMENT_DEPTHS], agreed_at[MN_AGREEMENT_DEPTHS];
-    uint64_t reserved[5];
+    uint64_t branch_moves, branch_moved; /* branches that became the sequence's own, and the positions that they had */
+    uint64_t reserved[3];
 };
 
 /* Derived figures, 0 where there is nothing to divide by. */

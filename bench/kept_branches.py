@@ -4,7 +4,9 @@ wavefront at K 1 and R steps (`muninn generate --strategy wavefront --draft-step
 
 A row's right follower enters at the first read-out from which the row goes on saying its token (settled), with all
 branches kept at the first that says it (all), with two branches, the newest and the one before it, at the first behind
-which it is never among the dropped (two). The wave then moves on by one position in that many steps, so that gamma,
+which it is never among the dropped (two). Where only two depths propose, 2 and 8 as in LoopSpec (arXiv 2609.17184), at
+the first of them from which both go on saying it (2+8), with the other one kept at the first that says it (2+8, kept).
+The wave then moves on by one position in that many steps, so that gamma,
 tokens per R core steps, is R over their mean. Rows are not capped, and end effects are left out: bounds.
 
     python3 bench/kept_branches.py TRACE.jsonl..
@@ -58,6 +60,11 @@ def main():
             two += min(k * (two_branches(outs, token) + 1), n_steps)
             back += right.index(True) <= last_wrong
         n = len(found)
+        if k == 1:
+            pairs = [(p[1] == token, p[7] == token) for p, token in found]
+            ways = {"2+8": [2 if a and b else 8 if b else n_steps for a, b in pairs],
+                    "2+8, kept": [2 if a else 8 if b else n_steps for a, b in pairs]}
+            print("; ".join(f"proposals at {way}: gamma {n_steps * n / sum(at):.2f}" for way, at in ways.items()))
         print(f"K {k}: {n} tokens, {100 * back / n:.1f} % turn wrong again; gamma {n_steps * n / settled:.2f}, two branches "
               f"{n_steps * n / two:.2f}, all {n_steps * n / first:.2f}")
 

@@ -69,6 +69,11 @@ static bool list_takes_inflight(const char *list)
     return any_strategy(list, strategy_takes_inflight);
 }
 
+static bool list_takes_branches(const char *list)
+{
+    return any_strategy(list, strategy_takes_branches);
+}
+
 static bool list_takes_lookup(const char *list)
 {
     return any_strategy(list, strategy_takes_lookup);
@@ -202,6 +207,12 @@ static const struct command_option table[] = {
      .argument = "LIST",
      .value = "0",
      .help = "of wavefront, draft-verify and auto: tokens that enter at once where the last ones occurred before"},
+    {.name = "branches",
+     .kind = OPTION_TEXT,
+     .offset = AT(branches),
+     .argument = "LIST",
+     .value = "1",
+     .help = "of wavefront: continuations in flight behind a row whose prediction changed, 1 or 2"},
     {.name = "prompt-tokens",
      .kind = OPTION_TEXT,
      .offset = AT(prompt_tokens),
@@ -337,6 +348,7 @@ static const struct option_rule rules[] = {
     NOT_QUICK("lookahead"),
     NOT_QUICK("max-inflight"),
     NOT_QUICK("lookup"),
+    NOT_QUICK("branches"),
     NOT_QUICK("prompt-tokens"),
     NOT_QUICK("max-new-tokens"),
     NOT_QUICK("batch"),
@@ -355,6 +367,7 @@ static const struct option_rule rules[] = {
     {.option = "draft-steps", .with = "strategy", .takes = list_takes_draft_steps},
     {.option = "lookahead", .with = "strategy", .takes = list_takes_lookahead},
     {.option = "max-inflight", .with = "strategy", .takes = list_takes_inflight},
+    {.option = "branches", .with = "strategy", .takes = list_takes_branches},
     {.option = "lookup", .with = "strategy", .takes = list_takes_lookup},
     {.option = "acceptance", .with = "strategy", .takes = list_takes_acceptance},
 };

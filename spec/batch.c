@@ -37,8 +37,9 @@ static bool same_settings(const struct mn_generate_params *a, const struct mn_ge
 {
     return same_text(a->strategy, b->strategy) && a->speculation.lookahead == b->speculation.lookahead &&
            a->speculation.max_inflight == b->speculation.max_inflight &&
-           a->speculation.lookup == b->speculation.lookup && same_text(a->exit.rule, b->exit.rule) &&
-           a->exit.min_steps == b->exit.min_steps && a->exit.check_interval == b->exit.check_interval &&
+           a->speculation.lookup == b->speculation.lookup && a->speculation.branches == b->speculation.branches &&
+           same_text(a->exit.rule, b->exit.rule) && a->exit.min_steps == b->exit.min_steps &&
+           a->exit.check_interval == b->exit.check_interval &&
            a->speculation.verification_threshold == b->speculation.verification_threshold &&
            a->continuous == b->continuous && a->sampler.temperature == b->sampler.temperature &&
            a->sampler.top_k == b->sampler.top_k && a->sampler.top_p == b->sampler.top_p &&

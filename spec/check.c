@@ -44,6 +44,7 @@ static enum mn_status check_used(const struct generation *g)
                     {MN_USES_VERIFICATION_THRESHOLD, p->speculation.verification_threshold != 0.0f,
                      "verification_threshold", "", "threshold acceptance"},
                     {MN_USES_LOOKUP, p->speculation.lookup != 0, "lookup", "", "tokens to look up"},
+                    {MN_USES_BRANCHES, p->speculation.branches > 1, "branches", "", "branches to keep"},
                     {MN_USES_FORCED_ACCEPTANCE, accept_is_forced(&p->measuring),
                      p->measuring.n_forced_at ? "forced_at" : "forced_acceptance", "", "drafts to accept"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
@@ -168,6 +169,25 @@ enum mn_status check_lookup(const struct generation *g)
     if (p->speculation.lookup && p->exit.rule)
         return log_fail(g->log, MN_ERR_USAGE, "lookup: not with exit.rule %s, under which drafts enter one by one",
                         p->exit.rule);
+    return MN_OK;
+}
+
+enum mn_status check_branches(const struct generation *g)
+{
+    const struct mn_generate_params *p = g->params;
+    if (p->speculation.branches > MN_MAX_BRANCHES)
+        return log_fail(g->log, MN_ERR_USAGE, "branches %u: must be from 0 to %d", p->speculation.branches,
+                        MN_MAX_BRANCHES);
+    if (p->speculation.branches < 2)
+        return MN_OK;
+    if (session_info(g->session)->n_branch == 0)
+        return log_fail(g->log, MN_ERR_USAGE, "branches %u: the session has no branch_positions",
+                        p->speculation.branches);
+    if (p->speculation.lookup)
+        return log_fail(g->log, MN_ERR_USAGE, "branches %u: not with lookup", p->speculation.branches);
+    if (accept_is_forced(&p->measuring))
+        return log_fail(g->log, MN_ERR_USAGE, "branches %u: not with %s, whose tokens mean nothing",
+                        p->speculation.branches, p->measuring.n_forced_at ? "forced_at" : "forced_acceptance");
     return MN_OK;
 }
 

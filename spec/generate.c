@@ -63,7 +63,8 @@ void generation_end_event(struct generation *g, const char *name, uint32_t n, ui
     struct mn_trace_row out[SESSION_MAX_ROWS];
     for (uint32_t i = 0; i < n; i++)
         out[i] = (struct mn_trace_row){g->rows[i].position, g->rows[i].token, g->before[i],
-                                       g->rows[i].depth,    g->predicted[i],  i < n_kept};
+                                       g->rows[i].depth,    g->predicted[i],  i < n_kept && !g->dropped[i],
+                                       g->rows[i].shift > 0};
     struct mn_trace trace = {name,
                              g->n_events++,
                              g->event_ns - g->start_ns,

@@ -5,9 +5,14 @@
 #include "engine/base/numbers.h"
 #include "spec/lookup.h"
 
+static uint32_t place_at(uint32_t position, bool branch)
+{
+    return position % SESSION_MAX_ROWS + (branch ? SESSION_MAX_ROWS : 0);
+}
+
 static uint32_t place_of(const struct row *row)
 {
-    return row->position % SESSION_MAX_ROWS;
+    return place_at(row->position, row->shift > 0);
 }
 
 void proposals_enter(struct proposals *p, const struct row *row, enum mn_proposal by)
@@ -43,6 +48,15 @@ void proposals_note(struct proposals *p, const struct generation *g, uint32_t fi
     for (uint32_t i = first; i < first + n; i++)
         if (g->rows[i].depth < g->num_steps && g->rows[i].depth <= MN_AGREEMENT_DEPTHS)
             p->predicted[place_of(&g->rows[i])][g->rows[i].depth - 1] = g->predicted[i];
+}
+
+void proposals_take_branch(struct proposals *p, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = first; i < first + n; i++) {
+        const uint32_t from = place_at(i, true), to = place_at(i, false);
+        p->by[to] = p->by[from];
+        memcpy(p->predicted[to], p->predicted[from], sizeof p->predicted[to]);
+    }
 }
 
 void proposals_commit(struct proposals *p, const struct generation *g, const struct row *row,

@@ -42,6 +42,8 @@ static void add_rounds(struct mn_stats *sum, const struct mn_stats *stats)
     }
     for (uint32_t i = 0; i <= MN_MAX_LOOKAHEAD; i++)
         sum->accepted_lengths[i] += stats->accepted_lengths[i];
+    sum->branch_moves += stats->branch_moves;
+    sum->branch_moved += stats->branch_moved;
     stats_add_proposals(sum, stats);
 }
 

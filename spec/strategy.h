@@ -51,6 +51,7 @@ struct generation {
     struct row rows[SESSION_MAX_ROWS];    /* in flight, by position */
     uint32_t predicted[SESSION_MAX_ROWS]; /* the token behind each row, as of its last prediction */
     uint32_t before[SESSION_MAX_ROWS];    /* depths at the beginning of an event, for its trace */
+    bool dropped[SESSION_MAX_ROWS];       /* by the event, among those that its trace would call kept */
     uint32_t n_rows;
 
     uint64_t n_events;
@@ -113,6 +114,7 @@ enum mn_status check_drafts(const struct generation *generation);
 enum mn_status check_forced(const struct generation *generation);
 enum mn_status check_max_inflight(const struct generation *generation);
 enum mn_status check_lookup(const struct generation *generation);
+enum mn_status check_branches(const struct generation *generation);
 
 /* ---- acceptance: equality with shared noise (accept.c; docs/contract.md, 4) ---- */
 

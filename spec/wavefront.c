@@ -14,10 +14,11 @@
  * predecessors were all committed, by arithmetic that does not depend on the rows beside it. Noise is keyed by
  * position.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/numbers.h"
-#include "spec/proposals.h"
+#include "spec/tree.h"
 
 enum { USUAL_ROWS = 8 };
 
@@ -26,6 +27,7 @@ struct wave {
      * committed. Turned: the first row behind this one was dropped because this one's prediction changed. */
     bool turned[SESSION_MAX_ROWS];
     struct proposals proposals;
+    struct tree *tree; /* NULL: no branches are kept, and the rows are those of the generation */
 };
 
 /* With lookup there is room for what it finds beside the usual ones. */
@@ -40,6 +42,8 @@ static enum mn_status check(const struct generation *g)
     enum mn_status status = check_max_inflight(g);
     if (!status)
         status = check_lookup(g);
+    if (!status)
+        status = check_branches(g);
     return status ? status : check_drafts(g);
 }
 
@@ -47,11 +51,20 @@ static enum mn_status check(const struct generation *g)
 static enum mn_status open(struct generation *g, void *state)
 {
     const struct session_info *w = session_info(g->session);
-    (void)state;
+    struct wave *wave = state;
     g->stats->draft_steps = g->draft_steps;
     g->stats->lookup = g->params->speculation.lookup;
     g->stats->tick_weight_bytes = w->prelude_bytes + w->core_bytes * g->draft_steps + w->coda_bytes;
-    return MN_OK;
+    if (g->params->speculation.branches < 2)
+        return MN_OK;
+    g->stats->branches = g->params->speculation.branches;
+    wave->tree = calloc(1, sizeof *wave->tree);
+    return wave->tree ? MN_OK : log_fail(g->log, MN_ERR_MEMORY, "out of host memory for branches");
+}
+
+static void close(void *state)
+{
+    free(((struct wave *)state)->tree);
 }
 
 /* The row of the newest predicted token, unless the wave is full or nothing will be wanted there; behind it those of
@@ -80,8 +93,11 @@ static uint32_t append(struct generation *g, struct wave *wave)
 
 static enum mn_status next(struct generation *g, void *state, struct request *request)
 {
+    struct wave *wave = state;
+    if (wave->tree)
+        return tree_next(g, wave->tree, request);
     generation_begin_event(g);
-    const uint32_t entered = append(g, state);
+    const uint32_t entered = append(g, wave);
     uint32_t left = g->num_steps - g->rows[0].depth;
     for (uint32_t i = 0; i < g->n_rows; i++)
         g->before[i] = g->rows[i].depth;
@@ -119,6 +135,8 @@ static enum mn_status absorb(struct generation *g, void *state)
 {
     const uint32_t n = g->n_rows;
     struct wave *wave = state;
+    if (wave->tree)
+        return tree_absorb(g, wave->tree);
     uint32_t kept = count_kept(g), committed = 0;
     g->stats->rounds++;
     g->stats->inflight_rows += n;
@@ -144,11 +162,12 @@ const struct strategy strategy_wavefront = {
               .help = "a queue of rows at staggered depths: every tick advances all of them K steps",
               .lossless = true,
               .batches = true,
-              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKUP | MN_USES_FORCED_ACCEPTANCE,
+              .uses = MN_USES_DRAFT_STEPS | MN_USES_LOOKUP | MN_USES_BRANCHES | MN_USES_FORCED_ACCEPTANCE,
               .usual_inflight = USUAL_ROWS},
     .state_bytes = sizeof(struct wave),
     .rows = rows,
     .check = check,
     .open = open,
+    .close = close,
     .next = next,
     .absorb = absorb};

@@ -24,7 +24,7 @@ for sub in $subs; do
   "
 done
 run generate --help
-for flag in model prompt ids file batch parallel max-new-tokens num-steps strategy draft-steps lookahead max-inflight lookup verification-threshold \
+for flag in model prompt ids file batch parallel max-new-tokens num-steps strategy draft-steps lookahead max-inflight lookup branches verification-threshold \
     continuous headway freeze-threshold state-noise embed-average compare-ar trace exit require-lossless kv-policy kv-type weight-type temp top-k top-p \
     min-p seed init-scale ignore-eos stop chat ctx device no-bos output special; do
     has "generate --help: --$flag with its default" "$(printf %s "$out" | grep -e "--$flag ")" "[default: "
@@ -431,7 +431,7 @@ has "stop string: on the terminal as well" "$err" "(3.00 tokens per round)"
 has "stop string: so does the histogram" "$out" '"accepted_lengths":[0,0,0,1,0,'
 
 run generate -p 'sort 2 8 0 1 1 2 :' --num-steps 8 -o json --strategy draft-verify
-for key in device driver strategy lossless num_steps draft_steps lookahead lookup prompt_tokens prefill_tok_s decode_tok_s new_tokens rounds drafted \
+for key in device driver strategy lossless num_steps draft_steps lookahead lookup branches prompt_tokens prefill_tok_s decode_tok_s new_tokens rounds drafted \
     accepted acceptance_rate mean_acceptance_length acceptance_per_position accepted_lengths core_passes prelude_passes coda_passes \
     gamma proposal_shares agreement_by_depth looked_up most_inflight weight_bytes_per_token kv_bytes_per_token gb_s submits dispatches prefill_ms draft_ms verify_ms decode_ms kv_policy kv_type weight_type \
     seed temperature ttft_ms inter_token_p50_ms inter_token_p95_ms inter_token_p99_ms device_peak_bytes; do

@@ -88,7 +88,7 @@ struct world {
     struct model_config *config;
     struct session_params params;
     const char *weight_type;
-    uint64_t accepted, rejected, looked_up, by_lookup, n_left, n_stopped, n_refused, n_batches, n_generated;
+    uint64_t accepted, rejected, looked_up, by_lookup, moves, n_left, n_stopped, n_refused, n_batches, n_generated;
 };
 
 static void shape_draw(struct random_shape *shape, struct dice *d)
@@ -182,7 +182,8 @@ static void world_draw(struct world *w, uint32_t index, struct dice d)
                                         .max_rows = draw(&d, 2, draw_one_in(&d, 2) ? 5 : 16),
                                         .n_sequences = draw(&d, 1, 4),
                                         .kv_type = (enum kv_type)draw(&d, 0, KV_TYPES - 1),
-                                        .n_ctx = draw_one_in(&d, 4) ? PROMPT_MAX : draw(&d, 20, 48)};
+                                        .n_ctx = draw_one_in(&d, 4) ? PROMPT_MAX : draw(&d, 20, 48),
+                                        .n_branch = draw_one_in(&d, 3) ? 0 : draw(&d, 1, 8)};
     w->session = test_session(w->model.engine, &w->params);
 }
 
@@ -257,6 +258,10 @@ static void common_draw(const struct world *w, struct setting *s, struct dice *d
     }
     if (strcmp(p->strategy, "ar") != 0 && !p->exit.rule && !draw_one_in(d, 3))
         p->speculation.lookup = draw_one_in(d, 4) ? MN_MAX_LOOKUP : draw(d, 1, 8);
+    if (!strcmp(p->strategy, "wavefront") && w->params.n_branch && draw_one_in(d, 2)) {
+        p->speculation.branches = 2;
+        p->speculation.lookup = 0;
+    }
 }
 
 static void setting_name(const struct world *w, struct setting *s, uint64_t seed, uint32_t index)
@@ -266,12 +271,12 @@ static void setting_name(const struct world *w, struct setting *s, uint64_t seed
         s->what, sizeof s->what,
         "MUNINN_TEST_SEED=%#llx MUNINN_TEST_INDEX=%u: model %s, %s, session of %u steps, %u rows, %u places, context "
         "%u, cache %s, weights %s; %u sequences; temperature %g top_k %u top_p %g min_p %g init_scale %g "
-        "L %u max_inflight %u lookup %u exit '%s' min %u every %u eos %u;",
+        "L %u max_inflight %u lookup %u branches %u/%u exit '%s' min %u every %u eos %u;",
         (unsigned long long)seed, index, w->folder, p->strategy, w->params.num_steps, w->params.max_rows,
         w->params.n_sequences, w->params.n_ctx, kv_type_name(w->params.kv_type), w->weight_type, s->n,
         (double)p->sampler.temperature, p->sampler.top_k, (double)p->sampler.top_p, (double)p->sampler.min_p,
-        (double)p->init_scale, p->speculation.lookahead, p->speculation.max_inflight, p->speculation.lookup, s->rule,
-        p->exit.min_steps, p->exit.check_interval, s->eos);
+        (double)p->init_scale, p->speculation.lookahead, p->speculation.max_inflight, p->speculation.lookup,
+        p->speculation.branches, w->params.n_branch, s->rule, p->exit.min_steps, p->exit.check_interval, s->eos);
     for (uint32_t i = 0; i < s->n; i++, p++)
         n += snprintf(s->what + n, sizeof s->what - (size_t)n, " [%u + %u, R %u, K %u, stops %u]", p->n_prompt,
                       p->n_new, p->num_steps, p->speculation.draft_steps, s->stop_after[i]);
@@ -317,7 +322,7 @@ static void expect(struct world *w, struct setting *s, struct token_list *expect
         struct mn_generate_params p = s->p[i];
         p.strategy = "ar";
         p.exit.rule = NULL;
-        p.speculation.lookup = 0;
+        p.speculation.lookup = p.speculation.branches = 0;
         run_alone(w, s, p, &expected[i], &stats);
         assert_true(stats.lossless && stats.n_new == expected[i].n && expected[i].n == p.n_new);
     }
@@ -346,8 +351,9 @@ static void check_refusal(struct world *w, const struct setting *s, struct dice 
     p.user = &none;
     p.strategy = "draft-verify";
     p.exit.rule = NULL;
-    p.speculation.lookup = 0;
-    switch (draw(&d, 0, 6)) {
+    p.speculation.lookup = p.speculation.branches = 0;
+    switch (draw(&d, 0, 7)) {
+    case 7: p.speculation.branches = 2; break;
     case 6: p.speculation.lookup = MN_MAX_LOOKUP + 1; break;
     case 0: p.speculation.lookahead = draw_one_in(&d, 2) ? 0 : w->params.max_rows; break;
     case 1: p.speculation.draft_steps = p.num_steps ? p.num_steps : w->params.num_steps; break;
@@ -388,6 +394,7 @@ static void check_alone(struct world *w, const struct setting *s, const struct t
     w->accepted += stats[0].accepted;
     w->rejected += stats[0].drafted - stats[0].accepted;
     w->looked_up += stats[0].looked_up;
+    w->moves += stats[0].branch_moves;
     w->by_lookup += stats[0].proposed_by[MN_PROPOSAL_LOOKUP];
     w->n_left += stats[0].exit_steps < stats[0].exit_rows * stats[0].draft_steps;
     uint64_t proposed = 0;
@@ -441,8 +448,8 @@ static void test_drawn_settings(void **state)
     const uint64_t fresh = (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15) >> 24;
     const uint64_t seed = number_from_environment("MUNINN_TEST_SEED", fresh);
     const uint64_t only = number_from_environment("MUNINN_TEST_INDEX", UINT64_MAX);
-    uint64_t accepted = 0, rejected = 0, looked_up = 0, by_lookup = 0, left = 0, stopped = 0, refused = 0, batches = 0,
-             generated = 0;
+    uint64_t accepted = 0, rejected = 0, looked_up = 0, by_lookup = 0, moves = 0, left = 0, stopped = 0, refused = 0,
+             batches = 0, generated = 0;
     print_message("MUNINN_TEST_SEED=%#llx\n", (unsigned long long)seed);
     for (uint32_t i = 0; i < N_WORLDS; i++) {
         struct world w;
@@ -456,6 +463,7 @@ static void test_drawn_settings(void **state)
         rejected += w.rejected;
         looked_up += w.looked_up;
         by_lookup += w.by_lookup;
+        moves += w.moves;
         left += w.n_left;
         stopped += w.n_stopped;
         refused += w.n_refused;
@@ -465,14 +473,15 @@ static void test_drawn_settings(void **state)
     }
     print_message(
         "%llu tokens alone, %llu batches; drafts: %llu accepted, %llu rejected, in %llu runs some left early; "
-        "%llu tokens looked up, %llu right; %llu runs were stopped, %llu refused\n",
+        "%llu tokens looked up, %llu right; %llu branches taken; %llu runs were stopped, %llu refused\n",
         (unsigned long long)generated, (unsigned long long)batches, (unsigned long long)accepted,
         (unsigned long long)rejected, (unsigned long long)left, (unsigned long long)looked_up,
-        (unsigned long long)by_lookup, (unsigned long long)stopped, (unsigned long long)refused);
+        (unsigned long long)by_lookup, (unsigned long long)moves, (unsigned long long)stopped,
+        (unsigned long long)refused);
     /* Settings that draft nothing, or of which all are right, would show nothing. */
     if (only == UINT64_MAX)
-        assert_true(accepted > 0 && rejected > 0 && looked_up > by_lookup && by_lookup > 0 && stopped > 0 &&
-                    batches > 0 && refused == N_WORLDS * N_SETTINGS / 4);
+        assert_true(accepted > 0 && rejected > 0 && looked_up > by_lookup && by_lookup > 0 && moves > 0 &&
+                    stopped > 0 && batches > 0 && refused == N_WORLDS * N_SETTINGS / 4);
 }
 
 int main(void)

@@ -53,10 +53,10 @@ refused('--strategy draft-verfy: must be one of ar|draft-verify|wavefront|auto|d
 # ---- options without an effect ----
 
 strategies = 'ar', 'draft-verify', 'wavefront', 'auto', 'diffusion'
-values = {'draft-steps': 2, 'lookahead': 7, 'max-inflight': 4, 'lookup': 8, 'verification-threshold': 0.5, 'continuous': None, 'exit': 'kl', 'headway': 1,
+values = {'draft-steps': 2, 'lookahead': 7, 'max-inflight': 4, 'lookup': 8, 'branches': 2, 'verification-threshold': 0.5, 'continuous': None, 'exit': 'kl', 'headway': 1,
           'freeze-threshold': 0.03, 'state-noise': 0.1, 'embed-average': 0.1, 'require-lossless': None, 'kv-policy': 'full', 'compare-ar': None}
 taken = {'ar': 'continuous exit', 'draft-verify': 'draft-steps lookahead lookup verification-threshold exit',
-         'wavefront': 'draft-steps max-inflight lookup',
+         'wavefront': 'draft-steps max-inflight lookup branches',
          'auto': 'max-inflight lookup', 'diffusion': 'draft-steps max-inflight headway freeze-threshold state-noise embed-average'}
 for strategy in strategies:
     for option, value in values.items():

@@ -7,7 +7,7 @@
 
 #include "tests/testing.h"
 
-enum { R = 12, N_NEW = 40, MAX_EVENTS = 512 };
+enum { R = 12, N_NEW = 40, MAX_EVENTS = 512, N_CTX = 64 };
 
 static const uint32_t prompt[] = {0, 23, 29, 90, 100, 23, 27, 92, 26, 7, 61};
 enum { N_PROMPT = sizeof prompt / sizeof *prompt };
@@ -43,16 +43,47 @@ static void keep_event(void *user, const struct mn_trace *trace)
     memcpy(e->tokens, trace->tokens, trace->n_committed * sizeof *e->tokens);
 }
 
+/* Where the event's branch begins: at its first row, which is never committed from there. Returns how many rows it has.
+ */
+static uint32_t branch_of(const struct event *e, const struct mn_trace_row **first)
+{
+    uint32_t n = 0;
+    for (uint32_t i = e->n_rows; i-- > 0;)
+        if (e->rows[i].branch) {
+            *first = &e->rows[i];
+            n++;
+        }
+    return n;
+}
+
+/* Does a row of the event go on as one of the sequence's own that was the branch's first row in the event before? */
+static void take_branch(struct session *session, const struct event *before, const struct event *e, uint64_t *n_taken)
+{
+    const struct mn_trace_row *first = NULL;
+    const uint32_t n = branch_of(before, &first);
+    for (uint32_t i = 0; i < e->n_rows && n; i++)
+        if (!e->rows[i].branch && e->rows[i].position == first->position && e->rows[i].token == first->token &&
+            e->rows[i].depth_before > 0) {
+            assert_int_equal(e->rows[i].depth_before, first->depth_after);
+            assert_int_equal(session_take_branch(session, 0, first->position, n, first->depth_after), MN_OK);
+            ++*n_taken;
+        }
+}
+
 /* Rows [first, first + n) of the event go `steps` further from `depth`; what do they predict? */
 static void go(struct session *session, const struct event *e, uint32_t first, uint32_t n, uint32_t steps,
                bool drafting, uint32_t *predicted)
 {
     struct row rows[SESSION_MAX_ROWS];
     uint32_t n_new = 0;
+    const struct mn_trace_row *branch = NULL;
+    branch_of(e, &branch);
     for (uint32_t i = 0; i < n; i++) {
         const struct mn_trace_row *row = &e->rows[first + i];
         rows[i] = (struct row){
             .token = row->token, .position = row->position, .depth = drafting ? 0 : row->depth_before};
+        if (row->branch)
+            rows[i].shift = N_CTX - branch->position;
         n_new += rows[i].depth == 0;
     }
     struct session_run_params run = {
@@ -60,7 +91,7 @@ static void go(struct session *session, const struct event *e, uint32_t first, u
     assert_int_equal(session_run(session, &run, predicted), MN_OK);
 }
 
-static void replay_passes(struct session *session, const struct recorded *r)
+static void replay_passes(struct session *session, const struct recorded *r, uint64_t *n_taken)
 {
     struct session_prefill_params prefill = {.ids = prompt, .n = N_PROMPT, .num_steps = R};
     uint32_t predicted[SESSION_MAX_ROWS];
@@ -69,6 +100,8 @@ static void replay_passes(struct session *session, const struct recorded *r)
     for (uint32_t i = 0; i < r->n; i++) {
         const struct event *e = &r->events[i];
         const bool round = !strcmp(e->name, "round");
+        if (i > 0)
+            take_branch(session, e - 1, e, n_taken);
         for (uint32_t j = 0; j < e->n_rows && round;
              j++) { /* drafts are made one by one, the last row follows without one */
             go(session, e, j, 1, e->rows[j].depth_before, true, predicted);
@@ -88,8 +121,9 @@ static void replay_tokens(const struct recorded *r)
     uint32_t n = 1; /* the prompt's */
     for (uint32_t i = 0; i < r->n; i++) {
         const struct event *e = &r->events[i];
-        for (uint32_t j = 0; j < e->n_rows; j++)
-            assert_int_equal(e->rows[j].position, N_PROMPT + n - 1 + j);
+        for (uint32_t j = 0, own = 0; j < e->n_rows; j++)
+            if (!e->rows[j].branch)
+                assert_int_equal(e->rows[j].position, N_PROMPT + n - 1 + own++);
         assert_int_equal(e->rows[0].token, r->list.ids[n - 1]);
         for (uint32_t j = 0; j < e->n_tokens; j++, n++) {
             assert_int_equal(e->tokens[j], r->list.ids[n]);
@@ -113,6 +147,8 @@ static void test_replay(void **state)
         {.strategy = "wavefront", .speculation = {.draft_steps = 5, .max_inflight = 3}},
         {.strategy = "draft-verify", .speculation = {.draft_steps = 2, .lookahead = 9, .lookup = 8}},
         {.strategy = "wavefront", .speculation = {.draft_steps = 2, .max_inflight = 16, .lookup = 8}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 1, .max_inflight = 16, .branches = 2}},
+        {.strategy = "wavefront", .speculation = {.draft_steps = 3, .max_inflight = 4, .branches = 2}},
         {.strategy = "auto"},
         {.strategy = "auto", .speculation = {.lookup = 8}},
         {.strategy = "draft-verify",
@@ -132,13 +168,13 @@ static void test_replay(void **state)
     struct test_log log;
     test_log_init(&log);
     struct mn_engine *engine = test_engine(&log, RAVEN_TINY, NULL);
-    struct session_params params = {.num_steps = R, .max_rows = 16, .kv_type = KV_F16, .n_ctx = 64};
+    struct session_params params = {.num_steps = R, .max_rows = 16, .kv_type = KV_F16, .n_ctx = N_CTX, .n_branch = 5};
     struct session *full = test_session(engine, &params);
     params.policy.share = 1;
     struct session *shared = test_session(engine, &params);
     struct recorded *r = malloc(sizeof *r);
     assert_non_null(r);
-    uint64_t looked_up = 0;
+    uint64_t looked_up = 0, n_taken = 0;
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
         for (int sampled = 0; sampled < 2; sampled++) {
             struct mn_generate_params g = runs[i];
@@ -160,10 +196,10 @@ static void test_replay(void **state)
             /* With an early exit rows are level in steps of their own, and a window's states are mixed on the host: no
              * plain passes. */
             if (!diffusion && !g.exit.rule)
-                replay_passes(full, r);
+                replay_passes(full, r, &n_taken);
             looked_up += stats.looked_up;
         }
-    assert_true(looked_up > 0);
+    assert_true(looked_up > 0 && n_taken > 10);
     free(r);
     session_destroy(full);
     session_destroy(shared);

@@ -6,7 +6,7 @@ const PAIR_CONDITIONS = [
     ...CONDITIONS.filter(
         (key) => !["device", "device_id", "driver", "driver_version", "cpu_threads", "model_hash", "commit", "build"]
                       .includes(key)),
-    "strategy", "draft_steps", "lookahead", "max_inflight", "lookup", "pass", "rows", "position"
+    "strategy", "draft_steps", "lookahead", "max_inflight", "lookup", "branches", "pass", "rows", "position"
 ];
 const VERDICTS = {faster: "s3", slower: "s2", "no difference seen": "s7", "too few samples": "s5"};
 const SHOWN_PAIRS = 8;

@@ -198,7 +198,7 @@ figure("waves", "Speed of waves by K and W",
             (row) => ["draft_steps", "max_inflight", "decode_tok_s"].every((key) => has(row, key, isNumber)));
         note(box, leftOut(all, rows, "draft_steps, max_inflight or decode_tok_s"));
         if (!rows.length) return note(box, "No row of wavefront with a speed among those shown.");
-        facets(box, conditions(rows, [...CONDITIONS, "lookup"]),
+        facets(box, conditions(rows, [...CONDITIONS, "lookup", "branches"]),
             (panel, group, width) => drawWaveSpeeds(panel, group.rows, width));
     });
 

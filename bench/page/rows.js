@@ -153,6 +153,7 @@ const FIELDS = new Map(Object.entries({
     lookahead: "L",
     max_inflight: "W",
     lookup: "lookup",
+    branches: "branches",
     gamma: "tokens per R core steps",
     batch: "batch",
     prompt_tokens: "prompt tokens",
@@ -203,7 +204,7 @@ const labelWords = (row, key) => (key === FORCED_KEYS[0] ? forcedLabel(row) : sa
  * takes that to tell groups apart. */
 const SAID_FIRST = [
     "device", "model", "weight_type", "kv_policy", "kv_type", "num_steps", "strategy", "draft_steps", "lookahead",
-    "max_inflight", "lookup", "batch", "forced_acceptance", "pass", "rows", "position"
+    "max_inflight", "lookup", "branches", "batch", "forced_acceptance", "pass", "rows", "position"
 ];
 
 /* Groups of rows equal in `keys`; each is labelled by those keys in which the groups differ. */
@@ -277,11 +278,13 @@ const megabytes = (value) => (value === null ? "?" : short(value / 1e6) + " MB")
 const count = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 
 /* What a strategy makes use of; a trace of generate has the others' defaults beside it. Of others than these all. */
-const KNOBS = [["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["lookup", "lookup"]];
+const KNOBS = [["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"], ["lookup", "lookup"],
+               ["branches", "branches"]];
 const USED_KNOBS = new Map([["ar", ""], ["draft-verify", "KL"], ["wavefront", "KW"]]);
 function settingName(row) {
     const used = USED_KNOBS.get(row.strategy) ?? "KLW";
-    const knobs = KNOBS.filter(([key, name]) => (key === "lookup" || used.includes(name)) && number(row, key));
+    const knobs = KNOBS.filter(
+        ([key, name]) => (["lookup", "branches"].includes(key) || used.includes(name)) && number(row, key));
     return [text(row.strategy, 30), ...knobs.map(([key, name]) => `${name} ${row[key]}`)].join(" ");
 }
 

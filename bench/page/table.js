@@ -194,7 +194,7 @@ function drawMeasured(root, view) {
 const COLUMNS = {
     run: [
         ["strategy", "strategy"], ["draft_steps", "K"], ["lookahead", "L"], ["max_inflight", "W"],
-        ["lookup", "lookup", true],
+        ["lookup", "lookup", true], ["branches", "branches", true],
         ["num_steps", "R"],
         ["kv_policy", "cache"], ["decode_tok_s", "tok/s"], [speedup, "speedup"], ["lossless", "lossless"],
         ["equals_ar", "equals ar"], ["acceptance_rate", "acceptance"], ["mean_acceptance_length", "tokens/ round"],
@@ -254,7 +254,8 @@ let tableKind = null, search = "", shownRows = PAGE;
 const titleOf = ([key, title]) => title ?? fieldTitle(key);
 const columnId = ([key]) => (typeof key === "function" ? "speedup" : key);
 /* Zero where a strategy has no such figure. */
-const ZERO_IS_NONE = new Set(["draft_steps", "lookahead", "max_inflight", "lookup", "mean_acceptance_length"]);
+const ZERO_IS_NONE = new Set(
+    ["draft_steps", "lookahead", "max_inflight", "lookup", "branches", "mean_acceptance_length"]);
 /* Not every system shows them, and rows of older versions have none. */
 const OPTIONAL = new Set([
     "shared_bytes", "registers", "scalar_registers", "spills", "scratch_bytes", "code_bytes", "instructions", "waves",

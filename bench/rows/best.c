@@ -264,6 +264,8 @@ void write_setting_name(FILE *stream, const cJSON *row)
         fprintf(stream, " W %.9g", w);
     if (number_of(row, "lookup") > 0.0)
         fprintf(stream, " lookup %.9g", number_of(row, "lookup"));
+    if (number_of(row, "branches") > 0.0)
+        fprintf(stream, " branches %.9g", number_of(row, "branches"));
     if (*row_string(row, "kv_policy") && strcmp(row_string(row, "kv_policy"), "full") != 0) {
         fputc(' ', stream);
         text_write_cell(stream, row_string(row, "kv_policy"), "", ' ');

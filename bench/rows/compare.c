@@ -20,7 +20,7 @@ static const char *const settings[] = {
     "bench",       "weight_type", "matrix_units", "kv_policy", "kv_type",           "strategy",        "num_steps",
     "draft_steps", "lookahead",   "max_inflight", "batch",     "prompt_tokens",     "new_tokens",      "prompts",
     "prompt_set",  "stop_at_eos", "temperature",  "seed",      "forced_acceptance", "forced_by_depth", "forced_shares",
-    "lookup",      "pass",        "rows",         "position"};
+    "lookup",      "branches",    "pass",         "rows",      "position"};
 static const char *const environment[] = {"device", "device_id", "driver",      "driver_version", "version",
                                           "commit", "build",     "cpu_threads", "model",          "model_hash"};
 enum {
@@ -321,9 +321,10 @@ static void write_setting(FILE *out, const cJSON *row)
     }
     fputs(", ", out);
     write_escaped(out, row_string(row, "strategy"));
-    fprintf(out, " R %.9g K %.9g L %.9g W %.9g lookup %.9g batch %.9g, cache ", number_of(row, "num_steps"),
-            number_of(row, "draft_steps"), number_of(row, "lookahead"), number_of(row, "max_inflight"),
-            number_of(row, "lookup"), number_of(row, "batch"));
+    fprintf(out, " R %.9g K %.9g L %.9g W %.9g lookup %.9g branches %.9g batch %.9g, cache ",
+            number_of(row, "num_steps"), number_of(row, "draft_steps"), number_of(row, "lookahead"),
+            number_of(row, "max_inflight"), number_of(row, "lookup"), number_of(row, "branches"),
+            number_of(row, "batch"));
     write_escaped(out, row_string(row, "kv_policy"));
     fputc(' ', out);
     write_escaped(out, row_string(row, "kv_type"));

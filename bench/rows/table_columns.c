@@ -16,6 +16,7 @@ static const struct column run_columns[] = {
     {"L", "lookahead", CELL_COUNT, 9, COLUMN_STAYS, 0, NULL, NULL},
     {"W", "max_inflight", CELL_COUNT, 9, COLUMN_FOLDS, 0, "W ", NULL},
     {"lookup", "lookup", CELL_COUNT, 9, COLUMN_FOLDS, 0, "lookup ", NULL},
+    {"branches", "branches", CELL_COUNT, 9, COLUMN_FOLDS, 0, "branches ", NULL},
     {"batch", "batch", CELL_COUNT, 9, COLUMN_FOLDS, 0, "batch ", NULL},
     {"prompts", "prompt_set", CELL_TEXT, 0, COLUMN_FOLDS, 0, "prompts ", NULL},
     {"prompt", "prompt_tokens", CELL_PROMPT, 9, COLUMN_FOLDS, 0, "prompt length ", NULL},

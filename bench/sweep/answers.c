@@ -29,6 +29,8 @@ static void make_id(char *id, const struct bench_model *model, const struct benc
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-W%" PRIu32, s->max_inflight);
     if (s->lookup)
         n += snprintf(id + n, ID_BYTES - (size_t)n, "-lookup-%" PRIu32, s->lookup);
+    if (s->branches)
+        n += snprintf(id + n, ID_BYTES - (size_t)n, "-branches-%" PRIu32, s->branches);
     decimal_write_float(temperature, common->temperature);
     snprintf(id + n, ID_BYTES - (size_t)n, "-kv-%.20s-%s-n%" PRIu32 "-temperature-%s", s->kv_policy, s->kv_type,
              s->n_new, temperature);

@@ -191,7 +191,8 @@ void bench_params(struct mn_generate_params *p, const struct expected *e, const 
                                      .speculation = {.draft_steps = s->draft_steps,
                                                      .lookahead = s->lookahead,
                                                      .max_inflight = s->max_inflight,
-                                                     .lookup = s->lookup},
+                                                     .lookup = s->lookup,
+                                                     .branches = s->branches},
                                      .diffusion = {.embed_average = 0.1f},
                                      .sampler = {.temperature = common->temperature, .seed = common->seed},
                                      .ignore_eos = !common->stop_at_eos};

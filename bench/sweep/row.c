@@ -42,6 +42,8 @@ char *row_key(const struct bench_model *model, const struct bench_setting *s, co
             common->seed);
     if (s->lookup) /* keys of older rows stay as they are */
         fprintf(out, "|l%" PRIu32, s->lookup);
+    if (s->branches)
+        fprintf(out, "|b%" PRIu32, s->branches);
     const struct acceptance *a = common->acceptance;
     for (uint32_t i = 0; a && i < a->n_flat; i++)
         fprintf(out, "%s%.9g", i ? "," : "|a", (double)a->flat[i]);

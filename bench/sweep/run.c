@@ -211,6 +211,8 @@ static void add_setting(struct row_builder *b, const struct run *r)
     row_number(b, "max_inflight", s->max_inflight);
     if (s->lookup) /* not in other rows: those of older versions are to be equal to them */
         row_number(b, "lookup", s->lookup);
+    if (s->branches)
+        row_number(b, "branches", s->branches);
     row_number(b, "batch", s->batch);
     row_number(b, "prompt_tokens", s->prompt_tokens);
     row_number(b, "new_tokens", s->n_new);
@@ -415,14 +417,16 @@ static enum mn_status prepare(struct run *r)
         r->params[i].user = &r->sequences[i];
     }
     const uint32_t rows = bench_rows(s) * s->batch;
-    status = mn_session_create(&r->session, r->model->engine,
-                               &(struct mn_session_params){.n_ctx = r->model->longest + s->n_new,
-                                                           .num_steps = s->num_steps,
-                                                           .n_sequences = s->batch,
-                                                           .max_rows = rows,
-                                                           .kv_policy = s->kv_policy,
-                                                           .kv_type = s->kv_type,
-                                                           .beyond_trained_depth = r->common->beyond});
+    status = mn_session_create(
+        &r->session, r->model->engine,
+        &(struct mn_session_params){.n_ctx = r->model->longest + s->n_new,
+                                    .num_steps = s->num_steps,
+                                    .n_sequences = s->batch,
+                                    .max_rows = rows,
+                                    .kv_policy = s->kv_policy,
+                                    .kv_type = s->kv_type,
+                                    .branch_positions = s->branches ? MN_USUAL_BRANCH_POSITIONS : 0,
+                                    .beyond_trained_depth = r->common->beyond});
     if (!status && mn_strategy_find(s->strategy)->uses & MN_USES_COSTS)
         status = cost_file_use(r->session, r->common->cost_dir, r->common->costs, r->common->log);
     return status;

@@ -62,6 +62,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *l, const struct sweep_param
                    {"draft-steps", p->draft_steps, 1, 4095, &l->draft_steps},
                    {"lookahead", p->lookaheads, 1, MN_MAX_LOOKAHEAD, &l->lookaheads},
                    {"lookup", p->lookups, 0, MN_MAX_LOOKUP, &l->lookups},
+                   {"branches", p->branches, 1, MN_MAX_BRANCHES, &l->branches},
                    {"max-inflight", p->max_inflights, 1, ROWS_PER_PASS, &l->max_inflights},
                    {"prompt-tokens", p->prompt_tokens, 1, IDS_MAX, &l->prompt_tokens},
                    {"max-new-tokens", p->n_new, 2, IDS_MAX, &l->n_new},
@@ -124,6 +125,8 @@ static bool is_possible(const struct bench_setting *s)
     const uint32_t most_steps = strategy->uses & MN_USES_WHOLE_DEPTH ? s->num_steps : s->num_steps - 1;
     if (strategy->uses & MN_USES_DRAFT_STEPS && s->draft_steps > most_steps)
         return false;
+    if (s->branches && s->lookup)
+        return false;
     return (strategy->batches || s->batch == 1) && bench_rows(s) * s->batch <= ROWS_PER_PASS;
 }
 
@@ -136,6 +139,8 @@ static void normalise(struct bench_setting *s)
         s->lookahead = 0;
     if (!(strategy->uses & MN_USES_LOOKUP))
         s->lookup = 0;
+    if (!(strategy->uses & MN_USES_BRANCHES) || s->branches < 2)
+        s->branches = 0;
     if (!(strategy->uses & MN_USES_DRAFT_STEPS))
         s->draft_steps = 0;
     if (strategy->kv_policy)
@@ -153,7 +158,8 @@ static bool is_known(const struct setting_list *list, size_t first, const struct
     for (size_t i = first; i < list->n; i++)
         if (list->items[i].draft_steps == s->draft_steps && list->items[i].lookahead == s->lookahead &&
             list->items[i].max_inflight == s->max_inflight && list->items[i].lookup == s->lookup &&
-            list->items[i].strategy == s->strategy && !strcmp(list->items[i].kv_policy, s->kv_policy))
+            list->items[i].branches == s->branches && list->items[i].strategy == s->strategy &&
+            !strcmp(list->items[i].kv_policy, s->kv_policy))
             return true;
     return false;
 }
@@ -186,16 +192,18 @@ static enum mn_status add_numbers(struct setting_list *list, size_t first, const
                                   struct bench_setting s, const struct mn_log *log)
 {
     const uint32_t n_inflights = l->max_inflights.n ? l->max_inflights.n : 1,
-                   n_lookups = l->lookups.n ? l->lookups.n : 1;
+                   n_lookups = l->lookups.n ? l->lookups.n : 1, n_branches = l->branches.n ? l->branches.n : 1,
+                   n_each = n_lookups * n_branches;
     enum mn_status status = MN_OK;
     for (uint32_t k = 0; k < l->draft_steps.n && !status; k++)
         for (uint32_t j = 0; j < l->lookaheads.n && !status; j++)
-            for (uint32_t w = 0; w < n_inflights * n_lookups && !status; w++) {
+            for (uint32_t w = 0; w < n_inflights * n_each && !status; w++) {
                 struct bench_setting at = s;
                 at.draft_steps = l->draft_steps.values[k];
                 at.lookahead = l->lookaheads.values[j];
-                at.max_inflight = l->max_inflights.n ? l->max_inflights.values[w / n_lookups] : 0;
-                at.lookup = l->lookups.n ? l->lookups.values[w % n_lookups] : 0;
+                at.max_inflight = l->max_inflights.n ? l->max_inflights.values[w / n_each] : 0;
+                at.lookup = l->lookups.n ? l->lookups.values[w % n_each / n_branches] : 0;
+                at.branches = l->branches.n ? l->branches.values[w % n_branches] : 0;
                 normalise(&at);
                 status = add_setting(list, first, at, log);
             }

@@ -14,7 +14,8 @@ struct sweep_params;
 /* The lists of a sweep. An empty one stands for the default, which the model or the machine knows. */
 struct sweep_lists {
     struct word_list devices, weight_types, matrix_units, kv_policies, kv_types, strategies;
-    struct number_list num_steps, draft_steps, lookaheads, lookups, max_inflights, prompt_tokens, n_new, batches;
+    struct number_list num_steps, draft_steps, lookaheads, lookups, branches, max_inflights, prompt_tokens, n_new,
+        batches;
     uint32_t shard, n_shards; /* shard from 1 */
     struct acceptance acceptance;
 };
@@ -27,7 +28,7 @@ enum mn_status sweep_lists_parse(struct sweep_lists *lists, const struct sweep_p
 struct bench_setting {
     const char *device, *weight_type, *matrix_units; /* NULL for the default */
     const char *kv_policy, *kv_type, *strategy;
-    uint32_t num_steps, draft_steps, lookahead, max_inflight, lookup, prompt_tokens, n_new,
+    uint32_t num_steps, draft_steps, lookahead, max_inflight, lookup, branches, prompt_tokens, n_new,
         batch; /* prompt_tokens 0: the prompts as they are */
 };
 

@@ -22,7 +22,7 @@ struct sweep_params {
      * prompt_tokens may be NULL: the best device, the type as stored, "off", the model's mean_recurrence, the
      * strategy's own, the prompts as they are. */
     const char *devices, *weight_types, *matrix_units, *kv_policies, *kv_types, *strategies, *num_steps, *draft_steps,
-        *lookaheads, *max_inflights, *lookups, *prompt_tokens, *n_new, *batches;
+        *lookaheads, *max_inflights, *lookups, *branches, *prompt_tokens, *n_new, *batches;
     const char *made_up_note;        /* a warning before the first setting of a synthetic model; or NULL */
     const char *acceptance;          /* forced, "P,P,..."; NULL: as it comes */
     const char *shard;               /* "i/n"; NULL: all settings */

@@ -33,6 +33,12 @@
         .name = "max-inflight", .kind = OPTION_U32, .offset = at, .argument = "W", .shown = "the strategy's own", \
         .min = 1, .max = MN_MAX_LOOKAHEAD + 1, .help = help_ \
     }
+#define BRANCHES_OPTION(at) \
+    { \
+        .name = "branches", .kind = OPTION_U32, .offset = at, .argument = "N", .value = "1", .min = 1, \
+        .max = MN_MAX_BRANCHES, \
+        .help = "wavefront: continuations in flight behind a row whose prediction changed, 1 or 2" \
+    }
 #define LOOKUP_OPTION(at) \
     { \
         .name = "lookup", .kind = OPTION_U32, .offset = at, .argument = "N", .value = "0", .min = 0, \

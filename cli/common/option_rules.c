@@ -124,6 +124,11 @@ bool strategy_takes_lookup(const char *strategy)
     return uses(strategy, MN_USES_LOOKUP);
 }
 
+bool strategy_takes_branches(const char *strategy)
+{
+    return uses(strategy, MN_USES_BRANCHES);
+}
+
 bool strategy_takes_acceptance(const char *strategy)
 {
     return uses(strategy, MN_USES_FORCED_ACCEPTANCE);

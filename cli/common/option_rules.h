@@ -14,6 +14,7 @@ bool strategy_takes_draft_steps(const char *strategy);
 bool strategy_takes_lookahead(const char *strategy);
 bool strategy_takes_inflight(const char *strategy);
 bool strategy_takes_lookup(const char *strategy);
+bool strategy_takes_branches(const char *strategy);
 bool strategy_takes_acceptance(const char *strategy);
 bool strategy_takes_exit(const char *strategy);
 bool strategy_takes_continuous(const char *strategy);

@@ -15,7 +15,7 @@ struct generate_options {
     struct id_list ids;
     struct text_list stops;
     uint32_t n_new, num_steps, draft_steps, max_inflight, ctx, parallel; /* 0 when not given */
-    uint32_t lookahead, lookup, exit_min_steps, exit_interval, headway, top_k;
+    uint32_t lookahead, lookup, branches, exit_min_steps, exit_interval, headway, top_k;
     uint64_t seed;
     float temperature, top_p, min_p, init_scale, verification_threshold, freeze_threshold, state_noise, embed_average;
     bool chat, no_bos, ignore_eos, special, validate, beyond, require_lossless, continuous, compare_ar, raw;

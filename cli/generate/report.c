@@ -174,6 +174,7 @@ static void json_stats(struct generate_run *run, enum mn_status status)
     cli_json_u64("draft_steps", stats->draft_steps, false);
     cli_json_u64("lookahead", stats->lookahead, false);
     cli_json_u64("lookup", stats->lookup, false);
+    cli_json_u64("branches", stats->branches, false);
     cli_json_u64("prompt_tokens", stats->n_prompt, false);
     cli_json_u64("new_tokens", stats->n_new, false);
     cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(stats), false);
@@ -226,6 +227,7 @@ void report_total(const struct generate_run *any, const struct mn_stats *total, 
     cli_json_u64("draft_steps", total->draft_steps, false);
     cli_json_u64("lookahead", total->lookahead, false);
     cli_json_u64("lookup", total->lookup, false);
+    cli_json_u64("branches", total->branches, false);
     cli_json_u64("prompt_tokens", total->n_prompt, false);
     cli_json_u64("new_tokens", total->n_new, false);
     cli_json_double("prefill_tok_s", mn_stats_prefill_tok_s(total), false);
@@ -283,6 +285,8 @@ static void trace_row(struct generate_run *run, const struct mn_trace_row *row)
             ",\"predicted\":%" PRIu32 ",\"kept\":%s",
             row->position, row->token, row->depth_before, row->depth_after, row->predicted,
             row->kept ? "true" : "false");
+    if (row->branch)
+        fputs(",\"branch\":true", file);
     if (run->token_decoder) {
         fputs(",\"text\":", file);
         trace_text(run, row->token);

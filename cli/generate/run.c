@@ -85,6 +85,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                                           .max_rows = rows_per_sequence(options),
                                           .kv_policy = run->kv_policy,
                                           .kv_type = options->kv_type,
+                                          .branch_positions = options->branches > 1 ? MN_USUAL_BRANCH_POSITIONS : 0,
                                           .beyond_trained_depth = options->beyond};
     *generate = (struct mn_generate_params){
         .prompt = run->prompt,
@@ -101,6 +102,7 @@ enum mn_status settle_run(struct generate_run *run, struct mn_session_params *se
                         .lookahead = options->lookahead,
                         .max_inflight = rows_per_sequence(options),
                         .lookup = options->lookup,
+                        .branches = options->branches,
                         .verification_threshold = options->verification_threshold,
                         .require_lossless = options->require_lossless},
         .exit = {.rule = options->exit, .min_steps = options->exit_min_steps, .check_interval = options->exit_interval},

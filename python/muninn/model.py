@@ -16,7 +16,8 @@ DEFAULT_DRAFT_STEPS = 4
 DEFAULT_LOOKAHEAD = 7
 DEFAULT_PARALLEL = 8
 _SAMPLER = ('temperature', 'top_p', 'top_k', 'min_p', 'seed')
-_SPECULATION = ('draft_steps', 'lookahead', 'max_inflight', 'lookup', 'verification_threshold', 'require_lossless')
+_SPECULATION = ('draft_steps', 'lookahead', 'max_inflight', 'lookup', 'branches', 'verification_threshold',
+                'require_lossless')
 _GENERATE = ('num_steps', 'strategy', 'exit', 'diffusion', 'continuous', 'ignore_eos', 'init_scale')
 _SESSION = ('kv_policy', 'kv_type', 'beyond_trained_depth')
 _TEXT = ('stop', 'stop_ids', 'skip_special_tokens')
@@ -228,7 +229,9 @@ class Model:
     @staticmethod
     def _session_settings(settings, **sizes):
         """Fields of mn_session_params."""
-        return dict(sizes, num_steps=settings['num_steps'], **{name: settings.get(name) for name in _SESSION})
+        return dict(sizes, num_steps=settings['num_steps'],
+                    branch_positions=lib.MN_USUAL_BRANCH_POSITIONS if settings.get('branches') == 2 else 0,
+                    **{name: settings.get(name) for name in _SESSION})
 
     def _costs(self, settings, session):
         known = lib.mn_strategy_find(settings['strategy'].encode())
