@@ -6,8 +6,8 @@ A row's right follower enters at the first read-out from which the row goes on s
 branches kept at the first that says it (all), with two branches, the newest and the one before it, at the first behind
 which it is never among the dropped (two). Where only two depths propose, 2 and 8 as in LoopSpec (arXiv 2609.17184), at
 the first of them from which both go on saying it (2+8), with the other one kept at the first that says it (2+8, kept).
-The wave then moves on by one position in that many steps, so that gamma,
-tokens per R core steps, is R over their mean. Rows are not capped, and end effects are left out: bounds.
+The wave then moves on by one position in that many steps, so that gamma, tokens per R core steps, is R over their mean.
+Rows are not capped, and end effects are left out: bounds.
 
     python3 bench/kept_branches.py TRACE.jsonl..
 """
