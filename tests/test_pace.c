@@ -48,7 +48,7 @@ static double piece_ns(const struct piece *piece, enum pass pass, uint32_t stamp
     const uint32_t n_max = session_tile(s, stamp)->n_max, padded = (n + n_max - 1) / n_max * n_max;
     double positions = 0.0;
     for (uint32_t i = first; i < first + n; i++)
-        positions += ((const struct row *)(head + STATE_HEAD_WORDS))[i].position + 1.0;
+        positions += head[STATE_HEAD_WORDS + 4 * i + 1] + 1.0; /* (token, position, sequence, depth) */
     return sim.ns_per_work[stamp] *
            (pace_matmul_work(piece->weights, padded) + piece->n_attention * pace_attention_work(s, positions));
 }

@@ -288,16 +288,20 @@ struct activation attention(struct recorder *r, const struct block *block)
     const struct model *model = r->model;
     const struct tuning *tuning = &model->tuning;
     const uint32_t shared_rows = r->attention_tile, n_splits = shared_rows ? 1 : s->n_splits;
-    const struct attention_constants constants = {
-        .threads = tuning->attention_threads,
-        .split = tuning->attention_split,
-        .kv_type = (uint32_t)s->info.kv_type,
-        .core = block->core,
-        .octets = model->head_pad / 8,
-        .per_lane = shared_rows ? tuning->attention_tile_per_lane : tuning->attention_per_lane,
-        .shared_slots = block->kv->n_slots<s->info.num_steps, .whole = n_splits == 1,
-                                           .heads_per_kv = model->config.n_heads / model->config.n_kv_heads,
-                                           .tile_rows = shared_rows, .branches = s->info.n_branch> 0};
+    const bool shares_slots = block->kv->n_slots < s->info.num_steps;
+    const bool branches = s->info.n_branch > 0;
+    const struct attention_constants constants = {.threads = tuning->attention_threads,
+                                                  .split = tuning->attention_split,
+                                                  .kv_type = (uint32_t)s->info.kv_type,
+                                                  .core = block->core,
+                                                  .octets = model->head_pad / 8,
+                                                  .per_lane = shared_rows ? tuning->attention_tile_per_lane
+                                                                          : tuning->attention_per_lane,
+                                                  .shared_slots = shares_slots,
+                                                  .whole = n_splits == 1,
+                                                  .heads_per_kv = model->config.n_heads / model->config.n_kv_heads,
+                                                  .tile_rows = shared_rows,
+                                                  .branches = branches};
     const struct attention_args args = {.table = r->table,
                                         .n_heads = model->config.n_heads,
                                         .head_pad = model->head_pad,
