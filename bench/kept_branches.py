@@ -65,8 +65,8 @@ def main():
             ways = {"2+8": [2 if a and b else 8 if b else n_steps for a, b in pairs],
                     "2+8, kept": [2 if a else 8 if b else n_steps for a, b in pairs]}
             print("; ".join(f"proposals at {way}: gamma {n_steps * n / sum(at):.2f}" for way, at in ways.items()))
-        print(f"K {k}: {n} tokens, {100 * back / n:.1f} % turn wrong again; gamma {n_steps * n / settled:.2f}, two branches "
-              f"{n_steps * n / two:.2f}, all {n_steps * n / first:.2f}")
+        print(f"K {k}: {n} tokens, {100 * back / n:.1f} % turn wrong again; gamma {n_steps * n / settled:.2f}, "
+              f"two branches {n_steps * n / two:.2f}, all {n_steps * n / first:.2f}")
 
 
 if __name__ == "__main__":

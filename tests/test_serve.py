@@ -152,14 +152,15 @@ def ends(path, body, n):
 
 
 for body in ({'max_tokens': 9, 'logprobs': 3}, {'max_tokens': 9, 'logprobs': 2, 'echo': True},
-             {**sampled, 'n': 2, 'logprobs': 0}, {'max_tokens': 9, 'logprobs': 1, 'stop': '2', 'strategy': 'wavefront'}):
+             {**sampled, 'n': 2, 'logprobs': 0},
+             {'max_tokens': 9, 'logprobs': 1, 'stop': '2', 'strategy': 'wavefront'}):
     whole = server.complete(prompt=PROMPT, **body)['choices']
     check(f'stream {body}: the same log-probabilities', [choice['logprobs'] for choice in whole] ==
           ends('/v1/completions', {'prompt': PROMPT, **body}, body.get('n', 1)), whole)
 body = {'messages': messages, 'max_tokens': 9, 'logprobs': True, 'top_logprobs': 2}
 check('chat stream: the same log-probabilities', ends('/v1/chat/completions', body, 1) == [{'content': content}])
 
-# A text that others wait for stands still for a pass of a score, not for the whole text: it gets a token per pass, 88 of
+# A text that others wait for stands still for a pass of a score, not for the whole text: a token per pass, 88 of
 # them, where it would otherwise get one per text that is scored, 22.
 tokens, begun = [], threading.Event()
 
@@ -221,7 +222,8 @@ check('metrics: acceptance by depth', after[drafted] > before[drafted])
 first, looked_up = 'muninn_proposed_tokens_total{by="first"}', 'muninn_looked_up_tokens_total'
 check('metrics: who proposed', after[first] > before[first] and after[looked_up] == before[looked_up])
 depth = '{depth="2"}'
-check('metrics: agreement by depth', after['muninn_predictions_total' + depth] > before['muninn_predictions_total' + depth]
+predictions = 'muninn_predictions_total' + depth
+check('metrics: agreement by depth', after[predictions] > before[predictions]
       and after['muninn_agreed_predictions_total' + depth] <= after['muninn_predictions_total' + depth])
 check('metrics: rows in flight', after['muninn_rows_in_flight_most'] >= 2)
 check('metrics: a histogram rises', after['muninn_request_seconds_bucket{le="+Inf"}'] ==

@@ -196,8 +196,8 @@ uint walk(uint waits, uint lane, uint first_row, uint head)
             add_values(lane, block, true);
     }
     add_sums(lane);
-    // Row by row, not in a loop: compilers do not unroll one around that of add_tile_groups, whatever they are told, and
-    // some look its accumulators up in memory then, in every loop above, too.
+    // Row by row, not in a loop: compilers do not unroll one around that of add_tile_groups, whatever they are told,
+    // and some look its accumulators up in memory then, in every loop above, too.
 #define STORE(n, p) \
     if (PASSES * UNIT > p) \
         store(lane, n, PASSES * UNIT > p ? p : 0, first_row + n, head, (members >> n & 1) != 0);
